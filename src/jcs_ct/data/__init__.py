@@ -1,0 +1,1 @@
+"""Data sets: manifests, slices, augmentation and image mixing."""

@@ -1,0 +1,1 @@
+"""Studies from disk: DICOM, NIfTI and folders of slices, through the geometry gate."""

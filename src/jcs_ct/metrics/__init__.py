@@ -1,0 +1,1 @@
+"""Metrics, exactly as defined in docs/reference."""

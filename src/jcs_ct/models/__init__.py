@@ -1,0 +1,1 @@
+"""The networks: classifier, segmenter and their parts; torch only."""

@@ -1,0 +1,131 @@
+"""The data model: a CT volume and label volumes on its grid, frozen and self-checking.
+
+Array axes are always (slices, rows, columns); slice 0 is the most superior one of a supine axial scan.
+World coordinates are DICOM patient coordinates, LPS, in millimetres (PS3.3 C.7.6.2.1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What lies outside the reconstructed field of view (padding) is set to this value on reading.
+BACKGROUND_HU = -1024
+
+
+def _check_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    affine = np.asarray(affine, dtype=np.float64)
+    if affine.shape != (4, 4):
+        raise ValueError(f"affine must be 4x4 (slice, row, column, 1) -> LPS mm, got shape {affine.shape}")
+    if not np.isfinite(affine).all():
+        raise ValueError("affine has values that are not finite")
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ValueError("affine is singular: at least two of its axes are parallel or of length 0")
+    affine = affine.copy()
+    affine.setflags(write=False)
+    return affine
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+@dataclass(frozen=True, eq=False)
+class CTVolume:
+    """A CT volume in Hounsfield units.
+
+    Args:
+        hu: (slices, rows, columns), int16 or float32, in HU. Padding is ``BACKGROUND_HU``.
+        affine: 4x4, maps (slice, row, column, 1) to LPS mm at voxel centres; ``None`` when the geometry is
+            not known or not trustworthy: then every figure in mm or ml is withheld.
+        hu_is_assumed: True when ``hu`` was made from grey levels under an assumed window (PNG, JPEG).
+
+    Raises:
+        ValueError: wrong dimensions, dtype or affine.
+    """
+
+    hu: NDArray[Any]
+    affine: NDArray[np.float64] | None
+    hu_is_assumed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hu.ndim != 3:
+            raise ValueError(f"hu must be 3-D (slices, rows, columns), got {self.hu.ndim}-D")
+        if self.hu.dtype not in (np.dtype(np.int16), np.dtype(np.float32)):
+            raise ValueError(f"hu must be int16 or float32, got {self.hu.dtype}")
+        if min(self.hu.shape) < 1:
+            raise ValueError(f"hu is empty: shape {self.hu.shape}")
+        object.__setattr__(self, "hu", _read_only(self.hu))
+        if self.affine is not None:
+            object.__setattr__(self, "affine", _check_affine(self.affine))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        slices, rows, columns = self.hu.shape
+        return slices, rows, columns
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether lengths and volumes may be stated."""
+        return self.affine is not None
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Distance between voxel centres along (slices, rows, columns) in mm, or None."""
+        if self.affine is None:
+            return None
+        slice_mm, row_mm, column_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(slice_mm), float(row_mm), float(column_mm)
+
+    @cached_property
+    def voxel_ml(self) -> float | None:
+        """Volume of one voxel in ml, or None."""
+        return None if self.affine is None else float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+    def to_lps_mm(self, index: tuple[float, float, float]) -> tuple[float, float, float] | None:
+        """LPS position in mm of a (slice, row, column) index, or None when the geometry is not known."""
+        if self.affine is None:
+            return None
+        left, posterior, superior = self.affine[:3, :3] @ np.asarray(index, dtype=np.float64) + self.affine[:3, 3]
+        return float(left), float(posterior), float(superior)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """Integer labels on the grid of a CT volume.
+
+    Args:
+        labels: (slices, rows, columns), bool, uint8 or uint16; 0 is background.
+        affine: As in :class:`CTVolume`.
+        names: What each label stands for.
+
+    Raises:
+        ValueError: wrong dimensions, dtype or affine.
+    """
+
+    labels: NDArray[Any]
+    affine: NDArray[np.float64] | None
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 3:
+            raise ValueError(f"labels must be 3-D (slices, rows, columns), got {self.labels.ndim}-D")
+        if self.labels.dtype not in (np.dtype(bool), np.dtype(np.uint8), np.dtype(np.uint16)):
+            raise ValueError(f"labels must be bool, uint8 or uint16, got {self.labels.dtype}")
+        object.__setattr__(self, "labels", _read_only(self.labels))
+        if self.affine is not None:
+            object.__setattr__(self, "affine", _check_affine(self.affine))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        slices, rows, columns = self.labels.shape
+        return slices, rows, columns
