@@ -1,0 +1,252 @@
+"""Manifests: one table of slices with patient, label, mask and split; checked before any training starts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from jcs_ct.errors import ConfigError, MaskError
+from jcs_ct.files import write_text
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One slice.
+
+    Args:
+        path: Image file (PNG or JPEG).
+        patient: Whose slice it is, unique over all sources; splits never share a patient.
+        label: 1 infected, 0 not, None unknown.
+        mask: Lesion mask on the image's grid, or None. An uninfected slice needs none: its mask is empty.
+        split: ``train``, ``val`` or ``test``.
+        source: Data set the slice comes from.
+        scanner, age, sex, thickness_mm: For statistics; empty when unknown.
+    """
+
+    path: Path
+    patient: str
+    label: int | None
+    mask: Path | None = None
+    split: str = "train"
+    source: str = ""
+    scanner: str = ""
+    age: float | None = None
+    sex: str = ""
+    thickness_mm: float | None = None
+
+
+_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+_REQUIRED = ("path", "patient", "label")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked table of slices."""
+
+    rows: tuple[ManifestRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[ManifestRow]:
+        return iter(self.rows)
+
+    def split(self, name: str) -> Manifest:
+        """The rows of one split."""
+        return Manifest(tuple(row for row in self.rows if row.split == name))
+
+    def with_masks(self) -> Manifest:
+        """The rows whose lesion pixels are known: a mask file, or an uninfected slice (empty mask)."""
+        return Manifest(tuple(row for row in self.rows if row.mask is not None or row.label == 0))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the table's text, for a checkpoint's metadata."""
+        return hashlib.sha256(self.to_csv(Path()).encode()).hexdigest()
+
+    def to_csv(self, folder: Path) -> str:
+        """CSV text with paths relative to ``folder`` where they lie below it."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for row in self.rows:
+            writer.writerow([_cell(getattr(row, name), folder) for name in _COLUMNS])
+        return text.getvalue()
+
+    def write(self, path: Path) -> None:
+        """Write the table as CSV, whole or not at all."""
+        write_text(path, self.to_csv(path.parent))
+
+
+def _cell(value: object, folder: Path) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Path):
+        return str(value.relative_to(folder)) if value.is_relative_to(folder) else str(value)
+    return str(value)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a CSV manifest; relative paths count from the manifest's folder.
+
+    Raises:
+        ConfigError: with every problem of the table at once (files are looked at by :func:`check_files`).
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read the manifest {path}: {error.strerror}") from error
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ConfigError(
+            f"the manifest {path} lacks the column(s) {', '.join(missing)}; it needs path, patient, label"
+        )
+    rows: list[ManifestRow] = []
+    problems: list[str] = []
+    for line, values in enumerate(reader, start=2):
+        try:
+            rows.append(_parse_row(values, path.parent))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    problems += split_problems(rows)
+    if not rows and not problems:
+        problems.append("it has no rows")
+    _raise_all(path, problems)
+    return Manifest(tuple(rows))
+
+
+def _parse_row(values: dict[str, str], folder: Path) -> ManifestRow:
+    if not values["path"] or not values["patient"]:
+        raise ValueError("path and patient must not be empty")
+    label = values["label"].strip()
+    if label not in ("", "0", "1"):
+        raise ValueError(f"label must be 0, 1 or empty, got {label!r}")
+    split = values.get("split") or "train"
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return ManifestRow(
+        path=folder / values["path"],
+        patient=values["patient"],
+        label=int(label) if label else None,
+        mask=folder / values["mask"] if values.get("mask") else None,
+        split=split,
+        source=values.get("source") or "",
+        scanner=values.get("scanner") or "",
+        age=float(values["age"]) if values.get("age") else None,
+        sex=values.get("sex") or "",
+        thickness_mm=float(values["thickness_mm"]) if values.get("thickness_mm") else None,
+    )
+
+
+def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
+    """One line for every patient that stands in more than one split."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        splits[row.patient].add(row.split)
+    return [
+        f"patient {patient!r} is in the splits {', '.join(sorted(names))}: a patient belongs to one split only"
+        for patient, names in sorted(splits.items())
+        if len(names) > 1
+    ]
+
+
+def _raise_all(path: Path, problems: list[str]) -> None:
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"the manifest {path} has {len(problems)} problem(s):\n{listed}")
+
+
+def check_files(manifest: Manifest, name: Path) -> None:
+    """Read every image and mask of a manifest.
+
+    Raises:
+        ConfigError: missing or unreadable files, masks with more than two values or of another size; all at once.
+    """
+    problems: list[str] = []
+    for row in manifest:
+        try:
+            grey = read_grey(row.path)
+            if row.mask is not None:
+                mask = read_mask(row.mask)
+                if mask.shape != grey.shape:
+                    problems.append(
+                        f"{row.mask}: the mask has {mask.shape[0]}x{mask.shape[1]} pixels, "
+                        f"its image {grey.shape[0]}x{grey.shape[1]}"
+                    )
+        except (ConfigError, MaskError) as error:
+            problems.append(str(error))
+    _raise_all(name, problems)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable image ({error})") from error
+    return image
+
+
+def read_grey(path: Path) -> NDArray[np.float32]:
+    """An 8- or 16-bit image file -> (rows, columns) grey in [0, 1].
+
+    Raises:
+        ConfigError: missing, damaged, or with values that are not finite.
+    """
+    image = _open(path)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        grey = np.asarray(image, dtype=np.float32) / 65535.0
+    elif image.mode == "F":
+        grey = np.asarray(image, dtype=np.float32)
+    else:
+        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
+    if not np.isfinite(grey).all():
+        raise ConfigError(f"{path}: the image has values that are not finite (NaN or infinite)")
+    return np.clip(grey, 0.0, 1.0)
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask file of two values (0/1, 0/255 or a two-colour palette) -> (rows, columns) bool.
+
+    Raises:
+        MaskError: more than two values, or a single value that is not 0.
+        ConfigError: missing or damaged.
+    """
+    image = _open(path)
+    values = np.asarray(image if image.mode in ("L", "1", "P") else image.convert("L"))
+    present = np.unique(values)
+    if present.size > 2 or (present.size == 2 and present[0] != 0):
+        shown = ", ".join(str(value) for value in present[:6])
+        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {present.size}: {shown}")
+    mask: NDArray[np.bool_] = values > 0
+    return mask
+
+
+def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed: int) -> tuple[ManifestRow, ...]:
+    """Split by patient: a patient's place follows from a hash of its name and ``seed``, not from the others.
+
+    Args:
+        rows: Rows whose split is to be set.
+        val, test: Shares of patients.
+        seed: Another seed, another split.
+    """
+
+    def place(patient: str) -> str:
+        draw = int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64
+        return "test" if draw < test else "val" if draw < test + val else "train"
+
+    return tuple(replace(row, split=place(row.patient)) for row in rows)

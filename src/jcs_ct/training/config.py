@@ -1,0 +1,115 @@
+"""Recipes: everything a training run depends on, validated all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jcs_ct.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessingConfig(_Frozen):
+    """How slices become tensors; saved in the checkpoint (see ``SlicePreprocessor``)."""
+
+    size: Annotated[int, Field(ge=32)] = 224
+    level_hu: float = -600.0
+    width_hu: Positive = 1500.0
+    body_crop: bool = False
+    channels: Literal[1, 3] = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+class AugmentationConfig(_Frozen):
+    """Random changes of a training slice; 0 switches a change off."""
+
+    flip_left_right: Fraction = 0.5
+    flip_up_down: Fraction = 0.0
+    crop_scale: tuple[float, float] = Field((1.0, 1.0), description="Zoom range; 0.8 shows 80 % of the side length.")
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift: Fraction = Field(0.0, description="Largest shift as a share of the side length.")
+    window_jitter: Fraction = Field(0.0, description="Relative change of contrast and shift of grey.")
+    gamma: Annotated[float, Field(ge=0, lt=2)] = Field(0.0, description="Largest |log gamma|.")
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="Largest standard deviation of added noise.")
+    blur: Annotated[float, Field(ge=0)] = Field(0.0, description="Largest Gaussian sigma in network pixels.")
+
+
+class OptimiserConfig(_Frozen):
+    """Optimiser and schedule, both pure functions of the step."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: Positive = 2.5e-5
+    momentum: Fraction = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["poly", "step", "cosine"] = "poly"
+    poly_power: Positive = 0.9
+    step_fraction: Fraction = Field(0.3, description="The rate is divided by 10 every this share of all steps.")
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    gradient_clip: Annotated[float, Field(ge=0)] = Field(0.0, description="Largest gradient norm; 0 is off.")
+
+
+class Recipe(_Frozen):
+    """One training run.
+
+    ``steps`` counts optimiser steps; ``batch_size`` is the global batch of one optimiser step.
+    """
+
+    task: Literal["classifier", "segmenter"]
+    preset: str
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    steps: Annotated[int, Field(gt=0)] = 21_000
+    batch_size: Annotated[int, Field(gt=0)] = 4
+    accumulate: Annotated[int, Field(gt=0)] = Field(1, description="Micro-batches per optimiser step.")
+    mixup_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="Beta(a, a) of Eq. 3; 0 is off.")
+    activation_map_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="Weight of L_seg, Eq. 4; 0 is off.")
+    label_smoothing: Fraction = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    validate_every: Annotated[int, Field(gt=0)] = 500
+    checkpoint_every: Annotated[int, Field(gt=0)] = 250
+    balance: Literal["none", "label", "source"] = "none"
+    cache_slices: bool = Field(True, description="Keep prepared slices in memory after first reading.")
+
+
+def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe and apply ``overrides`` (dotted names, such as ``optimiser.learning_rate``).
+
+    Raises:
+        ConfigError: with every problem of the file at once.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the recipe {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the recipe {path} must be a mapping of settings, got {type(values).__name__}")
+    for dotted, value in (overrides or {}).items():
+        target = values
+        *parents, last = dotted.split(".")
+        for name in parents:
+            target = target.setdefault(name, {})
+        target[last] = value
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors()
+        ]
+        raise ConfigError("\n".join([f"the recipe {path} has {len(problems)} problem(s):", *problems])) from error

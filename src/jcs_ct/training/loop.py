@@ -1,0 +1,216 @@
+"""The training loop: draw a batch, take a step, validate, save; the same for every task.
+
+Every random draw of step ``s`` comes from a generator seeded with (recipe seed, ``s``), so a run that was killed
+continues exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.datasets import SliceBatch, SliceDataset, sampling_weights
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import prepare_output_folder
+from jcs_ct.preprocessing import SlicePreprocessor, Window
+from jcs_ct.training.config import PreprocessingConfig, Recipe
+from jcs_ct.training.schedule import learning_rate
+from jcs_ct.training.state import MovingAverage, TrainingState
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+
+
+class Task(Protocol):
+    """What differs between training a classifier and a segmenter."""
+
+    network: nn.Module
+
+    def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
+        """Losses by name; ``loss`` is the one that is minimised."""
+        ...
+
+    def validate(self, network: nn.Module, dataset: SliceDataset) -> dict[str, float]:
+        """Figures by name; ``score`` chooses the best weights (greater is better)."""
+        ...
+
+    def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
+        """Write the network, with the weights it holds, as a checkpoint."""
+        ...
+
+
+def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
+    """The preprocessor a recipe describes.
+
+    Raises:
+        ConfigError: values that do not fit together.
+    """
+    try:
+        return SlicePreprocessor(
+            size=config.size,
+            window=Window(config.level_hu, config.width_hu),
+            body_crop=config.body_crop,
+            channels=config.channels,
+            mean=config.mean,
+            std=config.std,
+        )
+    except ValueError as error:
+        raise ConfigError(f"preprocessing: {error}") from error
+
+
+def make_optimiser(recipe: Recipe, network: nn.Module) -> Optimizer:
+    """The recipe's optimiser; biases and normalisation weights get no weight decay."""
+    settings = recipe.optimiser
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    maker = Adam if settings.name == "adam" else AdamW
+    return maker(groups, lr=settings.learning_rate, betas=settings.betas)
+
+
+def train(
+    task: Task, recipe: Recipe, manifest: Manifest, folder: Path, *, progress: Progress | None = None
+) -> TrainingState:
+    """Train ``task.network`` from a manifest's train split, choosing the best weights on its val split.
+
+    Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``.
+    When ``folder`` holds a run with the same recipe and manifest, it continues.
+
+    Raises:
+        ConfigError: an empty split, or a folder that holds another run.
+        OutputError: the folder cannot be written.
+    """
+    prepare_output_folder(folder)
+    fabric = Fabric(
+        accelerator="auto", devices=1, precision="bf16-mixed" if recipe.precision == "bf16" else "32-true"
+    )
+    fabric.launch()
+    preprocessor = make_preprocessor(recipe.preprocessing)
+    training = SliceDataset(_split(manifest, "train"), preprocessor, cache=recipe.cache_slices)
+    validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
+    state = TrainingState(task.network, make_optimiser(recipe, task.network))
+    if recipe.ema_decay:
+        state.average = MovingAverage(task.network, recipe.ema_decay)
+    if state.resume(folder, recipe, manifest.sha256):
+        logger.info("continuing at step %d of %d", state.step, recipe.steps)
+    fit(fabric, task, state, recipe, training, validation, folder, manifest.sha256, progress)
+    with _weights(task.network, state.evaluated_weights()):
+        task.write(folder / "last.safetensors", preprocessor, _provenance(recipe, manifest.sha256, state))
+    return state
+
+
+def fit(
+    fabric: Fabric,
+    task: Task,
+    state: TrainingState,
+    recipe: Recipe,
+    training: SliceDataset,
+    validation: SliceDataset,
+    folder: Path,
+    manifest_sha256: str,
+    progress: Progress | None,
+) -> None:
+    """Steps ``state.step`` to ``recipe.steps``."""
+    network, optimiser = fabric.setup(state.network, state.optimiser)
+    weights = sampling_weights(training.manifest, recipe.balance)
+    augmentation = Augmentation(**recipe.augmentation.model_dump())
+    while state.step < recipe.steps:
+        generator = np.random.default_rng([recipe.seed, state.step])
+        torch.manual_seed(int(generator.integers(2**31)))
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe.optimiser, state.step, recipe.steps)
+        network.train()
+        optimiser.zero_grad(set_to_none=True)
+        drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
+        for part in np.array_split(drawn, recipe.accumulate):
+            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator)
+            losses = task.loss(network, _to(batch, fabric.device), generator)
+            fabric.backward(losses["loss"] * (len(part) / recipe.batch_size))
+        if recipe.optimiser.gradient_clip:
+            fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
+        optimiser.step()
+        state.step += 1
+        if state.average is not None:
+            state.average.update(state.network)
+        if progress is not None:
+            progress(state.step, recipe.steps, {name: float(value.detach()) for name, value in losses.items()})
+        if state.step % recipe.validate_every == 0 or state.step == recipe.steps:
+            _validate(task, state, recipe, validation, folder, manifest_sha256)
+        if state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps:
+            state.save(folder, recipe, manifest_sha256)
+
+
+def _validate(
+    task: Task,
+    state: TrainingState,
+    recipe: Recipe,
+    validation: SliceDataset,
+    folder: Path,
+    manifest_sha256: str,
+) -> None:
+    started = time.perf_counter()
+    with _weights(state.network, state.evaluated_weights()):
+        state.network.eval()
+        figures = task.validate(state.network, validation)
+        state.history.append({"step": float(state.step), **figures})
+        if figures["score"] > state.best_score:
+            state.best_score = figures["score"]
+            path = folder / "best.safetensors"
+            task.write(path, validation.preprocessor, _provenance(recipe, manifest_sha256, state))
+    record = {**state.history[-1], "validation_s": round(time.perf_counter() - started, 1)}
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(record) + "\n")
+    logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+@contextmanager
+def _weights(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Lend other weights to a network for a while."""
+    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
+
+
+def _split(manifest: Manifest, name: str) -> Manifest:
+    part = Manifest(tuple(row for row in manifest.split(name) if row.label is not None))
+    if not part.rows:
+        raise ConfigError(f"the manifest has no labelled slice in the split {name!r}")
+    return part
+
+
+def _to(batch: SliceBatch, device: torch.device) -> SliceBatch:
+    if device.type == "cpu":
+        return batch
+    return SliceBatch(
+        batch.images.to(device), batch.masks.to(device), batch.labels.to(device), batch.has_mask.to(device)
+    )
+
+
+def _provenance(recipe: Recipe, manifest_sha256: str, state: TrainingState) -> dict[str, Any]:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "manifest_sha256": manifest_sha256,
+        "step": state.step,
+        "validation": state.history[-1] if state.history else {},
+    }

@@ -1,0 +1,129 @@
+"""Everything that resumes a run, in one object and one file."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jcs_ct.errors import CheckpointError, ConfigError
+from jcs_ct.files import replacing
+from jcs_ct.training.config import Recipe
+
+logger = logging.getLogger(__name__)
+
+STATE_PATTERN = "state-*.pt"
+KEPT_STATES = 2
+
+
+class MovingAverage:
+    """Exponential moving average of a network's floating-point state, normalisation statistics included."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move towards the network; the decay warms up so that early averages are not the initial weights."""
+        self.updates += 1
+        decay = min(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
+        for name, value in network.state_dict().items():
+            average = self.tensors[name]
+            if average.dtype.is_floating_point:
+                average.lerp_(value.detach(), 1.0 - decay)
+            else:
+                average.copy_(value)
+
+
+@dataclass
+class TrainingState:
+    """A run between two steps.
+
+    Batches, augmentation and mixing are drawn from generators seeded with (recipe seed, step), so the step itself
+    is all the randomness there is to save.
+
+    Args:
+        network: The network as it trains.
+        optimiser: Its optimiser.
+        average: Moving average of the weights, or None.
+        step: Optimiser steps taken.
+        best_score: Best validation score so far (greater is better).
+        history: One record a validation.
+    """
+
+    network: nn.Module
+    optimiser: Optimizer
+    average: MovingAverage | None = None
+    step: int = 0
+    best_score: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def evaluated_weights(self) -> dict[str, Tensor]:
+        """The weights that are validated and shipped: the average where there is one."""
+        return self.average.tensors if self.average is not None else self.network.state_dict()
+
+    def save(self, folder: Path, recipe: Recipe, manifest_sha256: str) -> Path:
+        """Write ``state-<step>.pt`` aside, rename it, and keep the last two."""
+        content: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": None
+            if self.average is None
+            else {"tensors": self.average.tensors, "updates": self.average.updates},
+            "step": self.step,
+            "best_score": self.best_score,
+            "history": self.history,
+            "recipe": recipe.model_dump(mode="json"),
+            "manifest_sha256": manifest_sha256,
+        }
+        path = folder / f"state-{self.step:07d}.pt"
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+        for old in sorted(folder.glob(STATE_PATTERN))[:-KEPT_STATES]:
+            old.unlink()
+        return path
+
+    def resume(self, folder: Path, recipe: Recipe, manifest_sha256: str) -> bool:
+        """Continue from the newest state in ``folder``; False when there is none.
+
+        Raises:
+            ConfigError: the run in the folder was started with another recipe or manifest.
+            CheckpointError: every state file is damaged.
+        """
+        candidates = sorted(folder.glob(STATE_PATTERN), reverse=True)
+        for path in candidates:
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            except (OSError, RuntimeError, EOFError, ValueError) as error:
+                logger.warning("cannot read %s (%s); trying the one before", path.name, error)
+                continue
+            self._adopt(content, path, recipe, manifest_sha256)
+            return True
+        if candidates:
+            raise CheckpointError(f"no state in {folder} can be read; remove the folder to start again")
+        return False
+
+    def _adopt(self, content: dict[str, Any], path: Path, recipe: Recipe, manifest_sha256: str) -> None:
+        before, now = content["recipe"], recipe.model_dump(mode="json")
+        changed = sorted(name for name in now if before.get(name) != now[name])
+        if changed or content["manifest_sha256"] != manifest_sha256:
+            what = ", ".join(changed) or "the manifest"
+            raise ConfigError(
+                f"{path.parent} holds a run with other settings ({what} changed); "
+                "choose another output folder, or give the settings it was started with"
+            )
+        self.network.load_state_dict(content["network"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        if self.average is not None:
+            self.average.tensors = content["average"]["tensors"]
+            self.average.updates = content["average"]["updates"]
+        self.step = content["step"]
+        self.best_score = content["best_score"]
+        self.history = content["history"]
