@@ -9,7 +9,7 @@ from jcs_ct.training.config import OptimiserConfig
 
 def poly_lr(base: float, step: int, steps: int, power: float = 0.9) -> float:
     """Poly decay: ``base * (1 - step / steps) ** power`` (paper, V-B)."""
-    return base * (1.0 - min(step, steps) / steps) ** power
+    return float(base * (1.0 - min(step, steps) / steps) ** power)
 
 
 def step_lr(base: float, step: int, steps: int, fraction: float = 0.3) -> float:
