@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from jcs_ct.data.augment import Augmentation
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
-from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.preprocessing import SlicePreprocessor, Window
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class SliceBatch:
     masks: Tensor
     labels: Tensor
     has_mask: Tensor
+
+    def to(self, device: torch.device) -> SliceBatch:
+        """The same batch on a device, images channels-last (what convolutions are fastest with)."""
+        return SliceBatch(
+            self.images.to(device, memory_format=torch.channels_last),
+            self.masks.to(device),
+            self.labels.to(device),
+            self.has_mask.to(device),
+        )
 
 
 class SliceDataset:
@@ -101,10 +112,13 @@ class SliceDataset:
 def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Tensor, Tensor | None]:
     """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None).
 
-    Grey files carry no HU: they are taken as already windowed, so the window is inverted first and the
-    preprocessor treats them as it treats a DICOM slice.
+    The window under which the grey levels were made is inverted first, so that the preprocessor treats them as it
+    treats a DICOM slice. Where that window is not known, it is taken to be the preprocessor's own.
     """
-    hu = preprocessor.window.inverse(read_grey(row.path))
+    window = preprocessor.window
+    if row.level_hu is not None and row.width_hu is not None:
+        window = Window(row.level_hu, row.width_hu)
+    hu = window.inverse(read_grey(row.path))
     grey, region = preprocessor.grey_and_region(hu)
     resized = (preprocessor.resize(grey) * 255.0).round().clamp(0, 255).to(torch.uint8)
     if row.mask is None:
@@ -113,15 +127,24 @@ def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Te
     return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
 
 
-def sampling_weights(manifest: Manifest, balance: str) -> np.ndarray:
-    """Probability of drawing each row: ``none`` uniform; ``label`` both labels alike; ``source`` every
-    (label, source) group alike within its label, so that no source stands for a label by its size."""
+def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float = 0.5) -> NDArray[np.float64]:
+    """Probability of drawing each row.
+
+    Args:
+        manifest: Labelled rows.
+        balance: ``none`` uniform; ``label`` both labels by ``infected_share``; ``source`` the same, and every source
+            alike within its label, so that no source stands for a label by its size.
+        infected_share: Share of infected slices drawn. Where one label is absent the other takes all.
+
+    Returns:
+        (rows,) float64, sums to 1.
+    """
     if balance == "none":
         return np.full(len(manifest), 1.0 / len(manifest))
     keys = [(row.label, row.source if balance == "source" else "") for row in manifest]
-    groups = sorted(set(keys), key=str)
-    per_label = {label: sum(1 for group in groups if group[0] == label) for label, _ in groups}
-    size = {group: keys.count(group) for group in groups}
-    weights = np.array([1.0 / (per_label[key[0]] * size[key]) for key in keys])
-    normalised: np.ndarray = weights / weights.sum()
+    sizes = Counter(keys)
+    sources_of = Counter(label for label, _ in sizes)
+    share = {1: infected_share, 0: 1.0 - infected_share}
+    weights = np.array([share[key[0] or 0] / (sources_of[key[0]] * sizes[key]) for key in keys])
+    normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised

@@ -32,6 +32,7 @@ class ManifestRow:
         split: ``train``, ``val`` or ``test``.
         source: Data set the slice comes from.
         scanner, age, sex, thickness_mm: For statistics; empty when unknown.
+        level_hu, width_hu: Window under which the grey levels were made, where it is known.
     """
 
     path: Path
@@ -44,6 +45,8 @@ class ManifestRow:
     age: float | None = None
     sex: str = ""
     thickness_mm: float | None = None
+    level_hu: float | None = None
+    width_hu: float | None = None
 
 
 _COLUMNS = tuple(field.name for field in fields(ManifestRow))
@@ -144,10 +147,16 @@ def _parse_row(values: dict[str, str], folder: Path) -> ManifestRow:
         split=split,
         source=values.get("source") or "",
         scanner=values.get("scanner") or "",
-        age=float(values["age"]) if values.get("age") else None,
+        age=_number(values, "age"),
         sex=values.get("sex") or "",
-        thickness_mm=float(values["thickness_mm"]) if values.get("thickness_mm") else None,
+        thickness_mm=_number(values, "thickness_mm"),
+        level_hu=_number(values, "level_hu"),
+        width_hu=_number(values, "width_hu"),
     )
+
+
+def _number(values: dict[str, str], name: str) -> float | None:
+    return float(values[name]) if values.get(name) else None
 
 
 def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
@@ -188,6 +197,26 @@ def check_files(manifest: Manifest, name: Path) -> None:
         except (ConfigError, MaskError) as error:
             problems.append(str(error))
     _raise_all(name, problems)
+
+
+def count_manifest(manifest: Manifest) -> list[dict[str, str | int]]:
+    """One record per split and source: patients, infected and uninfected slices, slices with a mask file."""
+    counts: list[dict[str, str | int]] = []
+    for split in SPLITS:
+        rows = manifest.split(split).rows
+        for source in sorted({row.source for row in rows}):
+            part = [row for row in rows if row.source == source]
+            counts.append(
+                {
+                    "split": split,
+                    "source": source,
+                    "patients": len({row.patient for row in part}),
+                    "infected": sum(row.label == 1 for row in part),
+                    "uninfected": sum(row.label == 0 for row in part),
+                    "with_mask": sum(row.mask is not None for row in part),
+                }
+            )
+    return counts
 
 
 def _open(path: Path) -> Image.Image:

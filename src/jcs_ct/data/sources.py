@@ -45,7 +45,7 @@ def ucsd(folder: Path, *, seed: int = 0) -> Manifest:
             f"ucsd-{record['patient_id']}",
             int(record["covid"]),
             source="ucsd",
-            age=float(record["age"]) if record["age"] else None,
+            age=_age(record["age"]),
             sex=record["gender"],
         )
         for record in csv.DictReader(_read(folder / "labels.csv").splitlines())
@@ -54,9 +54,12 @@ def ucsd(folder: Path, *, seed: int = 0) -> Manifest:
 
 
 def lungs267(folder: Path, *, seed: int = 0) -> Manifest:
-    """Chest slices from before COVID, one a patient, split 70/15/15: "not COVID", not "healthy"."""
+    """Chest slices from before COVID, one a patient, split 70/15/15: "not COVID", not "healthy".
+
+    Its grey levels are (HU + 1100) * 255 / 1500, a window of its own.
+    """
     rows = [
-        ManifestRow(path, f"lungs267-{path.stem}", 0, source="lungs267")
+        ManifestRow(path, f"lungs267-{path.stem}", 0, source="lungs267", level_hu=-350.0, width_hu=1500.0)
         for path in sorted((folder / "images").glob("*.png"))
     ]
     if not rows:
@@ -91,6 +94,14 @@ MAKERS: dict[str, Callable[[Path], Manifest]] = {
 def combine(*manifests: Manifest) -> Manifest:
     """One manifest of several; patients keep their splits."""
     return Manifest(tuple(row for manifest in manifests for row in manifest))
+
+
+def _age(text: str) -> float | None:
+    """Years; None where the paper that the figure comes from gives no number ("Young Child", "late 40s")."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _read(path: Path) -> str:

@@ -82,6 +82,7 @@ class Recipe(_Frozen):
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250
     balance: Literal["none", "label", "source"] = "none"
+    infected_share: Fraction = Field(0.5, description="Share of infected slices drawn, where balance is not none.")
     cache_slices: bool = Field(True, description="Keep prepared slices in memory after first reading.")
 
 

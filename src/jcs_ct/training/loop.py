@@ -39,12 +39,14 @@ class Task(Protocol):
     """What differs between training a classifier and a segmenter."""
 
     network: nn.Module
+    forward_methods: tuple[str, ...]
+    """Methods of the network, other than ``forward``, that ``loss`` calls."""
 
     def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
         """Losses by name; ``loss`` is the one that is minimised."""
         ...
 
-    def validate(self, network: nn.Module, dataset: SliceDataset) -> dict[str, float]:
+    def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
         """Figures by name; ``score`` chooses the best weights (greater is better)."""
         ...
 
@@ -104,6 +106,8 @@ def train(
     )
     fabric.launch()
     preprocessor = make_preprocessor(recipe.preprocessing)
+    if recipe.task == "segmenter":
+        manifest = manifest.with_masks()
     training = SliceDataset(_split(manifest, "train"), preprocessor, cache=recipe.cache_slices)
     validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
     state = TrainingState(task.network, make_optimiser(recipe, task.network))
@@ -129,8 +133,11 @@ def fit(
     progress: Progress | None,
 ) -> None:
     """Steps ``state.step`` to ``recipe.steps``."""
+    state.network.to(memory_format=torch.channels_last)
     network, optimiser = fabric.setup(state.network, state.optimiser)
-    weights = sampling_weights(training.manifest, recipe.balance)
+    for name in task.forward_methods:
+        network.mark_forward_method(name)
+    weights = sampling_weights(training.manifest, recipe.balance, infected_share=recipe.infected_share)
     augmentation = Augmentation(**recipe.augmentation.model_dump())
     while state.step < recipe.steps:
         generator = np.random.default_rng([recipe.seed, state.step])
@@ -142,7 +149,7 @@ def fit(
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
             batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator)
-            losses = task.loss(network, _to(batch, fabric.device), generator)
+            losses = task.loss(network, batch.to(fabric.device), generator)
             fabric.backward(losses["loss"] * (len(part) / recipe.batch_size))
         if recipe.optimiser.gradient_clip:
             fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
@@ -153,12 +160,13 @@ def fit(
         if progress is not None:
             progress(state.step, recipe.steps, {name: float(value.detach()) for name, value in losses.items()})
         if state.step % recipe.validate_every == 0 or state.step == recipe.steps:
-            _validate(task, state, recipe, validation, folder, manifest_sha256)
+            _validate(fabric, task, state, recipe, validation, folder, manifest_sha256)
         if state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps:
             state.save(folder, recipe, manifest_sha256)
 
 
 def _validate(
+    fabric: Fabric,
     task: Task,
     state: TrainingState,
     recipe: Recipe,
@@ -169,7 +177,8 @@ def _validate(
     started = time.perf_counter()
     with _weights(state.network, state.evaluated_weights()):
         state.network.eval()
-        figures = task.validate(state.network, validation)
+        with torch.no_grad(), fabric.autocast():
+            figures = task.validate(state.network, validation, fabric.device)
         state.history.append({"step": float(state.step), **figures})
         if figures["score"] > state.best_score:
             state.best_score = figures["score"]
@@ -197,14 +206,6 @@ def _split(manifest: Manifest, name: str) -> Manifest:
     if not part.rows:
         raise ConfigError(f"the manifest has no labelled slice in the split {name!r}")
     return part
-
-
-def _to(batch: SliceBatch, device: torch.device) -> SliceBatch:
-    if device.type == "cpu":
-        return batch
-    return SliceBatch(
-        batch.images.to(device), batch.masks.to(device), batch.labels.to(device), batch.has_mask.to(device)
-    )
 
 
 def _provenance(recipe: Recipe, manifest_sha256: str, state: TrainingState) -> dict[str, Any]:

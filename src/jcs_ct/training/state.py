@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ class TrainingState:
         for path in candidates:
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
-            except (OSError, RuntimeError, EOFError, ValueError) as error:
+            except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
                 logger.warning("cannot read %s (%s); trying the one before", path.name, error)
                 continue
             self._adopt(content, path, recipe, manifest_sha256)

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jcs_ct.data.datasets import SliceDataset, sampling_weights
+from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.preprocessing import SlicePreprocessor, Window
+
+PLAIN = SlicePreprocessor(size=32, channels=1, mean=(0.0,), std=(1.0,))
+
+
+def row(folder: Path, name: str, label: int | None, *, mask: bool = False, **more) -> ManifestRow:
+    grey = np.full((48, 40), 128, dtype=np.uint8)
+    Image.fromarray(grey).save(folder / f"{name}.png")
+    if mask:
+        pixels = np.zeros((48, 40), dtype=np.uint8)
+        pixels[12:36, 10:30] = 255
+        Image.fromarray(pixels).save(folder / f"{name}-mask.png")
+    return ManifestRow(folder / f"{name}.png", name, label, folder / f"{name}-mask.png" if mask else None, **more)
+
+
+def test_a_batch_says_which_masks_are_known(tmp_path):
+    rows = (row(tmp_path, "a", 1, mask=True), row(tmp_path, "b", 1), row(tmp_path, "c", 0))
+    dataset = SliceDataset(Manifest(rows), PLAIN)
+    batch = dataset.batch([0, 1, 2], augmentation=None, generator=np.random.default_rng(0))
+    assert batch.images.shape == (3, 1, 32, 32)
+    assert batch.has_mask.tolist() == [True, False, True]
+    assert batch.labels.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert batch.masks[0].mean() == pytest.approx(0.25, abs=0.03)
+    assert batch.masks[1:].sum() == 0
+
+
+def test_a_known_window_is_undone(tmp_path):
+    # Grey 128 under a window of -1100..400 HU is -347 HU, which the lung window shows at 0.669.
+    plain = SliceDataset(Manifest((row(tmp_path, "a", 0),)), PLAIN)[0].grey
+    known = SliceDataset(Manifest((row(tmp_path, "b", 0, level_hu=-350.0, width_hu=1500.0),)), PLAIN)[0].grey
+    assert plain.mean() == pytest.approx(128 / 255, abs=0.003)
+    assert known.mean() == pytest.approx(float(Window()(np.array([-347.1]))[0]), abs=0.003)
+
+
+def test_the_cache_changes_nothing(tmp_path):
+    manifest = Manifest((row(tmp_path, "a", 1, mask=True),))
+    cached, fresh = SliceDataset(manifest, PLAIN), SliceDataset(manifest, PLAIN, cache=False)
+    assert torch.equal(cached[0].grey, fresh[0].grey)
+    assert torch.equal(cached[0].mask, cached[0].mask)
+
+
+def test_a_row_without_label_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="needs a label"):
+        SliceDataset(Manifest((row(tmp_path, "a", None),)), PLAIN)
+
+
+def test_sources_count_alike_within_a_label():
+    rows = [ManifestRow(Path("x"), "p", 1, source="big")] * 9 + [ManifestRow(Path("y"), "q", 1, source="small")]
+    rows += [ManifestRow(Path("z"), "r", 0, source="big")] * 10
+    weights = sampling_weights(Manifest(tuple(rows)), "source", infected_share=0.75)
+    assert weights[:9].sum() == pytest.approx(0.375)
+    assert weights[9] == pytest.approx(0.375)
+    assert weights[10:].sum() == pytest.approx(0.25)
+    assert sampling_weights(Manifest(tuple(rows)), "label")[10:].sum() == pytest.approx(0.5)
+    assert sampling_weights(Manifest(tuple(rows)), "none") == pytest.approx(np.full(20, 0.05))

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+
+from jcs_ct.preprocessing import Region, SlicePreprocessor, Window, body_mask
+
+
+def thorax(rows: int = 96, columns: int = 128) -> np.ndarray:
+    """A slice in HU: air, an elliptic body with two lungs, a table below it."""
+    y, x = np.mgrid[0:rows, 0:columns]
+    hu = np.full((rows, columns), -1000.0, dtype=np.float32)
+    hu[((x - 64) / 50) ** 2 + ((y - 44) / 34) ** 2 < 1] = 40
+    for centre in (42, 86):
+        hu[((x - centre) / 16) ** 2 + ((y - 44) / 24) ** 2 < 1] = -850
+    hu[88:90, 10:118] = 200
+    return hu
+
+
+def test_window_maps_its_edges_to_zero_and_one():
+    window = Window(level=-600, width=1500)
+    assert window(np.array([-3000, -1350, -600, 150, 900])).tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert window.inverse(np.array([0.0, 0.5, 1.0])).tolist() == [-1350.0, -600.0, 150.0]
+
+
+def test_window_of_no_width_is_refused():
+    with pytest.raises(ValueError, match="greater than 0 HU, got 0"):
+        Window(width=0)
+
+
+def test_body_mask_holds_the_lungs_and_not_the_table():
+    body = body_mask(Window()(thorax()))
+    assert body[44, 42]
+    assert body[44, 86]
+    assert not body[89, 12]
+    assert not body[2, 2]
+
+
+def test_what_lies_outside_the_body_does_not_reach_the_network():
+    preprocessor = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))
+    plain = thorax()
+    marked = plain.copy()
+    marked[0:6, 0:20] = 1000  # burned-in text
+    marked[88:90] = -1000  # no table
+    tensor, region = preprocessor(plain)
+    other, same_region = preprocessor(marked)
+    assert region == same_region
+    assert torch.equal(tensor, other)
+
+
+def test_without_crop_the_whole_slice_is_seen():
+    tensor, region = SlicePreprocessor(size=64)(thorax())
+    assert tensor.shape == (3, 64, 64)
+    assert region == Region(0, 96, 0, 128)
+
+
+def test_restore_puts_values_back_where_they_came_from():
+    preprocessor = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.0,), std=(1.0,))
+    hu = thorax()
+    tensor, region = preprocessor(hu)
+    restored = preprocessor.restore(tensor[0], region, (96, 128))
+    assert restored[44, 42] == pytest.approx(Window()(np.array([-850.0]))[0], abs=0.02)
+    assert restored[89].max() == 0.0
+
+
+def test_it_survives_its_own_dictionary():
+    preprocessor = SlicePreprocessor(size=160, window=Window(40, 400), body_crop=True)
+    assert SlicePreprocessor.from_dict(preprocessor.to_dict()) == preprocessor
+
+
+def test_a_slice_without_a_body_is_kept_whole():
+    assert body_mask(np.zeros((64, 64), dtype=np.float32)).all()
