@@ -1,0 +1,227 @@
+"""report.json: a diagnosis as data, with a published schema, stable names and units in the names.
+
+A number that cannot be stated is ``null``, and ``withheld`` says which field and why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jcs_ct import NOTICE, __version__
+
+if TYPE_CHECKING:  # these modules import torch; a report does not need it
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.findings import Burden, Lesion
+    from jcs_ct.imaging.study import Study
+
+#: Changes in its first number break readers; in its second, fields were added.
+SCHEMA_VERSION = "1.0"
+
+GEOMETRY_UNKNOWN = "the study's geometry is not known, so no position, length or volume can be stated"
+HU_ASSUMED = "HU were assumed from grey levels, so no density can be stated"
+NO_LUNG_IN_ZONE = "no lung voxel in this zone"
+NO_LUNG = "no lung was found"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every ``report.json`` of this version satisfies."""
+    text = files("jcs_ct.reporting").joinpath("report.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def report_dict(study: Study, diagnosis: Diagnosis) -> dict[str, Any]:
+    """One diagnosis as plain data, ready for ``json.dumps``.
+
+    Args:
+        study: What was read.
+        diagnosis: What was found.
+
+    Returns:
+        A dict that satisfies :func:`report_schema`; the same input gives the same dict.
+    """
+    lesions = [_lesion(lesion) for lesion in diagnosis.lesions] if diagnosis.segmented else None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "notice": NOTICE,
+        "software": {"name": "jcs-ct", "version": __version__},
+        "study": _study(study),
+        "verdict": {
+            "result": "positive" if diagnosis.positive else "negative",
+            "rule": "positive when positive_slice_count is larger than positive_slice_threshold",
+            "positive_slice_count": diagnosis.positive_slice_count,
+            "positive_slice_threshold": diagnosis.positive_slice_threshold,
+            "lung_slice_count": diagnosis.lung_slice_count,
+            "positive_fraction": diagnosis.positive_fraction,
+        },
+        "slices": _slices(diagnosis),
+        "segmentation": {
+            "performed": diagnosis.segmented,
+            "lesion_count": len(diagnosis.lesions) if diagnosis.segmented else None,
+        },
+        "lesions": lesions,
+        "burden": None if diagnosis.burden is None else _burden(diagnosis.burden),
+        "withheld": [{"field": field, "reason": reason} for field, reason in _withheld(study, diagnosis)],
+        "quality_flags": [{"code": str(flag.code), "message": flag.message} for flag in diagnosis.flags],
+        "models": {role: _model(facts) for role, facts in sorted(diagnosis.models.items())},
+        "operating_point": asdict(diagnosis.operating_point),
+        "reader": {"co_rads": None},
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """``value`` as a plain float, None when it is not finite: JSON has no NaN."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _study(study: Study) -> dict[str, Any]:
+    volume = study.volume
+    slices, rows, columns = volume.shape
+    spacing = volume.spacing_mm or (None, None, None)
+    return {
+        "identifier": study.identifier,
+        "source_kind": study.kind,
+        "slice_count": slices,
+        "row_count": rows,
+        "column_count": columns,
+        "slice_spacing_mm": spacing[0],
+        "row_spacing_mm": spacing[1],
+        "column_spacing_mm": spacing[2],
+        "slice_row_column_to_lps_mm": None if volume.affine is None else volume.affine.tolist(),
+        "geometry_is_known": volume.is_measurable,
+        "hu_is_assumed": volume.hu_is_assumed,
+        "acquisition": {
+            str(name): value if isinstance(value, str) else _number(value)
+            for name, value in sorted(study.acquisition.items())
+        },
+    }
+
+
+def _slices(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    counts = [0] * len(diagnosis.slices)
+    for lesion in diagnosis.lesions:
+        for part in lesion.slices:
+            counts[part.slice_index] += 1
+    return [
+        {
+            "slice_index": prediction.slice_index,
+            "infection_probability": float(prediction.infection_probability),
+            "infected": prediction.infected,
+            "has_lung": prediction.has_lung,
+            "lesion_count": counts[prediction.slice_index] if diagnosis.segmented else None,
+        }
+        for prediction in diagnosis.slices
+    ]
+
+
+def _lesion(lesion: Lesion) -> dict[str, Any]:
+    return {
+        "lesion_id": lesion.lesion_id,
+        "voxel_count": lesion.voxel_count,
+        "volume_ml": _number(lesion.volume_ml),
+        "slice_first": lesion.slice_first,
+        "slice_last": lesion.slice_last,
+        "centroid_slice_row_column": [float(value) for value in lesion.centroid_index],
+        "centroid_lps_mm": None if lesion.centroid_lps_mm is None else [float(v) for v in lesion.centroid_lps_mm],
+        "extent_slice_row_column_mm": None if lesion.extent_mm is None else [float(v) for v in lesion.extent_mm],
+        "side": lesion.side,
+        "third": lesion.third,
+        "mean_hu": _number(lesion.mean_hu),
+        "slices": [
+            {
+                "slice_index": part.slice_index,
+                "area_pixel": int(part.area_pixel),
+                "position_x": float(part.position_x),
+                "position_y": float(part.position_y),
+                "x0": int(part.x0),
+                "y0": int(part.y0),
+                "width": int(part.width),
+                "height": int(part.height),
+            }
+            for part in lesion.slices
+        ],
+    }
+
+
+def _burden(burden: Burden) -> dict[str, Any]:
+    return {
+        "lung_volume_ml": _number(burden.lung_volume_ml),
+        "opacification_volume_ml": _number(burden.opacification_volume_ml),
+        "percent_opacity": _number(burden.percent_opacity),
+        "percent_high_opacity": _number(burden.percent_high_opacity),
+        "high_opacity_cut_hu": float(burden.high_opacity_cut_hu),
+        "hu_histogram": {
+            "bin_edges_hu": [float(edge) for edge in burden.hu_bin_edges],
+            "voxel_counts": [int(count) for count in burden.hu_counts],
+        },
+        "zones_are": "zonal, not lobar",
+        "zones": [
+            {
+                "side": zone.side,
+                "third": zone.third,
+                "lung_voxel_count": int(zone.lung_voxels),
+                "opacity_voxel_count": int(zone.opacity_voxels),
+                "percent_opacity": _number(zone.percent_opacity),
+            }
+            for zone in burden.zones
+        ],
+    }
+
+
+def _model(facts: Any) -> dict[str, Any]:
+    return {
+        "name": str(facts.get("name", "unknown")),
+        "preset": str(facts.get("preset", "unknown")),
+        "weights_sha256": None if facts.get("sha256") is None else str(facts["sha256"]),
+    }
+
+
+def _withheld(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    """(field, reason) of every figure that is null on purpose; ``[]`` in a field stands for each entry of a list."""
+    yield "reader.co_rads", "left to the reader; it is never assigned by software"
+    if not study.volume.is_measurable:
+        for name in ("slice_spacing_mm", "row_spacing_mm", "column_spacing_mm", "slice_row_column_to_lps_mm"):
+            yield f"study.{name}", GEOMETRY_UNKNOWN
+    if not diagnosis.segmented:
+        reason = not_segmented_reason(diagnosis)
+        for name in ("slices[].lesion_count", "segmentation.lesion_count", "lesions", "burden"):
+            yield name, reason
+        return
+    if diagnosis.lesions:
+        yield from _withheld_of_lesions(study, diagnosis)
+    if diagnosis.burden is None:
+        yield "burden", NO_LUNG
+    else:
+        yield from _withheld_of_burden(study, diagnosis.burden)
+
+
+def not_segmented_reason(diagnosis: Diagnosis) -> str:
+    """Why the segmentation branch did not run, in words."""
+    if diagnosis.positive:
+        return "lesions were not segmented: switched off for this reading"
+    return "lesions were not segmented: the patient rule is negative"
+
+
+def _withheld_of_lesions(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    if not study.volume.is_measurable:
+        for name in ("volume_ml", "centroid_lps_mm", "extent_slice_row_column_mm"):
+            yield f"lesions[].{name}", GEOMETRY_UNKNOWN
+    if any(lesion.mean_hu is None for lesion in diagnosis.lesions):
+        yield "lesions[].mean_hu", HU_ASSUMED
+
+
+def _withheld_of_burden(study: Study, burden: Burden) -> Iterator[tuple[str, str]]:
+    if not study.volume.is_measurable:
+        yield "burden.lung_volume_ml", GEOMETRY_UNKNOWN
+        yield "burden.opacification_volume_ml", GEOMETRY_UNKNOWN
+    if burden.percent_opacity is None:
+        yield "burden.percent_opacity", NO_LUNG
+    if burden.percent_high_opacity is None:
+        yield "burden.percent_high_opacity", HU_ASSUMED if study.volume.hu_is_assumed else NO_LUNG
+    if any(zone.percent_opacity is None for zone in burden.zones):
+        yield "burden.zones[].percent_opacity", NO_LUNG_IN_ZONE
