@@ -1,0 +1,147 @@
+"""Where the slices of a DICOM study lie: read from its source files' headers and checked against the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.volume import CTVolume
+
+#: The source's grid and the volume's must agree to this, in mm, at every slice's corners.
+GRID_TOLERANCE_MM = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesGeometry:
+    """Geometry of a series, slice by slice in the volume's order, as its source files state it.
+
+    Args:
+        frame_numbers: 1-based frame of each slice in a multi-frame source; empty for single-frame ones.
+        positions_mm: (slices, 3) LPS position of each slice's first pixel centre (PS3.3 C.7.6.2.1.1).
+        orientation: Direction cosines of a row and of a column.
+        pixel_spacing_mm: Distance between rows and between columns.
+        slice_thickness_mm: As stated by the source, else the slice spacing.
+        slice_spacing_mm: Distance between slices; None when the study's geometry is not trusted.
+    """
+
+    frame_numbers: tuple[int, ...]
+    positions_mm: NDArray[np.float64]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, float]
+    slice_thickness_mm: float
+    slice_spacing_mm: float | None
+
+    @property
+    def is_multiframe(self) -> bool:
+        """Whether one file holds every slice."""
+        return bool(self.frame_numbers)
+
+
+def read_geometry(volume: CTVolume, headers: Sequence[Dataset]) -> SeriesGeometry:
+    """Geometry of a volume's source images.
+
+    Args:
+        volume: The volume that was read from them.
+        headers: One header a slice in the volume's order, or that of one multi-frame file.
+
+    Raises:
+        ConfigError: the volume is not on the grid of its source images.
+        StudyError: an image states no position, orientation or spacing (NO_POSITION).
+    """
+    slices, rows, columns = volume.shape
+    multiframe = len(headers) == 1 and int(headers[0].get("NumberOfFrames") or 1) > 1
+    frames = _frames_of(headers[0]) if multiframe else list(headers)
+    if not multiframe and len(frames) != slices:
+        raise ConfigError(
+            f"the volume has {slices} slices and the study {len(frames)} source files: DICOM results can only "
+            f"refer to a volume whose slices are its source images"
+        )
+    stated = (int(headers[0].Rows), int(headers[0].Columns))
+    if stated != (rows, columns):
+        raise ConfigError(
+            f"the volume's slices are {rows}x{columns} and the source's {stated[0]}x{stated[1]}: DICOM results can "
+            f"only refer to a volume on its source's grid"
+        )
+    positions = np.asarray([_numbers(frame, "ImagePositionPatient", 3) for frame in frames], dtype=np.float64)
+    order = _frame_order(volume, positions) if multiframe else list(range(slices))
+    row_mm, column_mm = _numbers(frames[0], "PixelSpacing", 2)
+    geometry = SeriesGeometry(
+        frame_numbers=tuple(number + 1 for number in order) if multiframe else (),
+        positions_mm=positions[order],
+        orientation=_numbers(frames[0], "ImageOrientationPatient", 6),
+        pixel_spacing_mm=(row_mm, column_mm),
+        slice_thickness_mm=_slice_thickness(frames[0], positions[order]),
+        slice_spacing_mm=volume.spacing_mm[0] if volume.spacing_mm else None,
+    )
+    _check_grid(volume, geometry)
+    return geometry
+
+
+def _frames_of(header: Dataset) -> list[Dataset]:
+    """Position, orientation and spacing of each frame, flat: its own, else the shared ones (PS3.3 C.7.6.16)."""
+    shared = header.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in header else Dataset()
+    frames = []
+    for groups in header.get("PerFrameFunctionalGroupsSequence", []):
+        flat = Dataset()
+        for macro in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
+            holder = groups if macro in groups else shared
+            if macro in holder:
+                flat.update(holder[macro].value[0])
+        frames.append(flat)
+    if not frames:
+        raise StudyError(GateCode.NO_POSITION, "the multi-frame source states no position of its frames")
+    return frames
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    value = dataset.get(keyword)
+    if not isinstance(value, MultiValue) or len(value) != count:
+        raise StudyError(
+            GateCode.NO_POSITION,
+            f"a source image has no usable {keyword} ({count} numbers expected): results cannot be placed in the "
+            f"patient; leave DICOM results out",
+        )
+    return tuple(float(number) for number in value)
+
+
+def _frame_order(volume: CTVolume, positions: NDArray[np.float64]) -> list[int]:
+    """0-based frame of each slice of the volume, by position."""
+    if volume.affine is None:
+        raise ConfigError("DICOM results of a multi-frame study need its geometry, which is not known here")
+    origins = volume.affine[:3, 3] + np.arange(volume.shape[0])[:, None] * volume.affine[:3, 0]
+    distances = np.linalg.norm(origins[:, None] - positions[None], axis=2)
+    return [int(frame) for frame in distances.argmin(axis=1)]
+
+
+def _check_grid(volume: CTVolume, geometry: SeriesGeometry) -> None:
+    if volume.affine is None:
+        return
+    along_row, along_column = np.asarray(geometry.orientation[:3]), np.asarray(geometry.orientation[3:])
+    row_mm, column_mm = geometry.pixel_spacing_mm
+    slices, rows, columns = volume.shape
+    worst = 0.0
+    for row, column in ((0, 0), (rows - 1, 0), (0, columns - 1), (rows - 1, columns - 1)):
+        index = np.stack([np.arange(slices), np.full(slices, row), np.full(slices, column)])
+        expected = (volume.affine[:3, :3] @ index).T + volume.affine[:3, 3]
+        stated = geometry.positions_mm + row * row_mm * along_column + column * column_mm * along_row
+        worst = max(worst, float(np.linalg.norm(expected - stated, axis=1).max()))
+    if worst > GRID_TOLERANCE_MM:
+        raise ConfigError(
+            f"the volume's grid is {worst:.2f} mm away from its source images' (at most {GRID_TOLERANCE_MM} mm "
+            f"expected): DICOM results can only refer to a volume that was not resampled"
+        )
+
+
+def _slice_thickness(frame: Dataset, positions: NDArray[np.float64]) -> float:
+    stated = frame.get("SliceThickness")
+    if stated is not None and float(stated) > 0:
+        return float(stated)
+    if len(positions) < 2:
+        return 1.0
+    return float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))

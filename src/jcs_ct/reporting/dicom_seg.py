@@ -1,0 +1,118 @@
+"""Lesions as a DICOM Segmentation, BINARY (PS3.3 A.51): one segment a lesion, only frames that hold one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence, PlanePositionSequence
+from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes
+
+from jcs_ct import __version__
+from jcs_ct.reporting.dicom_common import (
+    CATEGORY,
+    LUNG,
+    OPACITY,
+    SIDES,
+    ResultIdentity,
+    equipment,
+    model_facts,
+    series_description,
+    write_dataset,
+)
+from jcs_ct.reporting.dicom_source import SourceSeries
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.findings import Lesion
+
+SERIES_NUMBER = 9101
+
+
+def tracking_id(lesion: Lesion) -> str:
+    """Name of a lesion, the same in the segmentation and in the structured report."""
+    return f"Opacity {lesion.lesion_id}"
+
+
+def build_segmentation(source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity) -> Segmentation | None:
+    """The lesions as one SEG; segment number is lesion_id.
+
+    Returns:
+        None when there is no lesion: a segmentation without frames is not allowed.
+    """
+    if not diagnosis.lesions:
+        return None
+    _check_labels(diagnosis)
+    slices = [int(index) for index in np.flatnonzero(diagnosis.lesion_labels.any(axis=(1, 2)))]
+    return Segmentation(
+        source_images=source.images_of(slices),
+        pixel_array=np.ascontiguousarray(diagnosis.lesion_labels[slices]),
+        segmentation_type="BINARY",
+        segment_descriptions=[_describe(lesion, diagnosis, identity) for lesion in diagnosis.lesions],
+        series_instance_uid=identity.uid("series", "seg"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "seg"),
+        instance_number=1,
+        plane_positions=plane_positions(source, slices),
+        content_label="LESIONS",
+        content_description="Pulmonary opacities found by jcs-ct",
+        series_description=series_description("lesions"),
+        **equipment(diagnosis),
+    )
+
+
+def write_segmentation(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, path: Path
+) -> Path | None:
+    """Write :func:`build_segmentation`'s object; None when there is no lesion."""
+    segmentation = build_segmentation(source, diagnosis, identity)
+    return None if segmentation is None else write_dataset(segmentation, path)
+
+
+def plane_positions(source: SourceSeries, slices: list[int]) -> list[PlanePositionSequence] | None:
+    """Positions of chosen frames of a multi-frame source; None lets highdicom take them from single-frame images."""
+    if not source.geometry.is_multiframe:
+        return None
+    return [
+        PlanePositionSequence("PATIENT", image_position=source.geometry.positions_mm[index].tolist())
+        for index in slices
+    ]
+
+
+def _check_labels(diagnosis: Diagnosis) -> None:
+    stated = sorted(lesion.lesion_id for lesion in diagnosis.lesions)
+    if stated != list(range(1, len(stated) + 1)) or int(diagnosis.lesion_labels.max()) != len(stated):
+        raise ValueError(
+            f"lesion ids must be 1..{len(stated)}, the values of lesion_labels; got {stated[:5]}... and labels up to "
+            f"{int(diagnosis.lesion_labels.max())}"
+        )
+
+
+def _describe(lesion: Lesion, diagnosis: Diagnosis, identity: ResultIdentity) -> SegmentDescription:
+    name, sha256 = model_facts(diagnosis, "segmenter")
+    return SegmentDescription(
+        segment_number=lesion.lesion_id,
+        segment_label=tracking_id(lesion),
+        segmented_property_category=CATEGORY,
+        segmented_property_type=OPACITY,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=f"jcs-ct segmenter {name}"[:64],
+            family=codes.DCM.ArtificialIntelligence,
+            version=__version__,
+            parameters={"sha256": sha256} if sha256 else None,
+        ),
+        tracking_uid=identity.uid("lesion", str(lesion.lesion_id)),
+        tracking_id=tracking_id(lesion),
+        anatomic_regions=[_region(lesion)],
+    )
+
+
+def _region(lesion: Lesion) -> CodedConcept:
+    region = CodedConcept.from_code(LUNG)
+    if lesion.side in SIDES:
+        region.AnatomicRegionModifierSequence = [CodedConcept.from_code(SIDES[lesion.side])]
+    return region

@@ -1,0 +1,258 @@
+"""The series that results refer to: headers of the source files, cleaned to what the standard's syntax allows.
+
+Real series carry identifiers that are no UIDs (GUIDs, empty values) and dates that are no dates. Nothing of that
+may reach a result object, so references are built from a whitelist of attributes, each checked against its value
+representation; what had to be replaced is counted in :attr:`SourceSeries.replaced`.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydicom import config as pydicom_config
+from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import validate_value
+
+from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.study import Study
+from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
+
+logger = logging.getLogger(__name__)
+
+#: Root of every UID that jcs-ct derives from something else (name-based UUIDs, PS3.5 B.2).
+_NAMESPACE = uuid.UUID("6f2d8d3c-2a77-5b36-9c1e-0f6a4c53d119")
+
+_REQUIRED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+)
+_OPTIONAL = (
+    "IssuerOfPatientID",
+    "StudyDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "Manufacturer",
+    "ManufacturerModelName",
+)
+_READ = (
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *_REQUIRED,
+    *_OPTIONAL,
+)
+
+
+def derived_uid(*parts: str) -> str:
+    """A UID that is always the same for the same parts: ``2.25.`` and a name-based UUID (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
+
+
+def conforming_uid(text: str, *fallback: str) -> str:
+    """``text`` where it is a UID (PS3.5 9.1), else one made from it.
+
+    A GUID takes its ``2.25.`` form, any other text a UID derived from it, an empty one a UID derived from
+    ``fallback``; always the same for the same arguments.
+    """
+    text = text.strip(" \0")
+    if not text:
+        return derived_uid(*fallback)
+    if UID(text, validation_mode=pydicom_config.IGNORE).is_valid:
+        return text
+    try:
+        return f"2.25.{uuid.UUID(text).int}"
+    except ValueError:
+        return derived_uid(text)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """Clean references to the images of one series, in the volume's order.
+
+    Args:
+        images: One data set a slice (single-frame), or exactly one (multi-frame); headers without pixels.
+        geometry: Where the slices lie.
+        replaced: How often each attribute had a value outside the standard's syntax and was replaced or left empty.
+    """
+
+    images: tuple[Dataset, ...]
+    geometry: SeriesGeometry
+    replaced: Mapping[str, int]
+
+    @property
+    def first(self) -> Dataset:
+        """The image from which patient and study attributes are copied."""
+        return self.images[0]
+
+    @property
+    def series_uid(self) -> str:
+        """The source's Series Instance UID, as results refer to it."""
+        return str(self.first.SeriesInstanceUID)
+
+    def images_of(self, slices: Sequence[int]) -> list[Dataset]:
+        """The images that hold these slices."""
+        return [self.first] if self.geometry.is_multiframe else [self.images[index] for index in slices]
+
+    def reference(self, slice_index: int) -> tuple[str, str, list[int] | None]:
+        """SOP Class UID, SOP Instance UID and frame numbers (None for a single-frame image) of a slice."""
+        image = self.images_of([slice_index])[0]
+        frames = [self.geometry.frame_numbers[slice_index]] if self.geometry.is_multiframe else None
+        return str(image.SOPClassUID), str(image.SOPInstanceUID), frames
+
+
+def read_source_series(study: Study) -> SourceSeries:
+    """Read the headers of a study's source files and prove that they lie on the volume's grid.
+
+    Raises:
+        ConfigError: the study was not read from DICOM, or its volume is not on the grid of its source files.
+        StudyError: a source file cannot be read any more (UNREADABLE) or states no position (NO_POSITION).
+    """
+    if study.kind != "dicom":
+        raise ConfigError(
+            f"DICOM results need a DICOM study (they copy its patient and refer to its images); this study "
+            f"was read from {study.kind!r}: leave DICOM results out, or give the DICOM series"
+        )
+    with pydicom_config.disable_value_validation():
+        headers = [_read_header(study, number) for number in range(len(study.paths))]
+        geometry = read_geometry(study.volume, headers)
+        replaced: Counter[str] = Counter()
+        images = _clean_images(study.identifier, geometry, headers, replaced)
+    if replaced:
+        logger.warning(
+            "source series %s: values outside DICOM's syntax were replaced in the results: %s",
+            study.identifier,
+            ", ".join(f"{keyword} x{count}" for keyword, count in sorted(replaced.items())),
+        )
+    return SourceSeries(images, geometry, replaced)
+
+
+def _read_header(study: Study, number: int) -> Dataset:
+    try:
+        return dcmread(study.paths[number], stop_before_pixels=True, specific_tags=list(_READ))
+    except (OSError, InvalidDicomError) as error:
+        raise StudyError(
+            GateCode.UNREADABLE,
+            f"source file {number + 1} of {len(study.paths)} was read before and cannot be read any more "
+            f"({type(error).__name__}); keep the study in place until its results are written",
+        ) from error
+
+
+def _clean_images(
+    seed: str, geometry: SeriesGeometry, headers: Sequence[Dataset], replaced: Counter[str]
+) -> tuple[Dataset, ...]:
+    common = _clean_patient_and_study(headers[0], replaced)
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(common, keyword, _clean_uid(headers[0], keyword, replaced, seed))
+    stated = Counter(_text(header, "SOPInstanceUID") for header in headers)
+    images = []
+    for index, header in enumerate(headers):
+        image = Dataset()
+        image.update(common)
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.SOPClassUID = _text(header, "SOPClassUID") or CTImageStorage
+        if stated[_text(header, "SOPInstanceUID")] > 1:  # one identifier for several images identifies none of them
+            header.SOPInstanceUID = ""
+        image.SOPInstanceUID = _clean_uid(header, "SOPInstanceUID", replaced, seed, str(index))
+        image.Modality = "CT"
+        image.InstanceNumber = index + 1
+        image.Rows, image.Columns = int(header.Rows), int(header.Columns)
+        _place(image, geometry, index)
+        images.append(image)
+    return tuple(images)
+
+
+def _place(image: Dataset, geometry: SeriesGeometry, index: int) -> None:
+    """State the image's geometry: at its root, or in functional groups when it is multi-frame."""
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing = list(geometry.pixel_spacing_mm)
+    measures.SliceThickness = geometry.slice_thickness_mm
+    if geometry.slice_spacing_mm is not None:
+        measures.SpacingBetweenSlices = geometry.slice_spacing_mm
+    orientation.ImageOrientationPatient = list(geometry.orientation)
+    if not geometry.is_multiframe:
+        image.update(measures)
+        image.update(orientation)
+        image.ImagePositionPatient = geometry.positions_mm[index].tolist()
+        return
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]
+    image.SharedFunctionalGroupsSequence = [shared]
+    frames: dict[int, Dataset] = {}
+    for number, position in zip(geometry.frame_numbers, geometry.positions_mm, strict=True):
+        plane, frames[number] = Dataset(), Dataset()
+        plane.ImagePositionPatient = position.tolist()
+        frames[number].PlanePositionSequence = [plane]
+    image.NumberOfFrames = len(frames)
+    image.PerFrameFunctionalGroupsSequence = [frames[number] for number in sorted(frames)]
+
+
+def _clean_patient_and_study(header: Dataset, replaced: Counter[str]) -> Dataset:
+    clean = Dataset()
+    clean.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _REQUIRED:
+        setattr(clean, keyword, _clean_text(header, keyword, replaced))
+    for keyword in _OPTIONAL:
+        text = _clean_text(header, keyword, replaced)
+        if text:
+            setattr(clean, keyword, text)
+    if clean.PatientSex not in ("", "M", "F", "O"):
+        clean.PatientSex = ""
+        replaced["PatientSex"] += 1
+    return clean
+
+
+def _clean_uid(header: Dataset, keyword: str, replaced: Counter[str], *fallback: str) -> str:
+    text = _text(header, keyword)
+    uid = conforming_uid(text, keyword, *fallback)
+    if uid != text:
+        replaced[keyword] += 1
+    return uid
+
+
+def _clean_text(header: Dataset, keyword: str, replaced: Counter[str]) -> str:
+    """The attribute's text, or an empty one when its value representation does not allow it."""
+    text = _text(header, keyword)
+    try:
+        if isinstance(header.get(keyword), MultiValue) or not text.isprintable():
+            raise ValueError(f"{keyword} has several values or control characters")
+        validate_value(dictionary_VR(keyword), text, pydicom_config.RAISE)
+    except ValueError:
+        replaced[keyword] += 1
+        return ""
+    return text
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
