@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from jcs_ct.errors import GateCode
@@ -18,6 +19,49 @@ class QualityFlag:
     message: str
 
 
+class SeriesFate(StrEnum):
+    """What becomes of a series: read, could have been read, or refused by the gate."""
+
+    CHOSEN = "chosen"
+    CANDIDATE = "candidate"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One series of an input and its fate, without anything that identifies a patient.
+
+    Args:
+        identifier: First 16 hex digits of the SHA-256 of the series' identity; what ``series=`` takes.
+        kind: ``dicom``, ``nifti`` or ``slices``.
+        fate: Whether the series is read.
+        file_count: Files the series is made of.
+        slice_count: Slices (frames, for multi-frame files).
+        code: The gate's code when refused.
+        message: Why it has this fate.
+        modality: The header's modality, or an empty string.
+        shape: (rows, columns), or None when they are missing or differ.
+        spacing_mm: (slices, rows, columns) in mm, or None when not known.
+        extent_mm: Distance between the centres of the first and the last slice in mm, or None.
+        kernel: Reconstruction kernel, or an empty string.
+        flags: Warnings of the gate.
+    """
+
+    identifier: str
+    kind: str
+    fate: SeriesFate
+    file_count: int
+    slice_count: int
+    code: GateCode | None = None
+    message: str = ""
+    modality: str = ""
+    shape: tuple[int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    extent_mm: float | None = None
+    kernel: str = ""
+    flags: tuple[QualityFlag, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """One chest CT series, ready to be read.
@@ -29,6 +73,7 @@ class Study:
         paths: Source file of every slice, in the volume's order (one entry for NIfTI and multi-frame).
         flags: Warnings of the gate.
         acquisition: Non-identifying facts for the report: manufacturer, model, kernel, slice_thickness_mm, kvp...
+        frame_numbers: For a multi-frame file, the frame (from 1) of every slice in the volume's order; else empty.
     """
 
     volume: CTVolume
@@ -37,3 +82,4 @@ class Study:
     paths: tuple[Path, ...]
     flags: tuple[QualityFlag, ...] = ()
     acquisition: Mapping[str, str | float] = field(default_factory=dict)
+    frame_numbers: tuple[int, ...] = ()

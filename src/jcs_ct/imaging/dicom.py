@@ -1,0 +1,326 @@
+"""DICOM files: header facts and Hounsfield units. Runs in the decoding child; nothing here trusts the file.
+
+Only :func:`read_headers` and :func:`decode_slices` are meant to be called, both through ``sandbox``; a slice is
+turned into HU with the rescale values of its own header, never with its neighbour's.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.headers import SliceHeader, identity_hash
+from jcs_ct.volume import BACKGROUND_HU
+
+#: Everything that pydicom and its plugins are known to raise on damaged files.
+DAMAGED_FILE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    pydicom.errors.InvalidDicomError,
+    pydicom.errors.BytesLengthException,
+)
+#: Rescaled values at or below this are padding, whatever the header says (-2000, -2048, -3024 in practice).
+PADDING_HU = -2000
+#: A declared padding value is believed only where it cannot be tissue: at or below this, in HU.
+_HIGHEST_PADDING_HU = -1000
+
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_LOSSY_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("50", "51", "53", "55", "81", "91", "93", "203")
+)
+
+
+def _number(value: Any) -> float | None:
+    """A finite float from a header value, or None; the first of several."""
+    if isinstance(value, (MultiValue, list, tuple)):
+        value = value[0] if len(value) else None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite floats, or None."""
+    if not isinstance(value, (MultiValue, list, tuple)) or len(value) != count:
+        return None
+    found = [_number(item) for item in value]
+    return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)
+
+
+def _integer(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (MultiValue, list, tuple)):
+        return "\\".join(str(item) for item in value).strip()
+    return "" if value is None else str(value).strip()
+
+
+def _key(value: Any) -> str:
+    text = _text(value)
+    return identity_hash(text) if text else ""
+
+
+def _functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:
+    """The first item of a functional group: the frame's own, else the shared one, else empty (PS3.3 C.7.6.16)."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
+        sequence = groups.get(name)
+        if sequence:
+            item: Dataset = sequence[0]
+            return item
+    return Dataset()
+
+
+def _pixel_extent(stream: BinaryIO, syntax: UID) -> tuple[int, bool]:
+    """Bytes of pixel data from the stream's place on, and whether they reach their end (PS3.5 A.4).
+
+    Returns:
+        (0, False) when there is no Pixel Data element at all.
+    """
+    order = "<" if syntax.is_little_endian else ">"
+    start = stream.tell()
+    end = stream.seek(0, 2)
+    stream.seek(start)
+    head = stream.read(8)
+    if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
+        return 0, False
+    if syntax.is_implicit_VR:
+        length = struct.unpack(order + "L", head[4:])[0]
+    else:
+        tail = stream.read(4)
+        if len(tail) < 4:
+            return 0, False
+        length = struct.unpack(order + "L", tail)[0]
+    if length != 0xFFFFFFFF:
+        held = min(length, end - stream.tell())
+        return held, held == length
+    held = 0
+    while len(item := stream.read(8)) == 8:
+        group, element, length = struct.unpack("<HHL", item)
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return held, True
+        if (group, element) != (0xFFFE, 0xE000) or stream.tell() + length > end:
+            return held, False
+        held += length
+        stream.seek(length, 1)
+    return held, False
+
+
+def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -> list[SliceHeader]:
+    """Header facts of every slice in one DICOM file, without its pixels; empty for a DICOMDIR.
+
+    Raises:
+        StudyError: UNSUPPORTED (deflated, no transfer syntax), UNREADABLE or TRUNCATED.
+    """
+    with path.open("rb") as stream:
+        try:
+            meta = read_file_meta_info(path)
+            syntax = UID(_text(meta.get("TransferSyntaxUID")))
+            if _text(meta.get("MediaStorageSOPClassUID")) == _DICOMDIR:
+                return []
+            if syntax == DeflatedExplicitVRLittleEndian and not allow_deflated:
+                raise StudyError(
+                    GateCode.UNSUPPORTED,
+                    "the data set is deflated, which can unpack to a thousand times its size; "
+                    "convert it to Explicit VR Little Endian, or allow deflated files if you trust their source",
+                )
+            stream.seek(0)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+            deflated = syntax == DeflatedExplicitVRLittleEndian
+            pixel_bytes, whole = (-1, True) if deflated else _pixel_extent(stream, syntax)
+            return _facts(dataset, file_index, syntax, pixel_bytes, whole)
+        except DAMAGED_FILE_ERRORS as error:
+            raise StudyError(
+                GateCode.UNREADABLE,
+                f"the DICOM header cannot be read ({type(error).__name__}); export the file again",
+            ) from error
+
+
+def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, whole: bool) -> list[SliceHeader]:
+    frames = max(1, _integer(dataset.get("NumberOfFrames")) or 1)
+    common: dict[str, Any] = {
+        "file_index": file_index,
+        "series_key": _key(dataset.get("SeriesInstanceUID")),
+        "study_key": _key(dataset.get("StudyInstanceUID")),
+        "frame_of_reference_key": _key(dataset.get("FrameOfReferenceUID")),
+        "patient_key": _key(dataset.get("PatientID")),
+        "modality": _text(dataset.get("Modality")).upper(),
+        "sop_class": _text(dataset.get("SOPClassUID")),
+        "transfer_syntax": str(syntax),
+        "rows": _integer(dataset.get("Rows")) or 0,
+        "columns": _integer(dataset.get("Columns")) or 0,
+        "frames": frames,
+        "samples": _integer(dataset.get("SamplesPerPixel")) or 1,
+        "bits_allocated": _integer(dataset.get("BitsAllocated")) or 0,
+        "bits_stored": _integer(dataset.get("BitsStored")) or 0,
+        "signed": _integer(dataset.get("PixelRepresentation")) == 1,
+        "gantry_tilt": _number(dataset.get("GantryDetectorTilt")),
+        "instance_number": _integer(dataset.get("InstanceNumber")),
+        "manufacturer": _text(dataset.get("Manufacturer")),
+        "model": _text(dataset.get("ManufacturerModelName")),
+        "body_part": _text(dataset.get("BodyPartExamined")),
+        "patient_position": _text(dataset.get("PatientPosition")),
+        "lossy": _text(dataset.get("LossyImageCompression")) == "01" or str(syntax) in _LOSSY_SYNTAXES,
+        "padding": _padding(dataset, "PixelPaddingValue"),
+        "padding_limit": _padding(dataset, "PixelPaddingRangeLimit"),
+        "pixel_bytes": pixel_bytes,
+        "whole": whole,
+    }
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        return [SliceHeader(**common, **_slice_facts(dataset, dataset, dataset, dataset, dataset, dataset))]
+    groups = dataset["PerFrameFunctionalGroupsSequence"].value
+    if len(groups) != frames:
+        raise StudyError(
+            GateCode.UNREADABLE,
+            f"the header states {frames} frames and describes {len(groups)}; export the file again",
+        )
+    return [_frame_header(dataset, common, number) for number in range(frames)]
+
+
+def _frame_header(dataset: Dataset, common: dict[str, Any], number: int) -> SliceHeader:
+    position, orientation, measures, transformation, frame_type, reconstruction = (
+        _functional_group(dataset, number, f"{name}Sequence")
+        for name in (
+            "PlanePosition",
+            "PlaneOrientation",
+            "PixelMeasures",
+            "PixelValueTransformation",
+            "CTImageFrameType",
+            "CTReconstruction",
+        )
+    )
+    facts = _slice_facts(position, orientation, measures, transformation, frame_type, reconstruction)
+    facts["image_type"] = facts["image_type"] or _image_type(dataset.get("ImageType"))
+    tilt = _number(_functional_group(dataset, number, "CTAcquisitionDetailsSequence").get("GantryDetectorTilt"))
+    facts["gantry_tilt"] = common["gantry_tilt"] if tilt is None else tilt
+    return SliceHeader(**{**common, **facts, "frame": number + 1})
+
+
+def _slice_facts(
+    position: Dataset,
+    orientation: Dataset,
+    measures: Dataset,
+    transformation: Dataset,
+    frame_type: Dataset,
+    reconstruction: Dataset,
+) -> dict[str, Any]:
+    """The facts that a multi-frame file holds per frame; a single-frame file passes its data set six times."""
+    return {
+        "position": _numbers(position.get("ImagePositionPatient"), 3),
+        "orientation": _numbers(orientation.get("ImageOrientationPatient"), 6),
+        "pixel_spacing": _numbers(measures.get("PixelSpacing"), 2),
+        "slice_thickness": _number(measures.get("SliceThickness")),
+        "slope": _number(transformation.get("RescaleSlope")),
+        "intercept": _number(transformation.get("RescaleIntercept")),
+        "rescale_type": _text(transformation.get("RescaleType")),
+        "has_modality_lut": bool(transformation.get("ModalityLUTSequence")),
+        "image_type": _image_type(frame_type.get("ImageType") or frame_type.get("FrameType")),
+        "kernel": _text(reconstruction.get("ConvolutionKernel")),
+        "kvp": _number(reconstruction.get("KVP")),
+    }
+
+
+def _image_type(value: Any) -> tuple[str, ...]:
+    return tuple(part.upper() for part in _text(value).split("\\") if part)
+
+
+def _padding(dataset: Dataset, name: str) -> int | None:
+    """A padding value as the stored pixels hold it (its VR, US or SS, is often written wrongly)."""
+    value = _integer(dataset.get(name))
+    if value is None:
+        return None
+    bits = _integer(dataset.get("BitsAllocated")) or 16
+    signed = _integer(dataset.get("PixelRepresentation")) == 1
+    value %= 1 << bits
+    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+
+
+def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.float32]:
+    """HU = slope * stored + intercept with this slice's own values (PS3.3 C.11.1.1.2); padding is ``BACKGROUND_HU``.
+
+    A declared padding value counts only where it lies at or below -1000 HU: some headers declare 0, which is water
+    once rescaled. Values at or below -2000 HU are padding even when undeclared.
+
+    Args:
+        stored: Stored values, any shape.
+        header: The slice's header; its slope and intercept must be known.
+
+    Returns:
+        float32, same shape.
+    """
+    if header.slope is None or header.intercept is None:
+        raise StudyError(GateCode.NO_HU, "the slice has no rescale slope or intercept")
+    hu = stored.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
+    outside = hu <= PADDING_HU
+    if header.padding is not None:
+        low, high = sorted((header.padding, header.padding if header.padding_limit is None else header.padding_limit))
+        if header.slope * high + header.intercept <= _HIGHEST_PADDING_HU:
+            outside |= (stored >= low) & (stored <= high)
+    hu[outside] = BACKGROUND_HU
+    return hu
+
+
+def _stored_values(dataset: Dataset, header: SliceHeader) -> NDArray[Any]:
+    """(frames, rows, columns) stored values; bits above Bits Stored are dropped (old overlays live there)."""
+    stored: NDArray[Any] = np.asarray(dataset.pixel_array).reshape(header.frames, header.rows, header.columns)
+    unused = header.bits_allocated - header.bits_stored
+    if stored.dtype.kind in "iu" and 0 < unused < 8 * stored.dtype.itemsize == header.bits_allocated:
+        stored = (stored << unused) >> unused
+    return stored
+
+
+def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.float32]:
+    """The slices of one file that ``headers`` name, in their order.
+
+    Returns:
+        (slices, rows, columns) float32 in HU.
+
+    Raises:
+        StudyError: UNSUPPORTED (no decoder for the transfer syntax), TRUNCATED or UNREADABLE.
+    """
+    try:
+        dataset = pydicom.dcmread(path)
+        stored = _stored_values(dataset, headers[0])
+    except NotImplementedError as error:
+        syntax = UID(headers[0].transfer_syntax).name
+        raise StudyError(
+            GateCode.UNSUPPORTED,
+            f"no decoder for the transfer syntax {syntax}; convert it to Explicit VR Little Endian",
+        ) from error
+    except DAMAGED_FILE_ERRORS as error:
+        raise StudyError(
+            GateCode.UNREADABLE, f"the pixel data cannot be decoded ({type(error).__name__}); export the file again"
+        ) from error
+    return np.stack([hounsfield(stored[max(header.frame - 1, 0)], header) for header in headers])

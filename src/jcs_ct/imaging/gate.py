@@ -1,0 +1,425 @@
+"""The geometry gate: pure checks of header facts, before any pixel is decoded and any network runs.
+
+Every check returns findings with numbers; all of a series' findings are reported at once. Tolerances are the
+module's constants, so that they can be stated in the documentation and in a test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.headers import CT_SOP_CLASSES, MAXIMUM_DECODED_BYTES, UNCOMPRESSED_SYNTAXES, SliceHeader
+from jcs_ct.imaging.stack import Stack, angle_deg, stack_slices
+
+#: Fewest slices of a study that is read without ``lenient``.
+MINIMUM_SLICES = 5
+#: A step between slices may differ from the median by this share of it ...
+SPACING_TOLERANCE = 0.01
+#: ... or by this much in mm, whichever is more.
+SPACING_TOLERANCE_MM = 0.01
+#: Headers round positions to 0.1 mm: steps may differ more while no slice lies further than this from a regular grid.
+GRID_TOLERANCE_MM = 0.051
+#: Two slices nearer than this share of the median step lie at one position.
+DUPLICATE_SHARE = 0.1
+#: Largest angle between the slices' normal and the line of their positions, and largest gantry tilt in a header.
+TILT_TOLERANCE_DEG = 0.1
+#: Slices whose orientations differ by more than this are mixed.
+ORIENTATION_TOLERANCE_DEG = 0.1
+#: Largest angle between the slices' normal and the body axis of an axial series.
+AXIAL_LIMIT_DEG = 30.0
+#: From this angle on an axial series is flagged as oblique.
+OBLIQUE_FROM_DEG = 1.0
+#: Relative difference of pixel spacings that is still one spacing.
+PIXEL_SPACING_TOLERANCE = 1e-3
+#: Slices that leave a straight line in the plane by more than this were reconstructed about different centres.
+CENTRE_TOLERANCE_MM = 0.1
+#: A series that covers less than this from top to bottom is flagged as part of a chest.
+WHOLE_CHEST_MM = 180.0
+#: Rescale types (PS3.3 C.11.1.1.2) that are not Hounsfield units.
+NOT_HOUNSFIELD = frozenset({"OD", "PCT", "Z_EFF", "ED", "EDW", "MGML", "HU_MOD", "IOD", "H2O", "%", "MG/ML"})
+
+
+class Severity(Enum):
+    """What a finding leads to."""
+
+    REFUSED = "refused"  #: refused in any case
+    GEOMETRY = "geometry"  #: refused, unless lenient: then a flag, and every volume and length is withheld
+    NOTE = "note"  #: a quality flag
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the gate found: code, numbers, what to do."""
+
+    code: GateCode | str
+    message: str
+    severity: Severity = Severity.GEOMETRY
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """A series as the gate sees it.
+
+    Args:
+        order: Indices of the headers from the most superior slice down.
+        stack: Geometry of the ordered slices, or None when positions are missing or contradictory.
+        findings: In order of weight: the first refusal names the study's code.
+    """
+
+    order: tuple[int, ...]
+    stack: Stack | None
+    findings: tuple[Finding, ...]
+
+    def refusals(self, *, lenient: bool) -> tuple[Finding, ...]:
+        """The findings that refuse the series."""
+        severities = {Severity.REFUSED} if lenient else {Severity.REFUSED, Severity.GEOMETRY}
+        return tuple(finding for finding in self.findings if finding.severity in severities)
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether lengths and volumes may be stated."""
+        return self.stack is not None and not any(f.severity is Severity.GEOMETRY for f in self.findings)
+
+
+def examine(headers: Sequence[SliceHeader]) -> Examination:
+    """Run every check on the slices of one series.
+
+    Args:
+        headers: At least one, in any order.
+    """
+    identity = [*check_modality(headers), *check_localizer(headers), *check_whole(headers)]
+    if any(finding.severity is Severity.REFUSED for finding in identity):
+        return Examination(tuple(range(len(headers))), None, tuple(identity))
+    placed = check_positions(headers)
+    if placed:
+        order = sorted(range(len(headers)), key=lambda i: (headers[i].instance_number or 0, headers[i].file_index))
+        stack = None
+    else:
+        stack = stack_slices(headers)
+        order = list(stack.order)
+    ordered = [headers[index] for index in order]
+    findings = [*identity, *check_size(ordered), *check_rescale(ordered), *placed, *check_one_series(ordered)]
+    findings += check_pixel_spacing(ordered)
+    if stack is not None:
+        findings += [*check_axial(stack), *check_orientation(ordered, stack), *check_tilt(ordered, stack)]
+        findings += [*check_steps(stack), *check_centres(stack), *check_coverage(ordered, stack)]
+    findings += [*check_count(ordered), *check_origin(ordered)]
+    weight = [Severity.REFUSED, Severity.GEOMETRY, Severity.NOTE]
+    findings.sort(key=lambda finding: weight.index(finding.severity))
+    return Examination(tuple(order), stack, tuple(findings))
+
+
+def _count(number: int, total: int) -> str:
+    return f"all {total} slices" if number == total else f"{number} of {total} slices"
+
+
+def check_modality(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """NOT_CT: another modality, or colour pixels."""
+    first = headers[0]
+    findings = []
+    if first.modality != "CT" and not (first.modality == "" and first.sop_class in CT_SOP_CLASSES):
+        came = f"modality {first.modality}" if first.modality else "no modality and no CT image class"
+        findings.append(Finding(GateCode.NOT_CT, f"a CT series is needed, the header has {came}", Severity.REFUSED))
+    elif any(header.samples != 1 for header in headers):
+        message = f"CT slices have 1 value a pixel, these have {first.samples}: a screenshot or a fused picture"
+        findings.append(Finding(GateCode.NOT_CT, message, Severity.REFUSED))
+    elif first.sop_class not in CT_SOP_CLASSES:
+        message = "the modality is CT, the object is not a CT image (secondary capture, report, structure set)"
+        findings.append(Finding(GateCode.NOT_CT, message, Severity.REFUSED))
+    return findings
+
+
+def check_localizer(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """LOCALIZER: a scout view, not a slice."""
+    if any("LOCALIZER" in header.image_type for header in headers):
+        message = "the series is a localizer (scout view); give the axial series of the same study"
+        return [Finding(GateCode.LOCALIZER, message, Severity.REFUSED)]
+    return []
+
+
+def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """TRUNCATED and UNREADABLE by arithmetic: what the header announces against what the file holds."""
+    for number, header in enumerate(headers, start=1):
+        where = f"file {header.file_index + 1} (in name order)"
+        if min(header.rows, header.columns) < 1 or header.bits_allocated not in (8, 16, 32):
+            message = (
+                f"{where} states {header.rows}x{header.columns} pixels of {header.bits_allocated} bits; "
+                "slices of 8, 16 or 32 bits are read"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        if not 0 < header.bits_stored <= header.bits_allocated:
+            message = f"{where} stores {header.bits_stored} of {header.bits_allocated} bits a pixel"
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        if header.decoded_bytes > MAXIMUM_DECODED_BYTES:
+            message = (
+                f"{where} announces {header.decoded_bytes / 1024**3:.1f} GiB of pixels, "
+                f"the limit is {MAXIMUM_DECODED_BYTES / 1024**3:.0f} GiB"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        plain = header.transfer_syntax in UNCOMPRESSED_SYNTAXES
+        short = plain and 0 <= header.pixel_bytes < header.decoded_bytes
+        if not header.whole or short or header.pixel_bytes == 0:
+            expected = f"{header.decoded_bytes} bytes of pixels" if plain else "compressed pixels to their end"
+            message = (
+                f"{where} is cut off: expected {expected}, found {max(header.pixel_bytes, 0)} bytes; "
+                f"copy it again from its source ({len(headers) - number} slices not checked)"
+            )
+            return [Finding(GateCode.TRUNCATED, message.replace(" (0 slices not checked)", ""), Severity.REFUSED)]
+    return []
+
+
+def check_positions(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """NO_POSITION: without position, orientation and pixel spacing nothing can be measured."""
+    missing: Counter[str] = Counter()
+    for header in headers:
+        missing["Image Position (Patient)"] += header.position is None
+        missing["Image Orientation (Patient)"] += header.orientation is None
+        missing["Pixel Spacing"] += header.pixel_spacing is None or min(header.pixel_spacing) <= 0
+        if header.orientation is not None and not _is_orthonormal(header.orientation):
+            missing["Image Orientation (Patient) of two unit vectors at right angles"] += 1
+    return [
+        Finding(
+            GateCode.NO_POSITION,
+            f"{_count(number, len(headers))} have no {name}; nothing can be measured, export them with geometry",
+        )
+        for name, number in missing.items()
+        if number
+    ]
+
+
+def _is_orthonormal(orientation: tuple[float, ...]) -> bool:
+    along_row, along_column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    lengths = (np.linalg.norm(along_row), np.linalg.norm(along_column))
+    return bool(max(abs(length - 1) for length in lengths) < 0.01 and abs(along_row @ along_column) < 0.01)
+
+
+def check_size(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """MIXED_SIZE: slices of different numbers of rows or columns."""
+    sizes = Counter((header.rows, header.columns) for header in ordered)
+    if len(sizes) == 1:
+        return []
+    listed = ", ".join(f"{number} of {rows}x{columns}" for (rows, columns), number in sizes.most_common(4))
+    message = f"slices differ in size: {listed} pixels; export one reconstruction"
+    return [Finding(GateCode.MIXED_SIZE, message, Severity.REFUSED)]
+
+
+def check_rescale(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """NO_HU: no way to Hounsfield units; HU_VARIES: the way differs from slice to slice."""
+    lacking = [
+        number
+        for number, header in enumerate(ordered, start=1)
+        if header.slope is None or header.intercept is None or header.slope == 0 or header.has_modality_lut
+    ]
+    if lacking:
+        message = (
+            f"{_count(len(lacking), len(ordered))} have no usable rescale slope and intercept, the first is slice "
+            f"{lacking[0]}; grey levels cannot become HU, export the series again"
+        )
+        return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
+    types = {header.rescale_type.upper() for header in ordered} & NOT_HOUNSFIELD
+    parametric = {"PERFUSION", "VIRTUAL_MONO", "MATERIAL"} & {part for h in ordered for part in h.image_type[2:]}
+    if types or parametric & {"PERFUSION", "MATERIAL"}:
+        kind = ", ".join(sorted(types | parametric))
+        return [Finding(GateCode.NO_HU, f"the values are {kind}, not Hounsfield units", Severity.REFUSED)]
+    rescales = Counter((header.slope, header.intercept) for header in ordered)
+    if len(rescales) == 1:
+        return []
+    (slope, intercept), number = rescales.most_common(1)[0]
+    message = (
+        f"{len(ordered) - number} of {len(ordered)} slices have another rescale than slope {slope:g}, intercept "
+        f"{intercept:g}; every slice was read with its own values"
+    )
+    return [Finding(GateCode.HU_VARIES, message, Severity.NOTE)]
+
+
+def check_one_series(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """MIXED_SERIES: one Series Instance UID over slices of different patients, studies, frames or kernels."""
+    findings = []
+    names = {
+        "patient_key": "patients",
+        "study_key": "studies",
+        "frame_of_reference_key": "frames of reference",
+        "kernel": "kernels",
+    }
+    for name, plural in names.items():
+        values = Counter(getattr(header, name) for header in ordered)
+        if len(values) > 1:
+            message = f"slices of {len(values)} {plural} carry one series identity; export one series"
+            findings.append(Finding(GateCode.MIXED_SERIES, message))
+    return findings
+
+
+def check_pixel_spacing(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """MIXED_SPACING: pixels of different size in one series."""
+    spacings = [header.pixel_spacing for header in ordered if header.pixel_spacing is not None]
+    if not spacings:
+        return []
+    table = np.asarray(spacings)
+    if np.all(np.abs(table - table[0]) <= PIXEL_SPACING_TOLERANCE * table[0]):
+        return []
+    low, high = table.min(axis=0), table.max(axis=0)
+    message = (
+        f"pixel spacing differs: rows {low[0]:.4f} to {high[0]:.4f} mm, columns {low[1]:.4f} to {high[1]:.4f} mm; "
+        "export one reconstruction"
+    )
+    return [Finding(GateCode.MIXED_SPACING, message)]
+
+
+def check_orientation(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
+    """MIXED_ORIENTATION: slices that do not lie parallel, or are turned in their plane."""
+    worst, place = 0.0, 0
+    for number, header in enumerate(ordered):
+        if header.orientation is None:
+            continue
+        row, column = np.asarray(header.orientation[:3]), np.asarray(header.orientation[3:])
+        angle = max(angle_deg(row, stack.along_row), angle_deg(column, stack.along_column))
+        if angle > worst:
+            worst, place = angle, number
+    if worst <= ORIENTATION_TOLERANCE_DEG:
+        return []
+    message = f"slices are not parallel: slice {place + 1} is turned by {worst:.1f} degrees; export one orientation"
+    return [Finding(GateCode.MIXED_ORIENTATION, message)]
+
+
+def check_axial(stack: Stack) -> list[Finding]:
+    """NOT_AXIAL: a coronal, sagittal or steeply oblique series; a slightly oblique one gets a flag."""
+    angle = math.degrees(math.acos(min(1.0, abs(float(stack.normal[2])))))
+    if angle > AXIAL_LIMIT_DEG:
+        plane = ("sagittal", "coronal", "oblique axial")[int(np.argmax(np.abs(stack.normal)))]
+        message = (
+            f"the series is {plane}: its normal is {angle:.0f} degrees from the body axis, at most "
+            f"{AXIAL_LIMIT_DEG:.0f} are read; give the axial series"
+        )
+        return [Finding(GateCode.NOT_AXIAL, message, Severity.REFUSED)]
+    if angle > OBLIQUE_FROM_DEG:
+        message = f"the slices are oblique by {angle:.1f} degrees; volumes and positions take that into account"
+        return [Finding("OBLIQUE", message, Severity.NOTE)]
+    return []
+
+
+def check_tilt(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
+    """TILT: sheared positions, or a gantry tilt in the header."""
+    findings = []
+    if stack.shear_deg is not None and stack.shear_deg > TILT_TOLERANCE_DEG:
+        message = (
+            f"the volume is sheared: positions advance {stack.shear_deg:.1f} degrees off the slices' normal "
+            "(gantry tilt); have it reconstructed without tilt"
+        )
+        findings.append(Finding(GateCode.TILT, message))
+    tilt = max((abs(header.gantry_tilt) for header in ordered if header.gantry_tilt is not None), default=0.0)
+    if not findings and tilt > TILT_TOLERANCE_DEG:
+        message = (
+            f"the header states a gantry tilt of {tilt:.1f} degrees that the slice positions do not show; "
+            "the geometry cannot be trusted, have it reconstructed without tilt"
+        )
+        findings.append(Finding(GateCode.TILT, message))
+    return findings
+
+
+def check_steps(stack: Stack) -> list[Finding]:
+    """DUPLICATE_POSITION, GAP or MIXED_SPACING: distances between neighbouring slices along the normal."""
+    steps = stack.steps_mm
+    if steps.size == 0:
+        return []
+    apart = steps[steps > SPACING_TOLERANCE_MM]
+    median = float(np.median(apart)) if apart.size else 0.0
+    findings = []
+    doubled = np.flatnonzero(steps < max(DUPLICATE_SHARE * median, SPACING_TOLERANCE_MM))
+    if doubled.size:
+        place = int(doubled[0])
+        message = (
+            f"{doubled.size + 1 if median == 0 else doubled.size} slice(s) lie at the position of another: slices "
+            f"{place + 1} and {place + 2} are {steps[place]:.2f} mm apart, median {median:.2f} mm; remove the copies "
+            "or export one reconstruction"
+        )
+        findings.append(Finding(GateCode.DUPLICATE_POSITION, message))
+        steps = np.delete(steps, doubled)
+    return findings + _irregular(steps, median, stack)
+
+
+def _irregular(steps: NDArray[np.float64], median: float, stack: Stack) -> list[Finding]:
+    if steps.size < 2:
+        return []
+    uneven = np.abs(steps - median) > max(SPACING_TOLERANCE * median, SPACING_TOLERANCE_MM)
+    grid = np.concatenate([[0.0], np.cumsum(steps)])
+    off_grid = np.abs(grid - np.linspace(0.0, grid[-1], grid.size)).max()
+    if not uneven.any() or off_grid <= GRID_TOLERANCE_MM:
+        return []
+    step = float(steps[int(np.argmax(np.abs(steps - median)))])
+    place = int(np.flatnonzero(np.isclose(stack.steps_mm, step))[0])
+    between = f"{step:.2f} mm between slices {place + 1} and {place + 2}, median {median:.2f} mm"
+    ratios = steps[uneven] / median
+    multiples = np.abs(ratios - np.rint(ratios)) < 0.1
+    if step > 1.5 * median and multiples.all() and uneven.mean() <= 0.25:
+        lost = int(np.rint(ratios - 1).sum())
+        what = "a slice is probably missing" if lost == 1 else f"{lost} slices are probably missing"
+        return [Finding(GateCode.GAP, f"slice spacing is irregular: {between}; {what}, export the series again")]
+    message = (
+        f"slice spacing is irregular: {between}; {int(uneven.sum())} of {steps.size} steps differ by more than "
+        f"{SPACING_TOLERANCE:.0%}; export one reconstruction"
+    )
+    return [Finding(GateCode.MIXED_SPACING, message)]
+
+
+def check_centres(stack: Stack) -> list[Finding]:
+    """MIXED_SERIES: slices whose corner leaves the line of the others were reconstructed about another centre."""
+    if stack.off_line_mm <= CENTRE_TOLERANCE_MM:
+        return []
+    message = (
+        f"slice {stack.off_line_slice + 1} lies {stack.off_line_mm:.1f} mm beside the line of the others (another "
+        "reconstruction centre); export one reconstruction"
+    )
+    return [Finding(GateCode.MIXED_SERIES, message)]
+
+
+def check_count(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """TOO_FEW_SLICES: not a chest CT."""
+    if len(ordered) >= MINIMUM_SLICES:
+        return []
+    message = (
+        f"the series has {len(ordered)} slice(s), at least {MINIMUM_SLICES} are needed; give the whole series "
+        "(its folder), or --lenient for slice verdicts without measurements"
+    )
+    return [Finding(GateCode.TOO_FEW_SLICES, message)]
+
+
+def check_coverage(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
+    """Notes on what the series does not show: part of a chest, or spaces between thin slices."""
+    findings = []
+    if stack.extent_mm is not None and len(ordered) >= MINIMUM_SLICES and stack.extent_mm < WHOLE_CHEST_MM:
+        message = (
+            f"the series covers {stack.extent_mm:.0f} mm from top to bottom; the lungs of an adult need about 250 mm, "
+            "so this may be part of a chest"
+        )
+        findings.append(Finding("PARTIAL_CHEST", message, Severity.NOTE))
+    thickness, step = ordered[0].slice_thickness, stack.step_mm
+    if thickness and step and step > 1.5 * thickness:
+        message = (
+            f"slices are {step:.1f} mm apart and {thickness:.1f} mm thick: what lies between them is not seen, and "
+            "volumes assume that each slice stands for the whole step"
+        )
+        findings.append(Finding("SPARSE_SLICES", message, Severity.NOTE))
+    return findings
+
+
+def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """Notes on how the pixels came about: lossy compression, derivation, doubtful headers."""
+    findings = []
+    if any(header.lossy for header in ordered):
+        message = "the pixels were compressed with loss: HU are approximate"
+        findings.append(Finding("LOSSY_COMPRESSION", message, Severity.NOTE))
+    if any("SECONDARY" in header.image_type[1:2] for header in ordered):
+        message = "the series was derived from another one (reformatted or averaged)"
+        findings.append(Finding("DERIVED_SERIES", message, Severity.NOTE))
+    if any(header.modality == "" for header in ordered):
+        message = "the header names no modality; read as CT because of its object class"
+        findings.append(Finding("NO_MODALITY", message, Severity.NOTE))
+    return findings

@@ -1,0 +1,105 @@
+"""What the gate needs to know of one slice: plain facts, hashed identities, no pixels and no patient data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+#: CT Image, Enhanced CT Image and Legacy Converted Enhanced CT Image Storage (PS3.4 B.5).
+CT_SOP_CLASSES = frozenset(
+    {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"}
+)
+#: Implicit and Explicit VR Little Endian, Explicit VR Big Endian: pixel bytes can be counted without decoding.
+UNCOMPRESSED_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+#: Largest decoded pixel data of one input, in bytes; a header that asks for more is not believed.
+MAXIMUM_DECODED_BYTES = 4 * 1024**3
+
+
+def identity_hash(*parts: str) -> str:
+    """First 16 hex digits of the SHA-256 of ``parts``; the only form in which identities travel."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """Header facts of one slice (a file, or a frame of a multi-frame file).
+
+    Lengths are in mm, angles in degrees. ``None`` means that the header does not say.
+
+    Args:
+        file_index: Which of the scanned files it lies in.
+        frame: Frame number from 1 in a multi-frame file, else 0.
+        series_key: :func:`identity_hash` of the Series Instance UID; the other keys likewise, empty when absent.
+        position: Image Position (Patient), centre of the first pixel, LPS (PS3.3 C.7.6.2.1.1).
+        orientation: Image Orientation (Patient): direction of a row, then of a column.
+        pixel_spacing: Distance between rows, then between columns.
+        slope: Rescale Slope of this very slice.
+        intercept: Rescale Intercept of this very slice.
+        padding: Pixel Padding Value, in stored values.
+        padding_limit: Pixel Padding Range Limit, in stored values.
+        pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
+        whole: Whether the pixel data reaches its end in the file.
+    """
+
+    file_index: int = 0
+    frame: int = 0
+    series_key: str = ""
+    study_key: str = ""
+    frame_of_reference_key: str = ""
+    patient_key: str = ""
+    modality: str = ""
+    sop_class: str = ""
+    transfer_syntax: str = ""
+    image_type: tuple[str, ...] = ()
+    rows: int = 0
+    columns: int = 0
+    frames: int = 1
+    samples: int = 1
+    bits_allocated: int = 0
+    bits_stored: int = 0
+    signed: bool = False
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    pixel_spacing: tuple[float, ...] | None = None
+    slice_thickness: float | None = None
+    slope: float | None = None
+    intercept: float | None = None
+    rescale_type: str = ""
+    has_modality_lut: bool = False
+    padding: int | None = None
+    padding_limit: int | None = None
+    gantry_tilt: float | None = None
+    instance_number: int | None = None
+    kernel: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    kvp: float | None = None
+    body_part: str = ""
+    patient_position: str = ""
+    lossy: bool = False
+    pixel_bytes: int = -1
+    whole: bool = True
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes that the pixel data of the whole file takes once decoded."""
+        return self.rows * self.columns * self.frames * self.samples * ((self.bits_allocated + 7) // 8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SliceHeader:
+        """The inverse of :meth:`to_dict`; lists become tuples.
+
+        Raises:
+            TypeError: unknown fields.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := set(values) - known:
+            raise TypeError(f"unknown header facts: {sorted(unknown)}")
+        facts: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**facts)

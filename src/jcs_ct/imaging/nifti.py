@@ -1,0 +1,169 @@
+"""NIfTI volumes: header checks and Hounsfield units. Runs in the decoding child."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.gate import MINIMUM_SLICES, TILT_TOLERANCE_DEG
+from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
+from jcs_ct.volume import BACKGROUND_HU
+
+#: In-plane pixels larger than this make slices that no chest CT has.
+MAXIMUM_PIXEL_MM = 3.0
+_DAMAGED = (
+    ArithmeticError,
+    EOFError,
+    HeaderDataError,
+    ImageFileError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
+_UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+
+
+def read_nifti(path: Path, fd: int) -> dict[str, Any]:
+    """Read a volume, write it to ``fd`` as (slices, rows, columns) and describe it.
+
+    The axes are permuted and flipped, never resampled, so that slices run from superior to inferior, rows to
+    posterior and columns to the patient's left, as in an axial DICOM series.
+
+    Returns:
+        ``shape``, ``dtype``, ``affine`` (LPS, nested lists, or None), ``findings`` (code, message) that a lenient
+        reading may pass, ``identifier``.
+
+    Raises:
+        StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED, NOT_AXIAL or NO_HU.
+    """
+    try:
+        image: Any = nib.load(path)
+        _check_header(image)
+        stored = np.asanyarray(image.dataobj)
+    except EOFError as error:
+        raise StudyError(GateCode.TRUNCATED, "the volume is cut off; copy it again from its source") from error
+    except _DAMAGED as error:
+        cut = "Expected" in str(error) and "bytes" in str(error)
+        code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
+        reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
+        raise StudyError(code, f"the NIfTI volume {reason}; copy or convert it again") from error
+    stored = stored.reshape(stored.shape[:3])
+    affine, findings = _affine(image)
+    order, flips = _axes(affine)
+    hu = _to_hu(stored)
+    hu = np.transpose(hu, order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    turned = _turned(affine, stored.shape, order, flips)
+    if hu.shape[0] < MINIMUM_SLICES:
+        message = f"the volume has {hu.shape[0]} slice(s), at least {MINIMUM_SLICES} are needed"
+        findings.append((GateCode.TOO_FEW_SLICES, message))
+    hu = np.ascontiguousarray(hu)
+    with os.fdopen(fd, "r+b", closefd=False) as out:
+        out.write(memoryview(hu).cast("B"))
+    return {
+        "shape": hu.shape,
+        "dtype": hu.dtype.str,
+        "affine": turned.tolist(),
+        "findings": findings,
+        "identifier": hashlib.sha256(memoryview(hu).cast("B")).hexdigest()[:16],
+    }
+
+
+def _check_header(image: Any) -> None:
+    """Dimensions, sample type and announced size, before the samples are read."""
+    if not isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
+        raise StudyError(GateCode.UNSUPPORTED, f"{type(image).__name__} is not read; convert it to NIfTI (.nii.gz)")
+    shape = image.shape
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
+        message = f"a volume has 3 dimensions, this one has {len(shape)}: {'x'.join(map(str, shape))}"
+        raise StudyError(GateCode.UNSUPPORTED, f"{message}; give one CT volume")
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise StudyError(GateCode.UNSUPPORTED, f"samples of type {dtype} are not HU; give a scalar volume")
+    size = int(np.prod(shape, dtype=np.float64)) * max(4, dtype.itemsize)
+    if size > MAXIMUM_DECODED_BYTES:
+        limit = MAXIMUM_DECODED_BYTES / 1024**3
+        message = f"the header announces {size / 1024**3:.1f} GiB of samples, the limit is {limit:.0f} GiB"
+        raise StudyError(GateCode.UNREADABLE, message)
+
+
+def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]]:
+    """Affine from array index to LPS mm, and what is wrong with it."""
+    findings: list[tuple[GateCode, str]] = []
+    header = image.header
+    affine = np.array(image.affine, dtype=np.float64)
+    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        message = "the header states no position or orientation (sform and qform code 0); convert the volume again"
+        findings.append((GateCode.NO_POSITION, message))
+    axes = affine[:3, :3]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9:
+        message = "the header's affine is singular or not finite; convert the volume again"
+        return np.eye(4), [(GateCode.NO_POSITION, message)]
+    affine[:3] *= _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosine = max(abs(unit[:, i] @ unit[:, j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    shear = float(np.degrees(np.arcsin(min(1.0, cosine))))
+    if shear > TILT_TOLERANCE_DEG:
+        message = f"the volume is sheared by {shear:.1f} degrees (gantry tilt); have it reconstructed without tilt"
+        findings.append((GateCode.TILT, message))
+    return affine, findings
+
+
+def _axes(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Which array axis becomes (slices, rows, columns), and which is to be flipped."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    unit = affine[:3, :3] / spacing
+    nearest = [int(np.argmax(np.abs(unit[:, axis]))) for axis in range(3)]
+    if sorted(nearest) != [0, 1, 2]:
+        message = "the volume's axes are turned by about 45 degrees; resample it to axial slices"
+        raise StudyError(GateCode.NOT_AXIAL, message)
+    order = nearest.index(2), nearest.index(1), nearest.index(0)
+    coarsest = max(spacing[order[1]], spacing[order[2]])
+    if coarsest > MAXIMUM_PIXEL_MM and coarsest > spacing[order[0]]:
+        message = (
+            f"axial slices would have pixels of {coarsest:.1f} mm: the volume was not acquired or reconstructed "
+            "axially; give the axial series"
+        )
+        raise StudyError(GateCode.NOT_AXIAL, message)
+    flips = unit[2, order[0]] > 0, unit[1, order[1]] < 0, unit[0, order[2]] < 0
+    return order, (bool(flips[0]), bool(flips[1]), bool(flips[2]))
+
+
+def _turned(
+    affine: NDArray[np.float64], shape: tuple[int, ...], order: tuple[int, ...], flips: tuple[bool, ...]
+) -> NDArray[np.float64]:
+    """The affine of the permuted and flipped array."""
+    turned = np.eye(4)
+    turned[:3, 3] = affine[:3, 3]
+    for place, (axis, flip) in enumerate(zip(order, flips, strict=True)):
+        turned[:3, place] = -affine[:3, axis] if flip else affine[:3, axis]
+        if flip:
+            turned[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
+    return turned
+
+
+def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:
+    """Padding becomes background; int16 when the samples are whole numbers that fit."""
+    hu = stored.astype(np.float32)
+    padding = ~np.isfinite(hu) | (hu <= -2000)
+    hu[padding] = BACKGROUND_HU
+    low, high = float(hu.min()), float(hu.max())
+    if low > -500 or high < 0:
+        message = f"values from {low:g} to {high:g} are no chest CT in HU (air is -1000, water 0); give the CT itself"
+        raise StudyError(GateCode.NO_HU, message)
+    if stored.dtype.kind in "iu" and high <= np.iinfo(np.int16).max:
+        return hu.astype(np.int16)
+    return hu

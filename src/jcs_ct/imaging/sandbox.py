@@ -1,0 +1,191 @@
+"""Decoding in a child process that can be killed: hostile or broken files cost a study, never the caller.
+
+One child does all items of a job. When it dies or stalls, the item it was at is refused and a new child goes on with
+the rest; after a few deaths the remaining items are refused too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from jcs_ct.errors import GateCode
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SandboxLimits:
+    """What a decoding child may use.
+
+    Args:
+        memory_bytes: Address space beyond the output.
+        seconds_per_item: Longest silence between two answers.
+        cpu_seconds: Processor time of one child.
+        deaths: Children that may die in one job before the rest is refused.
+    """
+
+    memory_bytes: int = 3 * 1024**3
+    seconds_per_item: float = 60.0
+    cpu_seconds: int = 900
+    deaths: int = 3
+
+    def __post_init__(self) -> None:
+        if min(self.memory_bytes, self.seconds_per_item, self.cpu_seconds, self.deaths) <= 0:
+            raise ValueError(f"sandbox limits must be greater than 0: {self}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: a value, or the gate's code and a message."""
+
+    value: Any = None
+    code: GateCode | None = None
+    message: str = ""
+
+
+class _Child:
+    """One decoding child and the answers it gives, each awaited for a limited time."""
+
+    def __init__(self, job: Mapping[str, Any], fd: int | None) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "jcs_ct.imaging.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            pass_fds=() if fd is None else (fd,),
+        )
+        self._buffer = b""
+        self._ended = False
+        self._send(json.dumps(job).encode())
+
+    def _send(self, job: bytes) -> None:
+        stdin = self._stream(self._process.stdin)
+        try:
+            stdin.write(job)
+            stdin.close()
+        except BrokenPipeError:
+            logger.warning("the decoding child ended before it took its job")
+
+    @staticmethod
+    def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+        if stream is None:
+            raise RuntimeError("the decoding child was started without a pipe")
+        return stream
+
+    def answer(self, seconds: float) -> dict[str, Any] | None:
+        """The next answer, or None when the child ended or was silent for ``seconds``."""
+        stdout = self._stream(self._process.stdout)
+        deadline = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    return None
+                block = os.read(stdout.fileno(), 1 << 16)
+                if not block:
+                    self._ended = True
+                    return None
+                self._buffer += block
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the last missing answer was silence, not an end."""
+        return not self._ended
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None and not stream.closed:
+                stream.close()
+
+
+def run_in_child(
+    task: str,
+    items: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any] | None = None,
+    *,
+    output: IO[bytes] | None = None,
+    output_bytes: int = 0,
+    limits: SandboxLimits | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> list[Outcome]:
+    """Do ``items`` of ``task`` in a limited child process.
+
+    Args:
+        task: A name that ``worker`` knows.
+        items: JSON values, one answer each.
+        options: JSON values for the whole task; ``fd`` is added when there is an output.
+        output: Open file that the child fills (pixels travel there, not through the pipe).
+        output_bytes: Size the output may grow to.
+        limits: Memory and time.
+        advance: Called with the number of items done.
+
+    Returns:
+        One outcome an item, in order. Never raises for what a file does to the child.
+    """
+    limits = limits or SandboxLimits()
+    outcomes: dict[int, Outcome] = {}
+    fd = None if output is None else output.fileno()
+    deaths = 0
+    while len(outcomes) < len(items) and deaths < limits.deaths:
+        first = len(outcomes)
+        job = {
+            "task": task,
+            "items": list(items[first:]),
+            "options": {**(options or {}), "fd": fd},
+            "memory_bytes": limits.memory_bytes + 2 * output_bytes,
+            "cpu_seconds": limits.cpu_seconds,
+            "file_bytes": output_bytes,
+        }
+        child = _Child(job, fd)
+        try:
+            if not _collect(child, first, len(items), outcomes, limits.seconds_per_item, advance):
+                deaths += 1
+        finally:
+            child.close()
+    gone = Outcome(None, GateCode.UNREADABLE, "not read: decoding failed too often before it")
+    return [outcomes.get(number, gone) for number in range(len(items))]
+
+
+def _collect(
+    child: _Child,
+    first: int,
+    count: int,
+    outcomes: dict[int, Outcome],
+    seconds: float,
+    advance: Callable[[int], None] | None,
+) -> bool:
+    """Take a child's answers until all are in (True) or it is gone (False, with the item it was at refused)."""
+    while len(outcomes) < count:
+        answer = child.answer(seconds)
+        if answer is None:
+            reason = f"took longer than {seconds:g} s" if child.stalled else "ended the decoding process"
+            outcomes[len(outcomes)] = Outcome(
+                None, GateCode.UNREADABLE, f"decoding it {reason}; the file is damaged or hostile, export it again"
+            )
+            logger.warning("decoding item %d of %d %s", len(outcomes), count, reason)
+            return False
+        if "done" not in answer:
+            continue
+        code = answer.get("code")
+        outcomes[first + int(answer["done"])] = Outcome(
+            answer.get("value"), None if code is None else GateCode(code), answer.get("message", "")
+        )
+        if advance is not None:
+            advance(len(outcomes))
+    return True

@@ -1,0 +1,108 @@
+"""The decoding child: reads a job from stdin, answers one JSON line an item on stdout.
+
+Started by ``sandbox`` as ``python -P -m jcs_ct.imaging.worker`` under limits on memory, time and file size. A crash
+here costs the study, not the caller. Answers: ``{"begin": i}`` before an item is touched, then ``{"done": i,
+"value": ...}`` or ``{"done": i, "code": ..., "message": ...}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jcs_ct.errors import GateCode, StudyError
+
+
+def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _headers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    import pydicom.config
+
+    from jcs_ct.imaging.dicom import read_headers
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+    def read(item: dict[str, Any]) -> Any:
+        headers = read_headers(Path(item["path"]), item["file_index"], allow_deflated=options["allow_deflated"])
+        return [header.to_dict() for header in headers]
+
+    return read
+
+
+def _pixels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    import numpy as np
+    import pydicom.config
+
+    from jcs_ct.imaging.dicom import decode_slices
+    from jcs_ct.imaging.headers import SliceHeader
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    shape = tuple(options["shape"])
+    stream = os.fdopen(options["fd"], "r+b")
+    out = np.memmap(stream, dtype=options["dtype"], mode="r+", shape=shape)
+    limits = np.iinfo(out.dtype) if out.dtype.kind == "i" else None
+
+    def decode(item: dict[str, Any]) -> Any:
+        hu = decode_slices(Path(item["path"]), [SliceHeader.from_dict(header) for header in item["headers"]])
+        out[item["places"]] = hu if limits is None else np.clip(np.rint(hu), limits.min, limits.max)
+        return None
+
+    return decode
+
+
+def _nifti_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    from jcs_ct.imaging.nifti import read_nifti
+
+    return lambda item: read_nifti(Path(item["path"]), options["fd"])
+
+
+def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    from jcs_ct.imaging.slices import read_pictures
+
+    return lambda item: read_pictures([Path(path) for path in item["paths"]], options["fd"])
+
+
+_TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
+    "headers": _headers_task,
+    "pixels": _pixels_task,
+    "nifti": _nifti_task,
+    "pictures": _pictures_task,
+}
+
+
+def main() -> None:
+    """Read the job, do its items, answer each."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    job = json.load(sys.stdin)
+    _limit(job["memory_bytes"], job["cpu_seconds"], job["file_bytes"])
+    work = _TASKS[job["task"]](job["options"])
+
+    def answer(**values: Any) -> None:
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+    for number, item in enumerate(job["items"]):
+        answer(begin=number)
+        try:
+            answer(done=number, value=work(item))
+        except StudyError as error:
+            answer(done=number, code=error.code, message=str(error).removesuffix(f" ({error.code})"))
+        except MemoryError:
+            answer(done=number, code=GateCode.UNREADABLE, message="reading it takes more memory than is allowed")
+
+
+if __name__ == "__main__":
+    main()
