@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import prepare_output_folder
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 #: Every kind of result, in the order in which they are written.
 KINDS = ("seg", "pm", "sr", "sc", "pdf")
+SEG_NAME = "lesions.seg.dcm"
+PM_NAME = "activation.pm.dcm"
+SR_NAME = "findings.sr.dcm"
+PDF_NAME = "report.pdf.dcm"
+SC_FOLDER = "overlay"
 
 
 def write_dicom_results(
@@ -21,11 +27,17 @@ def write_dicom_results(
 ) -> tuple[Path, ...]:
     """Write the results of a study as DICOM objects, in files with fixed names.
 
-    ========  =======================  ==========================================================
+    ========  =======================  ============================================================
     kind      file                     object
-    ========  =======================  ==========================================================
+    ========  =======================  ============================================================
     ``seg``   ``lesions.seg.dcm``      Segmentation, BINARY; left out when there is no lesion
-    ========  =======================  ==========================================================
+    ``pm``    ``activation.pm.dcm``    Parametric Map, float32; left out when no slice is infected
+    ``sr``    ``findings.sr.dcm``      Comprehensive 3D SR, TID 1500; refers to the segmentation
+    ``sc``    ``overlay/*.sc.dcm``     Secondary Capture series, RGB; infected slices, or a middle one
+    ``pdf``   ``report.pdf.dcm``       Encapsulated PDF
+    ========  =======================  ============================================================
+
+    Files of an earlier result under these names are replaced or removed, so that a folder holds one result set.
 
     Args:
         study: A study that was read from DICOM; its source files are read again, headers only.
@@ -45,17 +57,33 @@ def write_dicom_results(
     if unknown:
         raise ConfigError(f"DICOM results are {', '.join(KINDS)}; got {', '.join(unknown)}")
     try:
-        from jcs_ct.reporting import dicom_common, dicom_seg
+        from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
     except ModuleNotFoundError as error:
         if error.name != "highdicom":
             raise
         raise ConfigError("DICOM results need highdicom: pip install highdicom") from error
-    from jcs_ct.reporting.dicom_source import read_source_series
 
-    source = read_source_series(study)
+    source = dicom_source.read_source_series(study)
     identity = dicom_common.ResultIdentity.of(source, diagnosis)
-    written: list[Path] = []
-    if "seg" in kinds:
-        path = dicom_seg.write_segmentation(source, diagnosis, identity, folder / "lesions.seg.dcm")
-        written.extend([path] if path else [])
-    return tuple(written)
+    prepare_output_folder(folder)
+    _remove_earlier(folder, kinds)
+    written: list[Path | None] = []
+    segmentation = dicom_seg.build_segmentation(source, diagnosis, identity) if {"seg", "sr"} & set(kinds) else None
+    if "seg" in kinds and segmentation is not None:
+        written.append(dicom_common.write_dataset(segmentation, folder / SEG_NAME))
+    if "pm" in kinds:
+        written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
+    if "sr" in kinds:
+        written.append(dicom_sr.write_report(source, diagnosis, identity, segmentation, folder / SR_NAME))
+    if "sc" in kinds:
+        written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
+    if "pdf" in kinds:
+        written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, folder / PDF_NAME))
+    return tuple(path for path in written if path is not None)
+
+
+def _remove_earlier(folder: Path, kinds: Sequence[str]) -> None:
+    names = {"seg": SEG_NAME, "pm": PM_NAME, "sr": SR_NAME, "pdf": PDF_NAME, "sc": f"{SC_FOLDER}/slice-*.sc.dcm"}
+    for kind in kinds:
+        for path in folder.glob(names[kind]):
+            path.unlink()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence, PlanePositionSequence
+from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
@@ -21,7 +20,6 @@ from jcs_ct.reporting.dicom_common import (
     equipment,
     model_facts,
     series_description,
-    write_dataset,
 )
 from jcs_ct.reporting.dicom_source import SourceSeries
 
@@ -56,30 +54,12 @@ def build_segmentation(source: SourceSeries, diagnosis: Diagnosis, identity: Res
         series_number=SERIES_NUMBER,
         sop_instance_uid=identity.uid("instance", "seg"),
         instance_number=1,
-        plane_positions=plane_positions(source, slices),
+        plane_positions=source.plane_positions(slices),
         content_label="LESIONS",
         content_description="Pulmonary opacities found by jcs-ct",
         series_description=series_description("lesions"),
         **equipment(diagnosis),
     )
-
-
-def write_segmentation(
-    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, path: Path
-) -> Path | None:
-    """Write :func:`build_segmentation`'s object; None when there is no lesion."""
-    segmentation = build_segmentation(source, diagnosis, identity)
-    return None if segmentation is None else write_dataset(segmentation, path)
-
-
-def plane_positions(source: SourceSeries, slices: list[int]) -> list[PlanePositionSequence] | None:
-    """Positions of chosen frames of a multi-frame source; None lets highdicom take them from single-frame images."""
-    if not source.geometry.is_multiframe:
-        return None
-    return [
-        PlanePositionSequence("PATIENT", image_position=source.geometry.positions_mm[index].tolist())
-        for index in slices
-    ]
 
 
 def _check_labels(diagnosis: Diagnosis) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from highdicom import PlanePositionSequence
 from pydicom import config as pydicom_config
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
@@ -121,6 +122,13 @@ class SourceSeries:
     def images_of(self, slices: Sequence[int]) -> list[Dataset]:
         """The images that hold these slices."""
         return [self.first] if self.geometry.is_multiframe else [self.images[index] for index in slices]
+
+    def plane_positions(self, slices: Sequence[int]) -> list[PlanePositionSequence] | None:
+        """Positions of frames of a multi-frame source; None for single-frame images, which carry their own."""
+        if not self.geometry.is_multiframe:
+            return None
+        positions = self.geometry.positions_mm
+        return [PlanePositionSequence("PATIENT", image_position=positions[index].tolist()) for index in slices]
 
     def reference(self, slice_index: int) -> tuple[str, str, list[int] | None]:
         """SOP Class UID, SOP Instance UID and frame numbers (None for a single-frame image) of a slice."""

@@ -1,0 +1,67 @@
+"""Activation maps as a DICOM Parametric Map, float32 (PS3.3 A.75): one frame an infected slice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom import VOILUTTransformation
+from highdicom.pm import ParametricMap, RealWorldValueMapping
+from pydicom.sr.codedict import codes
+
+from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, series_description, write_dataset
+from jcs_ct.reporting.dicom_source import SourceSeries
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+
+SERIES_NUMBER = 9102
+
+
+def build_parametric_map(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity
+) -> ParametricMap | None:
+    """The activation maps of the infected slices, values in [0, 1] without unit.
+
+    Returns:
+        None when no slice is infected: every map is 0 then.
+    """
+    slices = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
+    if not slices:
+        return None
+    mapping = RealWorldValueMapping(
+        lut_label="ACTIVATION",
+        lut_explanation="Class activation times probability of infection",
+        unit=codes.UCUM.NoUnits,
+        value_range=(0.0, 1.0),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=codes.DCM.ClassActivation,
+    )
+    parametric_map = ParametricMap(
+        source_images=source.images_of(slices),
+        pixel_array=np.ascontiguousarray(diagnosis.activation[slices], dtype=np.float32),
+        series_instance_uid=identity.uid("series", "pm"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "pm"),
+        instance_number=1,
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[VOILUTTransformation(window_center=0.5, window_width=1.0)],
+        plane_positions=source.plane_positions(slices),
+        content_label="ACTIVATION",
+        content_description="Where the slice classifier sees infection",
+        series_description=series_description("activation"),
+        **equipment(diagnosis),
+    )
+    parametric_map.BodyPartExamined = "CHEST"
+    return parametric_map
+
+
+def write_parametric_map(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, path: Path
+) -> Path | None:
+    """Write :func:`build_parametric_map`'s object; None when no slice is infected."""
+    parametric_map = build_parametric_map(source, diagnosis, identity)
+    return None if parametric_map is None else write_dataset(parametric_map, path)

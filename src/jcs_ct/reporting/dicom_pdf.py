@@ -1,0 +1,189 @@
+"""The report as a compact PDF, encapsulated in DICOM (PS3.3 A.45.1)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import highdicom
+import numpy as np
+from highdicom.sr import CodedConcept
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, model_facts, series_description, write_dataset
+from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
+from jcs_ct.reporting.dicom_source import SourceSeries
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging.study import Study
+
+SERIES_NUMBER = 9105
+TITLE = "JCS chest CT report"
+_A4_INCHES = (8.27, 11.69)
+_LESION_ROWS = 24
+_OVERLAYS = 6
+
+
+def render_pdf(study: Study, diagnosis: Diagnosis) -> bytes:
+    """The report as PDF: verdict, numbers, plot, lesion table, and a page of overlays. Holds no patient data."""
+    buffer = io.BytesIO()
+    with PdfPages(buffer, metadata={"Title": TITLE, "Creator": f"jcs-ct {__version__}", "CreationDate": None}) as pdf:
+        pdf.savefig(_findings_page(diagnosis))
+        if overlay_slices(diagnosis):
+            pdf.savefig(_overlay_page(study, diagnosis))
+    return buffer.getvalue()
+
+
+def build_encapsulated_pdf(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, pdf: bytes
+) -> highdicom.SOPClass:
+    """A PDF as an Encapsulated PDF object of the source's patient and study."""
+    first = source.first
+    document = highdicom.SOPClass(
+        study_instance_uid=first.StudyInstanceUID,
+        series_instance_uid=identity.uid("series", "pdf"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "pdf"),
+        sop_class_uid=EncapsulatedPDFStorage,
+        instance_number=1,
+        modality="DOC",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        patient_id=first.PatientID,
+        patient_name=first.PatientName,
+        patient_birth_date=first.PatientBirthDate,
+        patient_sex=first.PatientSex,
+        accession_number=first.AccessionNumber,
+        study_id=first.StudyID,
+        study_date=first.StudyDate,
+        study_time=first.StudyTime,
+        referring_physician_name=first.ReferringPhysicianName,
+        specific_character_set="ISO_IR 192",
+        series_description=series_description("report"),
+        **equipment(diagnosis),
+    )
+    document.copy_patient_and_study_information(first)
+    document.ConversionType = "WSD"
+    document.AcquisitionDateTime = ""
+    document.BurnedInAnnotation = "NO"
+    document.DocumentTitle = f"{TITLE}. {NOTICE}"
+    document.ConceptNameCodeSequence = [CodedConcept.from_code(codes.DCM.ImagingMeasurementReport)]
+    document.SourceInstanceSequence = [_reference(image) for image in source.images]
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    document.EncapsulatedDocumentLength = len(pdf)
+    return document
+
+
+def write_encapsulated_pdf(
+    study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, path: Path
+) -> Path:
+    """Render and write the report."""
+    return write_dataset(build_encapsulated_pdf(source, diagnosis, identity, render_pdf(study, diagnosis)), path)
+
+
+def _reference(image: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = image.SOPClassUID
+    reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    return reference
+
+
+def _page(heading: str) -> Figure:
+    page = Figure(figsize=_A4_INCHES)
+    page.text(0.07, 0.955, heading, fontsize=16, weight="bold")
+    page.text(0.07, 0.935, NOTICE, fontsize=10, color="firebrick")
+    page.text(0.07, 0.025, f"jcs-ct {__version__}. {NOTICE}", fontsize=8, color="dimgrey")
+    return page
+
+
+def _findings_page(diagnosis: Diagnosis) -> Figure:
+    page = _page(f"Chest CT: {'positive' if diagnosis.positive else 'negative'} by the slice count rule")
+    page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=9, va="top", linespacing=1.5)
+    plot = page.add_axes((0.1, 0.52, 0.83, 0.14))
+    indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
+    plot.bar(
+        indices,
+        [prediction.infection_probability for prediction in diagnosis.slices],
+        width=1.0,
+        color=["firebrick" if prediction.infected else "silver" for prediction in diagnosis.slices],
+    )
+    plot.axhline(diagnosis.operating_point.slice_probability, color="black", linewidth=0.7, linestyle="--")
+    plot.set(ylim=(0, 1), ylabel="probability", xlabel="slice, superior to inferior (red: infected)")
+    if diagnosis.lesions:
+        _lesion_table(page, diagnosis)
+    return page
+
+
+def _facts(diagnosis: Diagnosis) -> list[str]:
+    lines = [
+        f"{diagnosis.positive_slice_count} infected slices of {diagnosis.lung_slice_count} with lung "
+        f"({100 * diagnosis.positive_fraction:.0f} %); positive when more than {diagnosis.positive_slice_threshold}."
+    ]
+    burden = diagnosis.burden
+    if burden is not None:
+        figures = (
+            ("opacified", burden.opacification_volume_ml, "ml"),
+            ("lung", burden.lung_volume_ml, "ml"),
+            ("PO", burden.percent_opacity, "%"),
+            (f"PHO (above {burden.high_opacity_cut_hu:g} HU)", burden.percent_high_opacity, "%"),
+        )
+        stated = [f"{name} {value:.1f} {unit}" for name, value, unit in figures if value is not None]
+        lines.append("Burden: " + "; ".join(stated) + ".")
+        zones = [
+            f"{zone.side} {zone.third} {zone.percent_opacity:.1f} %"
+            for zone in burden.zones
+            if zone.percent_opacity is not None
+        ]
+        lines.append("Zonal, not lobar: " + "; ".join(zones) + ".")
+    elif not diagnosis.segmented:
+        lines.append("Lesions were not segmented.")
+    for role in ("classifier", "segmenter"):
+        name, sha256 = model_facts(diagnosis, role)
+        lines.append(f"{role.capitalize()} {name}, SHA-256 {sha256 or 'not stated'}")
+    lines += [f"{flag.code}: {flag.message}"[:120] for flag in diagnosis.flags[:6]]
+    return lines
+
+
+def _lesion_table(page: Figure, diagnosis: Diagnosis) -> None:
+    shown = diagnosis.lesions[:_LESION_ROWS]
+    cells = []
+    for lesion in shown:
+        position = lesion.centroid_lps_mm
+        cells.append(
+            [
+                str(lesion.lesion_id),
+                "withheld" if lesion.volume_ml is None else f"{lesion.volume_ml:.2f}",
+                f"{lesion.side} {lesion.third}",
+                f"{lesion.slice_first + 1}-{lesion.slice_last + 1}",
+                "withheld" if position is None else ", ".join(f"{value:.1f}" for value in position),
+                "withheld" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}",
+            ]
+        )
+    axes = page.add_axes((0.07, 0.06, 0.86, 0.40))
+    axes.axis("off")
+    axes.set_title(f"{len(diagnosis.lesions)} lesions, {len(shown)} shown, largest first", fontsize=9, loc="left")
+    heads = ["lesion", "ml", "lung, third", "slices", "centre, LPS mm", "mean HU"]
+    table = axes.table(cellText=cells, colLabels=heads, loc="upper center", cellLoc="left")
+    table.auto_set_font_size(False)
+    table.set_fontsize(7)
+
+
+def _overlay_page(study: Study, diagnosis: Diagnosis) -> Figure:
+    page = _page("Slices with activation map and lesion contours")
+    slices = overlay_slices(diagnosis)
+    chosen = sorted({slices[int(at)] for at in np.linspace(0, len(slices) - 1, min(_OVERLAYS, len(slices)))})
+    spacing = study.volume.spacing_mm or (1.0, 1.0, 1.0)
+    for number, index in enumerate(chosen):
+        axes = page.add_subplot(3, 2, number + 1)
+        axes.imshow(render_overlay(study, diagnosis, index), aspect=spacing[1] / spacing[2])
+        axes.set_title(f"slice {index + 1}", fontsize=8)
+        axes.axis("off")
+    page.subplots_adjust(left=0.05, right=0.95, top=0.9, bottom=0.05, wspace=0.05, hspace=0.12)
+    return page

@@ -1,0 +1,148 @@
+"""Overlays as a Secondary Capture series, RGB (PS3.3 A.8): what every PACS can show.
+
+Each image is the source slice under a lung window, tinted by the activation map, with the lesions' contours; below
+it, where no anatomy is hidden, a caption with the slice's verdict and the notice.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import highdicom
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+from pydicom.valuerep import DS
+from scipy import ndimage
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.preprocessing import Window
+from jcs_ct.reporting.dicom_common import (
+    ResultIdentity,
+    equipment,
+    series_description,
+    write_dataset,
+)
+from jcs_ct.reporting.dicom_source import SourceSeries
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging.study import Study
+
+SERIES_NUMBER = 9104
+WINDOW = Window(level=-600, width=1500)
+CONTOUR_RGB = (0, 230, 255)
+#: Narrow slices are widened by black columns, so that the caption stays readable.
+MIN_WIDTH = 320
+_FONT_PX = 13
+_OPPOSITE_AXES = (("L", "R"), ("P", "A"), ("H", "F"))
+
+
+def overlay_slices(diagnosis: Diagnosis) -> list[int]:
+    """Slices that are shown: infected ones and those with lesions; the middle slice with lung when there is none."""
+    shown = {prediction.slice_index for prediction in diagnosis.slices if prediction.infected}
+    shown |= {int(index) for index in np.flatnonzero(diagnosis.lesion_labels.any(axis=(1, 2)))}
+    with_lung = [prediction.slice_index for prediction in diagnosis.slices if prediction.has_lung]
+    if not shown and with_lung:
+        shown = {with_lung[len(with_lung) // 2]}
+    return sorted(shown)
+
+
+def render_overlay(study: Study, diagnosis: Diagnosis, slice_index: int) -> NDArray[np.uint8]:
+    """(rows, columns, 3) uint8: one slice with its activation map and lesion contours."""
+    grey = WINDOW(study.volume.hu[slice_index])
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    activation = np.asarray(diagnosis.activation[slice_index], dtype=np.float32)
+    opacity = 0.55 * activation[..., None]
+    rgb = (1 - opacity) * rgb + opacity * colormaps["inferno"](activation)[..., :3]
+    picture: NDArray[np.uint8] = np.rint(rgb * 255).astype(np.uint8)
+    labels = diagnosis.lesion_labels[slice_index]
+    inner = ndimage.minimum_filter(labels, size=3, mode="constant") == ndimage.maximum_filter(labels, size=3)
+    picture[(labels > 0) & ~inner] = CONTOUR_RGB
+    return picture
+
+
+def add_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The picture with lines of text below it; its own pixels stay where they are."""
+    rows, columns, _ = picture.shape
+    width = max(columns, MIN_WIDTH)
+    lines = textwrap.wrap(text, width=max(20, width // 7))
+    line_px = _FONT_PX + 4
+    canvas = Image.new("RGB", (width, rows + 6 + line_px * len(lines)))
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=_FONT_PX)
+    for number, line in enumerate(lines):
+        draw.text((4, rows + 3 + number * line_px), line, fill=(255, 255, 255), font=font)
+    return np.asarray(canvas, dtype=np.uint8)
+
+
+def patient_orientation(orientation: tuple[float, ...]) -> tuple[str, str]:
+    """Patient Orientation (PS3.3 C.7.6.1.1.1): where rows and columns run to, by their main direction."""
+    letters = []
+    for cosines in (orientation[:3], orientation[3:]):
+        axis = int(np.argmax(np.abs(cosines)))
+        letters.append(_OPPOSITE_AXES[axis][0 if cosines[axis] > 0 else 1])
+    return letters[0], letters[1]
+
+
+def build_overlay(
+    study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, slice_index: int
+) -> highdicom.sc.SCImage:
+    """One overlay as a Secondary Capture image."""
+    picture = add_caption(render_overlay(study, diagnosis, slice_index), caption(study, diagnosis, slice_index))
+    image = highdicom.sc.SCImage.from_ref_dataset(
+        ref_dataset=source.first,
+        pixel_array=picture,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_instance_uid=identity.uid("series", "sc"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "sc", str(slice_index)),
+        instance_number=slice_index + 1,
+        patient_orientation=patient_orientation(source.geometry.orientation),
+        transfer_syntax_uid=RLELossless,
+        series_description=series_description("overlay"),
+        **equipment(diagnosis),
+    )
+    image.BodyPartExamined = "CHEST"
+    image.PixelSpacing = [DS(value, auto_format=True) for value in source.geometry.pixel_spacing_mm]
+    image.BurnedInAnnotation = "NO"  # the caption identifies nobody (PS3.3 C.7.6.1.1.8)
+    image.ImageComments = NOTICE
+    sop_class, sop_instance, frames = source.reference(slice_index)
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop_instance
+    if frames:
+        reference.ReferencedFrameNumber = frames
+    image.SourceImageSequence = [reference]
+    return image
+
+
+def caption(study: Study, diagnosis: Diagnosis, slice_index: int) -> str:
+    """What stands below a slice."""
+    prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
+    verdict = "infected" if prediction.infected else "not infected"
+    study_verdict = "POSITIVE" if diagnosis.positive else "NEGATIVE"
+    return (
+        f"JCS {__version__}: slice {slice_index + 1}/{study.volume.shape[0]} {verdict}, "
+        f"p = {prediction.infection_probability:.2f}; study {study_verdict}, "
+        f"{diagnosis.positive_slice_count} infected slices (threshold {diagnosis.positive_slice_threshold}). {NOTICE}"
+    )
+
+
+def write_overlays(
+    study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, folder: Path
+) -> list[Path]:
+    """Write one Secondary Capture a shown slice: ``slice-0001.sc.dcm`` is the most superior slice."""
+    return [
+        write_dataset(
+            build_overlay(study, source, diagnosis, identity, index), folder / f"slice-{index + 1:04d}.sc.dcm"
+        )
+        for index in overlay_slices(diagnosis)
+    ]

@@ -1,0 +1,204 @@
+"""Findings as a Comprehensive 3D SR with TID 1500, Measurement Report (PS3.3 A.35.13, PS3.16).
+
+One measurement group for the whole study (TID 1501: verdict, counts, burden) and one for each lesion (TID 1411),
+tied to its segment of the segmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from highdicom import sr
+from highdicom.seg import Segmentation
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.reporting import dicom_common as common
+from jcs_ct.reporting.dicom_common import ResultIdentity
+from jcs_ct.reporting.dicom_seg import tracking_id
+from jcs_ct.reporting.dicom_source import SourceSeries, derived_uid
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.findings import Burden, Lesion
+
+SERIES_NUMBER = 9103
+_CM3 = codes.UCUM.CubicCentimeter
+_NUMBER = codes.UCUM.NoUnits
+_VOXEL_SUM = codes.DCM.SumOfSegmentedVoxelMethodForVolume
+
+
+def build_report(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, segmentation: Segmentation | None
+) -> sr.Comprehensive3DSR:
+    """The findings as a structured report.
+
+    Args:
+        source: The series they were found in.
+        diagnosis: The findings.
+        identity: Names of the result set.
+        segmentation: The object of ``build_segmentation``; None when there is no lesion.
+    """
+    groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
+    groups = [_study_group(diagnosis, identity)]
+    if segmentation is not None:
+        groups += [_lesion_group(lesion, source, diagnosis, identity, segmentation) for lesion in diagnosis.lesions]
+    report = sr.MeasurementReport(
+        observation_context=_observation_context(diagnosis),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    report[0].ContentSequence.append(
+        sr.TextContentItem(
+            name=codes.DCM.Comment,
+            value=_comment(source, diagnosis),
+            relationship_type=sr.RelationshipTypeValues.CONTAINS,
+        )
+    )
+    return sr.Comprehensive3DSR(
+        evidence=[*source.images, *([segmentation] if segmentation is not None else [])],
+        content=report[0],
+        series_instance_uid=identity.uid("series", "sr"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "sr"),
+        instance_number=1,
+        is_complete=True,
+        coding_schemes=common.coding_schemes(),
+        series_description=common.series_description("findings"),
+        specific_character_set="ISO_IR 192",
+        **common.equipment(diagnosis),
+    )
+
+
+def write_report(
+    source: SourceSeries,
+    diagnosis: Diagnosis,
+    identity: ResultIdentity,
+    segmentation: Segmentation | None,
+    path: Path,
+) -> Path:
+    """Write :func:`build_report`'s object."""
+    return common.write_dataset(build_report(source, diagnosis, identity, segmentation), path)
+
+
+def _comment(source: SourceSeries, diagnosis: Diagnosis) -> str:
+    verdict = "above" if diagnosis.positive else "not above"
+    text = (
+        f"{NOTICE} {diagnosis.positive_slice_count} of {diagnosis.lung_slice_count} slices with lung were classified "
+        f"as infected, {verdict} the threshold of {diagnosis.positive_slice_threshold}."
+    )
+    if not diagnosis.segmented:
+        text += " Lesions were not segmented."
+    if source.replaced:
+        names = ", ".join(sorted(source.replaced))
+        text += f" Values of the source images that DICOM does not allow were replaced or left empty: {names}."
+    return text
+
+
+def _observation_context(diagnosis: Diagnosis) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=derived_uid("device", *common.software_versions(diagnosis)),
+        name=common.MODEL_NAME,
+        manufacturer_name=common.MANUFACTURER,
+        model_name=f"{common.MODEL_NAME} {__version__}",
+        serial_number=common.serial_number(diagnosis),
+    )
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
+    )
+
+
+def _algorithm(diagnosis: Diagnosis, role: str, *parameters: str) -> sr.AlgorithmIdentification:
+    name, sha256 = common.model_facts(diagnosis, role)
+    return sr.AlgorithmIdentification(
+        name=f"jcs-ct {role} {name}",
+        version=__version__,
+        parameters=[f"sha256={sha256}", *parameters],
+        family=codes.DCM.ArtificialIntelligence,
+    )
+
+
+def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.MeasurementsAndQualitativeEvaluations:
+    point = diagnosis.operating_point
+    parameters = [f"slice_probability={point.slice_probability:g}"]
+    measurements = [
+        sr.Measurement(common.POSITIVE_SLICE_COUNT, diagnosis.positive_slice_count, _NUMBER),
+        sr.Measurement(common.POSITIVE_SLICE_THRESHOLD, diagnosis.positive_slice_threshold, _NUMBER),
+        sr.Measurement(common.LUNG_SLICE_COUNT, diagnosis.lung_slice_count, _NUMBER),
+    ]
+    if diagnosis.segmented:
+        parameters.append(f"lesion_probability={point.lesion_probability:g}")
+        measurements.append(sr.Measurement(common.LESION_COUNT, len(diagnosis.lesions), _NUMBER))
+    if diagnosis.burden is not None:
+        parameters.append(f"high_opacity_cut_hu={diagnosis.burden.high_opacity_cut_hu:g}")
+        measurements.extend(_burden(diagnosis.burden))
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=identity.uid("study findings"), identifier="Whole study"),
+        finding_category=common.CATEGORY,
+        finding_type=common.OPACITY,
+        finding_sites=[sr.FindingSite(common.LUNG)],
+        algorithm_id=_algorithm(diagnosis, "classifier", *parameters),
+        measurements=measurements,
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(
+                common.VERDICT, codes.SCT.Positive if diagnosis.positive else codes.SCT.Negative
+            ),
+            sr.QualitativeEvaluation(common.INTENDED_USE, common.RESEARCH_ONLY),
+        ],
+    )
+
+
+def _burden(burden: Burden) -> Iterator[sr.Measurement]:
+    figures: tuple[tuple[sr.CodedConcept, float | None, Code, Code | None], ...] = (
+        (common.LUNG_VOLUME, burden.lung_volume_ml, _CM3, _VOXEL_SUM),
+        (common.OPACIFICATION_VOLUME, burden.opacification_volume_ml, _CM3, _VOXEL_SUM),
+        (common.PERCENT_OPACITY, burden.percent_opacity, codes.UCUM.Percent, None),
+        (common.PERCENT_HIGH_OPACITY, burden.percent_high_opacity, codes.UCUM.Percent, None),
+    )
+    for name, value, unit, method in figures:
+        if value is not None:
+            yield sr.Measurement(name, round(value, 6), unit, method=method)
+
+
+def _lesion_group(
+    lesion: Lesion,
+    source: SourceSeries,
+    diagnosis: Diagnosis,
+    identity: ResultIdentity,
+    segmentation: Segmentation,
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    measurements = []
+    if lesion.volume_ml is not None:
+        measurements.append(sr.Measurement(codes.SCT.Volume, round(lesion.volume_ml, 6), _CM3, method=_VOXEL_SUM))
+    if lesion.mean_hu is not None:
+        measurements.append(
+            sr.Measurement(
+                codes.DCM.AttenuationCoefficient,
+                round(lesion.mean_hu, 3),
+                codes.UCUM.HounsfieldUnit,
+                derivation=codes.SCT.Mean,
+            )
+        )
+    site = sr.FindingSite(common.ZONES.get(lesion.third, common.LUNG), laterality=common.SIDES.get(lesion.side))
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=identity.uid("lesion", str(lesion.lesion_id)), identifier=tracking_id(lesion)
+        ),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=str(segmentation.SOPClassUID),
+            sop_instance_uid=str(segmentation.SOPInstanceUID),
+            segment_number=lesion.lesion_id,
+            source_series=sr.SourceSeriesForSegmentation(source.series_uid),
+        ),
+        finding_category=common.CATEGORY,
+        finding_type=common.OPACITY,
+        finding_sites=[site],
+        algorithm_id=_algorithm(diagnosis, "segmenter"),
+        measurements=measurements,
+    )
