@@ -396,8 +396,8 @@ def check_coverage(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding
     findings = []
     if stack.extent_mm is not None and len(ordered) >= MINIMUM_SLICES and stack.extent_mm < WHOLE_CHEST_MM:
         message = (
-            f"the series covers {stack.extent_mm:.0f} mm from top to bottom; the lungs of an adult need about 250 mm, "
-            "so this may be part of a chest"
+            f"the series covers {stack.extent_mm:.0f} mm from top to bottom, an adult's lungs need about 250 mm: "
+            "this may be part of a chest"
         )
         findings.append(Finding("PARTIAL_CHEST", message, Severity.NOTE))
     thickness, step = ordered[0].slice_thickness, stack.step_mm

@@ -63,21 +63,21 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
     stored = stored.reshape(stored.shape[:3])
     affine, findings = _affine(image)
     order, flips = _axes(affine)
-    hu = _to_hu(stored)
-    hu = np.transpose(hu, order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    hu: NDArray[Any] = np.ascontiguousarray(np.transpose(_to_hu(stored), order)[steps])
     turned = _turned(affine, stored.shape, order, flips)
     if hu.shape[0] < MINIMUM_SLICES:
         message = f"the volume has {hu.shape[0]} slice(s), at least {MINIMUM_SLICES} are needed"
         findings.append((GateCode.TOO_FEW_SLICES, message))
-    hu = np.ascontiguousarray(hu)
+    samples = hu.tobytes()
     with os.fdopen(fd, "r+b", closefd=False) as out:
-        out.write(memoryview(hu).cast("B"))
+        out.write(samples)
     return {
         "shape": hu.shape,
         "dtype": hu.dtype.str,
         "affine": turned.tolist(),
         "findings": findings,
-        "identifier": hashlib.sha256(memoryview(hu).cast("B")).hexdigest()[:16],
+        "identifier": hashlib.sha256(samples).hexdigest()[:16],
     }
 
 
@@ -89,7 +89,8 @@ def _check_header(image: Any) -> None:
     if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
         message = f"a volume has 3 dimensions, this one has {len(shape)}: {'x'.join(map(str, shape))}"
         raise StudyError(GateCode.UNSUPPORTED, f"{message}; give one CT volume")
-    dtype = image.get_data_dtype()
+    header: Any = image.header
+    dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise StudyError(GateCode.UNSUPPORTED, f"samples of type {dtype} are not HU; give a scalar volume")
     size = int(np.prod(shape, dtype=np.float64)) * max(4, dtype.itemsize)

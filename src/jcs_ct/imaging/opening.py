@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.archive import unpacked
 from jcs_ct.imaging.series import DicomSurvey, describe_series, read_dicom, survey_dicom
+from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.sources import SourceFiles, find_files
 from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
 
@@ -21,14 +26,24 @@ def open_study(
         lenient: Turn geometry faults into flags and withhold the affine; slices can still be read.
         allow_deflated: Read DICOM in the deflated transfer syntax, which can unpack to a thousand times its size.
 
+    Returns:
+        The study; ``paths`` of one out of an archive is the archive.
+
     Raises:
         ConfigError: nothing at ``path``, or ``series`` names none.
         StudyError: the gate refuses, with its code, the numbers and what to do.
     """
-    source = find_files(Path(path))
-    if source.dicom:
-        return read_dicom(_survey(source, allow_deflated=allow_deflated), series, lenient=lenient)
-    raise _nothing(source)
+    path = Path(path)
+    with _source(path) as source:
+        if source.dicom:
+            study = read_dicom(_survey(source, allow_deflated=allow_deflated), series, lenient=lenient)
+        else:
+            study = _open_single(source, lenient=lenient)
+            if series is not None and not study.identifier.startswith(series.lower()):
+                raise ConfigError(
+                    f"no series has an identifier that starts with {series!r}; there is {study.identifier}"
+                )
+        return study if source.root == path else replace(study, paths=(path,))
 
 
 def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool = False) -> tuple[SeriesInfo, ...]:
@@ -38,11 +53,27 @@ def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool
         ConfigError: nothing at ``path``.
         StudyError: there are no images at all.
     """
-    source = find_files(Path(path))
-    if source.dicom:
-        survey = _survey(source, allow_deflated=allow_deflated)
-        return describe_series(survey, None, lenient=lenient)
-    raise _nothing(source)
+    with _source(Path(path)) as source:
+        if source.dicom:
+            return describe_series(_survey(source, allow_deflated=allow_deflated), None, lenient=lenient)
+        _one_kind(source)
+        kind = "nifti" if source.nifti else "slices"
+        try:
+            study = _open_single(source, lenient=lenient)
+        except StudyError as error:
+            return (describe_single(kind, len(source.nifti or source.pictures), error),)
+        return (describe_single(kind, len(study.paths), study),)
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[SourceFiles]:
+    """The files at ``path``; an archive is unpacked for as long as they are needed."""
+    source = find_files(path)
+    if len(source.archives) == 1 and not (source.dicom or source.nifti or source.pictures):
+        with unpacked(source.archives[0]) as folder:
+            yield find_files(folder)
+    else:
+        yield source
 
 
 def _survey(source: SourceFiles, *, allow_deflated: bool) -> DicomSurvey:
@@ -54,12 +85,34 @@ def _survey(source: SourceFiles, *, allow_deflated: bool) -> DicomSurvey:
     return DicomSurvey(survey.files, survey.series, survey.damaged, (note,))
 
 
-def _nothing(source: SourceFiles) -> StudyError | ConfigError:
+def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
+    _one_kind(source)
+    study = open_nifti(source.nifti[0], lenient=lenient) if source.nifti else open_pictures(source.pictures)
+    ignored = len(source.others) + len(source.archives)
+    if not ignored:
+        return study
+    note = QualityFlag("OTHER_FILES", f"{ignored} file(s) that are no images were ignored")
+    return replace(study, flags=(*study.flags, note))
+
+
+def _one_kind(source: SourceFiles) -> None:
+    """Refuse what holds no image, several volumes, or volumes beside pictures."""
+    if not source.nifti and not source.pictures:
+        raise _no_images(source)
+    if len(source.nifti) > 1 or (source.nifti and source.pictures):
+        count = len(source.nifti) + len(source.pictures)
+        message = f"the folder holds {count} NIfTI volumes and pictures; give the file of the one to read"
+        raise StudyError(GateCode.MIXED_SERIES, message)
+
+
+def _no_images(source: SourceFiles) -> StudyError:
     accepted = "DICOM (with its preamble), NIfTI (.nii, .nii.gz), PNG or JPEG slices, .zip or .tar of these"
+    if source.archives:
+        message = f"{len(source.archives)} archives lie here; give the one to read"
+        return StudyError(GateCode.MIXED_SERIES, message)
     if source.root.is_file():
         suffix = source.root.suffix.lower()
-        converted = suffix in (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img")
-        if converted:
+        if suffix in (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img"):
             return StudyError(GateCode.UNSUPPORTED, f"{suffix} is not read; convert the volume to NIfTI (.nii.gz)")
         return StudyError(GateCode.UNREADABLE, f"{source.root.name} is no image that is read here: {accepted}")
     count = len(source.others)

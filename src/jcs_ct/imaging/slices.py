@@ -118,7 +118,7 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
         levels.append(grey)
     volume = np.stack(levels)
     with os.fdopen(fd, "r+b", closefd=False) as out:
-        out.write(memoryview(grey_to_hu(volume)).cast("B"))
+        out.write(grey_to_hu(volume).tobytes())
     return {
         "shape": volume.shape,
         "dtype": "<f4",

@@ -1,0 +1,130 @@
+"""`jcs info`: what lies at a path, what would be read, and why the rest would not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jcs_ct.cli.console import print_json
+
+if TYPE_CHECKING:
+    from jcs_ct.imaging import SeriesInfo, Study
+
+
+def info(
+    study: Annotated[
+        Path, typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG slices, or archive.")
+    ],
+    series: Annotated[
+        str | None, typer.Option(help="Identifier (or its beginning) of the series to look at instead of the best.")
+    ] = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Judge as `jcs diagnose --lenient` would.")] = False,
+    allow_deflated: Annotated[
+        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """List the series of a study with their fate, and the geometry of the one that would be read.
+
+    Nothing is written and no network runs. Exit code 0: a series can be read, 2: usage, 3: the gate refuses them all,
+    with its code, the numbers and what to do.
+
+    Example:  jcs info my-study/
+    """
+    from jcs_ct.errors import StudyError
+    from jcs_ct.imaging import list_series, open_study
+
+    listed: tuple[SeriesInfo, ...] = ()
+    try:
+        listed = list_series(study, lenient=lenient, allow_deflated=allow_deflated)
+        opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+    except StudyError as error:
+        if as_json:
+            refusal = {"code": str(error.code), "message": str(error)}
+            print_json({"usable": False, "series": [_series_facts(one) for one in listed], "refusal": refusal})
+        else:
+            _print_table(listed)
+        raise
+    if as_json:
+        facts = {"usable": True, "series": [_series_facts(one) for one in listed], "study": _study_facts(opened)}
+        print_json(facts)
+        return
+    _print_table(listed)
+    _print_study(opened)
+
+
+def _series_facts(one: SeriesInfo) -> dict[str, Any]:
+    return {
+        "identifier": one.identifier,
+        "kind": one.kind,
+        "fate": str(one.fate),
+        "code": None if one.code is None else str(one.code),
+        "message": one.message,
+        "file_count": one.file_count,
+        "slice_count": one.slice_count,
+        "modality": one.modality,
+        "kernel": one.kernel,
+        "rows_columns": one.shape,
+        "spacing_mm": one.spacing_mm,
+        "extent_mm": one.extent_mm,
+        "flags": [{"code": str(flag.code), "message": flag.message} for flag in one.flags],
+    }
+
+
+def _study_facts(opened: Study) -> dict[str, Any]:
+    volume = opened.volume
+    spacing = volume.spacing_mm
+    return {
+        "identifier": opened.identifier,
+        "kind": opened.kind,
+        "shape": volume.shape,
+        "spacing_mm": spacing,
+        "extent_mm": None if spacing is None else [n * mm for n, mm in zip(volume.shape, spacing, strict=True)],
+        "hu_minimum": float(volume.hu.min()),
+        "hu_maximum": float(volume.hu.max()),
+        "hu_is_assumed": volume.hu_is_assumed,
+        "is_measurable": volume.is_measurable,
+        "flags": [{"code": str(flag.code), "message": flag.message} for flag in opened.flags],
+        "acquisition": dict(opened.acquisition),
+    }
+
+
+def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not listed:
+        return
+    table = Table("series", "fate", "files", "slices", "rows x columns", "step mm", "kernel")
+    for one in listed:
+        table.add_row(
+            one.identifier or "-",
+            str(one.fate) if one.code is None else f"{one.fate}: {one.code}",
+            str(one.file_count),
+            str(one.slice_count),
+            "-" if one.shape is None else f"{one.shape[0]} x {one.shape[1]}",
+            "-" if one.spacing_mm is None else f"{one.spacing_mm[0]:.2f}",
+            one.kernel or "-",
+        )
+    Console(markup=False).print(table)
+    for one in listed:
+        typer.echo(f"{one.identifier or one.kind}: {one.message}")
+
+
+def _print_study(opened: Study) -> None:
+    facts = _study_facts(opened)
+    slices, rows, columns = opened.volume.shape
+    typer.echo(f"volume     {slices} slices of {rows} x {columns} pixels ({opened.kind})")
+    if facts["spacing_mm"] is None:
+        typer.echo("spacing    not known: volumes and lengths are withheld")
+    else:
+        typer.echo("spacing    {:.3f} x {:.3f} x {:.3f} mm (slices, rows, columns)".format(*facts["spacing_mm"]))
+        typer.echo("extent     {:.0f} x {:.0f} x {:.0f} mm".format(*facts["extent_mm"]))
+    assumed = ", assumed" if facts["hu_is_assumed"] else ""
+    typer.echo(f"HU         {facts['hu_minimum']:.0f} to {facts['hu_maximum']:.0f}{assumed}")
+    for name, value in opened.acquisition.items():
+        typer.echo(f"{name:<10} {value}")
+    for flag in opened.flags:
+        typer.echo(f"note: {flag.message} ({flag.code})")

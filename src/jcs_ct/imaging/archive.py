@@ -1,0 +1,146 @@
+"""Reading .zip and .tar safely: caps on members, size and ratio, no links, no paths outside, names from numbers."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from jcs_ct.errors import GateCode, StudyError
+
+_BLOCK = 1 << 20
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What an archive may unpack to.
+
+    Args:
+        members: Files in it.
+        total_bytes: All files together.
+        ratio: Unpacked size over the archive's own size.
+    """
+
+    members: int = 20_000
+    total_bytes: int = 8 * 1024**3
+    ratio: float = 200.0
+
+    def __post_init__(self) -> None:
+        if min(self.members, self.total_bytes, self.ratio) <= 0:
+            raise ValueError(f"archive limits must be greater than 0: {self}")
+
+
+def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> int:
+    """Unpack the regular files of ``archive`` into ``folder`` and return their number.
+
+    Files are named by their number and ending; names in the archive never reach the disk, and sizes are counted
+    while unpacking, since headers may lie.
+
+    Raises:
+        StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged).
+    """
+    limits = limits or ArchiveLimits()
+    budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
+    count = 0
+    members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+    try:
+        for count, (name, stream) in enumerate(members, start=1):
+            if count > limits.members:
+                raise _refused(f"it holds more than {limits.members} files")
+            suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else ".bin"
+            target = folder / f"{count:06d}{suffix}"
+            budget -= _copy(stream, target, budget)
+    except _DAMAGED as error:
+        message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
+        raise StudyError(GateCode.UNREADABLE, message) from error
+    return count
+
+
+def _refused(reason: str) -> StudyError:
+    return StudyError(
+        GateCode.UNSUPPORTED, f"the archive is not unpacked: {reason}; unpack it yourself if it is yours"
+    )
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        raise _refused("one of its paths leads outside")
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as package:
+        for info in package.infolist():
+            _check_name(info.filename)
+            if info.external_attr >> 16 & 0o170000 == 0o120000:
+                raise _refused("it holds a link")
+            if info.flag_bits & 0x1:
+                raise _refused("it is encrypted")
+            if info.is_dir() or _is_clutter(info.filename):
+                continue
+            with package.open(info) as stream:
+                yield info.filename, stream
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(archive, mode="r:*") as package:
+        for info in package:
+            _check_name(info.name)
+            if info.issym() or info.islnk():
+                raise _refused("it holds a link")
+            if not info.isfile() or _is_clutter(info.name):
+                continue
+            stream = package.extractfile(info)
+            if stream is not None:
+                yield info.name, stream
+
+
+def _is_clutter(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _copy(stream: IO[bytes], target: Path, budget: int) -> int:
+    written = 0
+    with target.open("xb") as out:
+        while block := stream.read(_BLOCK):
+            written += len(block)
+            if written > budget:
+                raise _refused("it unpacks to more than its caps on size and ratio allow")
+            out.write(block)
+    return written
+
+
+@contextmanager
+def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[Path]:
+    """A temporary folder with the files of ``archive``; removed on leaving.
+
+    Raises:
+        StudyError: as :func:`unpack`, and NO_IMAGES for an archive without files.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="jcs-archive-"))
+    try:
+        if unpack(archive, folder, limits) == 0:
+            raise StudyError(GateCode.NO_IMAGES, "the archive holds no files; give one with a study")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""Inputs that are one series by themselves: a NIfTI volume, a folder of pictures, one picture."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.gate import MINIMUM_SLICES, Finding
+from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
+from jcs_ct.imaging.sandbox import run_in_child
+from jcs_ct.imaging.series import refuse
+from jcs_ct.imaging.study import QualityFlag, SeriesFate, SeriesInfo, Study
+from jcs_ct.volume import CTVolume
+
+#: Samples are decoded at up to four times the size of the volume kept.
+_NIFTI_HEADROOM = 2 * MAXIMUM_DECODED_BYTES
+
+
+def _decode(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any], NDArray[Any]]:
+    """Do a one-item job; its answer and the volume it wrote.
+
+    Raises:
+        StudyError: the item was refused.
+    """
+    with tempfile.TemporaryFile() as output:
+        (outcome,) = run_in_child(task, [item], output=output, output_bytes=_NIFTI_HEADROOM)
+        if outcome.code is not None:
+            raise StudyError(outcome.code, outcome.message)
+        return outcome.value, _volume(output, outcome.value)
+
+
+def _volume(output: IO[bytes], answer: Mapping[str, Any]) -> NDArray[Any]:
+    output.seek(0)
+    shape, dtype = tuple(answer["shape"]), np.dtype(answer["dtype"])
+    return np.fromfile(output, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+
+
+def open_nifti(path: Path, *, lenient: bool) -> Study:
+    """Read a NIfTI volume in the decoding child.
+
+    Raises:
+        StudyError: the gate refuses.
+    """
+    answer, hu = _decode("nifti", {"path": str(path.absolute())})
+    findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
+    if findings and not lenient:
+        raise refuse(findings)
+    flags = [QualityFlag(finding.code, finding.message) for finding in findings]
+    if findings:
+        flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
+    affine = None if findings else np.asarray(answer["affine"], dtype=np.float64)
+    return Study(
+        volume=CTVolume(hu, affine), identifier=answer["identifier"], kind="nifti", paths=(path,), flags=tuple(flags)
+    )
+
+
+def open_pictures(paths: Sequence[Path]) -> Study:
+    """Read PNG or JPEG slices, in name order from superior to inferior, in the decoding child.
+
+    Raises:
+        StudyError: a picture cannot be read, is coloured, or differs in size.
+    """
+    answer, hu = _decode("pictures", {"paths": [str(path.absolute()) for path in paths]})
+    if answer["shifted"]:
+        levels = "16-bit grey levels were taken as HU + 1024"
+    else:
+        levels = f"{answer['bits']}-bit grey levels were taken as a lung window (level -600, width 1500 HU)"
+    flags = [
+        QualityFlag("ASSUMED_HU", f"{levels}: every HU is an assumption"),
+        QualityFlag(GateCode.NO_POSITION, "pictures have no geometry: volumes and lengths are withheld"),
+    ]
+    if len(paths) > 1:
+        flags.append(QualityFlag("ASSUMED_ORDER", "slices were ordered by file name, the first taken as the topmost"))
+    if len(paths) < MINIMUM_SLICES:
+        message = f"{len(paths)} slice(s) are no whole chest: the slice verdicts count, not the patient's"
+        flags.append(QualityFlag(GateCode.TOO_FEW_SLICES, message))
+    return Study(
+        volume=CTVolume(hu, None, hu_is_assumed=True),
+        identifier=answer["identifier"],
+        kind="slices",
+        paths=tuple(paths),
+        flags=tuple(flags),
+    )
+
+
+def describe_single(kind: str, file_count: int, result: Study | StudyError) -> SeriesInfo:
+    """The only series of such an input, and its fate."""
+    if isinstance(result, StudyError):
+        return SeriesInfo("", kind, SeriesFate.REFUSED, file_count, 0, code=result.code, message=str(result))
+    slices, rows, columns = result.volume.shape
+    spacing = result.volume.spacing_mm
+    return SeriesInfo(
+        identifier=result.identifier,
+        kind=kind,
+        fate=SeriesFate.CHOSEN,
+        file_count=file_count,
+        slice_count=slices,
+        message="read: the only series",
+        shape=(rows, columns),
+        spacing_mm=spacing,
+        extent_mm=None if spacing is None else spacing[0] * (slices - 1),
+        flags=result.flags,
+    )
