@@ -74,7 +74,8 @@ def _write(
     slope: float,
     highest: float,
 ) -> None:
-    image = nibabel.Nifti1Image(stored.transpose(2, 1, 0), None if affine is None else ras_affine(affine))
+    new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
+    image = new_image(stored.transpose(2, 1, 0), None if affine is None else ras_affine(affine))
     code = _UNKNOWN if affine is None else _SCANNER_ANATOMICAL
     image.header.set_xyzt_units(xyz="unknown" if affine is None else "mm")
     image.set_sform(None if affine is None else image.affine, code=code)

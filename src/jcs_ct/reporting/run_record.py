@@ -41,7 +41,8 @@ _PACKAGES = (
 )
 #: Arguments that say how a study is read and cannot name it; every other word of a command is left out.
 _PLAIN_WORDS = frozenset(
-    "diagnose positive always never paper grad_cam auto cpu cuda fp32 bf16 compact official".split()
+    {"diagnose", "positive", "always", "never", "paper", "grad_cam", "auto", "cpu", "cuda", "fp32", "bf16"}
+    | {"compact", "official"}
 )
 _PLAIN_NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")

@@ -1,0 +1,163 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const data = JSON.parse(byId("data").textContent);
+  const slices = data.slices;
+  const screen = byId("screen"), viewer = byId("viewer"), slider = byId("slider"), outlines = byId("outlines");
+  const plot = byId("plot"), cursor = byId("cursor");
+  const svgNamespace = outlines.namespaceURI;
+  let current = 0, chosenLesion = null, windowName = "lung";
+
+  /** Place in the shown slices that is nearest to a slice of the study. */
+  const nearest = (index) => {
+    let best = 0;
+    slices.forEach((slice, place) => {
+      if (Math.abs(slice.index - index) < Math.abs(slices[best].index - index)) best = place;
+    });
+    return best;
+  };
+
+  const drawOutlines = (slice) => {
+    outlines.replaceChildren();
+    if (!byId("show-outlines").checked) return;
+    for (const [lesion, path] of slice.outlines) {
+      const shape = document.createElementNS(svgNamespace, "path");
+      shape.setAttribute("d", path);
+      shape.setAttribute("class", lesion === chosenLesion ? "outline chosen" : "outline");
+      outlines.append(shape);
+      if (!byId("show-numbers").checked) continue;
+      const box = shape.getBBox();
+      const number = document.createElementNS(svgNamespace, "text");
+      number.textContent = lesion;
+      number.setAttribute("x", Math.min(box.x + box.width + 2, data.width - 16));
+      number.setAttribute("y", Math.max(box.y + 4, 12));
+      number.setAttribute("class", lesion === chosenLesion ? "chosen" : "");
+      outlines.append(number);
+    }
+  };
+
+  const drawFields = (slice) => {
+    byId("on-slice").hidden = slice.fields.length === 0;
+    byId("fields").replaceChildren(...slice.fields.map((row) => {
+      const line = document.createElement("tr");
+      line.append(...row.map((value) => {
+        const cell = document.createElement("td");
+        cell.textContent = value;
+        return cell;
+      }));
+      return line;
+    }));
+  };
+
+  const show = (place) => {
+    current = Math.max(0, Math.min(slices.length - 1, place));
+    const slice = slices[current];
+    const words = slice.infected ? "infected" : slice.lung ? "not infected" : "no lung";
+    byId("ct").src = slice[windowName];
+    byId("ct").alt = `CT slice ${slice.index + 1}, ${words}`;
+    const map = byId("map");
+    const showMap = byId("show-map").checked && slice.map !== null;
+    map.hidden = !showMap;
+    if (showMap) map.src = slice.map;
+    map.style.opacity = byId("map-opacity").value / 100;
+    byId("where").textContent =
+      `slice ${slice.index + 1} of ${data.count}\nprobability ${slice.probability.toFixed(2)} (${words})` +
+      (byId("show-map").checked && slice.map === null ? "\nno activation on this slice" : "");
+    slider.value = current;
+    slider.setAttribute("aria-valuetext", `slice ${slice.index + 1} of ${data.count}, ${words}`);
+    const left = Number(cursor.dataset.left), width = Number(cursor.dataset.width);
+    const x = left + ((slice.index + 0.5) / data.count) * width;
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
+    drawOutlines(slice);
+    drawFields(slice);
+  };
+
+  const choose = (lesion) => {
+    chosenLesion = lesion;
+    for (const row of document.querySelectorAll("#lesion-table tbody tr")) {
+      row.classList.toggle("chosen", Number(row.dataset.lesion) === lesion);
+    }
+  };
+
+  /** Show a slice of the study; where a phone has the viewer out of sight, bring it back. */
+  const jump = (index, lesion) => {
+    choose(lesion);
+    show(nearest(index));
+    const place = screen.getBoundingClientRect();
+    if (place.bottom < 80 || place.top > window.innerHeight - 80) viewer.scrollIntoView({ block: "start" });
+  };
+
+  slider.addEventListener("input", () => show(Number(slider.value)));
+  for (const id of ["show-outlines", "show-numbers", "show-map", "map-opacity"]) {
+    byId(id).addEventListener("input", () => show(current));
+  }
+  for (const button of document.querySelectorAll("input[name=window]")) {
+    button.addEventListener("input", () => { windowName = button.value; show(current); });
+  }
+
+  let wheel = 0;
+  screen.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    wheel += event.deltaMode === 0 ? event.deltaY / 60 : event.deltaY / 2;
+    const steps = Math.trunc(wheel) || (Math.abs(event.deltaY) >= 60 ? Math.sign(event.deltaY) : 0);
+    if (steps !== 0) { wheel = 0; show(current + Math.sign(steps) * Math.min(Math.abs(steps), 5)); }
+  }, { passive: false });
+
+  let drag = null;
+  screen.addEventListener("pointerdown", (event) => {
+    drag = { y: event.clientY, place: current };
+    screen.setPointerCapture(event.pointerId);
+    viewer.focus({ preventScroll: true });
+  });
+  screen.addEventListener("pointermove", (event) => {
+    if (drag === null) return;
+    const perSlice = Math.max(3, screen.clientHeight / Math.max(slices.length, 60));
+    show(drag.place + Math.round((event.clientY - drag.y) / perSlice));
+  });
+  for (const end of ["pointerup", "pointercancel"]) screen.addEventListener(end, () => { drag = null; });
+
+  const keys = {
+    ArrowUp: () => current - 1, ArrowLeft: () => current - 1, ArrowDown: () => current + 1, ArrowRight: () => current + 1,
+    PageUp: () => current - 10, PageDown: () => current + 10, Home: () => 0, End: () => slices.length - 1,
+  };
+  viewer.addEventListener("keydown", (event) => {
+    if (!(event.key in keys) || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    show(keys[event.key]());
+  });
+
+  plot.addEventListener("click", (event) => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(plot.getScreenCTM().inverse());
+    const place = (point.x - Number(cursor.dataset.left)) / Number(cursor.dataset.width);
+    jump(Math.max(0, Math.min(data.count - 1, Math.floor(place * data.count))), null);
+  });
+  for (const button of document.querySelectorAll(".key-slice")) {
+    button.addEventListener("click", () => jump(Number(button.dataset.slice), null));
+  }
+
+  const table = byId("lesion-table");
+  if (table !== null) {
+    const body = table.tBodies[0];
+    body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      if (row !== null) jump(Number(row.dataset.slice), Number(row.dataset.lesion));
+    });
+    const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    [...table.tHead.rows[0].cells].forEach((heading, column) => {
+      heading.querySelector("button").addEventListener("click", () => {
+        const upwards = heading.getAttribute("aria-sort") !== "ascending";
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        heading.setAttribute("aria-sort", upwards ? "ascending" : "descending");
+        const compare = (a, b) => value(a, column).localeCompare(value(b, column), "en", { numeric: true });
+        const byNumber = (a, b) => Number(value(a, column)) - Number(value(b, column));
+        const rows = [...body.rows];
+        const isNumeric = rows.every((row) => !Number.isNaN(Number(value(row, column))));
+        rows.sort((a, b) => (upwards ? 1 : -1) * (isNumeric ? byNumber(a, b) : compare(a, b)));
+        body.append(...rows);
+      });
+    });
+  }
+
+  show(nearest(data.first));
+})();

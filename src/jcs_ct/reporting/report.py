@@ -1,0 +1,155 @@
+"""The report of one study: a page, the same as data, two volumes, and the record of the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.reporting.nifti import write_activation_volume, write_label_volume
+from jcs_ct.reporting.report_html import render_report
+from jcs_ct.reporting.report_json import report_dict
+from jcs_ct.reporting.run_record import write_run_record
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging.study import Study
+
+logger = logging.getLogger(__name__)
+
+Format = Literal["json", "nifti", "html"]
+FORMATS: tuple[Format, ...] = ("json", "nifti", "html")
+
+REPORT_HTML = "report.html"
+REPORT_JSON = "report.json"
+LESIONS = "lesions.nii.gz"
+ACTIVATION = "activation.nii.gz"
+RUN_RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the outputs of one report are; None for a format that was not asked for."""
+
+    folder: Path
+    run: Path
+    html: Path | None = None
+    json: Path | None = None
+    lesions: Path | None = None
+    activation: Path | None = None
+
+    def written(self) -> tuple[Path, ...]:
+        """Every output but the run record, in the order of writing."""
+        return tuple(path for path in (self.json, self.lesions, self.activation, self.html) if path is not None)
+
+
+def write_report(
+    study: Study,
+    diagnosis: Diagnosis,
+    folder: Path,
+    *,
+    formats: Collection[Format] = FORMATS,
+    command: Sequence[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ReportPaths:
+    """Write the report of one study into ``folder``.
+
+    Each file appears whole or not at all. ``run.json`` is removed first and written last: where it stands, the
+    outputs beside it are complete and belong together. Outputs of an earlier report in the same folder that are
+    not written anew are removed.
+
+    Args:
+        study: What was read.
+        diagnosis: What was found.
+        folder: Made when missing.
+        formats: Any of ``json``, ``nifti``, ``html``; ``run.json`` is always written.
+        command: Arguments of the process for the record (default: this process's); names and paths are left out.
+        progress: Called as ``progress("report", done, total)``.
+
+    Raises:
+        ConfigError: an unknown format.
+        OutputError: the folder cannot be written or the disk is full.
+        ValueError: the diagnosis is not of this study.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise ConfigError(f"unknown report format {', '.join(unknown)}; choose from {', '.join(FORMATS)}")
+    _check_belongs(study, diagnosis)
+    started = time.perf_counter()
+    paths = ReportPaths(
+        folder=folder,
+        run=folder / RUN_RECORD,
+        html=folder / REPORT_HTML if "html" in formats else None,
+        json=folder / REPORT_JSON if "json" in formats else None,
+        lesions=folder / LESIONS if "nifti" in formats else None,
+        activation=folder / ACTIVATION if "nifti" in formats else None,
+    )
+    prepare_output_folder(folder)
+    _remove_earlier_report(paths)
+    _write_outputs(study, diagnosis, paths, progress)
+    timings_s = {**diagnosis.timings_s, "report": time.perf_counter() - started}
+    write_run_record(paths.run, study, timings_s=timings_s, outputs=paths.written(), command=command)
+    logger.info("report of study %s written: %d files", study.identifier, len(paths.written()) + 1)
+    return paths
+
+
+def _check_belongs(study: Study, diagnosis: Diagnosis) -> None:
+    shape = study.volume.shape
+    for name, array in (("lesion_labels", diagnosis.lesion_labels), ("activation", diagnosis.activation)):
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, the study {shape}: not the same study")
+    if len(diagnosis.slices) != shape[0]:
+        raise ValueError(f"{len(diagnosis.slices)} slice predictions for a study of {shape[0]} slices")
+
+
+def _remove_earlier_report(paths: ReportPaths) -> None:
+    """Take away the run record first, then outputs of that run which are not written anew."""
+    if not paths.run.exists():
+        return
+    stale = [paths.folder / name for name in (REPORT_HTML, REPORT_JSON, LESIONS, ACTIVATION)]
+    try:
+        for path in (paths.run, *stale):
+            if path not in paths.written():
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot remove the earlier report in {paths.folder}: {error.strerror}; choose another folder "
+            "(OUTPUT_UNWRITABLE)"
+        ) from error
+
+
+def _write_outputs(
+    study: Study, diagnosis: Diagnosis, paths: ReportPaths, progress: Callable[[str, int, int], None] | None
+) -> None:
+    total = 100
+
+    def advance(done: float) -> None:
+        if progress is not None:
+            progress("report", round(done), total)
+
+    advance(0)
+    if paths.json is not None:
+        text = json.dumps(report_dict(study, diagnosis), indent=2, allow_nan=False, ensure_ascii=False)
+        write_text(paths.json, text + "\n")
+    advance(5)
+    if paths.lesions is not None and paths.activation is not None:
+        affine = study.volume.affine
+        state = "lesion_id, 0 none" if diagnosis.segmented else "not segmented, all 0"
+        geometry = "" if affine is not None else "; geometry unknown: voxel units"
+        write_label_volume(
+            paths.lesions, diagnosis.lesion_labels, affine, description=f"jcs-ct lesions: {state}{geometry}"
+        )
+        advance(15)
+        description = f"jcs-ct activation map 0..1{geometry}"
+        write_activation_volume(paths.activation, diagnosis.activation, affine, description=description)
+    advance(25)
+    if paths.html is not None:
+        page = render_report(study, diagnosis, progress=lambda done, of: advance(25 + 70 * done / of))
+        write_text(paths.html, page)
+    advance(total)
