@@ -1,0 +1,57 @@
+"""Activation maps in closed form (paper, III-A, Eq. 1-2): what in a slice speaks for a class.
+
+Behind global average pooling and a linear layer the gradient of a logit with respect to a feature pixel is the head's
+weight over the number of pixels, the same everywhere; so no backward pass is needed, and the map itself can be
+differentiated when pixel labels supervise it (Eq. 4).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+VARIANTS = ("paper", "grad_cam")
+
+
+def activation_map_from_features(
+    features: Tensor, logits: Tensor, weight: Tensor, target: int | Tensor, *, variant: str = "paper"
+) -> Tensor:
+    """The map of one class per slice.
+
+    ``paper``: w_k = mean over pixels of the gradient of the class's **probability**, AM = sum_k ReLU(w_k X^k).
+    ``grad_cam``: the gradient is the **logit**'s, and the ReLU is taken after the sum.
+
+    Args:
+        features: X, (N, K, h, w), what global average pooling gets.
+        logits: (N, classes).
+        weight: (classes, K), of the linear layer.
+        target: Class, one for all or (N,).
+        variant: ``paper`` or ``grad_cam``.
+
+    Returns:
+        (N, 1, h, w), at least 0, not normalised.
+
+    Raises:
+        ValueError: an unknown variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    pixels = features.shape[2] * features.shape[3]
+    classes = torch.as_tensor(target, device=logits.device).expand(logits.shape[0])
+    weight = weight.to(features.dtype)
+    if variant == "grad_cam":
+        gradient = weight[classes] / pixels
+        return F.relu((gradient[:, :, None, None] * features).sum(dim=1, keepdim=True))
+    # d p_c / d z_j = p_c (delta_cj - p_j), so d p_c / d X = p_c (W_c - sum_j p_j W_j) / (h w).
+    probability = torch.softmax(logits.to(features.dtype), dim=1)
+    of_target = probability.gather(1, classes[:, None])
+    gradient = of_target * (weight[classes] - probability @ weight) / pixels
+    return F.relu(gradient[:, :, None, None] * features).sum(dim=1, keepdim=True)
+
+
+def normalise_map(maps: Tensor, *, eps: float = 1e-12) -> Tensor:
+    """(N, 1, h, w) -> the same between 0 and 1, slice by slice; a constant map becomes 0. Differentiable."""
+    low = maps.amin(dim=(2, 3), keepdim=True)
+    high = maps.amax(dim=(2, 3), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=eps)
