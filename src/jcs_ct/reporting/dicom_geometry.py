@@ -13,8 +13,9 @@ from pydicom.multival import MultiValue
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.volume import CTVolume
 
-#: The source's grid and the volume's must agree to this, in mm, at every slice's corners.
-GRID_TOLERANCE_MM = 0.1
+#: The source's grid and the volume's must agree to this, in mm, at every slice's corners: more than the unevenness
+#: that the geometry gate lets pass, far less than any flip, shift or resampling.
+GRID_TOLERANCE_MM = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,10 @@ def read_geometry(volume: CTVolume, headers: Sequence[Dataset]) -> SeriesGeometr
     slices, rows, columns = volume.shape
     multiframe = len(headers) == 1 and int(headers[0].get("NumberOfFrames") or 1) > 1
     frames = _frames_of(headers[0]) if multiframe else list(headers)
-    if not multiframe and len(frames) != slices:
+    if len(frames) != slices or (not multiframe and any("NumberOfFrames" in frame for frame in frames)):
         raise ConfigError(
-            f"the volume has {slices} slices and the study {len(frames)} source files: DICOM results can only "
-            f"refer to a volume whose slices are its source images"
+            f"the volume has {slices} slices and the study {len(frames)} images in {len(headers)} files: DICOM "
+            f"results can only refer to single-frame images, one a slice, or to one multi-frame file"
         )
     stated = (int(headers[0].Rows), int(headers[0].Columns))
     if stated != (rows, columns):

@@ -105,7 +105,7 @@ def _page(heading: str) -> Figure:
 
 def _findings_page(diagnosis: Diagnosis) -> Figure:
     page = _page(f"Chest CT: {'positive' if diagnosis.positive else 'negative'} by the slice count rule")
-    page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=9, va="top", linespacing=1.5)
+    page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
     plot = page.add_axes((0.1, 0.52, 0.83, 0.14))
     indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
     plot.bar(

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import highdicom
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 9104
 WINDOW = Window(level=-600, width=1500)
 CONTOUR_RGB = (0, 230, 255)
+ACTIVATION_RGB = (255, 110, 0)
 #: Narrow slices are widened by black columns, so that the caption stays readable.
 MIN_WIDTH = 320
 _FONT_PX = 13
@@ -56,10 +56,10 @@ def overlay_slices(diagnosis: Diagnosis) -> list[int]:
 def render_overlay(study: Study, diagnosis: Diagnosis, slice_index: int) -> NDArray[np.uint8]:
     """(rows, columns, 3) uint8: one slice with its activation map and lesion contours."""
     grey = WINDOW(study.volume.hu[slice_index])
-    rgb = np.repeat(grey[..., None], 3, axis=2)
+    rgb: NDArray[Any] = np.repeat(grey[..., None], 3, axis=2)
     activation = np.asarray(diagnosis.activation[slice_index], dtype=np.float32)
     opacity = 0.55 * activation[..., None]
-    rgb = (1 - opacity) * rgb + opacity * colormaps["inferno"](activation)[..., :3]
+    rgb = (1 - opacity) * rgb + opacity * (np.asarray(ACTIVATION_RGB, dtype=np.float32) / 255)
     picture: NDArray[np.uint8] = np.rint(rgb * 255).astype(np.uint8)
     labels = diagnosis.lesion_labels[slice_index]
     inner = ndimage.minimum_filter(labels, size=3, mode="constant") == ndimage.maximum_filter(labels, size=3)

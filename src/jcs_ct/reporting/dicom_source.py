@@ -141,7 +141,7 @@ def read_source_series(study: Study) -> SourceSeries:
     """Read the headers of a study's source files and prove that they lie on the volume's grid.
 
     Raises:
-        ConfigError: the study was not read from DICOM, or its volume is not on the grid of its source files.
+        ConfigError: the study was not read from DICOM files, or its volume is not on the grid of its source files.
         StudyError: a source file cannot be read any more (UNREADABLE) or states no position (NO_POSITION).
     """
     if study.kind != "dicom":
@@ -166,7 +166,12 @@ def read_source_series(study: Study) -> SourceSeries:
 def _read_header(study: Study, number: int) -> Dataset:
     try:
         return dcmread(study.paths[number], stop_before_pixels=True, specific_tags=list(_READ))
-    except (OSError, InvalidDicomError) as error:
+    except InvalidDicomError as error:
+        raise ConfigError(
+            "DICOM results refer to the source images, and this study's source is no DICOM file: unpack an archive "
+            "and give the folder, or leave DICOM results out"
+        ) from error
+    except OSError as error:
         raise StudyError(
             GateCode.UNREADABLE,
             f"source file {number + 1} of {len(study.paths)} was read before and cannot be read any more "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def write_series(folder: Path, layout: Layout, **overrides: Any) -> Study:
         _pixels(dataset, volume.hu[index] + 1024)
         with pydicom_config.disable_value_validation():
             for keyword, value in overrides.items():
+                dataset.pop(keyword, None)  # its element was made to validate
                 setattr(dataset, keyword, value)
         paths.append(folder / f"{index}.dcm")
         _save(dataset, CTImageStorage, paths[-1])
@@ -246,7 +247,7 @@ def make_series(tmp_path: Path) -> MakeStudy:
 @pytest.fixture
 def make_multiframe(tmp_path: Path) -> MakeStudy:
     """Write an Enhanced CT: ``make_multiframe(layout_name)``."""
-    return lambda layout="axial, superior to inferior": write_multiframe(tmp_path / "enhanced.dcm", LAYOUTS[layout])
+    return lambda layout: write_multiframe(tmp_path / "enhanced.dcm", LAYOUTS[layout])
 
 
 @pytest.fixture
@@ -259,6 +260,3 @@ def make_findings() -> Callable[..., Any]:
 def layout_name(request: pytest.FixtureRequest) -> str:
     """Every geometry."""
     return str(request.param)
-
-
-__all__: Sequence[str] = ()

@@ -1,0 +1,283 @@
+"""The whole result set: maps, report, overlays, PDF, their references and what a checker says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from pydicom import config as pydicom_config
+from pydicom import dcmread
+
+from jcs_ct import NOTICE
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.reporting.dicom import write_dicom_results
+from jcs_ct.volume import CTVolume
+
+highdicom = pytest.importorskip("highdicom", reason="DICOM results need highdicom")
+dicom_sc = pytest.importorskip("jcs_ct.reporting.dicom_sc")
+
+#: Messages of dciodvfy that were reviewed; reasons in docs/reference/dicom-conformance.md.
+REVIEWED = (
+    "Unrecognized defined term = <99JCS>",
+    "Unrecognized defined term = <QUANTITY>",
+    "would be needed to build DICOMDIR",
+)
+
+
+@pytest.fixture
+def results(make_series, make_findings, tmp_path):
+    """Everything of one positive study."""
+    study = make_series()
+    diagnosis = make_findings(study)
+    folder = tmp_path / "out"
+    paths = write_dicom_results(study, diagnosis, folder)
+    return study, diagnosis, folder, paths
+
+
+def _names(folder, paths):
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _verdicts(group):
+    """Our own question-answer pairs of a measurement group."""
+    pairs = group.get_qualitative_evaluations()
+    return {item.name.value: item.value.meaning for item in pairs if item.name.scheme_designator == "99JCS"}
+
+
+def test_files_have_fixed_names(results):
+    _, _, folder, paths = results
+    overlays = [f"overlay/slice-{number:04d}.sc.dcm" for number in range(2, 8)]
+    assert _names(folder, paths) == [
+        "lesions.seg.dcm",
+        "activation.pm.dcm",
+        "findings.sr.dcm",
+        *overlays,
+        "report.pdf.dcm",
+    ]
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(paths)
+
+
+def test_every_object_carries_patient_study_equipment_and_notice(results):
+    study, _, _, paths = results
+    source = dcmread(study.paths[0])
+    for path in paths:
+        dataset = dcmread(path)
+        assert path.read_bytes()[:128] == bytes(128)
+        assert dataset.StudyInstanceUID == source.StudyInstanceUID
+        assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
+        assert (str(dataset.PatientName), dataset.PatientID) == ("Hôte^Zoé", "ID-4711")
+        assert NOTICE in dataset.SeriesDescription
+        assert dataset.Manufacturer == "jcs-ct"
+        assert dataset.DeviceSerialNumber == "ab" * 32
+        assert f"segmenter sha256 {'cd' * 20}" in list(dataset.SoftwareVersions)
+    instances = [dcmread(path).SOPInstanceUID for path in paths]
+    assert len(set(instances)) == len(paths)
+
+
+def test_the_same_findings_give_the_same_identifiers_and_others_do_not(results, tmp_path):
+    study, diagnosis, _, paths = results
+    first = [dcmread(path).SOPInstanceUID for path in paths]
+    again = write_dicom_results(study, diagnosis, tmp_path / "again")
+    assert [dcmread(path).SOPInstanceUID for path in again] == first
+    diagnosis.activation[2, 0, 0] = 0.5
+    other = write_dicom_results(study, diagnosis, tmp_path / "other")
+    assert not set(first) & {dcmread(path).SOPInstanceUID for path in other}
+
+
+def test_activation_comes_back_as_float_at_its_positions(results):
+    study, diagnosis, folder, _ = results
+    dataset = dcmread(folder / "activation.pm.dcm")
+    frames = dataset.pixel_array
+    assert frames.dtype == np.float32
+    assert dataset.NumberOfFrames == 5
+    for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        index = np.linalg.solve(study.volume.affine, [*position, 1.0])
+        np.testing.assert_allclose(index[1:3], 0, atol=1e-4)
+        assert index[0] == pytest.approx(round(index[0]), abs=1e-4)
+        np.testing.assert_array_equal(frame, diagnosis.activation[round(index[0])].astype(np.float32))
+    mapping = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1, 0)
+    assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeMeaning == "Class activation"
+
+
+def test_the_structured_report_ties_volumes_to_segments(results):
+    _, diagnosis, folder, _ = results
+    report = highdicom.sr.srread(folder / "findings.sr.dcm")
+    segmentation = dcmread(folder / "lesions.seg.dcm")
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    assert len(groups) == 2
+    for group, lesion in zip(groups, diagnosis.lesions, strict=True):
+        (volume, density) = group.get_measurements()
+        assert (volume.unit.value, density.unit.value) == ("cm3", "[hnsf'U]")
+        assert volume.value == pytest.approx(lesion.volume_ml, rel=1e-3)
+        assert density.value == pytest.approx(lesion.mean_hu, abs=0.01)
+        referenced = [item for item in group[0].ContentSequence if "ReferencedSOPSequence" in item]
+        (target,) = referenced[0].ReferencedSOPSequence
+        assert target.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+        assert target.ReferencedSegmentNumber == lesion.lesion_id
+        described = segmentation.SegmentSequence[lesion.lesion_id - 1]
+        assert group.tracking_uid == described.TrackingUID
+
+
+def test_the_structured_report_states_verdict_burden_and_notice(results):
+    _, diagnosis, folder, _ = results
+    report = highdicom.sr.srread(folder / "findings.sr.dcm")
+    (group,) = report.content.get_image_measurement_groups()
+    figures = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
+    assert figures["JCS001"] == pytest.approx(diagnosis.burden.percent_opacity, rel=1e-6)
+    assert figures["JCS003"] == 5
+    assert figures["JCS004"] == 3
+    assert figures["JCS006"] == pytest.approx(diagnosis.burden.opacification_volume_ml, rel=1e-3)
+    assert _verdicts(group) == {"JCS009": "Positive", "JCS010": "Research use only, not a medical device"}
+    texts = [item.TextValue for item in dcmread(folder / "findings.sr.dcm").ContentSequence if "TextValue" in item]
+    assert any(text.startswith(NOTICE) for text in texts)
+
+
+def test_volumes_are_withheld_where_the_geometry_is_not_trusted(make_series, make_findings, tmp_path):
+    study = make_series()
+    lenient = dataclasses.replace(study, volume=CTVolume(study.volume.hu, None))
+    diagnosis = make_findings(lenient)
+    paths = write_dicom_results(lenient, diagnosis, tmp_path / "out", kinds=("seg", "sr"))
+    report = highdicom.sr.srread(paths[1])
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    units = {item.unit.value for group in groups for item in group.get_measurements()}
+    (whole,) = report.content.get_image_measurement_groups()
+    units |= {item.unit.value for item in whole.get_measurements()}
+    assert units == {"[hnsf'U]", "%", "1"}
+
+
+def test_a_negative_study_has_a_report_and_one_overlay(make_series, make_findings, tmp_path):
+    study = make_series()
+    folder = tmp_path / "out"
+    positive = write_dicom_results(study, make_findings(study), folder)
+    paths = write_dicom_results(study, make_findings(study, positive=False), folder)
+    assert _names(folder, paths) == ["findings.sr.dcm", "overlay/slice-0005.sc.dcm", "report.pdf.dcm"]
+    left = [path for path in positive if path.exists()]
+    assert set(left) <= set(paths), "nothing of the earlier result may stay"
+    report = highdicom.sr.srread(paths[0])
+    (group,) = report.content.get_image_measurement_groups()
+    assert _verdicts(group)["JCS009"] == "Negative"
+    assert report.content.get_volumetric_roi_measurement_groups() == []
+
+
+def test_overlays_keep_the_slice_and_write_the_notice_below_it(results):
+    study, diagnosis, folder, _ = results
+    rows, columns = study.volume.shape[1:]
+    for path in (folder / "overlay").iterdir():
+        dataset = dcmread(path)
+        index = dataset.InstanceNumber - 1
+        picture = dataset.pixel_array
+        assert dataset.PatientOrientation == ["L", "P"]
+        np.testing.assert_array_equal(picture[:rows, :columns], dicom_sc.render_overlay(study, diagnosis, index))
+        assert (picture[rows:] == 255).any(), "the caption is in the pixels"
+        assert not picture[:rows, columns:].any()
+        referred = dataset.SourceImageSequence[0].ReferencedSOPInstanceUID
+        assert referred == dcmread(study.paths[index]).SOPInstanceUID
+
+
+def test_contours_lie_on_the_lesions_and_nothing_else_is_painted_without_findings(make_series, make_findings):
+    study = make_series()
+    diagnosis = make_findings(study)
+    contour = (dicom_sc.render_overlay(study, diagnosis, 3) == dicom_sc.CONTOUR_RGB).all(axis=2)
+    labels = diagnosis.lesion_labels[3]
+    assert contour.sum() > 0
+    assert (labels[contour] > 0).all()
+    assert not contour[9, 25], "the inside of a lesion is not painted over"
+    plain = dicom_sc.render_overlay(study, diagnosis, 0)
+    assert (plain[..., 0] == plain[..., 1]).all()
+    assert (plain[..., 1] == plain[..., 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        ((1, 0, 0, 0, 1, 0), ("L", "P")),
+        ((-1, 0, 0, 0, -1, 0), ("R", "A")),
+        ((0, 0.9, 0.1, 0, 0.1, -0.9), ("P", "F")),
+        ((0, -1, 0, 0, 0, 1), ("A", "H")),
+    ],
+)
+def test_patient_orientation_is_the_main_direction(orientation, expected):
+    assert dicom_sc.patient_orientation(orientation) == expected
+
+
+def test_the_pdf_is_whole_and_names_nobody(results):
+    study, _, folder, _ = results
+    dataset = dcmread(folder / "report.pdf.dcm")
+    pdf = dataset.EncapsulatedDocument[: dataset.EncapsulatedDocumentLength]
+    assert pdf.startswith(b"%PDF-")
+    assert pdf.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
+    assert not any(secret in pdf for secret in (b"4711", "Hôte".encode(), b"19600102"))
+    assert NOTICE in dataset.DocumentTitle
+    assert len(dataset.SourceInstanceSequence) == len(study.paths)
+
+
+def test_a_kind_that_is_not_known_is_refused(make_series, make_findings, tmp_path):
+    study = make_series()
+    with pytest.raises(ConfigError, match="got png"):
+        write_dicom_results(study, make_findings(study), tmp_path, kinds=("seg", "png"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(make_series, make_findings, tmp_path):
+    study = make_series()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
+        write_dicom_results(study, make_findings(study), tmp_path / "file" / "out", kinds=("seg",))
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
+@pytest.mark.parametrize("source", ["single", "multi-frame", "guid"])
+def test_dciodvfy_finds_nothing_that_was_not_reviewed(source, make_series, make_multiframe, make_findings, tmp_path):
+    if source == "multi-frame":
+        study = make_multiframe("oblique")
+    elif source == "guid":
+        study = make_series(StudyInstanceUID="896911bf-1143-4c8d-8f04-f3cd1a7f6204", SOPInstanceUID="", StudyDate="")
+    else:
+        study = make_series("oblique, about z")
+    paths = write_dicom_results(study, make_findings(study), tmp_path / "out")
+    for path in paths:
+        checked = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        lines = (checked.stdout + checked.stderr).splitlines()
+        messages = [line for line in lines if line.startswith(("Error", "Warning"))]
+        assert [line for line in messages if not any(known in line for known in REVIEWED)] == []
+
+
+def test_a_real_series_with_guids_and_empty_dates(shared_data, make_series, make_findings, monkeypatch, tmp_path):
+    monkeypatch.setattr(pydicom_config.settings, "_reading_validation_mode", pydicom_config.IGNORE)
+    opening = pytest.importorskip("jcs_ct.imaging.opening", exc_type=ImportError, reason="needs open_study")
+    study = opening.open_study(shared_data / "volumes" / "covid_002")
+    tiny = make_findings(make_series())
+    labels = np.zeros(study.volume.shape, dtype=np.uint16)
+    labels[60:70, 300:330, 100:130] = 1
+    lesion = dataclasses.replace(
+        tiny.lesions[0],
+        volume_ml=9000 * study.volume.voxel_ml,
+        centroid_lps_mm=study.volume.to_lps_mm((64.5, 314.5, 114.5)),
+    )
+    diagnosis = dataclasses.replace(
+        tiny,
+        slices=tuple(
+            dataclasses.replace(tiny.slices[0], slice_index=index, infected=60 <= index < 62)
+            for index in range(study.volume.shape[0])
+        ),
+        activation=np.zeros(study.volume.shape, dtype=np.float16),
+        lesion_labels=labels,
+        lesions=(lesion,),
+    )
+    paths = write_dicom_results(study, diagnosis, tmp_path / "out")
+    volume = highdicom.seg.segread(paths[0]).get_volume(combine_segments=True)
+    index = np.argwhere(volume.array > 0)
+    assert len(index) * volume.voxel_volume / 1000 == pytest.approx(lesion.volume_ml, rel=1e-3)
+    centroid = (volume.affine @ [*index.mean(axis=0), 1.0])[:3]
+    assert np.abs(centroid - lesion.centroid_lps_mm).max() < 0.1
+    for path in paths:
+        dataset = dcmread(path)
+        assert dataset.StudyInstanceUID == f"2.25.{0x896911BF11434C8D8F04F3CD1A7F6204}"
+        assert dataset.SOPInstanceUID.is_valid
+        assert dataset.StudyDate == ""
