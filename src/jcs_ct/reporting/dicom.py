@@ -59,7 +59,7 @@ def write_dicom_results(
     try:
         from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
     except ModuleNotFoundError as error:
-        if error.name != "highdicom":
+        if (error.name or "").partition(".")[0] != "highdicom":
             raise
         raise ConfigError("DICOM results need highdicom: pip install highdicom") from error
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -222,6 +223,16 @@ def test_a_kind_that_is_not_known_is_refused(make_series, make_findings, tmp_pat
     study = make_series()
     with pytest.raises(ConfigError, match="got png"):
         write_dicom_results(study, make_findings(study), tmp_path, kinds=("seg", "png"))
+
+
+def test_without_highdicom_the_error_says_what_to_install():
+    code = (
+        "import sys; from pathlib import Path; sys.modules['highdicom'] = None\n"
+        "from jcs_ct.errors import ConfigError\nfrom jcs_ct.reporting.dicom import write_dicom_results\n"
+        "try:\n    write_dicom_results(None, None, Path('out'))\nexcept ConfigError as error:\n    print(error)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "DICOM results need highdicom: pip install highdicom"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(make_series, make_findings, tmp_path):
