@@ -97,7 +97,9 @@ def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
 
     if not listed:
         return
-    table = Table("series", "fate", "files", "slices", "rows x columns", "step mm", "kernel")
+    table = Table()
+    for name in ("series", "fate", "files", "slices", "rows x columns", "step mm", "kernel"):
+        table.add_column(name, no_wrap=True)
     for one in listed:
         table.add_row(
             one.identifier or "-",
@@ -108,7 +110,8 @@ def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
             "-" if one.spacing_mm is None else f"{one.spacing_mm[0]:.2f}",
             one.kernel or "-",
         )
-    Console(markup=False).print(table)
+    console = Console(markup=False)
+    console.print(table, width=max(console.width, 110))
     for one in listed:
         typer.echo(f"{one.identifier or one.kind}: {one.message}")
 
@@ -116,15 +119,17 @@ def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
 def _print_study(opened: Study) -> None:
     facts = _study_facts(opened)
     slices, rows, columns = opened.volume.shape
-    typer.echo(f"volume     {slices} slices of {rows} x {columns} pixels ({opened.kind})")
+    typer.echo(f"volume              {slices} slices of {rows} x {columns} pixels ({opened.kind})")
     if facts["spacing_mm"] is None:
-        typer.echo("spacing    not known: volumes and lengths are withheld")
+        typer.echo("spacing             not known: volumes and lengths are withheld")
     else:
-        typer.echo("spacing    {:.3f} x {:.3f} x {:.3f} mm (slices, rows, columns)".format(*facts["spacing_mm"]))
-        typer.echo("extent     {:.0f} x {:.0f} x {:.0f} mm".format(*facts["extent_mm"]))
+        typer.echo(
+            "spacing             {:.3f} x {:.3f} x {:.3f} mm (slices, rows, columns)".format(*facts["spacing_mm"])
+        )
+        typer.echo("extent              {:.0f} x {:.0f} x {:.0f} mm".format(*facts["extent_mm"]))
     assumed = ", assumed" if facts["hu_is_assumed"] else ""
-    typer.echo(f"HU         {facts['hu_minimum']:.0f} to {facts['hu_maximum']:.0f}{assumed}")
+    typer.echo(f"HU                  {facts['hu_minimum']:.0f} to {facts['hu_maximum']:.0f}{assumed}")
     for name, value in opened.acquisition.items():
-        typer.echo(f"{name:<10} {value}")
+        typer.echo(f"{name:<19} {value}")
     for flag in opened.flags:
         typer.echo(f"note: {flag.message} ({flag.code})")

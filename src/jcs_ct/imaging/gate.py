@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode
-from jcs_ct.imaging.headers import CT_SOP_CLASSES, MAXIMUM_DECODED_BYTES, UNCOMPRESSED_SYNTAXES, SliceHeader
+from jcs_ct.imaging.headers import (
+    CT_SOP_CLASSES,
+    DECODED_SYNTAXES,
+    DEFLATED_SYNTAX,
+    MAXIMUM_DECODED_BYTES,
+    UNCOMPRESSED_SYNTAXES,
+    SliceHeader,
+)
 from jcs_ct.imaging.stack import Stack, angle_deg, stack_slices
 
 #: Fewest slices of a study that is read without ``lenient``.
@@ -26,7 +33,7 @@ SPACING_TOLERANCE = 0.01
 #: ... or by this much in mm, whichever is more.
 SPACING_TOLERANCE_MM = 0.01
 #: Headers round positions to 0.1 mm: steps may differ more while no slice lies further than this from a regular grid.
-GRID_TOLERANCE_MM = 0.051
+GRID_TOLERANCE_MM = 0.06
 #: Two slices nearer than this share of the median step lie at one position.
 DUPLICATE_SHARE = 0.1
 #: Largest angle between the slices' normal and the line of their positions, and largest gantry tilt in a header.
@@ -106,10 +113,21 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
         stack = stack_slices(headers)
         order = list(stack.order)
     ordered = [headers[index] for index in order]
-    findings = [*identity, *check_size(ordered), *check_rescale(ordered), *placed, *check_one_series(ordered)]
-    findings += check_pixel_spacing(ordered)
+    findings = [
+        *identity,
+        *check_syntax(ordered),
+        *check_size(ordered),
+        *check_rescale(ordered),
+        *placed,
+        *check_one_series(ordered),
+    ]
     if stack is not None:
-        findings += [*check_axial(stack), *check_orientation(ordered, stack), *check_tilt(ordered, stack)]
+        findings += [
+            *check_pixel_spacing(ordered),
+            *check_axial(stack),
+            *check_orientation(ordered, stack),
+            *check_tilt(ordered, stack),
+        ]
         findings += [*check_steps(stack), *check_centres(stack), *check_coverage(ordered, stack)]
     findings += [*check_count(ordered), *check_origin(ordered)]
     weight = [Severity.REFUSED, Severity.GEOMETRY, Severity.NOTE]
@@ -174,6 +192,19 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
             )
             return [Finding(GateCode.TRUNCATED, message.replace(" (0 slices not checked)", ""), Severity.REFUSED)]
     return []
+
+
+def check_syntax(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """UNSUPPORTED: a transfer syntax that none of the permissive decoders reads."""
+    known = UNCOMPRESSED_SYNTAXES | DECODED_SYNTAXES | {DEFLATED_SYNTAX}
+    unknown = sorted({header.transfer_syntax for header in headers} - known)
+    if not unknown:
+        return []
+    message = (
+        f"no decoder for the transfer syntax {unknown[0] or '(none stated)'}; convert the series to Explicit VR "
+        "Little Endian"
+    )
+    return [Finding(GateCode.UNSUPPORTED, message, Severity.REFUSED)]
 
 
 def check_positions(headers: Sequence[SliceHeader]) -> list[Finding]:
@@ -350,7 +381,8 @@ def _irregular(steps: NDArray[np.float64], median: float, stack: Stack) -> list[
         return []
     uneven = np.abs(steps - median) > max(SPACING_TOLERANCE * median, SPACING_TOLERANCE_MM)
     grid = np.concatenate([[0.0], np.cumsum(steps)])
-    off_grid = np.abs(grid - np.linspace(0.0, grid[-1], grid.size)).max()
+    places = np.arange(grid.size)
+    off_grid = np.abs(grid - np.polyval(np.polyfit(places, grid, 1), places)).max()
     if not uneven.any() or off_grid <= GRID_TOLERANCE_MM:
         return []
     step = float(steps[int(np.argmax(np.abs(steps - median)))])

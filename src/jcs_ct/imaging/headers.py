@@ -13,6 +13,12 @@ CT_SOP_CLASSES = frozenset(
 )
 #: Implicit and Explicit VR Little Endian, Explicit VR Big Endian: pixel bytes can be counted without decoding.
 UNCOMPRESSED_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+#: RLE, JPEG baseline, extended and lossless, JPEG-LS, JPEG 2000 and HTJ2K: what the permissive decoders read.
+DECODED_SYNTAXES = frozenset(
+    {"1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203))}
+)
+#: Deflated Explicit VR Little Endian: refused unless allowed, since it can unpack to a thousand times its size.
+DEFLATED_SYNTAX = "1.2.840.10008.1.2.1.99"
 #: Largest decoded pixel data of one input, in bytes; a header that asks for more is not believed.
 MAXIMUM_DECODED_BYTES = 4 * 1024**3
 

@@ -70,6 +70,11 @@ class DicomSurvey:
     notes: tuple[QualityFlag, ...] = field(default=())
 
 
+def _file(index: int, count: int) -> str:
+    """How messages name a file: by its place, since names may hold a patient's."""
+    return "the file" if count == 1 else f"file {index + 1} of {count} (in name order)"
+
+
 def kernel_sharpness(kernel: str) -> int:
     """1 for a lung or bone kernel, else 0; vendors' names only."""
     name = kernel.upper()
@@ -90,7 +95,7 @@ def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False) -> Dico
     damaged: list[Finding] = []
     for index, outcome in enumerate(outcomes):
         if outcome.code is not None:
-            message = f"file {index + 1} of {len(files)} (in name order): {outcome.message}"
+            message = f"{_file(index, len(files))}: {outcome.message}"
             damaged.append(Finding(outcome.code, message))
             continue
         for values in outcome.value:
@@ -297,7 +302,7 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
         options = {"shape": shape, "dtype": dtype.str}
         outcomes = run_in_child("pixels", items, options, output=output, output_bytes=size)
         bad = [
-            Finding(outcome.code, f"file {index + 1} of {len(files)} (in name order): {outcome.message}")
+            Finding(outcome.code, f"{_file(index, len(files))}: {outcome.message}")
             for index, outcome in zip(places, outcomes, strict=True)
             if outcome.code is not None
         ]

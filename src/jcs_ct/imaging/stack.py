@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,15 +60,21 @@ class Stack:
 def stack_slices(headers: Sequence[SliceHeader]) -> Stack:
     """Order slices by the projection of their position on the slice normal, never by z alone.
 
+    Orientation and pixel spacing are those of the first slice that has the commonest orientation.
+
     Args:
         headers: All with position, orientation and pixel spacing.
 
     Raises:
         ValueError: a header lacks one of them.
     """
-    first = headers[0]
-    if first.orientation is None or first.pixel_spacing is None or any(header.position is None for header in headers):
+    if any(None in (header.position, header.orientation, header.pixel_spacing) for header in headers):
         raise ValueError("slices need position, orientation and pixel spacing to be stacked")
+    orientations = Counter(tuple(round(cosine, 4) for cosine in header.orientation or ()) for header in headers)
+    usual = orientations.most_common(1)[0][0]
+    first = next(h for h in headers if tuple(round(cosine, 4) for cosine in h.orientation or ()) == usual)
+    if first.orientation is None or first.pixel_spacing is None:
+        raise ValueError("slices need orientation and pixel spacing to be stacked")
     along_row = _unit(np.asarray(first.orientation[:3], dtype=np.float64))
     along_column = _unit(np.asarray(first.orientation[3:], dtype=np.float64))
     normal = _unit(np.cross(along_row, along_column))

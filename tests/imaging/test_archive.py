@@ -1,0 +1,104 @@
+"""Archives: read when harmless, refused with a reason when not."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging import open_study
+from jcs_ct.imaging.archive import ArchiveLimits, unpack
+
+
+def zip_of(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
+        for name, data in members.items():
+            package.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_study_in_an_archive(write_series, tmp_path, suffix):
+    series = write_series(slices=6)
+    path = tmp_path / f"study.{suffix}"
+    if suffix == "zip":
+        zip_of(path, {f"deep/{file.name}": file.read_bytes() for file in series.files})
+    else:
+        with tarfile.open(path, "w:gz") as package:
+            package.add(series.folder, "deep")
+    study = open_study(path)
+    assert np.array_equal(study.volume.hu, series.truth)
+    assert study.paths == (path,)
+
+
+def test_names_in_the_archive_never_reach_the_disk(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    archive = zip_of(tmp_path / "a.zip", {"Doe^Jane/one.dcm": b"1", "two.nii.gz": b"2", ".hidden": b"3"})
+    assert unpack(archive, out) == 2
+    assert sorted(path.name for path in out.iterdir()) == ["000001.bin", "000002.nii.gz"]
+
+
+def refused(archive, out, limits=None):
+    out.mkdir(exist_ok=True)
+    with pytest.raises(StudyError) as error:
+        unpack(archive, out, limits)
+    assert error.value.code in (GateCode.UNSUPPORTED, GateCode.UNREADABLE)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "..\\evil", "C:\\evil"])
+def test_paths_that_lead_outside(tmp_path, name):
+    message = refused(zip_of(tmp_path / "slip.zip", {name: b"x"}), tmp_path / "out")
+    assert "one of its paths leads outside" in message
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_links_in_a_tar_and_a_zip(tmp_path):
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        with tarfile.open(tmp_path / "link.tar", "w") as package:
+            info = tarfile.TarInfo("link")
+            info.type, info.linkname = kind, "/etc/passwd"
+            package.addfile(info)
+        assert "it holds a link" in refused(tmp_path / "link.tar", tmp_path / "out")
+    info = zipfile.ZipInfo("link")
+    info.external_attr = 0o120777 << 16
+    zip_of(tmp_path / "link.zip", {info: "/etc/passwd"})
+    assert "it holds a link" in refused(tmp_path / "link.zip", tmp_path / "out")
+
+
+def test_caps_on_members_size_and_ratio(tmp_path):
+    many = zip_of(tmp_path / "many.zip", {str(n): b"x" for n in range(5)})
+    assert "more than 4 files" in refused(many, tmp_path / "a", ArchiveLimits(members=4))
+    noise = np.random.default_rng(0).bytes(3 << 20)
+    large = zip_of(tmp_path / "large.zip", {"large": noise})
+    assert "caps on size and ratio" in refused(large, tmp_path / "b", ArchiveLimits(total_bytes=1 << 20))
+    bomb = zip_of(tmp_path / "bomb.zip", {"bomb": bytes(100 << 20)})
+    assert "caps on size and ratio" in refused(bomb, tmp_path / "c")
+    assert sum(file.stat().st_size for file in (tmp_path / "c").iterdir()) < 30 << 20
+
+
+def test_damaged_archives(tmp_path):
+    archive = zip_of(tmp_path / "a.zip", {"one": np.random.default_rng(0).bytes(4000)})
+    data = bytearray(archive.read_bytes())
+    data[500:600] = bytes(100)
+    archive.write_bytes(data)
+    assert "the archive is damaged (BadZipFile)" in refused(archive, tmp_path / "out")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as package:
+        info = tarfile.TarInfo("one")
+        info.size = 4000
+        package.addfile(info, io.BytesIO(np.random.default_rng(0).bytes(4000)))
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(buffer.getvalue()[:2000])
+    assert "the archive is damaged" in refused(cut, tmp_path / "out2")
+
+
+def test_empty_archive(tmp_path):
+    with pytest.raises(StudyError, match="the archive holds no files") as error:
+        open_study(zip_of(tmp_path / "empty.zip", {}))
+    assert error.value.code is GateCode.NO_IMAGES

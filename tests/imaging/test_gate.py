@@ -1,0 +1,214 @@
+"""The gate on plain header facts: no files, no children."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.gate import Severity, examine
+from jcs_ct.imaging.headers import CT_SOP_CLASSES, SliceHeader, identity_hash
+
+CT = min(CT_SOP_CLASSES)
+
+
+def stack(count=20, step_mm=2.0, **values):
+    """Headers of a good series, from the top."""
+    common = {
+        "modality": "CT",
+        "sop_class": CT,
+        "transfer_syntax": "1.2.840.10008.1.2.1",
+        "rows": 8,
+        "columns": 8,
+        "bits_allocated": 16,
+        "bits_stored": 12,
+        "orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        "pixel_spacing": (0.7, 0.7),
+        "slope": 1.0,
+        "intercept": -1024.0,
+        "pixel_bytes": 128,
+    }
+    return [
+        SliceHeader(file_index=n, instance_number=n + 1, position=(0.0, 0.0, -step_mm * n), **{**common, **values})
+        for n in range(count)
+    ]
+
+
+def refused(headers, *, lenient=False):
+    return [finding.code for finding in examine(headers).refusals(lenient=lenient)]
+
+
+def notes(headers):
+    return [finding.code for finding in examine(headers).findings if finding.severity is Severity.NOTE]
+
+
+def moved(header, left=0.0, posterior=0.0, superior=0.0):
+    x, y, z = header.position
+    return replace(header, position=(x + left, y + posterior, z + superior))
+
+
+def test_a_good_series_passes_without_a_note():
+    examination = examine(stack(100))
+    assert examination.findings == ()
+    assert examination.is_measurable
+    assert examination.stack.extent_mm == pytest.approx(198.0)
+
+
+@given(st.permutations(range(12)))
+def test_order_does_not_depend_on_the_files_order(order):
+    headers = stack(12)
+    examination = examine([headers[index] for index in order])
+    assert [order[index] for index in examination.order] == list(range(12))
+
+
+@given(
+    st.floats(-25, 25), st.floats(-20, 20), st.floats(0.3, 10), st.tuples(st.floats(0.3, 1.2), st.floats(0.3, 1.2))
+)
+def test_affine_reproduces_any_oblique_stack(about_x, about_z, step_mm, pixel_spacing):
+    a, b = np.radians(about_x), np.radians(about_z)
+    turn_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    turn_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    row, column, normal = (turn_z @ turn_x).T
+    start = np.array([-100.0, -80.0, 60.0])
+    headers = [
+        replace(
+            header,
+            orientation=(*row, *column),
+            position=tuple(start - normal * step_mm * number),
+            pixel_spacing=pixel_spacing,
+        )
+        for number, header in enumerate(stack(12))
+    ]
+    examination = examine(headers)
+    assert refused(headers) == []
+    expected = start - normal * step_mm * 7 + column * pixel_spacing[0] * 3 + row * pixel_spacing[1] * 5
+    assert (examination.stack.affine @ [7, 3, 5, 1])[:3] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_missing_slice_and_several():
+    headers = stack(60)
+    assert refused(headers[:40] + headers[41:]) == [GateCode.GAP]
+    examination = examine(headers[:20] + headers[21:40] + headers[42:])
+    assert examination.findings[0].message == (
+        "slice spacing is irregular: 6.00 mm between slices 39 and 40, median 2.00 mm; "
+        "3 slices are probably missing, export the series again"
+    )
+
+
+def test_two_spacings_in_one_series_are_mixed_not_a_gap():
+    headers = stack(20) + [
+        replace(header, position=(0.0, 0.0, -38.0 - 6.0 * (n + 1))) for n, header in enumerate(stack(15))
+    ]
+    assert refused(headers) == [GateCode.MIXED_SPACING]
+
+
+def test_one_percent_of_spacing_is_tolerated_and_more_is_not():
+    headers = stack(20, step_mm=10.0)
+    assert refused([*headers[:-1], moved(headers[-1], superior=-0.09)]) == []
+    assert refused([*headers[:-1], moved(headers[-1], superior=-0.5)]) == [GateCode.MIXED_SPACING]
+
+
+def test_all_slices_at_one_position_are_duplicates():
+    headers = [replace(header, position=(0.0, 0.0, 0.0)) for header in stack(6)]
+    assert refused(headers) == [GateCode.DUPLICATE_POSITION]
+    assert examine(headers).stack.affine is None
+
+
+def test_interleaved_duplicates_do_not_hide_a_gap():
+    headers = stack(30)
+    assert refused([*headers[:10], *headers[11:], headers[20]]) == [GateCode.DUPLICATE_POSITION, GateCode.GAP]
+
+
+def test_shear_and_one_stray_slice_are_told_apart():
+    headers = stack(20)
+    sheared = [moved(header, posterior=0.02 * n) for n, header in enumerate(headers)]
+    assert refused(sheared) == [GateCode.TILT]
+    assert refused([*headers[:7], moved(headers[7], left=3.0), *headers[8:]]) == [GateCode.MIXED_SERIES]
+
+
+def test_stated_gantry_tilt_is_refused_and_zero_is_not():
+    assert refused(stack(gantry_tilt=-15.0)) == [GateCode.TILT]
+    assert refused(stack(gantry_tilt=0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"modality": "PT"}, GateCode.NOT_CT),
+        ({"modality": "", "sop_class": "1.2.840.10008.5.1.4.1.1.7"}, GateCode.NOT_CT),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.7"}, GateCode.NOT_CT),
+        ({"samples": 3, "pixel_bytes": 512}, GateCode.NOT_CT),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, GateCode.LOCALIZER),
+        ({"image_type": ("DERIVED", "PRIMARY", "PERFUSION", "RCBF")}, GateCode.NO_HU),
+        ({"rescale_type": "Z_EFF"}, GateCode.NO_HU),
+        ({"slope": 0.0}, GateCode.NO_HU),
+        ({"intercept": None}, GateCode.NO_HU),
+        ({"transfer_syntax": "1.2.840.10008.1.2.4.55"}, GateCode.UNSUPPORTED),
+        ({"rows": 0}, GateCode.UNREADABLE),
+        ({"bits_allocated": 12}, GateCode.UNREADABLE),
+        ({"bits_stored": 17}, GateCode.UNREADABLE),
+        ({"frames": 10**9}, GateCode.UNREADABLE),
+        ({"pixel_bytes": 127}, GateCode.TRUNCATED),
+        ({"pixel_bytes": 0, "whole": False}, GateCode.TRUNCATED),
+        ({"orientation": (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)}, GateCode.NOT_AXIAL),
+    ],
+)
+def test_what_is_no_axial_ct_is_refused_even_when_lenient(changes, code):
+    assert refused(stack(**changes), lenient=True)[0] == code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position": None},
+        {"orientation": None},
+        {"pixel_spacing": None},
+        {"pixel_spacing": (0.0, 0.7)},
+        {"orientation": (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)},
+        {"orientation": (2.0, 0.0, 0.0, 0.0, 1.0, 0.0)},
+    ],
+)
+def test_a_slice_without_geometry(changes):
+    headers = stack()
+    headers[3] = replace(headers[3], **changes)
+    assert refused(headers) == [GateCode.NO_POSITION]
+    assert refused(headers, lenient=True) == []
+    examination = examine(headers[::-1])
+    assert not examination.is_measurable
+    assert [headers[::-1][index].instance_number for index in examination.order] == list(range(1, 21))
+
+
+def test_notes():
+    assert notes(stack(20)) == ["PARTIAL_CHEST"]
+    assert notes(stack(40, step_mm=10.0, slice_thickness=1.0)) == ["SPARSE_SLICES"]
+    assert notes(stack(100, lossy=True, image_type=("DERIVED", "SECONDARY", "MPR"))) == [
+        "LOSSY_COMPRESSION",
+        "DERIVED_SERIES",
+    ]
+    assert notes(stack(100, modality="")) == ["NO_MODALITY"]
+    assert notes([*stack(99), replace(stack(100)[99], intercept=0.0)]) == [GateCode.HU_VARIES]
+
+
+@pytest.mark.parametrize("key", ["patient_key", "study_key", "frame_of_reference_key", "kernel"])
+def test_one_series_identity_over_two_origins(key):
+    headers = stack()
+    headers[5] = replace(headers[5], **{key: "another"})
+    assert refused(headers) == [GateCode.MIXED_SERIES]
+
+
+def test_headers_survive_json():
+    import json
+
+    header = stack()[3]
+    assert SliceHeader.from_dict(json.loads(json.dumps(header.to_dict()))) == header
+    with pytest.raises(TypeError, match="unknown header facts"):
+        SliceHeader.from_dict({"patient_name": "x"})
+
+
+def test_identities_travel_hashed():
+    assert identity_hash("1.2.3") == identity_hash("1.2.3") != identity_hash("1.2.4")
+    assert len(identity_hash("1.2.3")) == 16

@@ -1,0 +1,128 @@
+"""NIfTI volumes: any axis order gives the same anatomy, and headers are not trusted."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging import SeriesFate, list_series, open_study
+from jcs_ct.volume import BACKGROUND_HU
+
+RAS = np.array([[0.0, 0.0, -0.7, 10.0], [0.0, -0.8, 0.0, 20.0], [-2.0, 0.0, 0.0, 30.0], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def truth():
+    """(slices, rows, columns) HU; with ``RAS`` its affine to NIfTI's world, already in the contract's order."""
+    return np.random.default_rng(0).integers(-1000, 1000, size=(8, 6, 5)).astype(np.int16)
+
+
+def save(path, array, affine=RAS, **header):
+    nib.save(nib.Nifti1Image(array, affine), path)
+    if header:
+        data = bytearray(path.read_bytes())
+        edited = nib.Nifti1Header(bytes(data[:348]))
+        for name, value in header.items():
+            edited[name] = value
+        path.write_bytes(edited.binaryblock + data[348:])
+    return path
+
+
+def test_volume_in_the_contracts_order(tmp_path, truth):
+    study = open_study(save(tmp_path / "ct.nii.gz", truth))
+    assert np.array_equal(study.volume.hu, truth)
+    assert study.volume.hu.dtype == np.int16
+    assert study.volume.spacing_mm == pytest.approx((2.0, 0.8, 0.7))
+    assert study.volume.to_lps_mm((1, 2, 3)) == pytest.approx((-10 + 2.1, -20 + 1.6, 28.0), abs=1e-4)
+    assert (study.kind, study.flags) == ("nifti", ())
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SPL", "IAR", "ASL"])
+def test_any_axis_order_gives_the_same_volume(tmp_path, truth, orientation):
+    image = nib.Nifti1Image(truth, RAS)
+    codes = nib.orientations.axcodes2ornt(tuple(orientation))
+    turn = nib.orientations.ornt_transform(nib.io_orientation(RAS), codes)
+    nib.save(image.as_reoriented(turn), tmp_path / "ct.nii")
+    volume = open_study(tmp_path / "ct.nii").volume
+    assert np.array_equal(volume.hu, truth)
+    assert volume.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ RAS, abs=1e-4)
+
+
+def test_float_samples_and_padding(tmp_path, truth):
+    array = truth.astype(np.float32) + 0.25
+    array[0, 0, :3] = [-2048, np.nan, -3024]
+    hu = open_study(save(tmp_path / "ct.nii", array)).volume.hu
+    assert hu.dtype == np.float32
+    assert (hu[0, 0, :3] == BACKGROUND_HU).all()
+    assert np.array_equal(hu[1:], array[1:])
+
+
+REFUSED = {
+    "four dimensions": (lambda t: (np.stack([t, t], axis=-1), RAS, {}), GateCode.UNSUPPORTED, "has 4: 8x6x5x2"),
+    "grey levels": (lambda t: (((t + 1000) // 8).astype(np.uint8), RAS, {}), GateCode.NO_HU, "values from 0 to 249"),
+    "coronal": (
+        lambda t: (t, RAS @ np.diag([0.4, 5.0, 1.0, 1.0]), {}),
+        GateCode.NOT_AXIAL,
+        "axial slices would have pixels of 4.0 mm",
+    ),
+}
+WITHHELD = {
+    "no affine": (lambda t: (t, RAS, {"sform_code": 0, "qform_code": 0}), GateCode.NO_POSITION, "no position"),
+    "shear": (
+        lambda t: (t, RAS + np.array([[0, 0, 0, 0], [0.5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]), {}),
+        GateCode.TILT,
+        "the volume is sheared by 14.0 degrees",
+    ),
+    "few slices": (lambda t: (t[:3], RAS, {}), GateCode.TOO_FEW_SLICES, "the volume has 3 slice(s)"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED | WITHHELD)
+def test_fault_is_refused(tmp_path, truth, fault):
+    make, code, message = (REFUSED | WITHHELD)[fault]
+    array, affine, header = make(truth)
+    path = save(tmp_path / "ct.nii", array, affine, **header)
+    with pytest.raises(StudyError, match=re.escape(message)) as refused:
+        open_study(path)
+    assert refused.value.code is code
+    if fault in WITHHELD:
+        study = open_study(path, lenient=True)
+        assert study.volume.affine is None
+        assert [flag.code for flag in study.flags] == [code, "NOT_MEASURED"]
+
+
+def test_cut_off_volumes(tmp_path, truth):
+    path = save(tmp_path / "ct.nii", truth)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(StudyError) as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.TRUNCATED
+    packed = tmp_path / "packed.nii.gz"
+    large = np.tile(truth, (1, 20, 20)) + np.arange(100, dtype=np.int16)
+    packed.write_bytes(gzip.compress(save(tmp_path / "b.nii", large).read_bytes())[:-400])
+    with pytest.raises(StudyError) as refused:
+        open_study(packed)
+    assert refused.value.code is GateCode.TRUNCATED
+
+
+def test_header_that_lies_about_its_size(tmp_path, truth):
+    path = save(tmp_path / "ct.nii", truth)
+    data = bytearray(path.read_bytes())
+    data[40:48] = np.array([3, 30000, 30000, 30000], "<i2").tobytes()
+    path.write_bytes(data)
+    with pytest.raises(StudyError, match=r"the header announces 1005[0-9][0-9].[0-9] GiB of samples"):
+        open_study(path)
+
+
+def test_listed(tmp_path, truth):
+    (listed,) = list_series(save(tmp_path / "ct.nii", truth))
+    assert (listed.fate, listed.slice_count, listed.shape) == (SeriesFate.CHOSEN, 8, (6, 5))
+    assert listed.extent_mm == pytest.approx(14.0)
+    (tmp_path / "other.nii").write_bytes((tmp_path / "ct.nii").read_bytes())
+    with pytest.raises(StudyError, match="2 NIfTI volumes"):
+        open_study(tmp_path)

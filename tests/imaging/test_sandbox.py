@@ -1,0 +1,88 @@
+"""The decoding child: limits hold, and one bad item does not take the others along."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging import sandbox
+from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
+
+
+@pytest.fixture
+def scripted_child(monkeypatch, tmp_path):
+    """Replace the worker by one whose items are Python statements; limits and protocol are the real ones."""
+    (tmp_path / "scripted_worker.py").write_text(
+        "import jcs_ct.imaging.worker as worker\n"
+        "def task(options):\n"
+        "    def run(item):\n"
+        "        names = {}\n"
+        "        exec(item['code'], names)\n"
+        "        return names.get('value')\n"
+        "    return run\n"
+        "worker._TASKS['script'] = task\n"
+        "worker.main()\n"
+    )
+    real = sandbox.subprocess.Popen
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def popen(command, **options):
+        return real([*command[:-1], "scripted_worker"], **options)
+
+    monkeypatch.setattr(sandbox.subprocess, "Popen", popen)
+
+    def run(*codes, **limits):
+        done = []
+        items = [{"code": code} for code in codes]
+        outcomes = run_in_child("script", items, limits=SandboxLimits(**limits), advance=done.append)
+        return outcomes, done
+
+    return run
+
+
+def test_values_come_back_in_order(scripted_child):
+    outcomes, done = scripted_child("value = 1", "value = [2, 'b']")
+    assert [outcome.value for outcome in outcomes] == [1, [2, "b"]]
+    assert done == [1, 2]
+
+
+def test_a_crash_costs_one_item(scripted_child):
+    outcomes, _ = scripted_child("value = 1", "import os; os.kill(os.getpid(), 11)", "value = 3")
+    assert [outcome.value for outcome in outcomes] == [1, None, 3]
+    assert outcomes[1].code is GateCode.UNREADABLE
+    assert "decoding it ended the decoding process" in outcomes[1].message
+
+
+def test_a_stall_is_cut_short(scripted_child):
+    start = time.monotonic()
+    outcomes, _ = scripted_child("import time; time.sleep(60)", "value = 2", seconds_per_item=1.5)
+    assert time.monotonic() - start < 20
+    assert "took longer than 1.5 s" in outcomes[0].message
+    assert outcomes[1].value == 2
+
+
+def test_memory_is_limited(scripted_child):
+    outcomes, _ = scripted_child("x = bytearray(2 << 30)", "value = 2", memory_bytes=1 << 30)
+    assert outcomes[0].message == "reading it takes more memory than is allowed"
+    assert outcomes[1].value == 2
+
+
+def test_files_cannot_be_written(scripted_child, tmp_path):
+    target = tmp_path / "written"
+    scripted_child(
+        f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); open({str(target)!r}, 'w').write('x')"
+    )
+    assert not target.exists() or target.stat().st_size == 0
+
+
+def test_too_many_deaths_end_the_job(scripted_child):
+    outcomes, _ = scripted_child(*["import os; os._exit(1)"] * 4, deaths=2)
+    assert [outcome.code for outcome in outcomes] == [GateCode.UNREADABLE] * 4
+    assert "decoding failed too often before it" in outcomes[3].message
+
+
+def test_limits_are_checked():
+    with pytest.raises(ValueError, match="must be greater than 0"):
+        SandboxLimits(memory_bytes=0)

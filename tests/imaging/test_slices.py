@@ -1,0 +1,91 @@
+"""Pictures: grey levels under an assumed window, in name order."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging import list_series, open_study
+from jcs_ct.imaging.slices import grey_to_hu
+
+
+def save(folder, levels, pattern="slice{}.png"):
+    for number, grey in enumerate(levels, start=1):
+        Image.fromarray(grey).save(folder / pattern.format(number))
+
+
+def random_levels(count, dtype=np.uint8, high=256):
+    return np.random.default_rng(0).integers(0, high, size=(count, 12, 10)).astype(dtype)
+
+
+def test_grey_to_hu_is_the_stated_window():
+    assert grey_to_hu(np.array([0, 255], np.uint8)) == pytest.approx([-1350, 150])
+    assert grey_to_hu(np.array([0, 65535], np.uint16)) == pytest.approx([-1350, 150])
+    assert grey_to_hu(np.array([24, 1024, 4095], np.uint16)) == pytest.approx([-1000, 0, 3071])
+
+
+def test_eight_bit_folder_in_natural_order(tmp_path):
+    levels = random_levels(12)
+    save(tmp_path, levels)  # slice10 sorts after slice9
+    study = open_study(tmp_path)
+    assert np.allclose(study.volume.hu, grey_to_hu(levels))
+    assert study.volume.affine is None
+    assert study.volume.hu_is_assumed
+    assert [str(flag.code) for flag in study.flags] == ["ASSUMED_HU", "NO_POSITION", "ASSUMED_ORDER"]
+    assert "8-bit grey levels were taken as a lung window (level -600, width 1500 HU)" in study.flags[0].message
+    assert [path.name for path in study.paths][8:10] == ["slice9.png", "slice10.png"]
+
+
+def test_sixteen_bit_slices_as_shifted_hu(tmp_path):
+    levels = random_levels(6, np.uint16, 4096)
+    save(tmp_path, levels)
+    study = open_study(tmp_path)
+    assert np.allclose(study.volume.hu, levels.astype(np.float32) - 1024)
+    assert "HU + 1024" in study.flags[0].message
+
+
+def test_one_jpeg_is_read_and_flagged(tmp_path):
+    Image.fromarray(np.repeat(random_levels(1)[0][..., None], 3, axis=2)).save(tmp_path / "one.jpg", quality=95)
+    study = open_study(tmp_path / "one.jpg")
+    assert study.volume.shape == (1, 12, 10)
+    assert "TOO_FEW_SLICES" in [str(flag.code) for flag in study.flags]
+
+
+def coloured(folder):
+    Image.fromarray(np.full((12, 10, 3), (200, 30, 30), np.uint8)).save(folder / "slice3.png")
+
+
+def larger(folder):
+    Image.fromarray(np.zeros((20, 10), np.uint8)).save(folder / "slice3.png")
+
+
+def cut_off(folder):
+    path = folder / "slice3.png"
+    path.write_bytes(path.read_bytes()[:80])
+
+
+def broken(folder):
+    (folder / "slice3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"garbage" * 20)
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (coloured, GateCode.NOT_CT, "picture 3 of 6 (in name order) is coloured (channels differ by 170 of 255"),
+        (larger, GateCode.MIXED_SIZE, "slices differ: picture 3 has 20x10 pixels of 8 bits, the first 12x10 of 8"),
+        (cut_off, GateCode.TRUNCATED, "picture 3 of 6 (in name order) is cut off"),
+        (broken, GateCode.UNREADABLE, "picture 3 of 6 (in name order) cannot be read"),
+    ],
+)
+def test_damaged_pictures_are_refused(tmp_path, damage, code, message):
+    save(tmp_path, random_levels(6))
+    damage(tmp_path)
+    with pytest.raises(StudyError, match=re.escape(message)) as refused:
+        open_study(tmp_path)
+    assert refused.value.code is code
+    (listed,) = list_series(tmp_path)
+    assert listed.code is code
