@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-#: Limits of aeration on CT in HU: hyperinflated below the first, then normally, poorly and not aerated.
+#: Limits of aeration on CT in HU: very low below the first, then normally, poorly and not aerated.
 AERATION_CUTS_HU = (-900.0, -500.0, -100.0)
-AERATION_NAMES = ("hyperinflated", "normally aerated", "poorly aerated", "not aerated")
+AERATION_NAMES = ("very low density", "normally aerated", "poorly aerated", "not aerated")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def histogram_plot(burden: Mapping[str, Any]) -> HistogramPlot | None:
     total = sum(counts)
     if total == 0 or len(edges) < 2:
         return None
-    frame = Frame(left=14.0, top=34.0, width=572.0, height=130.0)
+    frame = Frame(left=24.0, top=34.0, width=556.0, height=130.0)
     low, high = edges[0], edges[-1]
 
     def place(hu: float) -> float:
@@ -176,7 +176,11 @@ def histogram_plot(burden: Mapping[str, Any]) -> HistogramPlot | None:
             Bar(place(first), frame.bottom - height, round(place(last) - place(first) - 0.3, 2), height, kind, title)
         )
     cuts = [Cut(place(hu), f"{hu:g}", False) for hu in AERATION_CUTS_HU if low < hu < high]
-    cuts += [Cut(place(cut_hu), f"PHO cut {cut_hu:g} HU", True)] if low <= cut_hu <= high else []
+    cuts += (
+        [Cut(place(cut_hu), f"PHO cut {cut_hu:g} HU".replace("-", "\N{MINUS SIGN}"), True)]
+        if low <= cut_hu <= high
+        else []
+    )
     return HistogramPlot(
         frame=frame,
         bars=tuple(bars),

@@ -109,10 +109,12 @@ def _pictures(study: Study, diagnosis: Diagnosis, display: Display, index: int) 
 def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, str]]:
     """(slice index, why) of the slices to look at first: the largest lesions, then the highest probabilities."""
     chosen: dict[int, str] = {}
+    apart = max(2, len(report["slices"]) // 30)
     for lesion in report["lesions"] or ():
         largest = max(lesion["slices"], key=lambda part: part["area_pixel"])
         index = min(shown, key=lambda candidate: abs(candidate - largest["slice_index"]))
-        chosen.setdefault(index, f"lesion {lesion['lesion_id']}: {lesion['side']} {lesion['third']} third")
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen[index] = f"lesion {lesion['lesion_id']}: {lesion['side']} {lesion['third']} third"
         if len(chosen) == MOST_KEY_SLICES:
             break
     in_lung = [entry for entry in report["slices"] if entry["has_lung"]]
@@ -120,7 +122,6 @@ def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, 
         if len(chosen) >= (MOST_KEY_SLICES if report["verdict"]["result"] == "positive" else 3):
             break
         index = entry["slice_index"]
-        apart = max(2, len(report["slices"]) // 20)
         if index in shown and all(abs(index - other) >= apart for other in chosen):
             chosen[index] = f"probability {entry['infection_probability']:.2f}"
     return sorted(chosen.items())

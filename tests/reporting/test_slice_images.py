@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.reporting.slice_images import (
+    LUNG_WINDOW,
+    MAP_PIXELS,
+    PICTURE_PIXELS,
+    Display,
+    ct_picture,
+    lesion_outlines,
+    map_picture,
+)
+from jcs_ct.volume import CTVolume
+
+
+def _volume(row_axis=(0, 0.5, 0), column_axis=(0.5, 0, 0), shape=(3, 20, 30)):
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([(0, 0, -2.0), row_axis, column_axis]).T
+    return CTVolume(np.zeros(shape, dtype=np.int16), affine)
+
+
+def _picture(uri):
+    kind, data = re.fullmatch(r"data:image/(\w+);base64,(.+)", uri).groups()
+    return kind, Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def _area(path):
+    total = 0.0
+    for ring in re.findall(r"M([^Z]+)Z", path):
+        x, y = np.array([[float(value) for value in point.split(",")] for point in ring.split("L")]).T
+        total += 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    return total
+
+
+@pytest.mark.parametrize(
+    ("row_axis", "column_axis", "flips", "letters"),
+    [
+        ((0, 0.5, 0), (0.5, 0, 0), (False, False), "RLAP"),
+        ((0, 0.5, 0), (-0.5, 0, 0), (False, True), "RLAP"),
+        ((0, -0.5, 0), (0.5, 0, 0), (True, False), "RLAP"),
+        ((0.5, 0, 0), (0, 0.5, 0), (False, False), "APRL"),
+        ((0, 0, -0.5), (0.5, 0, 0.1), (False, False), "RLSI"),
+    ],
+)
+def test_slices_are_turned_to_the_usual_view(row_axis, column_axis, flips, letters):
+    affine = np.eye(4)
+    slice_axis = np.cross(row_axis, column_axis)
+    affine[:3, :3] = np.array([slice_axis, row_axis, column_axis]).T
+    display = Display.of(CTVolume(np.zeros((3, 20, 30), dtype=np.int16), affine))
+    assert (display.flip_rows, display.flip_columns) == flips
+    assert display.left + display.right + display.top + display.bottom == letters
+
+
+def test_a_plane_and_its_points_are_turned_together():
+    display = Display.of(_volume(row_axis=(0, -0.5, 0), column_axis=(-0.5, 0, 0)))
+    plane = np.zeros((20, 30))
+    plane[2, 5] = 1
+    (row,), (column,) = np.nonzero(display.plane(plane))
+    np.testing.assert_allclose(display.points(np.array([2.0]), np.array([5.0])), [[column + 0.5, row + 0.5]])
+
+
+def test_pixels_that_are_not_square_keep_their_shape():
+    display = Display.of(_volume(row_axis=(0, 1.0, 0), column_axis=(0.5, 0, 0)))
+    assert (display.width, display.height) == (30.0, 40.0)
+
+
+def test_unknown_geometry_is_shown_as_stored():
+    display = Display.of(CTVolume(np.zeros((3, 20, 30), dtype=np.int16), None))
+    assert not display.directions_are_known
+    assert (display.flip_rows, display.flip_columns, display.width, display.height) == (False, False, 30.0, 20.0)
+
+
+def test_window_limits():
+    np.testing.assert_array_equal(LUNG_WINDOW(np.array([-3000, -1350, -600, 150, 3000])), [0, 0, 128, 255, 255])
+
+
+def test_ct_pictures_are_small_and_show_what_is_there():
+    hu = np.full((512, 512), -1024, dtype=np.int16)
+    hu[:, 256:] = 150
+    kind, picture = _picture(ct_picture(hu, LUNG_WINDOW, Display.of(_volume(shape=(1, 512, 512)))))
+    assert kind == "webp"
+    assert picture.size == (PICTURE_PIXELS, PICTURE_PIXELS)
+    grey = np.asarray(picture.convert("L")).astype(int)
+    assert abs(grey[:, : PICTURE_PIXELS // 2 - 4].mean() - LUNG_WINDOW(np.array([-1024]))[0]) < 4
+    assert grey[:, PICTURE_PIXELS // 2 + 4 :].mean() > 250
+
+
+def test_small_slices_are_not_enlarged():
+    _, picture = _picture(ct_picture(np.zeros((20, 30), dtype=np.int16), LUNG_WINDOW, Display.of(_volume())))
+    assert picture.size == (30, 20)
+
+
+def test_map_pictures_are_clear_where_nothing_is_active():
+    activation = np.zeros((256, 256), dtype=np.float16)
+    activation[:, 128:] = 1.0
+    kind, picture = _picture(map_picture(activation, Display.of(_volume(shape=(1, 256, 256)))))
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert kind == "png"
+    assert picture.size == (MAP_PIXELS, MAP_PIXELS)
+    assert alpha[:, :40].max() == 0
+    assert alpha[:, 60:].min() == 255
+
+
+def test_no_map_where_there_is_no_activation():
+    assert map_picture(np.zeros((8, 8), dtype=np.float16), Display.of(_volume())) is None
+
+
+def test_outlines_enclose_the_lesions():
+    labels = np.zeros((60, 80), dtype=np.uint16)
+    rows, columns = np.mgrid[:60, :80]
+    labels[(rows - 30) ** 2 + (columns - 40) ** 2 < 15**2] = 7
+    labels[0:6, 0:9] = 2
+    display = Display.of(CTVolume(np.zeros((1, 60, 80), dtype=np.int16), None))
+    outlines = dict(lesion_outlines(labels, display))
+    assert outlines.keys() == {2, 7}
+    for number, path in outlines.items():
+        assert _area(path) == pytest.approx((labels == number).sum(), rel=0.04)
+    numbers = np.array([float(value) for value in re.findall(r"[\d.]+", outlines[2])]).reshape(-1, 2)
+    np.testing.assert_allclose(numbers.max(axis=0), [9.0, 6.0])
+    np.testing.assert_allclose(numbers.min(axis=0), [0.0, 0.0])
+
+
+def test_lesions_that_touch_have_an_outline_each_and_holes_are_drawn():
+    labels = np.zeros((20, 20), dtype=np.uint16)
+    labels[2:18, 2:10] = 1
+    labels[2:18, 10:18] = 2
+    labels[6:14, 4:8] = 0
+    outlines = dict(lesion_outlines(labels, Display.of(CTVolume(np.zeros((1, 20, 20), np.int16), None))))
+    assert outlines[1].count("M") == 2
+    assert outlines[2].count("M") == 1
