@@ -100,7 +100,7 @@ class HistogramPlot:
 
 def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float) -> SlicePlot:
     """Lay out the ``slices`` of a report."""
-    frame = Frame(left=44.0, top=10.0, width=946.0, height=120.0)
+    frame = Frame(left=44.0, top=10.0, width=934.0, height=120.0)
     step = frame.width / len(slices)
     bars = []
     for place, entry in enumerate(slices):

@@ -120,7 +120,7 @@ def _input(study: Study) -> dict[str, Any]:
     return {
         "identifier": study.identifier,
         "source_kind": study.kind,
-        "file_count": len(study.paths),
+        "file_count": len(set(study.paths)),
         "slice_count": study.volume.shape[0],
         "voxels_sha256": digest.hexdigest(),
     }

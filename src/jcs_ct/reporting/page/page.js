@@ -6,6 +6,8 @@
   const screen = byId("screen"), viewer = byId("viewer"), slider = byId("slider"), outlines = byId("outlines");
   const plot = byId("plot"), cursor = byId("cursor");
   const svgNamespace = outlines.namespaceURI;
+  const letter = data.width / 40; // height of a lesion's number in picture units
+  outlines.style.fontSize = `${letter}px`;
   let current = 0, chosenLesion = null, windowName = "lung";
 
   /** Place in the shown slices that is nearest to a slice of the study. */
@@ -17,6 +19,10 @@
     return best;
   };
 
+  /** The rightmost point of an outline, where its number stands. */
+  const rightmost = (path) => path.slice(1).split(/[MLZ]+/).filter(Boolean)
+    .map((point) => point.split(",").map(Number)).reduce((best, point) => (point[0] > best[0] ? point : best));
+
   const drawOutlines = (slice) => {
     outlines.replaceChildren();
     if (!byId("show-outlines").checked) return;
@@ -26,11 +32,11 @@
       shape.setAttribute("class", lesion === chosenLesion ? "outline chosen" : "outline");
       outlines.append(shape);
       if (!byId("show-numbers").checked) continue;
-      const box = shape.getBBox();
+      const [x, y] = rightmost(path);
       const number = document.createElementNS(svgNamespace, "text");
       number.textContent = lesion;
-      number.setAttribute("x", Math.min(box.x + box.width + 2, data.width - 16));
-      number.setAttribute("y", Math.max(box.y + 4, 12));
+      number.setAttribute("x", Math.min(x + letter * 0.2, data.width - letter * 2));
+      number.setAttribute("y", Math.max(y + letter * 0.35, letter));
       number.setAttribute("class", lesion === chosenLesion ? "chosen" : "");
       outlines.append(number);
     }
@@ -99,7 +105,7 @@
   let wheel = 0;
   screen.addEventListener("wheel", (event) => {
     event.preventDefault();
-    wheel += event.deltaMode === 0 ? event.deltaY / 60 : event.deltaY / 2;
+    wheel += event.deltaMode === 0 ? event.deltaY / 100 : event.deltaY / 3; // one notch, one slice
     const steps = Math.trunc(wheel) || (Math.abs(event.deltaY) >= 60 ? Math.sign(event.deltaY) : 0);
     if (steps !== 0) { wheel = 0; show(current + Math.sign(steps) * Math.min(Math.abs(steps), 5)); }
   }, { passive: false });
@@ -159,5 +165,8 @@
     });
   }
 
+  window.addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
   show(nearest(data.first));
 })();
