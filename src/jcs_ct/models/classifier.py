@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class ClassifierConfig:
         dropout: In front of the head, while training.
     """
 
-    backbone: Res2NetConfig = Res2NetConfig()
+    backbone: Res2NetConfig = field(default_factory=Res2NetConfig)
     head_bias: bool = True
     dropout: float = 0.0
 
@@ -43,8 +43,7 @@ class ClassifierConfig:
             TypeError: unknown fields.
         """
         fields = dict(values)
-        backbone = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.pop("backbone").items()}
-        return cls(backbone=Res2NetConfig(**backbone), **fields)
+        return cls(backbone=Res2NetConfig.from_dict(fields.pop("backbone")), **fields)
 
 
 class Classifier(nn.Module):

@@ -37,7 +37,8 @@ class GroupedAtrousModule(nn.Module):
         self.reduce = ConvNormReLU(expanded, channels, 1, norm=norm, bias=bias)
         self.transition = ConvNormReLU(channels, channels, 3, norm=norm, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
         groups = self.expand(x).chunk(len(self.atrous), dim=1)
         joined = torch.cat([conv(group) for conv, group in zip(self.atrous, groups, strict=True)], dim=1)
         out: Tensor = self.transition(self.reduce(self.se(F.relu(self.norm(joined)))))
@@ -52,7 +53,8 @@ class EnhancedFeatureModule(nn.Module):
         self.gam5 = GroupedAtrousModule(channels, (1, 3, 6, 9), norm=norm, se_reduction=se_reduction)
         self.gam6 = GroupedAtrousModule(channels, (1, 2, 3, 4), norm=norm, se_reduction=se_reduction)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # (N, C, H, W) -> (N, C, H, W), (N, C, H/2, W/2)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> M_E5 (N, C, H, W) and M_E6 (N, C, H/2, W/2)."""
         fifth = self.gam5(x)
         return fifth, self.gam6(F.max_pool2d(fifth, 2, 2))
 
@@ -64,5 +66,6 @@ class PlainTop(nn.Module):
         super().__init__()
         self.conv = ConvNormReLU(channels, channels, 3, norm=norm, bias=norm == "none")
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # (N, C, H, W) -> (N, C, H, W), (N, C, H/2, W/2)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> M_E5 (N, C, H, W) and M_E6 (N, C, H/2, W/2)."""
         return x, self.conv(F.max_pool2d(x, 2, 2))

@@ -1,4 +1,4 @@
-"""The combination with the classifier: its feature maps join the encoder's, stage by stage (paper, III-B4, Fig. 4)."""
+"""The combination with the classifier: its feature maps join the encoder's stage by stage (III-B4, Fig. 4)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
@@ -69,7 +71,8 @@ class ConvNormReLU(nn.Module):
         self.norm = make_norm(norm, out_channels, eps)
         self.relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W)."""
         x = self.norm(self.conv(x))
         return F.relu(x) if self.relu else x
 
@@ -87,7 +90,8 @@ class SqueezeExcitation(nn.Module):
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
         weights = torch.sigmoid(self.linear2(F.relu(self.linear1(x.mean(dim=(2, 3))))))
         return x * weights[:, :, None, None]
 
@@ -123,3 +127,8 @@ def initialise(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def tuples_from_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples: lists of a stored config become tuples again."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

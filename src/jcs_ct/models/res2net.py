@@ -6,14 +6,15 @@ Module names follow the published Res2Net state dicts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jcs_ct.models.layers import NormKind, check_slices, make_norm
+from jcs_ct.models.layers import NormKind, check_slices, make_norm, tuples_from_lists
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class Res2NetConfig:
             raise ValueError(f"Res2Net needs at least 2 scales, got {self.scales}")
         if self.last_stride not in (1, 2):
             raise ValueError(f"last_stride must be 1 or 2, got {self.last_stride}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Res2NetConfig:
+        """From plain values, also after JSON, where tuples have become lists.
+
+        Raises:
+            TypeError: unknown fields.
+        """
+        return cls(**tuples_from_lists(values))
 
     @property
     def stage_channels(self) -> tuple[int, int, int, int, int]:
@@ -81,7 +91,8 @@ class Res2NetBlock(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 4 * planes, H / stride, W / stride)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 4 * planes, H / stride, W / stride)."""
         parts = torch.split(F.relu(self.bn1(self.conv1(x))), self.width, dim=1)
         done: list[Tensor] = []
         for part, conv, norm in zip(parts, self.convs, self.bns, strict=False):
@@ -122,7 +133,7 @@ class Res2Net(nn.Module):
     def stem(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, C, H/2, W/2): what the COVID-CS release calls ``res2net_feats``."""
         check_slices(x, self.config.in_channels)
-        return cast(Tensor, F.relu(self.bn1(self.conv1(x))))
+        return F.relu(self.bn1(self.conv1(x)))
 
     def stages(self, stem: Tensor) -> list[Tensor]:
         """(N, C, H/2, W/2) -> the five feature maps at strides 2, 4, 8, 16 and 32 (16 where last_stride is 1)."""

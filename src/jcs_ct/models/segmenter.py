@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.decoder import Decoder
 from jcs_ct.models.efm import EnhancedFeatureModule, PlainTop
 from jcs_ct.models.fusion import FeatureCombination, Resize
-from jcs_ct.models.layers import NormKind, initialise, resize_to, size_of
+from jcs_ct.models.layers import NormKind, initialise, resize_to, size_of, tuples_from_lists
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
 from jcs_ct.models.vgg import VGGConfig, VGGEncoder
 
@@ -30,7 +30,7 @@ class CombinationConfig:
         freeze_backbone: Whether the trunk keeps the classifier's weights while the segmenter trains.
     """
 
-    backbone: Res2NetConfig = Res2NetConfig()
+    backbone: Res2NetConfig = field(default_factory=Res2NetConfig)
     resize: Resize = "up"
     squeeze_excitation: bool = True
     norm: NormKind = "batch"
@@ -54,7 +54,7 @@ class SegmenterConfig:
         convolve_top: Published: M_E6 goes through a 1x1 and a 3x3 into the decoder.
     """
 
-    encoder: VGGConfig = VGGConfig()
+    encoder: VGGConfig = field(default_factory=VGGConfig)
     combination: CombinationConfig | None = None
     enhanced_features: bool = True
     attentive_fusion: bool = True
@@ -80,16 +80,12 @@ class SegmenterConfig:
             TypeError: unknown fields.
         """
         fields = dict(values)
-        encoder = VGGConfig(**_tuples(fields.pop("encoder")))
+        encoder = VGGConfig(**tuples_from_lists(fields.pop("encoder")))
         combination = fields.pop("combination")
         if combination is not None:
-            backbone = Res2NetConfig(**_tuples(combination["backbone"]))
+            backbone = Res2NetConfig.from_dict(combination["backbone"])
             combination = CombinationConfig(**{**combination, "backbone": backbone})
         return cls(encoder=encoder, combination=combination, **fields)
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 class Segmenter(nn.Module):
