@@ -26,6 +26,8 @@ class LesionKind(StrEnum):
 
 
 _KINDS = tuple(LesionKind)
+#: Levels that lesions prefer in turn, two lesions (one a side) at each.
+_TURNS = (0.72, 0.48, 0.86, 0.30)
 _KIND_SHARES = (0.50, 0.19, 0.19, 0.12)
 
 
@@ -80,7 +82,7 @@ def _places(patient: Patient, generator: np.random.Generator, side: int) -> tupl
     """Candidate centres in one lung and the chance of each."""
     points = lung_points(patient, generator, side, 9.0)
     x, y, z = points.T.astype(np.float32)
-    depth = patient.lung_depth(x, y, z)
+    depth = patient.costal_depth(x, y, z)
     level = patient.level(z)
     behind = 1 / (1 + np.exp(-(y / patient.chest_half_depth - 0.05) * 4.5))
     low = 1 / (1 + np.exp(-(level - 0.48) * 6))
@@ -98,14 +100,18 @@ def _draw_lesion(
     dense: float,
 ) -> LesionShape:
     points, chance = places
+    # Disease is patchy, not one heap: lesions take turns in height.
+    level = patient.level(points[:, 2])
+    chance = chance * np.exp(-(((level - _TURNS[(lesion_id - 1) // 2 % len(_TURNS)]) / 0.16) ** 2))
+    chance = chance / chance.sum()
     centre = points[int(generator.choice(len(points), p=chance))]
     shares = np.array(_KIND_SHARES)
     shares[1] *= 0.4 + 1.2 * dense
     kind = _KINDS[int(generator.choice(len(_KINDS), p=shares / shares.sum()))]
-    radius = float(np.clip(generator.lognormal(np.log(20 * burden), 0.38), 8, 46))
+    radius = float(np.clip(generator.lognormal(np.log(28 * burden), 0.36), 11, 55))
     ratio = generator.uniform(0.7, 1.35, 2)
-    half_axes = (radius * ratio[0], radius * ratio[1], radius * generator.uniform(0.9, 1.5))
-    pleural = generator.uniform(9, 26) if generator.random() < 0.8 else 1e4
+    half_axes = (radius * ratio[0], radius * ratio[1], radius * generator.uniform(1.1, 1.8))
+    pleural = generator.uniform(13, 36) if generator.random() < 0.8 else 1e4
     hu = {
         LesionKind.GROUND_GLASS: generator.uniform(-690, -500),
         LesionKind.CONSOLIDATION: generator.uniform(-60, 45),
@@ -129,8 +135,8 @@ def _draw_lesion(
         half_axes_mm=(float(half_axes[0]), float(half_axes[1]), float(half_axes[2])),
         pleural_mm=float(pleural),
         hu=float(hu),
-        softness=float(generator.uniform(0.15, 0.55) if kind is not LesionKind.CONSOLIDATION else 0.2),
-        ragged=float(generator.uniform(0.16, 0.34)),
+        softness=float(generator.uniform(0.35, 0.9) if kind is not LesionKind.CONSOLIDATION else 0.4),
+        ragged=float(generator.uniform(0.14, 0.28)),
         normal=normal,
     )
 
@@ -185,7 +191,7 @@ def paint_lesions(
         texture: Random fields.
         grid: Pixel centres.
         z_mm: Height of the slice.
-        depth: (rows, columns) distance to the pleura in mm.
+        depth: (rows, columns) distance to the pleura of ribs and diaphragm in mm, positive inside.
     """
     most = np.full(grid.shape, 0.5, dtype=np.float32)
     for shape in shapes:

@@ -82,7 +82,8 @@ def _abdomen_hu(patient: Patient, surfaces: Surfaces, texture: OrganTexture) -> 
     gas = coverage((np.float32(cy - 20 + 34 * texture.stomach_gas) - grid.y), 1.5)
     paint(hu, lumen, 18 + 10 * texture.strands(grid, z))
     paint(hu, lumen * gas, -960.0)
-    edge = np.float32(20 + 14 * (1 - float(patient.level(z)))) + 10 * waves - grid.x - 0.35 * grid.y
+    lobe = 26 * np.exp(-(((grid.y + 0.55 * patient.chest_half_depth) / 30) ** 2))
+    edge = np.float32(14) + lobe + 9 * waves - grid.x - 0.25 * np.maximum(grid.y, 0)
     liver = np.minimum(edge, np.float32(0.78 * patient.chest_half_depth) - grid.y - 0.2 * grid.x)
     paint(hu, coverage(liver.astype(np.float32), 1.5), texture.liver_hu)
     return hu

@@ -60,7 +60,7 @@ class Patient:
         """The patient of a seed."""
         g = stream(seed, 0)
         width, depth = g.uniform(107, 132), g.uniform(75, 92)
-        size = g.uniform(0.86, 1.1)
+        size = g.uniform(0.78, 1.03)
         return cls(
             seed=seed,
             lung_height=g.uniform(205, 275),
@@ -68,7 +68,7 @@ class Patient:
             chest_half_depth=depth,
             squareness=g.uniform(2.15, 2.6),
             wall=g.uniform(11, 17),
-            fat=float(np.clip(g.gamma(4.0, 3.6), 5, 34)),
+            fat=float(np.clip(g.gamma(4.0, 3.0), 4, 32)),
             breast=g.uniform(12, 34) if g.random() < 0.5 else 0.0,
             heart=(g.uniform(14, 27), -g.uniform(0.18, 0.34) * depth, g.uniform(0.62, 0.70)),
             heart_half_axes=(60 * size, 45 * size, 62 * size),
@@ -116,6 +116,9 @@ class Patient:
         level = self.level(z)
         width, depth = self._half_axes(level)
         dy = y - self.cage_centre_y(level)
+        # The lungs reach further back beside the spine than over it.
+        gutter = np.exp(-(((np.abs(x) - 0.50 * width) / (0.30 * width)) ** 2)) * np.clip(dy / depth, 0, 1)
+        dy = dy - np.float32(13) * gutter
         power = np.float32(self.squareness)
         norm = (np.abs(x / width) ** power + np.abs(dy / depth) ** power) ** (1 / power) + np.float32(1e-4)
         radius = np.sqrt(x * x + dy * dy)
@@ -125,7 +128,7 @@ class Patient:
     def spine_y(self, z: Coordinate) -> Plane:
         """y of the centre of the vertebral bodies."""
         level = self.level(z)
-        y: Plane = self.cage_centre_y(level) + (_DEPTH(level) * self.chest_half_depth).astype(np.float32) - 33
+        y: Plane = self.cage_centre_y(level) + (_DEPTH(level) * self.chest_half_depth).astype(np.float32) - 34
         return y
 
     def mediastinum_distance(self, x: Plane, y: Plane, z: Coordinate) -> Plane:
@@ -204,6 +207,13 @@ class Patient:
         result: Plane = np.minimum(np.minimum(depth, above), apex).astype(np.float32)
         return result
 
+    def costal_depth(self, x: Plane, y: Plane, z: Coordinate) -> Plane:
+        """Distance in mm to the pleura of ribs, diaphragm and apex; the mediastinum does not count."""
+        above = (z - self.diaphragm_z(x, y)) * np.float32(0.6)
+        apex = (self.apex_z(x, y) - z) * np.float32(0.8)
+        result: Plane = np.minimum(np.minimum(self.wall_distance(x, y, z), above), apex).astype(np.float32)
+        return result
+
     def parenchyma_hu(self, y: Plane, z: Coordinate) -> Plane:
         """HU of healthy lung: denser towards the back (supine gravity) and the base."""
         base = self.lung_hu + self.gravity_hu_per_mm * y + self.apex_to_base_hu * (self.level(z) - 0.5)
@@ -222,12 +232,14 @@ class Patient:
         radius = np.sqrt(x * x + dy * dy)
         distance = (radius / norm - radius) * np.float32(0.92)
         if self.breast:
-            bump = np.exp(-(((np.abs(x) - 0.55 * self.chest_half_width) / 48) ** 2) - ((level - 0.52) / 0.2) ** 2)
+            apart = 0.55 * self.chest_half_width
+            bump = np.exp(-(((x - apart) / 42) ** 2)) + np.exp(-(((x + apart) / 42) ** 2))
+            bump = bump * np.exp(-(((level - 0.52) / 0.2) ** 2))
             distance = distance + np.float32(self.breast) * bump * (y < 0) * np.clip(-y / 60, 0, 1)
         back = np.float32(self.back_y()) - y
-        result: Plane = np.minimum(distance, back).astype(np.float32)
+        result: Plane = -smooth_max(-distance, -back, 26)
         return result
 
     def back_y(self) -> float:
         """y of the table's surface, on which the back lies flat."""
-        return self.chest_half_depth + self.wall + 0.55 * self.fat + 9
+        return self.chest_half_depth + self.wall + 0.6 * self.fat + 12

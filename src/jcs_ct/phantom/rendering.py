@@ -144,7 +144,7 @@ class _Painter:
                 self._emphysema.paint(lung, patient, grid, z, one.strength)
             elif one.kind is DistractorKind.DEPENDENT_ATELECTASIS:
                 paint_atelectasis(lung, patient, s, one, slow)
-        paint_lesions(lung, labels[box], self._shapes, self._lesions, grid, z, s.depth)
+        paint_lesions(lung, labels[box], self._shapes, self._lesions, grid, z, s.costal)
         vessels = self._mean_share(grid, z, walls=False)
         lung += vessels * np.maximum(40 - lung, 0)
         for one in self._distractors:
@@ -182,8 +182,8 @@ class _Painter:
     def _paint_airways(self, hu: Plane, z_mm: float, s: Surfaces) -> None:
         half = 0.5 * self._acquisition.slice_thickness_mm
         for offset in (-0.5 * half, 0.5 * half):
-            wall = tube_share(self._grid, self._trees.airways.scaled(1.12, 0.55), z_mm + offset)
-            hu += np.float32(0.5) * wall * np.maximum(-120 - hu, 0)
+            wall = tube_share(self._grid, self._trees.airways.scaled(1.16, 0.25), z_mm + offset)
+            hu += np.float32(0.45) * wall * np.maximum(-160 - hu, 0)
         lumen = np.zeros(hu.shape, dtype=np.float32)
         for offset in (-0.5 * half, 0.5 * half):
             lumen += np.float32(0.5) * tube_share(self._grid, self._trees.airways, z_mm + offset)

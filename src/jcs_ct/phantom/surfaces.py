@@ -22,6 +22,7 @@ class Surfaces:
         mediastinum: To what lies between the lungs.
         above_diaphragm: Height over the diaphragm.
         depth: To the pleura, from inside a lung.
+        costal: To the pleura of ribs, diaphragm and apex only.
         lung: Share of the voxel that is lung, 0 to 1.
     """
 
@@ -32,6 +33,7 @@ class Surfaces:
     mediastinum: Plane
     above_diaphragm: Plane
     depth: Plane
+    costal: Plane
     lung: Plane
 
     @classmethod
@@ -43,12 +45,22 @@ class Surfaces:
         above = z - patient.diaphragm_z(grid.x, grid.y)
         below_apex = patient.apex_z(grid.x, grid.y) - z
         sideways = np.minimum(wall, -mediastinum)
-        depth = np.minimum(sideways, np.minimum(above * np.float32(0.6), below_apex * np.float32(0.8)))
+        ends = np.minimum(above * np.float32(0.6), below_apex * np.float32(0.8))
         along = max(thickness_mm, grid.pixel_mm)
         lung = coverage(sideways, grid.pixel_mm) * coverage(above, along) * coverage(below_apex, along)
-        return cls(grid, float(z_mm), thickness_mm, wall, mediastinum, above, depth, lung)
+        return cls(
+            grid,
+            float(z_mm),
+            thickness_mm,
+            wall,
+            mediastinum,
+            above,
+            np.minimum(sideways, ends),
+            np.minimum(wall, ends),
+            lung,
+        )
 
     def crop(self, box: tuple[slice, slice]) -> Surfaces:
         """The surfaces on a part of the slice."""
-        planes = (self.wall, self.mediastinum, self.above_diaphragm, self.depth, self.lung)
+        planes = (self.wall, self.mediastinum, self.above_diaphragm, self.depth, self.costal, self.lung)
         return Surfaces(self.grid.crop(box), self.z_mm, self.thickness_mm, *(plane[box] for plane in planes))

@@ -19,7 +19,7 @@ class TorsoTexture:
     """Random fields of fat planes, marrow and clothes."""
 
     def __init__(self, seed: int) -> None:
-        self._planes = SmoothField(stream(seed, 6, 0), (9.0, 5.0, 14.0))
+        self._planes = SmoothField(stream(seed, 6, 0), (17.0, 6.0, 25.0))
         self._marrow = SmoothField(stream(seed, 6, 1), 1.6)
         self._folds = SmoothField(stream(seed, 6, 2), (26.0, 26.0, 40.0), size=32)
 
@@ -116,7 +116,7 @@ def _paint_muscle(
     muscle = np.minimum(np.maximum(muscle, shoulder), body - 4)
     share = coverage(muscle, 1.5 * grid.pixel_mm)
     planes = texture.fat_planes(grid, surfaces.z_mm) * np.clip(-surfaces.wall / 8, 0, 1)
-    paint(hu, share * (1 - np.float32(0.75) * planes), patient.muscle_hu)
+    paint(hu, share * (1 - np.float32(0.5) * planes), patient.muscle_hu)
     spine_y = float(patient.spine_y(np.float32(surfaces.z_mm)))
     for side in (-1, 1):
         paint_ellipse(
@@ -152,7 +152,7 @@ def _paint_ribs(hu: Plane, patient: Patient, surfaces: Surfaces) -> None:
     rows, columns = np.nonzero((wall < 1) & (wall > -14))
     angle = _ring_angle(patient, surfaces, rows, columns)
     # Height that the rib at this angle had at the spine; ribs fall more the further they run.
-    height = np.float32(surfaces.z_mm) + np.float32(95) * angle**1.25
+    height = np.float32(surfaces.z_mm) + np.float32(125) * angle**1.25
     turn = height / np.float32(patient.rib_pitch) + np.float32(patient.rib_phase)
     vertical = (turn - np.round(turn)) * np.float32(patient.rib_pitch)
     across = wall[rows, columns] + 6
