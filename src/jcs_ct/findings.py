@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jcs_ct.lungs import LEFT, RIGHT
+from jcs_ct.volume import CTVolume
+
+SIDES = {RIGHT: "right", LEFT: "left"}
+THIRDS = ("upper", "middle", "lower")
+#: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
+LEAST_LESION_ML = 0.03
+#: The same where volumes are not known, in voxels.
+LEAST_LESION_VOXELS = 30
+#: HU above which opacity counts as high (consolidation), as PHO is usually cut.
+HIGH_OPACITY_CUT_HU = -200.0
+HISTOGRAM_EDGES_HU = tuple(float(edge) for edge in range(-1024, 201, 24))
 
 
 @dataclass(frozen=True)
@@ -86,3 +104,214 @@ class Burden:
     hu_bin_edges: tuple[float, ...]
     hu_counts: tuple[int, ...]
     zones: tuple[Zone, ...]
+
+
+def find_lesions(
+    mask: NDArray[np.bool_],
+    volume: CTVolume,
+    lungs: NDArray[np.uint8],
+    *,
+    least_volume_ml: float = LEAST_LESION_ML,
+    least_voxels: int = LEAST_LESION_VOXELS,
+) -> tuple[NDArray[np.uint16], tuple[Lesion, ...]]:
+    """Split a lesion mask into 3-D lesions (26-neighbourhood), largest first.
+
+    Args:
+        mask: (slices, rows, columns) bool.
+        volume: Grid, geometry and HU.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
+        least_volume_ml: Smaller components are dropped, where volumes are known.
+        least_voxels: Smaller components are dropped, where volumes are not known.
+
+    Returns:
+        (slices, rows, columns) uint16 of lesion_id, and the lesions in that order.
+
+    Raises:
+        ValueError: shapes that differ, or more than 65 535 lesions.
+    """
+    if not mask.shape == lungs.shape == volume.shape:
+        raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
+    components, count = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    least = least_voxels if volume.voxel_ml is None else max(1, int(np.ceil(least_volume_ml / volume.voxel_ml)))
+    kept = [number for number in range(1, count + 1) if sizes[number] >= least]
+    kept.sort(key=lambda number: (-int(sizes[number]), number))
+    if len(kept) > np.iinfo(np.uint16).max:
+        raise ValueError(f"{len(kept)} lesions are more than a label volume can hold (65 535)")
+    renumber = np.zeros(count + 1, dtype=np.uint16)
+    renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
+    labels: NDArray[np.uint16] = renumber[components]
+    heights = _lung_heights(lungs)
+    boxes = ndimage.find_objects(labels)
+    lesions = tuple(
+        _describe(number, box, labels, volume, lungs, heights) for number, box in enumerate(boxes, start=1)
+    )
+    return labels, lesions
+
+
+def _describe(
+    number: int,
+    box: tuple[slice, slice, slice],
+    labels: NDArray[np.uint16],
+    volume: CTVolume,
+    lungs: NDArray[np.uint8],
+    heights: dict[int, tuple[int, int]],
+) -> Lesion:
+    inside = labels[box] == number
+    origin = np.array([axis.start for axis in box], dtype=np.float64)
+    index = np.argwhere(inside) + origin
+    slice_index, row, column = (float(value) for value in index.mean(axis=0))
+    centroid = (slice_index, row, column)
+    side = _side(lungs[box][inside], centroid, lungs)
+    voxels = int(inside.sum())
+    spacing = volume.spacing_mm
+    return Lesion(
+        lesion_id=number,
+        voxel_count=voxels,
+        volume_ml=None if volume.voxel_ml is None else voxels * volume.voxel_ml,
+        slice_first=box[0].start,
+        slice_last=box[0].stop - 1,
+        centroid_index=centroid,
+        centroid_lps_mm=volume.to_lps_mm(centroid),
+        side=SIDES[side],
+        third=_third(slice_index, heights.get(side)),
+        mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
+        extent_mm=None
+        if spacing is None
+        else (
+            inside.shape[0] * spacing[0],
+            inside.shape[1] * spacing[1],
+            inside.shape[2] * spacing[2],
+        ),
+        slices=tuple(_slice_lesions(number, inside, box)),
+    )
+
+
+def _slice_lesions(number: int, inside: NDArray[np.bool_], box: tuple[slice, slice, slice]) -> list[SliceLesion]:
+    """Fig. 6's fields of one lesion, slice by slice."""
+    records = []
+    for offset, plane in enumerate(inside):
+        rows, columns = np.nonzero(plane)
+        if not len(rows):
+            continue
+        rows, columns = rows + box[1].start, columns + box[2].start
+        records.append(
+            SliceLesion(
+                slice_index=box[0].start + offset,
+                lesion_id=number,
+                area_pixel=len(rows),
+                position_x=float(columns.mean()),
+                position_y=float(rows.mean()),
+                x0=int(columns.min()),
+                y0=int(rows.min()),
+                width=int(np.ptp(columns)) + 1,
+                height=int(np.ptp(rows)) + 1,
+            )
+        )
+    return records
+
+
+def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
+    """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer."""
+    counts = Counter(under[under > 0].tolist())
+    if counts:
+        return int(counts.most_common(1)[0][0])
+    plane = lungs[round(centroid[0])]
+    if not plane.any():
+        plane = lungs.max(axis=0)
+    rows, columns = np.nonzero(plane)
+    if not len(rows):
+        return RIGHT if centroid[2] < lungs.shape[2] / 2 else LEFT
+    nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
+    return int(plane[rows[nearest], columns[nearest]])
+
+
+def _lung_heights(lungs: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
+    """First and last slice of each lung."""
+    heights = {}
+    for side in SIDES:
+        present = np.flatnonzero((lungs == side).any(axis=(1, 2)))
+        if len(present):
+            heights[side] = (int(present[0]), int(present[-1]))
+    return heights
+
+
+def _third(slice_index: float, height: tuple[int, int] | None) -> str:
+    if height is None:
+        return THIRDS[1]
+    first, last = height
+    share = (slice_index - first + 0.5) / (last - first + 1)
+    return THIRDS[min(2, max(0, int(share * 3)))]
+
+
+def measure_burden(
+    volume: CTVolume,
+    lungs: NDArray[np.uint8],
+    lesion_mask: NDArray[np.bool_],
+    *,
+    high_opacity_cut_hu: float = HIGH_OPACITY_CUT_HU,
+) -> Burden:
+    """How much lung the opacifications take.
+
+    Lesion voxels just outside the lung mask count as lung too, on the side they are nearest to by column, so that
+    dense disease at the wall can never take more than 100 %.
+
+    Args:
+        volume: Grid, geometry and HU.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
+        lesion_mask: (slices, rows, columns) bool.
+        high_opacity_cut_hu: Lesion voxels above it are high opacity.
+    """
+    sides = _with_lesions(lungs, lesion_mask)
+    lung, lung_voxels = sides > 0, int(np.count_nonzero(sides))
+    opacity_voxels = int(np.count_nonzero(lesion_mask))
+    high = None
+    if not volume.hu_is_assumed and lung_voxels:
+        high = 100.0 * int(np.count_nonzero(volume.hu[lesion_mask] > high_opacity_cut_hu)) / lung_voxels
+    counts, _ = np.histogram(
+        np.clip(volume.hu[lung], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1]), HISTOGRAM_EDGES_HU
+    )
+    voxel_ml = volume.voxel_ml
+    return Burden(
+        lung_volume_ml=None if voxel_ml is None else lung_voxels * voxel_ml,
+        opacification_volume_ml=None if voxel_ml is None else opacity_voxels * voxel_ml,
+        percent_opacity=100.0 * opacity_voxels / lung_voxels if lung_voxels else None,
+        percent_high_opacity=high,
+        high_opacity_cut_hu=high_opacity_cut_hu,
+        hu_bin_edges=HISTOGRAM_EDGES_HU,
+        hu_counts=tuple(int(value) for value in counts),
+        zones=tuple(_zones(sides, lesion_mask)),
+    )
+
+
+def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    outside = lesion_mask & (lungs == 0)
+    if not outside.any():
+        return lungs
+    sides = lungs.copy()
+    columns = {side: _mean_column(lungs, side) for side in SIDES}
+    nearer_left = np.abs(np.nonzero(outside)[2] - columns[LEFT]) < np.abs(np.nonzero(outside)[2] - columns[RIGHT])
+    sides[outside] = np.where(nearer_left, LEFT, RIGHT)
+    return sides
+
+
+def _mean_column(lungs: NDArray[np.uint8], side: int) -> float:
+    """Mean column of a lung; where there is none, the quarter of the width where it would lie."""
+    weights = (lungs == side).sum(axis=(0, 1))
+    if not weights.any():
+        return lungs.shape[2] * (0.25 if side == RIGHT else 0.75)
+    return float(np.average(np.arange(lungs.shape[2]), weights=weights))
+
+
+def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> list[Zone]:
+    """Side x third of each lung's own height; zonal, not lobar."""
+    zones = []
+    heights = _lung_heights(sides)
+    for side, name in SIDES.items():
+        lung = (sides == side).sum(axis=(1, 2))
+        opacity = ((sides == side) & lesion_mask).sum(axis=(1, 2))
+        thirds = np.array([_third(float(index), heights.get(side)) for index in range(len(lung))])
+        for third in THIRDS:
+            total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
+            zones.append(Zone(name, third, total, found, 100.0 * found / total if total else None))
+    return zones

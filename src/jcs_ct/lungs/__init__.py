@@ -1,0 +1,14 @@
+"""Lung mask without learned weights: air inside the body, without airways, with dense disease at the wall filled in.
+
+The work is done on a grid of about 256 columns: body by threshold and hole filling, air inside it, airways and bowel
+gas out, left and right told apart, then each lung closed against the chest wall. Dense disease is recovered where the
+lung reaches around it (its convex hull towards the wall, or the slices above and below); a lobe that is wholly
+consolidated over many slices is not.
+"""
+
+from __future__ import annotations
+
+from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT
+from jcs_ct.lungs.segmentation import lung_slices, require_lung, segment_lungs
+
+__all__ = ["AIR_HU", "LEFT", "RIGHT", "lung_slices", "require_lung", "segment_lungs"]

@@ -1,0 +1,19 @@
+"""Densities and sizes that tell lung from what lies around it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+#: Labels of the patient's lungs.
+RIGHT, LEFT = 1, 2
+#: HU below which a pixel inside the body is air or lung.
+AIR_HU = -320.0
+#: HU above which a pixel belongs to the body's wall and organs.
+TISSUE_HU = -500.0
+#: Below this mean HU a region is gas (airway, bowel), not lung.
+GAS_HU = -925.0
+#: Pixel size in mm that is assumed where the geometry is not known.
+ASSUMED_PIXEL_MM = 0.7

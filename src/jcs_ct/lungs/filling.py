@@ -1,0 +1,116 @@
+"""Vessels, holes and dense disease at the wall become lung."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.morphology import convex_hull_image
+
+from jcs_ct.lungs.body import largest
+from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, Mask
+
+#: Gaps narrower than twice this (vessels, septa, the hilum's branches) are closed.
+CLOSING_MM = 4.0
+#: Dense disease no thicker than this, with lung above and below, is bridged.
+BRIDGE_MM = 8.0
+#: A larger hole that is soft tissue throughout is the dome of the diaphragm, not disease inside the lung.
+LARGEST_DENSE_HOLE_MM2 = 700.0
+#: Share of a lung's area on a slice that may be filled in towards the wall.
+MOST_DISEASE_AT_WALL = 0.15
+#: A gap in the hull faces the wall when this share of it has no lung lateral of it.
+FACES_WALL = 0.8
+#: Denser than disease without contrast agent: ribs and vertebrae.
+BONE_HU = 150.0
+
+
+def filled_lungs(
+    labels: NDArray[np.uint8], hu: NDArray[np.float32], *, pixel_mm: float, slice_mm: float | None, high_side: int
+) -> NDArray[np.uint8]:
+    """Fill what belongs to a lung but is too dense to be air.
+
+    Args:
+        labels: (slices, rows, columns): 0, 1 right lung, 2 left lung, air only.
+        hu: Same shape.
+        pixel_mm: Size of a pixel.
+        slice_mm: Distance between slices; None where it is not known: then nothing is bridged between slices.
+        high_side: The label of the lung in the higher columns.
+
+    Returns:
+        Same shape; labelled pixels keep their label.
+    """
+    out = labels.copy()
+    depth = round(BRIDGE_MM / slice_mm) if slice_mm and slice_mm <= BRIDGE_MM else 0
+    for side in (RIGHT, LEFT):
+        lung = labels == side
+        if depth and lung.shape[0] > 2 * depth + 1:
+            lung |= _bridged(lung, depth) & (hu > AIR_HU) & (hu < BONE_HU)
+        for index in np.flatnonzero(lung.any(axis=(1, 2))):
+            box = _box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
+            part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=side == high_side)
+            out[index][box][part & (out[index][box] == 0)] = side
+    return out
+
+
+def _bridged(lung: Mask, depth: int) -> Mask:
+    closed: Mask = ndimage.binary_closing(lung, structure=np.ones((2 * depth + 1, 1, 1), dtype=bool))
+    return closed
+
+
+def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+
+
+def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, lateral_is_high: bool) -> Mask:
+    """One lung on one slice: small gaps closed, holes filled, and the hull's gaps that face the chest wall."""
+    radius = max(1, round(CLOSING_MM / pixel_mm))
+    closed = _close(lung, radius) | lung
+    closed |= _disease_holes(closed, hu, pixel_mm)
+    if np.count_nonzero(closed) < 20:
+        return closed
+    added = _gaps_at_wall(closed, lateral_is_high=lateral_is_high) & (hu < BONE_HU)
+    # Around the dome of the diaphragm a lung is a thin crescent, whose hull is mostly liver: too much to believe.
+    if np.count_nonzero(added) > MOST_DISEASE_AT_WALL * np.count_nonzero(closed):
+        return closed
+    return closed | added
+
+
+def _close(mask: Mask, radius: int) -> Mask:
+    """Closing with a disc, by two distance transforms: their cost does not grow with the radius."""
+    framed = np.pad(mask, radius + 1)
+    grown = ndimage.distance_transform_edt(~framed) <= radius
+    closed: Mask = ndimage.distance_transform_edt(grown) > radius
+    return closed[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+
+
+def _disease_holes(lung: Mask, hu: NDArray[np.float32], pixel_mm: float) -> Mask:
+    """Holes inside the lung that may be disease: all but large ones of soft tissue."""
+    holes, count = ndimage.label(ndimage.binary_fill_holes(lung) & ~lung)
+    if count == 0:
+        return np.zeros_like(lung)
+    index = np.arange(1, count + 1)
+    area_mm2 = np.bincount(holes.ravel())[1:] * pixel_mm**2
+    dome = (area_mm2 > LARGEST_DENSE_HOLE_MM2) & (ndimage.median(hu, holes, index) > 0.0)
+    filled: Mask = np.concatenate([[False], ~dome])[holes]
+    return filled
+
+
+def _gaps_at_wall(lung: Mask, *, lateral_is_high: bool) -> Mask:
+    """The parts of the lung's convex hull, beside the lung, that face the chest wall.
+
+    Concavities towards heart, hilum and diaphragm have lung lateral of them; those at the wall have none. A gap is
+    taken or left as a whole.
+    """
+    gaps, count = ndimage.label(convex_hull_image(largest(lung)) & ~lung)  # type: ignore[no-untyped-call]
+    if count == 0:
+        return np.zeros_like(lung)
+    towards_wall = lung if lateral_is_high else lung[:, ::-1]
+    lung_lateral = np.maximum.accumulate(towards_wall[:, ::-1], axis=1)[:, ::-1]
+    at_wall = ~(lung_lateral if lateral_is_high else lung_lateral[:, ::-1])
+    share = ndimage.mean(at_wall, gaps, np.arange(1, count + 1))
+    taken: Mask = np.concatenate([[False], share >= FACES_WALL])[gaps]
+    return taken

@@ -1,0 +1,115 @@
+"""Both lungs of a volume, and what follows from them: slices that show lung, and the refusal without lung."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, middle_column, without_airways
+from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, LEFT, RIGHT, Mask
+from jcs_ct.lungs.filling import filled_lungs
+from jcs_ct.lungs.sides import two_lungs
+
+_GRID_COLUMNS = 256
+
+
+def segment_lungs(
+    hu: NDArray[Any],
+    *,
+    spacing_mm: tuple[float, float, float] | None,
+    hu_is_assumed: bool = False,
+    left_is_high_column: bool = True,
+) -> NDArray[np.uint8]:
+    """Find both lungs.
+
+    Args:
+        hu: (slices, rows, columns) in HU.
+        spacing_mm: Along (slices, rows, columns); None where it is not known (0.7 mm pixels are assumed).
+        hu_is_assumed: HU come from grey levels: the threshold is then found in each slice (Otsu).
+        left_is_high_column: Columns run towards the patient's left, as in the usual display.
+
+    Returns:
+        (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung, of the patient.
+    """
+    if hu.ndim != 3:
+        raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
+    step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
+    coarse = _block_mean(hu, step)
+    pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
+    slice_mm = spacing_mm[0] if spacing_mm else None
+    low_side, high_side = (RIGHT, LEFT) if left_is_high_column else (LEFT, RIGHT)
+    air = np.zeros(coarse.shape, dtype=bool)
+    middle = np.zeros(coarse.shape[0], dtype=int)
+    thresholds = np.full(coarse.shape[0], AIR_HU, dtype=np.float32)
+    for index, plane in enumerate(coarse):
+        body = find_body(plane)
+        middle[index] = middle_column(body)
+        if hu_is_assumed:
+            thresholds[index] = air_threshold(plane, body)
+        air[index] = without_airways(body & (plane < thresholds[index]), plane, body, pixel_mm)
+    air = largest_parts(air, coarse)
+    labels = np.stack(
+        [two_lungs(air[i], coarse[i], middle[i], pixel_mm, low_side, high_side) for i in range(coarse.shape[0])]
+    )
+    filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm, high_side=high_side)
+    return _refined(filled, labels, hu, step, thresholds)
+
+
+def lung_slices(
+    labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float] | None, *, least_area_mm2: float = 1000.0
+) -> Mask:
+    """(slices,) True where a slice shows at least ``least_area_mm2`` of lung."""
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM**2
+    enough: Mask = (labels > 0).sum(axis=(1, 2)) * pixel_mm2 >= least_area_mm2
+    return enough
+
+
+def require_lung(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float] | None) -> None:
+    """Refuse a study without lungs.
+
+    Raises:
+        StudyError: NO_LUNG, when no slice shows 10 cm2 of lung.
+    """
+    if not lung_slices(labels, spacing_mm).any():
+        raise StudyError(
+            GateCode.NO_LUNG,
+            f"none of {labels.shape[0]} slice(s) shows lung (at least 10 cm2 of air inside the body are expected); "
+            "is this an axial chest CT? Choose another series with --series",
+        )
+
+
+def _block_mean(hu: NDArray[Any], step: int) -> NDArray[np.float32]:
+    rows, columns = hu.shape[1] // step * step, hu.shape[2] // step * step
+    blocks = hu[:, :rows, :columns].reshape(hu.shape[0], rows // step, step, columns // step, step)
+    mean: NDArray[np.float32] = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return mean
+
+
+def _refined(
+    filled: NDArray[np.uint8],
+    air: NDArray[np.uint8],
+    hu: NDArray[Any],
+    step: int,
+    thresholds: NDArray[np.float32],
+) -> NDArray[np.uint8]:
+    """Labels of the coarse grid on the slices' own: along the border of air each pixel decides by its own HU."""
+    out = np.zeros(hu.shape, dtype=np.uint8)
+    for index in np.flatnonzero(filled.any(axis=(1, 2))):
+        near = ndimage.maximum_filter(filled[index], size=3)
+        inner = ndimage.minimum_filter(filled[index], size=3)
+        # The border of what was filled in is not one of density: it stays where it is.
+        dense = np.where((filled[index] > 0) & (air[index] == 0), filled[index], 0)
+        kept = _enlarged(np.maximum(inner, dense), step, hu.shape[1:])
+        own = _enlarged(np.where(filled[index] > 0, filled[index], near), step, hu.shape[1:])
+        out[index] = np.where(kept > 0, kept, np.where(hu[index] < thresholds[index], own, 0))
+    return out
+
+
+def _enlarged(plane: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    full = np.repeat(np.repeat(plane, step, axis=0), step, axis=1)
+    pad = [(0, max(0, wanted - have)) for wanted, have in zip(shape, full.shape, strict=True)]
+    return np.pad(full, pad, mode="edge")[: shape[0], : shape[1]]
