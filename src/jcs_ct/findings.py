@@ -14,6 +14,7 @@ from jcs_ct.volume import CTVolume
 
 SIDES = {RIGHT: "right", LEFT: "left"}
 THIRDS = ("upper", "middle", "lower")
+Box = tuple[slice, ...]
 #: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
 LEAST_LESION_ML = 0.03
 #: The same where volumes are not known, in voxels.
@@ -151,7 +152,7 @@ def find_lesions(
 
 def _describe(
     number: int,
-    box: tuple[slice, slice, slice],
+    box: Box,
     labels: NDArray[np.uint16],
     volume: CTVolume,
     lungs: NDArray[np.uint8],
@@ -162,7 +163,7 @@ def _describe(
     index = np.argwhere(inside) + origin
     slice_index, row, column = (float(value) for value in index.mean(axis=0))
     centroid = (slice_index, row, column)
-    side = _side(lungs[box][inside], centroid, lungs)
+    side = _side(lungs[box][inside], centroid, lungs, volume)
     voxels = int(inside.sum())
     spacing = volume.spacing_mm
     return Lesion(
@@ -174,7 +175,7 @@ def _describe(
         centroid_index=centroid,
         centroid_lps_mm=volume.to_lps_mm(centroid),
         side=SIDES[side],
-        third=_third(slice_index, heights.get(side)),
+        third=_third(slice_index, heights.get(side), superior_first=_superior_first(volume)),
         mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
         extent_mm=None
         if spacing is None
@@ -187,7 +188,7 @@ def _describe(
     )
 
 
-def _slice_lesions(number: int, inside: NDArray[np.bool_], box: tuple[slice, slice, slice]) -> list[SliceLesion]:
+def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[SliceLesion]:
     """Fig. 6's fields of one lesion, slice by slice."""
     records = []
     for offset, plane in enumerate(inside):
@@ -211,8 +212,13 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: tuple[slice, sli
     return records
 
 
-def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
-    """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer."""
+def _side(
+    under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8], volume: CTVolume
+) -> int:
+    """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
+
+    Without any lung: the half of the picture, by the direction of its columns.
+    """
     counts = Counter(under[under > 0].tolist())
     if counts:
         return int(counts.most_common(1)[0][0])
@@ -221,7 +227,7 @@ def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs:
         plane = lungs.max(axis=0)
     rows, columns = np.nonzero(plane)
     if not len(rows):
-        return RIGHT if centroid[2] < lungs.shape[2] / 2 else LEFT
+        return RIGHT if (centroid[2] < (lungs.shape[2] - 1) / 2) == _left_is_high_column(volume) else LEFT
     nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])
 
@@ -236,12 +242,24 @@ def _lung_heights(lungs: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
     return heights
 
 
-def _third(slice_index: float, height: tuple[int, int] | None) -> str:
+def _superior_first(volume: CTVolume) -> bool:
+    """Whether slice 0 is the most superior one, as a study's is; taken so where the geometry is not known."""
+    return volume.affine is None or bool(volume.affine[2, 0] <= 0)
+
+
+def _left_is_high_column(volume: CTVolume) -> bool:
+    """Whether columns run towards the patient's left (usual display); taken so where the geometry is not known."""
+    return volume.affine is None or bool(volume.affine[0, 2] >= 0)
+
+
+def _third(slice_index: float, height: tuple[int, int] | None, *, superior_first: bool) -> str:
+    """The third of a lung's height that a slice lies in; the middle one where there is no lung."""
     if height is None:
         return THIRDS[1]
     first, last = height
     share = (slice_index - first + 0.5) / (last - first + 1)
-    return THIRDS[min(2, max(0, int(share * 3)))]
+    number = min(2, max(0, int(share * 3)))
+    return THIRDS[number] if superior_first else THIRDS[2 - number]
 
 
 def measure_burden(
@@ -261,8 +279,15 @@ def measure_burden(
         lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
         lesion_mask: (slices, rows, columns) bool.
         high_opacity_cut_hu: Lesion voxels above it are high opacity.
+
+    Raises:
+        ValueError: shapes that differ.
     """
-    sides = _with_lesions(lungs, lesion_mask)
+    if not lungs.shape == lesion_mask.shape == volume.shape:
+        raise ValueError(
+            f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
+        )
+    sides = _with_lesions(lungs, lesion_mask, volume)
     lung, lung_voxels = sides > 0, int(np.count_nonzero(sides))
     opacity_voxels = int(np.count_nonzero(lesion_mask))
     high = None
@@ -280,37 +305,43 @@ def measure_burden(
         high_opacity_cut_hu=high_opacity_cut_hu,
         hu_bin_edges=HISTOGRAM_EDGES_HU,
         hu_counts=tuple(int(value) for value in counts),
-        zones=tuple(_zones(sides, lesion_mask)),
+        zones=tuple(_zones(sides, lesion_mask, superior_first=_superior_first(volume))),
     )
 
 
-def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], volume: CTVolume) -> NDArray[np.uint8]:
+    """Lung labels, and lesion voxels outside them given to the side that is nearer by column."""
     outside = lesion_mask & (lungs == 0)
     if not outside.any():
         return lungs
     sides = lungs.copy()
-    columns = {side: _mean_column(lungs, side) for side in SIDES}
-    nearer_left = np.abs(np.nonzero(outside)[2] - columns[LEFT]) < np.abs(np.nonzero(outside)[2] - columns[RIGHT])
-    sides[outside] = np.where(nearer_left, LEFT, RIGHT)
+    right, left = _mean_columns(lungs, volume)
+    columns = np.nonzero(outside)[2]
+    sides[outside] = np.where(np.abs(columns - left) < np.abs(columns - right), LEFT, RIGHT)
     return sides
 
 
-def _mean_column(lungs: NDArray[np.uint8], side: int) -> float:
-    """Mean column of a lung; where there is none, the quarter of the width where it would lie."""
-    weights = (lungs == side).sum(axis=(0, 1))
-    if not weights.any():
-        return lungs.shape[2] * (0.25 if side == RIGHT else 0.75)
-    return float(np.average(np.arange(lungs.shape[2]), weights=weights))
+def _mean_columns(lungs: NDArray[np.uint8], volume: CTVolume) -> tuple[float, float]:
+    """Mean column of the right and the left lung; of a missing one, the quarter of the width it would be in."""
+    width = lungs.shape[2]
+    right, left = (0.25 * width, 0.75 * width) if _left_is_high_column(volume) else (0.75 * width, 0.25 * width)
+    means = {RIGHT: right, LEFT: left}
+    for side in SIDES:
+        weights = (lungs == side).sum(axis=(0, 1))
+        if weights.any():
+            means[side] = float(np.average(np.arange(width), weights=weights))
+    return means[RIGHT], means[LEFT]
 
 
-def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> list[Zone]:
+def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], *, superior_first: bool) -> list[Zone]:
     """Side x third of each lung's own height; zonal, not lobar."""
     zones = []
     heights = _lung_heights(sides)
     for side, name in SIDES.items():
         lung = (sides == side).sum(axis=(1, 2))
         opacity = ((sides == side) & lesion_mask).sum(axis=(1, 2))
-        thirds = np.array([_third(float(index), heights.get(side)) for index in range(len(lung))])
+        height = heights.get(side)
+        thirds = np.array([_third(index, height, superior_first=superior_first) for index in range(len(lung))])
         for third in THIRDS:
             total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
             zones.append(Zone(name, third, total, found, 100.0 * found / total if total else None))

@@ -1,0 +1,168 @@
+"""Lesions and burden against boxes and balls whose numbers are known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jcs_ct.findings import THIRDS, find_lesions, measure_burden
+from jcs_ct.volume import CTVolume
+
+SHAPE = (30, 40, 60)
+SPACING = (2.0, 0.5, 0.8)
+VOXEL_ML = 2.0 * 0.5 * 0.8 / 1000
+
+
+def affine(
+    *, slices_go_up: bool = False, columns_go_left: bool = True, tilt_degrees: float = 0.0
+) -> NDArray[np.float64]:
+    """(slice, row, column) -> LPS mm, rotated about the left-right axis."""
+    out = np.zeros((4, 4))
+    out[2, 0] = SPACING[0] if slices_go_up else -SPACING[0]
+    out[1, 1] = SPACING[1]
+    out[0, 2] = SPACING[2] if columns_go_left else -SPACING[2]
+    angle = np.deg2rad(tilt_degrees)
+    rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    out[:3, :3] = rotation @ out[:3, :3]
+    out[:3, 3] = (-20.0, -10.0, 300.0)
+    out[3, 3] = 1
+    return out
+
+
+def volume(
+    hu: float | NDArray[np.float32] = -850.0, *, assumed: bool = False, known: bool = True, **options
+) -> CTVolume:
+    values = np.broadcast_to(np.float32(hu), SHAPE).astype(np.float32)
+    return CTVolume(values, affine(**options) if known else None, hu_is_assumed=assumed)
+
+
+def two_lungs(*, columns_go_left: bool = True) -> NDArray[np.uint8]:
+    lungs = np.zeros(SHAPE, dtype=np.uint8)
+    low, high = (1, 2) if columns_go_left else (2, 1)
+    lungs[:, 5:35, 5:25] = low
+    lungs[:, 5:35, 35:55] = high
+    return lungs
+
+
+def box(first: tuple[int, int, int], size: tuple[int, int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))] = True
+    return mask
+
+
+@pytest.mark.parametrize("tilt", [0.0, 20.0])
+def test_a_box_has_the_numbers_of_a_box(tilt: float) -> None:
+    ct = volume(tilt_degrees=tilt)
+    labels, (lesion,) = find_lesions(box((3, 10, 8), (4, 5, 6)), ct, two_lungs())
+    assert lesion.voxel_count == 120 == np.count_nonzero(labels == 1)
+    assert lesion.volume_ml == pytest.approx(120 * VOXEL_ML)
+    assert (lesion.slice_first, lesion.slice_last) == (3, 6)
+    assert lesion.centroid_index == (4.5, 12.0, 10.5)
+    expected = affine(tilt_degrees=tilt) @ (4.5, 12.0, 10.5, 1.0)
+    assert lesion.centroid_lps_mm == pytest.approx(tuple(expected[:3]))
+    assert lesion.extent_mm == pytest.approx((4 * 2.0, 5 * 0.5, 6 * 0.8))
+    assert lesion.mean_hu == pytest.approx(-850.0)
+    assert [record.slice_index for record in lesion.slices] == [3, 4, 5, 6]
+    record = lesion.slices[0]
+    assert (record.area_pixel, record.x0, record.y0, record.width, record.height) == (30, 8, 10, 6, 5)
+    assert (record.position_x, record.position_y) == (10.5, 12.0)
+
+
+def test_a_ball_has_the_volume_and_the_centre_of_a_ball() -> None:
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), axis=-1)
+    distance = np.linalg.norm((index - (15, 20, 15)) * SPACING, axis=-1)
+    _, (lesion,) = find_lesions(distance <= 7.0, volume(), two_lungs())
+    assert lesion.volume_ml == pytest.approx(4 / 3 * np.pi * 7.0**3 / 1000, rel=0.05)
+    assert lesion.centroid_index == pytest.approx((15, 20, 15))
+    assert lesion.extent_mm == pytest.approx((14.0, 14.0, 14.0), abs=2.0)
+
+
+@pytest.mark.parametrize("slices_go_up", [False, True])
+def test_thirds_follow_the_direction_of_the_slices(slices_go_up: bool) -> None:
+    ct = volume(slices_go_up=slices_go_up)
+    found = [find_lesions(box((first, 10, 40), (3, 6, 6)), ct, two_lungs())[1][0] for first in (2, 13, 25)]
+    assert [lesion.third for lesion in found] == list(reversed(THIRDS) if slices_go_up else THIRDS)
+
+
+@pytest.mark.parametrize("columns_go_left", [True, False])
+def test_sides_are_the_patients_inside_beside_and_without_lungs(columns_go_left: bool) -> None:
+    ct = volume(columns_go_left=columns_go_left)
+    lungs = two_lungs(columns_go_left=columns_go_left)
+    low = "right" if columns_go_left else "left"
+    inside, beside = box((3, 10, 8), (4, 6, 6)), box((3, 10, 0), (4, 10, 4))
+    assert find_lesions(inside, ct, lungs)[1][0].side == low
+    assert find_lesions(beside, ct, lungs)[1][0].side == low
+    assert find_lesions(inside, ct, np.zeros_like(lungs))[1][0].side == low
+
+
+def test_lesions_touch_by_corners_are_sorted_and_specks_are_dropped() -> None:
+    small_pair = box((3, 10, 8), (3, 4, 4)) | box((6, 14, 12), (3, 4, 4))
+    large, speck = box((20, 10, 40), (5, 8, 8)), box((12, 30, 50), (1, 2, 2))
+    labels, lesions = find_lesions(small_pair | large | speck, volume(), two_lungs())
+    assert [lesion.voxel_count for lesion in lesions] == [320, 96]
+    assert [lesion.lesion_id for lesion in lesions] == [1, 2]
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert not labels[speck].any()
+    _, with_speck = find_lesions(speck, volume(), two_lungs(), least_volume_ml=0.0)
+    assert with_speck[0].voxel_count == 4
+
+
+def test_figures_that_are_not_known_are_none() -> None:
+    ct = volume(known=False, assumed=True)
+    mask = box((3, 10, 8), (4, 5, 6))
+    _, (lesion,) = find_lesions(mask, ct, two_lungs())
+    assert lesion.volume_ml is lesion.centroid_lps_mm is lesion.extent_mm is lesion.mean_hu is None
+    assert lesion.slices[0].area_pixel == 30
+    burden = measure_burden(ct, two_lungs(), mask)
+    assert burden.lung_volume_ml is burden.opacification_volume_ml is burden.percent_high_opacity is None
+    assert burden.percent_opacity == pytest.approx(100 * 120 / two_lungs().astype(bool).sum())
+
+
+def test_no_lesion_and_no_lung() -> None:
+    nothing = np.zeros(SHAPE, dtype=bool)
+    labels, lesions = find_lesions(nothing, volume(), two_lungs())
+    assert lesions == ()
+    assert not labels.any()
+    burden = measure_burden(volume(), np.zeros(SHAPE, dtype=np.uint8), nothing)
+    assert burden.percent_opacity is None
+    assert burden.percent_high_opacity is None
+    assert burden.lung_volume_ml == 0.0
+    assert all(zone.percent_opacity is None for zone in burden.zones)
+
+
+def test_burden_counts_high_opacity_and_zones() -> None:
+    hu = np.full(SHAPE, -850.0, dtype=np.float32)
+    consolidation, ground_glass = box((0, 10, 8), (4, 5, 6)), box((22, 10, 40), (4, 5, 6))
+    hu[consolidation], hu[ground_glass] = 20.0, -500.0
+    lungs = two_lungs()
+    burden = measure_burden(volume(hu), lungs, consolidation | ground_glass)
+    lung_voxels = int((lungs > 0).sum())
+    assert burden.lung_volume_ml == pytest.approx(lung_voxels * VOXEL_ML)
+    assert burden.opacification_volume_ml == pytest.approx(240 * VOXEL_ML)
+    assert burden.percent_opacity == pytest.approx(100 * 240 / lung_voxels)
+    assert burden.percent_high_opacity == pytest.approx(100 * 120 / lung_voxels)
+    assert sum(burden.hu_counts) == lung_voxels
+    assert len(burden.hu_bin_edges) == len(burden.hu_counts) + 1
+    zones = {(zone.side, zone.third): zone for zone in burden.zones}
+    assert list(zones) == [(side, third) for side in ("right", "left") for third in THIRDS]
+    assert zones["right", "upper"].opacity_voxels == zones["left", "lower"].opacity_voxels == 120
+    assert sum(zone.lung_voxels for zone in burden.zones) == lung_voxels
+    assert measure_burden(volume(hu), lungs, consolidation, high_opacity_cut_hu=50.0).percent_high_opacity == 0.0
+
+
+def test_disease_outside_the_lung_mask_never_takes_more_than_all_of_the_lung() -> None:
+    lungs = np.zeros(SHAPE, dtype=np.uint8)
+    lungs[10:12, 10:12, 10:12] = 1
+    everything = np.ones(SHAPE, dtype=bool)
+    burden = measure_burden(volume(20.0), lungs, everything)
+    assert burden.percent_opacity == 100.0
+    assert burden.percent_high_opacity == 100.0
+    assert all(zone.percent_opacity == 100.0 for zone in burden.zones)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        find_lesions(np.zeros((1, 2, 3), dtype=bool), volume(), two_lungs())
+    with pytest.raises(ValueError, match="one shape"):
+        measure_burden(volume(), two_lungs(), np.zeros((1, 2, 3), dtype=bool))
