@@ -3,8 +3,8 @@
     python scripts/phantom_statistics.py REAL_STUDY [REAL_STUDY ...] --seeds 200-207 [--json]
 
 Real studies are anything ``jcs diagnose`` reads. Lungs are found in the same way (``segment_lungs``) on both sides,
-so that the comparison does not depend on who drew the mask. Healthy lung is compared with healthy lung: negative
-phantoms unless ``--positive`` is given. Exit code 1 when a tolerance is missed.
+so that the comparison does not depend on who drew the mask. Phantoms with an odd seed are negative, those with an
+even seed have ``--lesions`` lesions. Exit code 1 when a tolerance is missed.
 """
 
 from __future__ import annotations
@@ -168,17 +168,16 @@ def main() -> int:
     parser.add_argument("real", nargs="+", type=Path, help="real studies")
     parser.add_argument("--seeds", default="200-207", help="first-last seed of the phantoms")
     parser.add_argument("--slices", type=int, default=40)
-    parser.add_argument("--positive", action="store_true", help="phantoms with lesions")
+    parser.add_argument("--lesions", type=int, default=4, help="of the positive phantoms")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     first, last = (int(part) for part in options.seeds.split("-"))
     real = [statistics_of(open_study(path).volume) for path in options.real]
-    phantoms = [
-        statistics_of(
-            make_phantom(PhantomConfig(slices=options.slices, seed=seed, negative=not options.positive)).volume
-        )
+    configs = [
+        PhantomConfig(slices=options.slices, lesions=options.lesions, seed=seed, negative=seed % 2 == 1)
         for seed in range(first, last + 1)
     ]
+    phantoms = [statistics_of(make_phantom(config).volume) for config in configs]
     result = compare(phantoms, real)
     if options.json:
         print(json.dumps(result, indent=2))

@@ -27,7 +27,7 @@ class Acquisition:
         noise_hu: SD of the noise in the middle of the lungs.
         mtf_half_per_mm: Frequency in 1/mm where the kernel passes about half.
         enhancement: Edge enhancement of the kernel, 0 for none.
-        noise_peak_per_mm: Frequency in 1/mm of the noise spectrum's peak.
+        noise_peak_per_mm: Frequency in 1/mm that the noise spectrum is scaled by; it peaks at 0.82 of it.
         padded: Whether pixels outside the reconstruction circle are padding.
         arms_up: Whether the arms are out of the field.
         kernel: The kernel's name in headers.
@@ -69,7 +69,7 @@ class Acquisition:
             noise_hu=noise,
             mtf_half_per_mm=0.34 + 0.22 * sharp,
             enhancement=0.9 * sharp,
-            noise_peak_per_mm=0.16 + 0.16 * sharp,
+            noise_peak_per_mm=0.21 + 0.13 * sharp,
             padded=bool(g.random() < 0.4),
             arms_up=bool(g.random() < 0.8),
             kernel=f"PH{round(20 + 50 * sharp)}",
@@ -141,8 +141,8 @@ def transfer(frequency: Plane, half_per_mm: float, enhancement: float) -> Plane:
 def noise_amplitude(frequency: Plane, peak_per_mm: float) -> Plane:
     """Square root of the noise power spectrum: filtered back-projection's ramp, rolled off by the kernel."""
     relative = frequency / np.float32(peak_per_mm)
-    # NPS ~ f exp(-(f / peak)^2 / 2) peaks at `peak`.
-    power: Plane = (relative + np.float32(0.04)) * np.exp(-0.5 * relative**2)
+    # The constant is what interpolation and helical weighting leave at low frequency; it was fitted to real series.
+    power: Plane = (relative + np.float32(0.4)) * np.exp(-0.5 * relative**2)
     return np.sqrt(power)
 
 

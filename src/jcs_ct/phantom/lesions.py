@@ -135,7 +135,7 @@ def _draw_lesion(
         half_axes_mm=(float(half_axes[0]), float(half_axes[1]), float(half_axes[2])),
         pleural_mm=float(pleural),
         hu=float(hu),
-        softness=float(generator.uniform(0.35, 0.9) if kind is not LesionKind.CONSOLIDATION else 0.4),
+        softness=float(generator.uniform(0.35, 0.9) if kind is not LesionKind.CONSOLIDATION else 0.6),
         ragged=float(generator.uniform(0.14, 0.28)),
         normal=normal,
     )

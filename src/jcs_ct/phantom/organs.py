@@ -43,6 +43,8 @@ def paint_organs(hu: Plane, patient: Patient, surfaces: Surfaces, texture: Organ
     if level < 0.1:
         fat = fat + np.float32(90 * min((0.1 - level) * 12, 1))
     paint(hu, inside, fat.astype(np.float32))
+    beside_spine = coverage(grid.y - patient.spine_y(z) - 2, 4.0) * inside * np.float32(0.85)
+    paint(hu, beside_spine, patient.muscle_hu - 10)
     _paint_great_vessels(hu, patient, grid, z, texture.blood_hu)
     heart = patient.heart_distance(grid.x, grid.y, np.float32(z))
     if heart.max() > 0:

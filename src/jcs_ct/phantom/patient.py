@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from jcs_ct.phantom.grid import Coordinate, Plane, smooth_max, stream
+from jcs_ct.phantom.grid import Coordinate, Plane, smooth_max, smooth_step, stream
 
 # Half width and half depth of the inner chest wall by level, as shares of their largest values.
 _LEVELS = (-0.30, -0.06, 0.0, 0.05, 0.12, 0.22, 0.35, 0.5, 0.7, 1.0, 1.4)
@@ -118,7 +118,7 @@ class Patient:
         dy = y - self.cage_centre_y(level)
         # The lungs reach further back beside the spine than over it.
         gutter = np.exp(-(((np.abs(x) - 0.50 * width) / (0.30 * width)) ** 2)) * np.clip(dy / depth, 0, 1)
-        dy = dy - np.float32(13) * gutter
+        dy = dy - 13 * gutter * np.clip((level - 0.03) / np.float32(0.25), 0, 1)
         power = np.float32(self.squareness)
         norm = (np.abs(x / width) ** power + np.abs(dy / depth) ** power) ** (1 / power) + np.float32(1e-4)
         radius = np.sqrt(x * x + dy * dy)
@@ -142,7 +142,8 @@ class Patient:
         upper = np.clip((0.32 - level) / 0.2, 0, 1)
         half_width = (_MEDIASTINUM(level) * (profile + upper * np.clip(0.75 - profile, 0, 1))).astype(np.float32)
         band = half_width - np.abs(x - np.float32(3.0))
-        spine_width = 20 + np.maximum(y - spine_y, 0) * np.float32(0.45)
+        # Close to the vertebral body, then out to the heads of the ribs.
+        spine_width = 18 + 21 * smooth_step((y - spine_y + 2) / 24)
         spine = np.minimum(spine_width - np.abs(x), y - spine_y + 17)
         spine = np.maximum(spine, 20 - np.hypot(x, y - spine_y))
         union = smooth_max(band, spine.astype(np.float32), 10)
@@ -201,7 +202,7 @@ class Patient:
 
     def lung_depth(self, x: Plane, y: Plane, z: Coordinate) -> Plane:
         """Distance in mm to the pleura, positive inside a lung (a close approximation)."""
-        depth = np.minimum(self.wall_distance(x, y, z), -self.mediastinum_distance(x, y, z))
+        depth = sideways_depth(self.wall_distance(x, y, z), self.mediastinum_distance(x, y, z))
         above = (z - self.diaphragm_z(x, y)) * np.float32(0.6)
         apex = (self.apex_z(x, y) - z) * np.float32(0.8)
         result: Plane = np.minimum(np.minimum(depth, above), apex).astype(np.float32)
@@ -243,3 +244,11 @@ class Patient:
     def back_y(self) -> float:
         """y of the table's surface, on which the back lies flat."""
         return self.chest_half_depth + self.wall + 0.6 * self.fat + 12
+
+
+def sideways_depth(wall: Plane, mediastinum: Plane) -> Plane:
+    """Distance in mm to the pleura within a slice, from the distances to chest wall and mediastinum.
+
+    The pleura turns round the corners between the two.
+    """
+    return -smooth_max(-wall, mediastinum, 16)

@@ -103,7 +103,7 @@ class _Painter:
         self._organs = OrganTexture(patient.seed)
         self._lesions = LesionTexture(patient.seed)
         self._emphysema = EmphysemaTexture(patient.seed)
-        self._fine = SmoothField(stream(patient.seed, 10, 0), 1.7)
+        self._fine = SmoothField(stream(patient.seed, 10, 0), 1.45)
         self._slow = SmoothField(stream(patient.seed, 10, 1), 16.0)
 
     def slice(self, index: int, z_mm: float) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -137,7 +137,7 @@ class _Painter:
         lung = patient.parenchyma_hu(grid.y, z) + np.zeros(grid.shape, dtype=np.float32)
         fine, slow = self._fine.plane(grid, z), self._slow.plane(grid, z)
         # Unresolved vessels and septa: a skewed fine texture.
-        lung += 16 * fine + 9 * np.maximum(fine, 0) ** 2 - 4 + 7 * slow
+        lung += 14 * fine + 15 * np.maximum(fine, 0) ** 2 - 5 + 8 * slow
         self._paint_fissures(lung, s, slow)
         for one in self._distractors:
             if one.kind is DistractorKind.EMPHYSEMA:
@@ -180,14 +180,20 @@ class _Painter:
         return share / np.float32(len(planes))
 
     def _paint_airways(self, hu: Plane, z_mm: float, s: Surfaces) -> None:
+        """Walls, then lumina: everywhere in the lungs, and in the mediastinum around the hila."""
+        allowed = s.lung
+        if self._patient.level(z_mm) < 0.46:
+            x, y = self._patient.descending_x(z_mm), self._patient.descending_y(z_mm)
+            aorta = np.hypot(self._grid.x - x, self._grid.y - y) < self._patient.aorta_radius + 2
+            allowed = np.where(aorta, s.lung, np.float32(1))
         half = 0.5 * self._acquisition.slice_thickness_mm
         for offset in (-0.5 * half, 0.5 * half):
             wall = tube_share(self._grid, self._trees.airways.scaled(1.16, 0.25), z_mm + offset)
-            hu += np.float32(0.45) * wall * np.maximum(-160 - hu, 0)
+            hu += np.float32(0.35) * allowed * wall * np.maximum(-160 - hu, 0)
         lumen = np.zeros(hu.shape, dtype=np.float32)
         for offset in (-0.5 * half, 0.5 * half):
             lumen += np.float32(0.5) * tube_share(self._grid, self._trees.airways, z_mm + offset)
-        paint(hu, lumen, -960.0)
+        paint(hu, lumen * allowed, -960.0)
 
     def _moved(self, hu: Plane, z_mm: float) -> Plane:
         """The slice averaged with itself a little displaced, where the patient moved."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jcs_ct.phantom.grid import Plane, SliceGrid, coverage
-from jcs_ct.phantom.patient import Patient
+from jcs_ct.phantom.patient import Patient, sideways_depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Surfaces:
         mediastinum = patient.mediastinum_distance(grid.x, grid.y, z)
         above = z - patient.diaphragm_z(grid.x, grid.y)
         below_apex = patient.apex_z(grid.x, grid.y) - z
-        sideways = np.minimum(wall, -mediastinum)
+        sideways = sideways_depth(wall, mediastinum)
         ends = np.minimum(above * np.float32(0.6), below_apex * np.float32(0.8))
         along = max(thickness_mm, grid.pixel_mm)
         lung = coverage(sideways, grid.pixel_mm) * coverage(above, along) * coverage(below_apex, along)

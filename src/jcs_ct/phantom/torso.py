@@ -116,7 +116,7 @@ def _paint_muscle(
     muscle = np.minimum(np.maximum(muscle, shoulder), body - 4)
     share = coverage(muscle, 1.5 * grid.pixel_mm)
     planes = texture.fat_planes(grid, surfaces.z_mm) * np.clip(-surfaces.wall / 8, 0, 1)
-    paint(hu, share * (1 - np.float32(0.5) * planes), patient.muscle_hu)
+    paint(hu, share * (1 - np.float32(0.35) * planes), patient.muscle_hu)
     spine_y = float(patient.spine_y(np.float32(surfaces.z_mm)))
     for side in (-1, 1):
         paint_ellipse(

@@ -31,10 +31,10 @@ class LungTrees:
         for side in (-1, 1):
             hilum = np.array([side * 36.0, spine_y - 34, patient.z_mm(0.42)])
             targets = lung_points(patient, generator, side, _ARTERY_SPACING_MM)
-            vessels.append(grow_tree(generator, hilum, targets, tip_radius_mm=0.58))
+            vessels.append(grow_tree(generator, hilum, targets, tip_radius_mm=0.66, exponent=2.6))
             atrium = np.array([side * 30.0 + 6, spine_y - 46, patient.z_mm(0.52)])
             drained = lung_points(patient, generator, side, _VEIN_SPACING_MM)
-            vessels.append(grow_tree(generator, atrium, drained, tip_radius_mm=0.54))
+            vessels.append(grow_tree(generator, atrium, drained, tip_radius_mm=0.62, exponent=2.6))
             beside = generator.permutation(targets)[: max(8, len(targets) // 6)] + np.array([0.0, 3.5, 1.5])
             entry = hilum + np.array([-side * 3.0, 9.0, 4.0])
             airways.append(grow_tree(generator, entry, beside, tip_radius_mm=0.85, exponent=3.0))
