@@ -47,7 +47,9 @@ class Surfaces:
         sideways = sideways_depth(wall, mediastinum)
         ends = np.minimum(above * np.float32(0.6), below_apex * np.float32(0.8))
         along = max(thickness_mm, grid.pixel_mm)
-        lung = coverage(sideways, grid.pixel_mm) * coverage(above, along) * coverage(below_apex, along)
+        # Walls are a little oblique and the heart beats: their border is softer than a pixel.
+        across = grid.pixel_mm + 0.3 * thickness_mm
+        lung = coverage(sideways, across) * coverage(above, along) * coverage(below_apex, along)
         return cls(
             grid,
             float(z_mm),
