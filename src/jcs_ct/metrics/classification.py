@@ -1,13 +1,18 @@
-"""Metrics of verdicts: discrimination."""
+"""Metrics of verdicts: discrimination, and sensitivity and specificity with their intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.stats import rankdata
 
 
-def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
+def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
     """Area under the ROC curve: the chance that an infected case scores above an uninfected one, ties counting half.
 
     Args:
@@ -15,10 +20,206 @@ def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
         score: (n,) greater means more infected.
 
     Returns:
-        In [0, 1]; NaN when only one class is present.
+        In [0, 1]; 0.5 when only one class is present, as no pair says anything.
+
+    Raises:
+        ValueError: shapes that differ, or scores that are not finite.
     """
+    truth, score = _cases(truth, score)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if positives == 0 or negatives == 0:
-        return float("nan")
+        return 0.5
     ranks = rankdata(score)
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """ROC curve: a case is positive when its score is at least the threshold.
+
+    Args:
+        thresholds: (k,) descending; the first is infinite (nothing is positive).
+        sensitivity: (k,) ascending from 0 to 1; 0 throughout where no case is infected.
+        false_positive_rate: (k,) 1 - specificity; 0 throughout where every case is infected.
+    """
+
+    thresholds: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
+    false_positive_rate: NDArray[np.float64]
+
+
+def roc_curve(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> RocCurve:
+    """One point for every distinct score, and the origin.
+
+    Raises:
+        ValueError: shapes that differ, or scores that are not finite.
+    """
+    truth, score = _cases(truth, score)
+    levels, tp, fp = _cumulated(truth, score)
+    positives, negatives = max(1, int(truth.sum())), max(1, int((~truth).sum()))
+    return RocCurve(
+        np.concatenate([[np.inf], levels]),
+        np.concatenate([[0.0], tp / positives]),
+        np.concatenate([[0.0], fp / negatives]),
+    )
+
+
+def average_precision(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
+    """Sum over distinct scores of precision x gain in recall; 0 when no case is infected.
+
+    Raises:
+        ValueError: shapes that differ, or scores that are not finite.
+    """
+    truth, score = _cases(truth, score)
+    positives = int(truth.sum())
+    if positives == 0:
+        return 0.0
+    _, tp, fp = _cumulated(truth, score)
+    gain = np.diff(tp, prepend=0) / positives
+    return float((gain * tp / (tp + fp)).sum())
+
+
+def _cases(
+    truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.bool_], NDArray[np.floating[Any]]]:
+    truth, score = np.asarray(truth), np.asarray(score)
+    if truth.dtype != np.bool_:
+        raise ValueError(f"truth must be bool, got {truth.dtype}")
+    if truth.ndim != 1 or truth.shape != score.shape:
+        raise ValueError(f"truth {truth.shape} and score {score.shape} must be (n,) both")
+    if not np.isfinite(score).all():
+        raise ValueError("scores must be finite")
+    return truth, score
+
+
+def _cumulated(
+    truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct scores, descending, and how many infected and uninfected cases score at least each."""
+    order = np.argsort(-score, kind="stable")
+    ordered, infected = score[order], truth[order]
+    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True)) if len(ordered) else np.zeros(0, dtype=int)
+    tp = np.cumsum(infected)[last].astype(np.int64)
+    return ordered[last].astype(np.float64), tp, (last + 1 - tp).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A proportion with its confidence interval.
+
+    Args:
+        successes, n: The counts.
+        value: ``successes / n``; None when n is 0.
+        low, high: Interval; [0, 1] when n is 0.
+        confidence: Of the interval.
+    """
+
+    successes: int
+    n: int
+    value: float | None
+    low: float
+    high: float
+    confidence: float
+
+
+def wilson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
+    """A proportion with Wilson's score interval (Wilson 1927), which stays inside [0, 1].
+
+    Raises:
+        ValueError: counts or a confidence that cannot be.
+    """
+    _check_counts(successes, n, confidence)
+    if n == 0:
+        return Rate(0, 0, None, 0.0, 1.0, confidence)
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return Rate(successes, n, share, low, high, confidence)
+
+
+def clopper_pearson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
+    """A proportion with the exact interval (Clopper and Pearson 1934), which covers at least ``confidence``.
+
+    Raises:
+        ValueError: counts or a confidence that cannot be.
+    """
+    _check_counts(successes, n, confidence)
+    if n == 0:
+        return Rate(0, 0, None, 0.0, 1.0, confidence)
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    return Rate(successes, n, successes / n, low, high, confidence)
+
+
+def _check_counts(successes: int, n: int, confidence: float) -> None:
+    if not 0 <= successes <= n:
+        raise ValueError(f"a rate needs 0 <= successes <= n, got {successes} of {n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+
+
+@dataclass(frozen=True)
+class VerdictRates:
+    """Sensitivity and specificity of verdicts at one threshold (Table IV)."""
+
+    threshold: float
+    sensitivity: Rate
+    specificity: Rate
+
+
+def verdict_rates(
+    truth: NDArray[np.bool_], positive: NDArray[np.bool_], *, threshold: float = 0.5, confidence: float = 0.95
+) -> VerdictRates:
+    """Rates of (n,) verdicts, with Wilson intervals.
+
+    Raises:
+        ValueError: shapes that differ, or arrays that are not bool.
+    """
+    truth, positive = np.asarray(truth), np.asarray(positive)
+    if truth.dtype != np.bool_ or positive.dtype != np.bool_ or truth.shape != positive.shape or truth.ndim != 1:
+        raise ValueError(
+            f"truth and verdicts must be (n,) bool, got {truth.dtype} {truth.shape} and {positive.dtype} "
+            f"{positive.shape}"
+        )
+    infected = int(truth.sum())
+    return VerdictRates(
+        threshold,
+        wilson_rate(int((truth & positive).sum()), infected, confidence=confidence),
+        wilson_rate(int((~truth & ~positive).sum()), len(truth) - infected, confidence=confidence),
+    )
+
+
+def threshold_sweep(
+    truth: NDArray[np.bool_], score: NDArray[Any], *, thresholds: Sequence[float] | None = None
+) -> tuple[VerdictRates, ...]:
+    """Rates of the patient rule ``score > threshold`` for every threshold.
+
+    Args:
+        truth: (n,) True where the patient is infected.
+        score: (n,) count of infected slices, or their fraction of the slices that show lung.
+        thresholds: None: every value at which a verdict changes, from just below the smallest score up.
+
+    Raises:
+        ValueError: shapes that differ, or scores that are not finite.
+    """
+    truth, score = _cases(truth, score)
+    if thresholds is None:
+        levels = np.unique(score)
+        thresholds = [*(levels[:1] - 1).tolist(), *levels.tolist()]
+    return tuple(verdict_rates(truth, score > threshold, threshold=float(threshold)) for threshold in thresholds)
+
+
+def top_k_mean(probability: NDArray[np.floating[Any]], k: int) -> float:
+    """Mean of the k largest slice probabilities of a patient; of all when there are fewer; 0 without slices.
+
+    Raises:
+        ValueError: k below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    values = np.sort(np.asarray(probability, dtype=np.float64).ravel())[::-1][:k]
+    return float(values.mean()) if values.size else 0.0
