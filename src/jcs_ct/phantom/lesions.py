@@ -203,8 +203,9 @@ def paint_lesions(
         part = grid.crop(box)
         if min(part.shape) < 2:
             continue
-        share = _band_share(shape, texture, part, z_mm) if shape.kind is LesionKind.BAND else None
-        if share is None:
+        if shape.kind is LesionKind.BAND:
+            share = _band_share(shape, texture, part, z_mm)
+        else:
             share = _mass_share(shape, texture, part, z_mm, depth[box])
         if share.max() <= 0:
             continue

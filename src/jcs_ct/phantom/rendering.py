@@ -145,7 +145,7 @@ class _Painter:
             elif one.kind is DistractorKind.DEPENDENT_ATELECTASIS:
                 paint_atelectasis(lung, patient, s, one, slow)
         paint_lesions(lung, labels[box], self._shapes, self._lesions, grid, z, s.costal)
-        vessels = self._mean_share(grid, z, walls=False)
+        vessels = self._vessel_share(grid, z)
         lung += vessels * np.maximum(40 - lung, 0)
         for one in self._distractors:
             if one.kind is DistractorKind.NODULE:
@@ -164,19 +164,18 @@ class _Painter:
         """Major fissures: thin oblique sheets, faint where the slice is thick."""
         z = np.float32(s.z_mm)
         for side, shift in ((-1, 8.0), (1, 0.0)):
-            off = s.grid.y - (np.float32(8 + shift) - np.float32(0.55) * z * -1) + 4 * waves + 0.1 * np.abs(s.grid.x)
+            off = s.grid.y - (np.float32(8 + shift) + np.float32(0.55) * z) + 4 * waves + 0.1 * np.abs(s.grid.x)
             width = np.float32(0.6 + 0.35 * s.thickness_mm)
             line = np.exp(-((off / width) ** 2)) * (s.grid.x * side > 0)
             lung += np.float32(110 / (1 + 0.5 * s.thickness_mm)) * line
 
-    def _mean_share(self, grid: SliceGrid, z_mm: float, *, walls: bool) -> Plane:
-        """Share of vessels (or of airways) averaged over the slice's thickness."""
-        tubes = self._trees.airways if walls else self._trees.vessels
+    def _vessel_share(self, grid: SliceGrid, z_mm: float) -> Plane:
+        """Share of vessels, averaged over the slice's thickness."""
         half = 0.5 * self._acquisition.slice_thickness_mm
         planes = (0.0,) if half < 0.4 else (-0.66 * half, 0.0, 0.66 * half)
         share = np.zeros(grid.shape, dtype=np.float32)
         for offset in planes:
-            share += tube_share(grid, tubes, z_mm + offset)
+            share += tube_share(grid, self._trees.vessels, z_mm + offset)
         return share / np.float32(len(planes))
 
     def _paint_airways(self, hu: Plane, z_mm: float, s: Surfaces) -> None:
