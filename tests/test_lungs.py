@@ -13,6 +13,7 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs import LEFT, RIGHT, lung_slices, require_lung, segment_lungs
 from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.phantom import PhantomConfig, make_phantom
 
 SIZE = 256
 SPACING = (3.0, 1.4, 1.4)
@@ -109,6 +110,34 @@ def test_a_nodule_is_lung_and_the_dome_of_the_liver_is_not() -> None:
     found = segment_lungs(hu, spacing_mm=SPACING)
     assert found[0][nodule].all()
     assert found[0][ndimage.binary_erosion(dome, iterations=4)].mean() < 0.05
+
+
+def test_a_large_ragged_consolidation_is_lung() -> None:
+    hu, truth = chest(1)
+    ragged = ellipse(140, 72, 30, 7) | ellipse(140, 72, 7, 22) | ellipse(120, 80, 6, 14)
+    hu[:, ragged] = 50.0
+    found = segment_lungs(hu, spacing_mm=SPACING)
+    assert dice(found > 0, truth > 0) > 0.97
+
+
+def test_a_gas_bubble_that_touches_lung_from_below_is_not_lung() -> None:
+    hu, _ = chest()
+    hu[6:, ellipse(125, 186, 60, 36)] = 40.0
+    bubble = ellipse(120, 186, 20, 20)
+    hu[6:, bubble] = -1000.0
+    found = segment_lungs(hu, spacing_mm=SPACING)
+    assert not found[6:, bubble].any()
+    assert (found[:6, bubble] == LEFT).all()
+
+
+def test_a_phantom_with_lesions() -> None:
+    phantom = make_phantom(PhantomConfig(slices=24, lesions=4, seed=3, size=256))
+    found = segment_lungs(phantom.volume.hu, spacing_mm=phantom.volume.spacing_mm)
+    truth = np.asarray(phantom.lungs.labels)
+    for side in (RIGHT, LEFT):
+        assert dice(found == side, truth == side) > 0.96
+    lesions = np.asarray(phantom.lesions.labels) > 0
+    assert (found[lesions] > 0).mean() > 0.9
 
 
 def test_gas_in_the_stomach_is_not_lung() -> None:

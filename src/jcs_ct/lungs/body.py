@@ -16,6 +16,8 @@ SMALLEST_REGION_MM2 = 60.0
 AIRWAY_REACH = 0.12
 #: A lumen holds air only; between it and lung lies a wall that may be too thin for the grid.
 LUMEN_HU = -945.0
+#: The densest twentieth of a slice of lung, its vessels, is denser than this even in emphysema.
+VESSEL_HU = -880.0
 
 
 def find_body(plane: NDArray[np.float32]) -> Mask:
@@ -87,6 +89,22 @@ def _airways(dark: Mask, plane: NDArray[np.float32], body: Mask, pixel_mm: float
     )
     found: Mask = np.concatenate([[False], airway])[labels]
     return found
+
+
+def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
+    """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none."""
+    labels, count = ndimage.label(air)
+    if count == 0:
+        return air
+    # The border of a region is denser by partial volume: it says nothing of the inside.
+    inside = ndimage.binary_erosion(air, iterations=max(1, round(2.0 / pixel_mm)))
+    keep = np.ones(count + 1, dtype=bool)
+    keep[0] = False
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        values = plane[box][inside[box] & (labels[box] == number)]
+        keep[number] = values.size == 0 or values.mean() > GAS_HU or np.percentile(values, 95) > VESSEL_HU
+    kept: Mask = keep[labels]
+    return kept
 
 
 def largest_parts(air: Mask, hu: NDArray[np.float32]) -> Mask:

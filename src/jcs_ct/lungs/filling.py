@@ -14,8 +14,10 @@ from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, Mask
 CLOSING_MM = 4.0
 #: Dense disease no thicker than this, with lung above and below, is bridged.
 BRIDGE_MM = 8.0
-#: A larger hole that is soft tissue throughout is the dome of the diaphragm, not disease inside the lung.
+#: A larger hole that is soft tissue throughout may be the dome of the diaphragm, not disease inside the lung ...
 LARGEST_DENSE_HOLE_MM2 = 700.0
+#: ... which it is when its outline is smooth: when it fills this share of its convex hull.
+DOME_SOLIDITY = 0.9
 #: Share of a lung's area on a slice that may be filled in towards the wall.
 MOST_DISEASE_AT_WALL = 0.15
 #: A gap in the hull faces the wall when this share of it has no lung lateral of it.
@@ -88,15 +90,23 @@ def _close(mask: Mask, radius: int) -> Mask:
 
 
 def _disease_holes(lung: Mask, hu: NDArray[np.float32], pixel_mm: float) -> Mask:
-    """Holes inside the lung that may be disease: all but large ones of soft tissue."""
+    """Holes inside the lung that may be disease: all but large, smooth ones of soft tissue."""
     holes, count = ndimage.label(ndimage.binary_fill_holes(lung) & ~lung)
     if count == 0:
         return np.zeros_like(lung)
     index = np.arange(1, count + 1)
     area_mm2 = np.bincount(holes.ravel())[1:] * pixel_mm**2
     dome = (area_mm2 > LARGEST_DENSE_HOLE_MM2) & (ndimage.median(hu, holes, index) > 0.0)
+    for number in index[dome]:
+        dome[number - 1] = _solidity(holes == number) >= DOME_SOLIDITY
     filled: Mask = np.concatenate([[False], ~dome])[holes]
     return filled
+
+
+def _solidity(region: Mask) -> float:
+    """Share of the region's convex hull that the region fills."""
+    hull = convex_hull_image(region)  # type: ignore[no-untyped-call]
+    return float(np.count_nonzero(region) / np.count_nonzero(hull))
 
 
 def _gaps_at_wall(lung: Mask, *, lateral_is_high: bool) -> Mask:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, middle_column, without_airways
+from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, middle_column, without_airways, without_gas
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, LEFT, RIGHT, Mask
 from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.sides import two_lungs
@@ -50,7 +50,8 @@ def segment_lungs(
         middle[index] = middle_column(body)
         if hu_is_assumed:
             thresholds[index] = air_threshold(plane, body)
-        air[index] = without_airways(body & (plane < thresholds[index]), plane, body, pixel_mm)
+        inside = without_airways(body & (plane < thresholds[index]), plane, body, pixel_mm)
+        air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
     air = largest_parts(air, coarse)
     labels = np.stack(
         [two_lungs(air[i], coarse[i], middle[i], pixel_mm, low_side, high_side) for i in range(coarse.shape[0])]
