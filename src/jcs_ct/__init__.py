@@ -28,7 +28,12 @@ _PUBLIC = {
     "SlicePreprocessor": "jcs_ct.preprocessing",
     "Study": "jcs_ct.imaging.study",
     "Diagnosis": "jcs_ct.diagnosis",
-    "OperatingPoint": "jcs_ct.diagnosis",
+    "OperatingPoint": "jcs_ct.operating_point",
+    "Execution": "jcs_ct.engine",
+    "Models": "jcs_ct.checkpoints",
+    "load_checkpoint": "jcs_ct.checkpoints",
+    "load_models": "jcs_ct.checkpoints",
+    "diagnose": "jcs_ct.diagnosis",
 }
 
 __all__ = ["NOTICE", "__version__", *_PUBLIC]

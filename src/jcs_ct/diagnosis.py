@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from jcs_ct.findings import Burden, Lesion
-from jcs_ct.imaging.study import QualityFlag
+from jcs_ct.checkpoints import Models
+from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.findings import Burden, Lesion, find_lesions, measure_burden
+from jcs_ct.imaging.study import QualityFlag, Study
+from jcs_ct.lungs import lung_slices, require_lung, segment_lungs
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.volume import CTVolume
+
+#: Called with the stage's name, what is done and what there is to do.
+StageProgress = Callable[[str, int, int], None]
+Segment = Literal["positive", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -21,30 +34,6 @@ class SlicePrediction:
     infection_probability: float
     infected: bool
     has_lung: bool
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Where a slice and a patient become positive; chosen on validation patients, stored in the checkpoint.
-
-    Args:
-        slice_probability: A slice is infected when its probability is at least this.
-        positive_slice_threshold: The patient is positive when **more** slices than this are infected.
-        reference_spacing_mm: Slice spacing the threshold was chosen for. When given and the study's spacing is
-            known, the threshold is scaled so that it means the same length of lung; None takes it literally.
-        lesion_probability: A pixel is lesion when its probability is at least this.
-    """
-
-    slice_probability: float = 0.5
-    positive_slice_threshold: int = 25
-    reference_spacing_mm: float | None = None
-    lesion_probability: float = 0.5
-
-    def threshold_for(self, slice_spacing_mm: float | None) -> int:
-        """The slice-count threshold for a study of this slice spacing (at least 1 when scaled)."""
-        if self.reference_spacing_mm is None or slice_spacing_mm is None:
-            return self.positive_slice_threshold
-        return max(1, round(self.positive_slice_threshold * self.reference_spacing_mm / slice_spacing_mm))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +74,185 @@ class Diagnosis:
     flags: tuple[QualityFlag, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def diagnose(
+    study: Study,
+    models: Models,
+    *,
+    segment: Segment = "positive",
+    map_variant: str = "paper",
+    execution: Execution | None = None,
+    progress: StageProgress | None = None,
+) -> Diagnosis:
+    """Read one study: lungs, a verdict per slice, the patient rule, and lesions when the patient is positive.
+
+    Args:
+        study: From ``open_study``.
+        models: From ``load_models``.
+        segment: When the segmentation branch runs: ``positive`` (the paper), ``always`` or ``never``.
+        map_variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
+        execution: Device, precision, batch size.
+        progress: Called as the work goes on.
+
+    Raises:
+        StudyError: NO_LUNG, when no slice shows lung.
+    """
+    if segment not in ("positive", "always", "never"):
+        raise ValueError(f"segment must be positive, always or never, got {segment!r}")
+    execution = execution or Execution()
+    clock = _Clock(progress)
+    volume, point = study.volume, models.operating_point
+    with clock.stage("lungs", 1):
+        lungs = segment_lungs(
+            volume.hu,
+            spacing_mm=volume.spacing_mm,
+            hu_is_assumed=volume.hu_is_assumed,
+            left_is_high_column=_left_is_high_column(volume),
+        )
+        require_lung(lungs, volume.spacing_mm)
+        shows_lung = lung_slices(lungs, volume.spacing_mm)
+    with clock.stage("classify", volume.shape[0]) as report:
+        indices = range(volume.shape[0])
+        classified = classify_slices(
+            models.classifier, volume.hu, indices, execution=execution, variant=map_variant, progress=report
+        )
+    slices = slice_predictions(classified, shows_lung, point)
+    spacing = volume.spacing_mm[0] if volume.spacing_mm else None
+    threshold = point.threshold_for(spacing)
+    count = sum(prediction.infected for prediction in slices)
+    positive = is_positive(count, threshold)
+    with clock.stage("map", 1):
+        activation = _activation_volume(classified, slices, models.classifier, volume.shape)
+    segmented = segment == "always" or (segment == "positive" and positive)
+    labels = np.zeros(volume.shape, dtype=np.uint16)
+    lesions: tuple[Lesion, ...] = ()
+    burden: Burden | None = None
+    if segmented:
+        wanted = [int(index) for index in np.flatnonzero(shows_lung)]
+        with clock.stage("segment", len(wanted)) as report:
+            mask = _lesion_mask(models, volume, lungs, wanted, execution, report)
+        with clock.stage("findings", 1):
+            labels, lesions = find_lesions(mask, volume, lungs)
+            burden = measure_burden(volume, lungs, labels > 0)
+    lung_count = int(shows_lung.sum())
+    return Diagnosis(
+        positive=positive,
+        positive_slice_count=count,
+        positive_slice_threshold=threshold,
+        lung_slice_count=lung_count,
+        positive_fraction=count / lung_count if lung_count else 0.0,
+        slices=slices,
+        segmented=segmented,
+        activation=activation,
+        lung_labels=lungs,
+        lesion_labels=labels,
+        lesions=lesions,
+        burden=burden,
+        operating_point=point,
+        flags=(*study.flags, *_reading_flags(study, point, segmented, positive)),
+        timings_s=clock.seconds,
+        models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
+    )
+
+
+def slice_predictions(
+    classified: Sequence[ClassifiedSlice], shows_lung: NDArray[np.bool_], point: OperatingPoint
+) -> tuple[SlicePrediction, ...]:
+    """A verdict per slice; a slice without lung is never infected, whatever its probability."""
+    return tuple(
+        SlicePrediction(
+            slice_index=item.slice_index,
+            infection_probability=item.probability,
+            infected=bool(item.probability >= point.slice_probability and shows_lung[item.slice_index]),
+            has_lung=bool(shows_lung[item.slice_index]),
+        )
+        for item in classified
+    )
+
+
+def is_positive(positive_slice_count: int, positive_slice_threshold: int) -> bool:
+    """The patient rule (paper, III-C): positive when **more** slices than the threshold are infected."""
+    return positive_slice_count > positive_slice_threshold
+
+
+class _Clock:
+    """Seconds per stage, and the progress of each."""
+
+    def __init__(self, progress: StageProgress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+        def report(done: int, of: int) -> None:
+            if self._progress is not None:
+                self._progress(name, done, of)
+
+        report(0, total)
+        started = time.perf_counter()
+        yield report
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+        report(total, total)
+
+
+def _left_is_high_column(volume: CTVolume) -> bool:
+    """Whether columns run towards the patient's left; assumed (standard display) when the geometry is not known."""
+    return volume.affine is None or bool(volume.affine[0, 2] > 0)
+
+
+def _activation_volume(
+    classified: Sequence[ClassifiedSlice],
+    slices: Sequence[SlicePrediction],
+    ready: ReadyNetwork,
+    shape: tuple[int, int, int],
+) -> NDArray[np.float16]:
+    activation = np.zeros(shape, dtype=np.float16)
+    for item, prediction in zip(classified, slices, strict=True):
+        if prediction.infected:
+            plane = ready.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape[1:])
+            activation[item.slice_index] = np.clip(plane, 0.0, 1.0) * item.probability
+    return activation
+
+
+#: Lesions are kept this far outside the lung mask, in mm (pixels of 0.7 mm where the spacing is not known):
+#: disease that touches the chest wall may lie just outside a mask made from density.
+LESION_MARGIN_MM = 3.0
+
+
+def _lesion_mask(
+    models: Models,
+    volume: CTVolume,
+    lungs: NDArray[np.uint8],
+    indices: Sequence[int],
+    execution: Execution,
+    progress: Callable[[int, int], None],
+) -> NDArray[np.bool_]:
+    """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
+    mask = np.zeros(volume.shape, dtype=bool)
+    pixel_mm = min(volume.spacing_mm[1:]) if volume.spacing_mm else 0.7
+    margin = max(1, round(LESION_MARGIN_MM / pixel_mm))
+    cut = models.operating_point.lesion_probability
+    for index, probability in segment_slices(
+        models.segmenter, volume.hu, indices, execution=execution, progress=progress
+    ):
+        near_lung = ndimage.distance_transform_cdt(lungs[index] == 0, metric="chessboard") <= margin
+        mask[index] = (probability >= cut) & near_lung
+    return mask
+
+
+def _reading_flags(study: Study, point: OperatingPoint, segmented: bool, positive: bool) -> Iterator[QualityFlag]:
+    if not study.volume.is_measurable:
+        yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
+        if point.reference_spacing_mm is not None:
+            yield QualityFlag(
+                "THRESHOLD_NOT_SCALED",
+                f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "
+                f"for {point.reference_spacing_mm:g} mm, is taken literally",
+            )
+    if segmented and not positive:
+        yield QualityFlag("SEGMENTED_ON_REQUEST", "the patient rule is negative; lesions were segmented on request")
+
+
+def _facts(ready: ReadyNetwork) -> dict[str, Any]:
+    return {"name": ready.name, "preset": ready.preset, "sha256": ready.sha256}

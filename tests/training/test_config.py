@@ -29,7 +29,7 @@ def test_a_recipe_that_is_no_mapping_is_refused(tmp_path):
 
 
 def test_broken_yaml_says_where(tmp_path):
-    with pytest.raises(ConfigError, match="(?s)not valid YAML.*line 1"):
+    with pytest.raises(ConfigError, match=r"(?s)not valid YAML.*line 1"):
         load_recipe(write(tmp_path, "task: [classifier"))
 
 

@@ -1,12 +1,17 @@
-"""The command line: one module per command; each parses, calls one function and prints."""
+"""The command line: one module per command; each parses, calls one function and prints.
+
+Commands import what they need when they run, so that ``jcs --help`` answers at once.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
 
 from jcs_ct import NOTICE, __version__
+from jcs_ct.cli import calibrate, data, diagnose, doctor, info, phantom, train
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -16,6 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
+app.command("info", rich_help_panel="Reading studies")(info.info)
+app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
+app.command("phantom", rich_help_panel="Data")(phantom.phantom)
+app.add_typer(data.app, rich_help_panel="Data")
+app.command("train", rich_help_panel="Training")(train.train)
+app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 
 
 def _version(value: bool) -> None:
@@ -27,8 +39,12 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Version and notice."),
+    verbose: bool = typer.Option(False, "--verbose", help="Log what is done (hashed identifiers only)."),
 ) -> None:
     """Options of every command."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 def main() -> None:

@@ -1,0 +1,225 @@
+"""Weights on disk: safetensors with everything a network needs to be used again in its metadata.
+
+A checkpoint holds the network's config, its preprocessing, its operating point and where it comes from. No code is
+ever run while reading one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from jcs_ct.engine import ReadyNetwork
+from jcs_ct.errors import CheckpointError
+from jcs_ct.files import replacing
+from jcs_ct.models.presets import (
+    ClassifierConfig,
+    SegmenterConfig,
+    build_classifier,
+    build_segmenter,
+)
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.preprocessing import SlicePreprocessor
+
+FORMAT_VERSION = 1
+_KEY = "jcs_ct"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Args:
+        task: ``classifier`` or ``segmenter``.
+        preset: Name of the config the network started from.
+        config: The network's config as plain values.
+        preprocessor: The preprocessing the network was trained with.
+        operating_point: Thresholds chosen on validation patients, or None when none was chosen yet.
+        provenance: Recipe, data, figures: free, for the reader.
+    """
+
+    task: str
+    preset: str
+    config: Mapping[str, Any]
+    preprocessor: SlicePreprocessor
+    operating_point: OperatingPoint | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """A classifier and a segmenter that belong together, and where they become positive."""
+
+    classifier: ReadyNetwork
+    segmenter: ReadyNetwork
+    operating_point: OperatingPoint
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo, *, half: bool = True) -> None:
+    """Write a network as safetensors, whole or not at all.
+
+    Args:
+        path: Ends in ``.safetensors``.
+        network: Its ``state_dict`` is written.
+        info: Goes into the metadata.
+        half: Store tensors of two or more dimensions as fp16; biases and normalisation statistics stay fp32.
+    """
+    tensors = {
+        name: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    content = {
+        "format_version": FORMAT_VERSION,
+        "task": info.task,
+        "preset": info.preset,
+        "config": dict(info.config),
+        "preprocessor": info.preprocessor.to_dict(),
+        "operating_point": asdict(info.operating_point) if info.operating_point else None,
+        "provenance": dict(info.provenance),
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """Read a checkpoint's metadata without its tensors.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not written by jcs-ct.
+    """
+    return _read(path, tensors=False)[0]
+
+
+def load_checkpoint(path: Path | str) -> ReadyNetwork:
+    """Read a checkpoint -> the network in evaluation mode with its preprocessing.
+
+    Raises:
+        CheckpointError: no such file, damaged, unsafe, or tensors that do not fit the config.
+    """
+    path = Path(path)
+    info, tensors = _read(path, tensors=True)
+    try:
+        network: nn.Module = (
+            build_classifier(ClassifierConfig.from_dict(info.config))
+            if info.task == "classifier"
+            else build_segmenter(SegmenterConfig.from_dict(info.config))
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: its network config cannot be used: {error}") from error
+    load_strictly(
+        network,
+        {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
+        path,
+    )
+    network.eval()
+    return ReadyNetwork(
+        network=network,
+        preprocessor=info.preprocessor,
+        task=info.task,
+        preset=info.preset,
+        sha256=file_sha256(path),
+        name=path.stem,
+    )
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors key by key; every missing, unexpected and mis-shaped key is listed.
+
+    Raises:
+        CheckpointError: when anything does not fit.
+    """
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    problems = [
+        f"{label} ({len(names)}): {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+        for label, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError("\n  ".join([f"{path}: the tensors do not fit the network:", *problems]))
+    network.load_state_dict(dict(tensors))
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            loaded = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({error}); it may be truncated, fetch it again. "
+            "Other formats go through `jcs weights import`"
+        ) from error
+    if _KEY not in metadata:
+        raise CheckpointError(f"{path}: safetensors, but not written by jcs-ct; see `jcs weights import --help`")
+    try:
+        content = json.loads(metadata[_KEY])
+        if content["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path}: written in format {content['format_version']}, this version reads up to {FORMAT_VERSION}; "
+                "update jcs-ct"
+            )
+        point = content["operating_point"]
+        info = CheckpointInfo(
+            task=content["task"],
+            preset=content["preset"],
+            config=content["config"],
+            preprocessor=SlicePreprocessor.from_dict(content["preprocessor"]),
+            operating_point=OperatingPoint(**point) if point else None,
+            provenance=content["provenance"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata cannot be read ({type(error).__name__}: {error})") from error
+    return info, loaded
+
+
+def load_models(name: str | Path = "compact") -> Models:
+    """Load a classifier and a segmenter that belong together.
+
+    Args:
+        name: ``compact`` for the weights in the box, or a folder with ``classifier.safetensors`` and
+            ``segmenter.safetensors``.
+
+    Raises:
+        CheckpointError: files missing or damaged, or a classifier without an operating point.
+    """
+    folder = _shipped_folder() if name == "compact" else Path(name)
+    stem = "compact-" if name == "compact" else ""
+    classifier_path = folder / f"{stem}classifier.safetensors"
+    segmenter_path = folder / f"{stem}segmenter.safetensors"
+    point = read_info(classifier_path).operating_point
+    if point is None:
+        raise CheckpointError(
+            f"{classifier_path}: it has no operating point; choose one on validation patients with `jcs calibrate`"
+        )
+    return Models(load_checkpoint(classifier_path), load_checkpoint(segmenter_path), point)
+
+
+def _shipped_folder() -> Path:
+    return Path(str(resources.files("jcs_ct"))) / "weights"

@@ -1,0 +1,56 @@
+"""`jcs calibrate`: two trained networks in, a folder of models ready for diagnosis out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct.cli.console import print_json
+
+
+def calibrate(
+    classifier: Annotated[Path, typer.Option(help="best.safetensors of a classifier run.")],
+    segmenter: Annotated[Path, typer.Option(help="best.safetensors of a segmenter run.")],
+    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="The manifest they were trained with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models.")],
+    threshold: Annotated[int, typer.Option(min=0, help="Positive when more slices than this are infected.")] = 25,
+    reference_spacing_mm: Annotated[
+        float, typer.Option(min=0.0, help="Slice spacing the threshold is meant for; 0 takes it literally.")
+    ] = 1.0,
+    least_specificity: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Floor under the specificity per slice on validation patients.")
+    ] = 0.95,
+) -> None:
+    """Choose the operating point on the validation patients and store it in the checkpoints.
+
+    Only the manifest's `val` split is looked at. Writes classifier.safetensors and segmenter.safetensors, which
+    `jcs diagnose --models FOLDER` reads.
+
+    Example:  jcs calibrate --classifier c.safetensors --segmenter s.safetensors -m slices.csv -o models
+    """
+    from dataclasses import asdict, replace
+
+    from jcs_ct.checkpoints import load_checkpoint, read_info, save_checkpoint
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.engine import Execution
+    from jcs_ct.training.calibration import choose_operating_point
+
+    networks = {"classifier": load_checkpoint(classifier), "segmenter": load_checkpoint(segmenter)}
+    point, figures = choose_operating_point(
+        networks["classifier"],
+        networks["segmenter"],
+        read_manifest(manifest).split("val"),
+        positive_slice_threshold=threshold,
+        reference_spacing_mm=reference_spacing_mm or None,
+        least_specificity=least_specificity,
+        execution=Execution(),
+        progress=lambda name: typer.echo(f"running the {name} over the validation slices ...", err=True),
+    )
+    for name, source in (("classifier", classifier), ("segmenter", segmenter)):
+        info = read_info(source)
+        provenance = {**info.provenance, "operating_point_on_validation": figures}
+        ready = replace(info, operating_point=point, provenance=provenance)
+        save_checkpoint(output / f"{name}.safetensors", networks[name].network, ready)
+    print_json({"operating_point": asdict(point), "on_validation": figures, "models": str(output)})

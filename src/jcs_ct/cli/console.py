@@ -1,0 +1,47 @@
+"""What the commands share: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextmanager
+def stage_progress(*, as_json: bool = False, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per stage on stderr; with ``as_json`` one JSON line a change instead."""
+    if quiet:
+        yield lambda stage, done, total: None
+        return
+    if as_json:
+        seen: dict[str, int] = {}
+
+        def lines(stage: str, done: int, total: int) -> None:
+            percent = 100 * done // max(total, 1)
+            if seen.get(stage) != percent:
+                seen[stage] = percent
+                typer.echo(json.dumps({"stage": stage, "done": done, "total": total}), err=True)
+
+        yield lines
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=max(total, 1))
+            bars.update(tasks[stage], completed=done, total=max(total, 1))
+
+        yield update

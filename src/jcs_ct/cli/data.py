@@ -1,0 +1,73 @@
+"""`jcs data`: manifests, the one table that training and evaluation read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct.cli.console import print_json
+
+app = typer.Typer(name="data", help="Make, join and check manifests: tables of slices.", no_args_is_help=True)
+
+
+@app.command("make")
+def make(
+    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267 or phantom.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write.")],
+) -> None:
+    """Turn a public data set into a manifest, split by patient.
+
+    Example:  jcs data make ct100 downloads/ct100 -o ct100.csv
+    """
+    from jcs_ct.data.sources import MAKERS
+    from jcs_ct.errors import ConfigError
+
+    if source not in MAKERS:
+        raise ConfigError(f"unknown source {source!r}; choose one of {', '.join(MAKERS)}")
+    manifest = MAKERS[source](folder)
+    manifest.write(output)
+    typer.echo(f"{len(manifest)} slices -> {output}")
+
+
+@app.command("join")
+def join(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests to join.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write.")],
+) -> None:
+    """Join manifests into one; a patient that stands in two splits is an error.
+
+    Example:  jcs data join ct100.csv lungs267.csv -o slices.csv
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.data.sources import combine
+
+    combine(*(read_manifest(path) for path in manifests)).write(output)
+    typer.echo(f"{len(read_manifest(output))} slices -> {output}")
+
+
+@app.command("check")
+def check(
+    manifest: Annotated[Path, typer.Argument(help="CSV to check.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+) -> None:
+    """Read every file of a manifest and report all problems at once; then count slices and patients.
+
+    Example:  jcs data check slices.csv
+    """
+    from jcs_ct.data.manifest import check_files, count_manifest, read_manifest
+
+    table = read_manifest(manifest)
+    check_files(table, manifest)
+    counts = count_manifest(table)
+    if as_json:
+        print_json(counts)
+        return
+    typer.echo(f"{'split':<6} {'source':<12} {'patients':>8} {'infected':>9} {'uninfected':>10} {'with mask':>9}")
+    for row in counts:
+        typer.echo(
+            f"{row['split']:<6} {row['source']:<12} {row['patients']:>8} {row['infected']:>9} "
+            f"{row['uninfected']:>10} {row['with_mask']:>9}"
+        )

@@ -1,0 +1,117 @@
+"""`jcs diagnose`: a study in, a report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.cli.console import print_json, stage_progress
+
+
+def diagnose(
+    study: Annotated[
+        Path, typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG slices, or archive.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made when missing.")],
+    models: Annotated[
+        str, typer.Option(help="'compact' for the weights in the box, or a folder made by `jcs calibrate`.")
+    ] = "compact",
+    series: Annotated[
+        str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
+    ] = None,
+    segment: Annotated[
+        str, typer.Option(help="When lesions are segmented: positive (the paper's rule), always or never.")
+    ] = "positive",
+    map_variant: Annotated[str, typer.Option("--map", help="Activation map: paper (Eq. 1-2) or grad_cam.")] = "paper",
+    threshold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Positive when more slices than this are infected; replaces the stored rule."),
+    ] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Read a chest CT study: verdict, lesions, burden and a report to check them by.
+
+    Writes report.html, report.json, lesions.nii.gz, activation.nii.gz and run.json. Exit code 0: done (positive or
+    negative), 2: usage, 3: the study is refused, with its code and what to do.
+
+    Example:  jcs diagnose my-study/ -o report/
+    """
+    from dataclasses import replace
+
+    from jcs_ct.checkpoints import load_models
+    from jcs_ct.diagnosis import diagnose as run_diagnosis
+    from jcs_ct.engine import Execution
+    from jcs_ct.files import prepare_output_folder
+    from jcs_ct.imaging import open_study
+    from jcs_ct.reporting import write_report
+
+    _check_choice("--segment", segment, ("positive", "always", "never"))
+    _check_choice("--map", map_variant, ("paper", "grad_cam"))
+    _check_choice("--precision", precision, ("auto", "fp32", "bf16"))
+    prepare_output_folder(output)
+    ready = load_models(models)
+    if threshold is not None:
+        point = replace(ready.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None)
+        ready = replace(ready, operating_point=point)
+    with stage_progress(as_json=as_json, quiet=quiet) as progress:
+        progress("read", 0, 1)
+        opened = open_study(study, series=series, lenient=lenient)
+        progress("read", 1, 1)
+        result = run_diagnosis(
+            opened,
+            ready,
+            segment=segment,  # type: ignore[arg-type]
+            map_variant=map_variant,
+            execution=Execution(device=device, precision=precision, batch_size=batch_size),
+            progress=progress,
+        )
+        progress("report", 0, 1)
+        paths = write_report(opened, result, output)
+        progress("report", 1, 1)
+    volume_ml = result.burden.opacification_volume_ml if result.burden else None
+    percent = result.burden.percent_opacity if result.burden else None
+    if as_json:
+        print_json(
+            {
+                "verdict": "positive" if result.positive else "negative",
+                "positive_slice_count": result.positive_slice_count,
+                "positive_slice_threshold": result.positive_slice_threshold,
+                "lung_slice_count": result.lung_slice_count,
+                "positive_fraction": round(result.positive_fraction, 4),
+                "lesion_count": len(result.lesions) if result.segmented else None,
+                "opacification_volume_ml": volume_ml,
+                "percent_opacity": percent,
+                "flags": [{"code": str(flag.code), "message": flag.message} for flag in result.flags],
+                "timings_s": dict(result.timings_s),
+                "report": str(paths.html),
+                "notice": NOTICE,
+            }
+        )
+        return
+    verdict = "POSITIVE" if result.positive else "NEGATIVE"
+    counts = f"{result.positive_slice_count} of {result.lung_slice_count} lung slices infected"
+    rule = f"positive above {result.positive_slice_threshold}"
+    typer.echo(f"{verdict}: {counts} ({result.positive_fraction:.0%}); {rule}")
+    if result.segmented:
+        measured = "" if volume_ml is None else f", {volume_ml:.1f} ml"
+        share = "" if percent is None else f", {percent:.1f} % of the lungs"
+        typer.echo(f"{len(result.lesions)} lesion(s){measured}{share}")
+    for flag in result.flags:
+        typer.echo(f"note: {flag.message} ({flag.code})")
+    typer.echo(f"report: {paths.html}")
+    typer.echo(NOTICE)
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=option)

@@ -1,0 +1,89 @@
+"""What this installation can do, found out by trying rather than by guessing."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import psutil
+import torch
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from jcs_ct.checkpoints import load_models
+from jcs_ct.engine import Execution
+from jcs_ct.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: its name, whether it is good enough to diagnose a study, and the facts."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+_DECODED = {
+    "JPEG lossless": JPEGLosslessSV1,
+    "JPEG-LS": JPEGLSLossless,
+    "JPEG 2000": JPEG2000Lossless,
+    "RLE": RLELossless,
+}
+_PACKAGES = ("torch", "pydicom", "nibabel", "safetensors", "numpy", "scipy")
+
+
+def examine() -> list[Check]:
+    """Every check, in the order a user would ask."""
+    return [_python(), *_packages(), *_decoders(), _compute(), _memory(), _weights()]
+
+
+def _python() -> Check:
+    return Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for name in _PACKAGES:
+        try:
+            checks.append(Check(name, True, version(name)))
+        except PackageNotFoundError:
+            checks.append(Check(name, False, f"not installed: pip install {name}"))
+    return checks
+
+
+def _decoders() -> list[Check]:
+    checks = []
+    for name, uid in _DECODED.items():
+        decoder = get_decoder(uid)
+        plugins = ", ".join(decoder.available_plugins)
+        missing = "; ".join(" and ".join(needs) for needs in decoder.missing_dependencies)
+        checks.append(Check(f"decode {name}", decoder.is_available, plugins or f"missing: {missing}"))
+    return checks
+
+
+def _compute() -> Check:
+    execution = Execution()
+    device = execution.torch_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return Check("compute", True, f"{device.type}, {name}, {'bf16' if execution.uses_bf16 else 'fp32'}")
+
+
+def _memory() -> Check:
+    free_gib = psutil.virtual_memory().available / 2**30
+    return Check("memory", free_gib >= 2.0, f"{free_gib:.1f} GiB available (2 GiB are enough for 300 slices)")
+
+
+def _weights() -> Check:
+    try:
+        models = load_models()
+    except CheckpointError as error:
+        return Check("weights", False, str(error))
+    point = models.operating_point
+    return Check(
+        "weights",
+        True,
+        f"compact {models.classifier.sha256[:12]} + {models.segmenter.sha256[:12]}, slice >= "
+        f"{point.slice_probability:.2f}, patient > {point.positive_slice_threshold} slices",
+    )

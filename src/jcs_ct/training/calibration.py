@@ -1,0 +1,160 @@
+"""Choosing the operating point, on validation patients only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jcs_ct.data.datasets import SliceDataset
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.engine import Execution, ReadyNetwork, inference
+from jcs_ct.errors import ConfigError
+from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.training.validation import validation_batches
+
+#: Cuts tried for a lesion pixel.
+LESION_CUTS = tuple(float(cut) for cut in np.round(np.arange(0.2, 0.81, 0.05), 2))
+
+
+@dataclass(frozen=True, eq=False)
+class SliceScores:
+    """A classifier's probabilities on the labelled slices of a manifest, row by row."""
+
+    probability: NDArray[np.float64]
+    infected: NDArray[np.bool_]
+    sources: tuple[str, ...]
+
+
+def score_slices(ready: ReadyNetwork, manifest: Manifest, *, execution: Execution) -> SliceScores:
+    """Run a classifier over a manifest's slices."""
+    labelled = Manifest(tuple(row for row in manifest if row.label is not None))
+    dataset = SliceDataset(labelled, ready.preprocessor, cache=False)
+    ready.network.to(execution.torch_device, memory_format=torch.channels_last)
+    found: list[NDArray[np.float64]] = []
+    for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
+        with inference(execution):
+            probability = torch.softmax(ready.network(batch.images).float(), dim=1)[:, 1]
+        found.append(probability.double().cpu().numpy())
+    return SliceScores(
+        np.concatenate(found) if found else np.zeros(0),
+        np.array([row.label == 1 for row in labelled], dtype=bool),
+        tuple(row.source for row in labelled),
+    )
+
+
+def dice_at_cuts(
+    ready: ReadyNetwork, manifest: Manifest, cuts: Sequence[float] = LESION_CUTS, *, execution: Execution
+) -> NDArray[np.float64]:
+    """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
+    with_lesions = Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
+    dataset = SliceDataset(with_lesions, ready.preprocessor, cache=False)
+    network = cast(Segmenter, ready.network).to(execution.torch_device, memory_format=torch.channels_last)
+    levels = torch.tensor(cuts, device=execution.torch_device)[None, :, None, None]
+    scores: list[NDArray[np.float64]] = []
+    for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
+        with inference(execution):
+            found = network.predict(batch.images).float() >= levels
+            truth = batch.masks >= 0.5
+            overlap = (found & truth).sum(dim=(2, 3)).double()
+            total = (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))).double()
+            scores.append((2.0 * overlap / total.clamp(min=1.0)).cpu().numpy())
+    return np.concatenate(scores) if scores else np.zeros((0, len(cuts)))
+
+
+def choose_operating_point(
+    classifier: ReadyNetwork,
+    segmenter: ReadyNetwork,
+    validation: Manifest,
+    *,
+    positive_slice_threshold: int = 25,
+    reference_spacing_mm: float | None = 1.0,
+    least_specificity: float = 0.95,
+    execution: Execution,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[OperatingPoint, dict[str, dict[str, float]]]:
+    """Choose both cuts on validation patients; the slice count is the paper's 25, for slices 1 mm apart.
+
+    Raises:
+        ConfigError: the manifest lacks infected, uninfected or masked slices.
+    """
+    if progress is not None:
+        progress("classifier")
+    scores = score_slices(classifier, validation, execution=execution)
+    slice_cut, slice_figures = choose_slice_probability(
+        scores.probability, scores.infected, scores.sources, least_specificity=least_specificity
+    )
+    if progress is not None:
+        progress("segmenter")
+    overlaps = dice_at_cuts(segmenter, validation, execution=execution)
+    if not len(overlaps):
+        raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
+    lesion_cut, lesion_figures = choose_lesion_probability(overlaps, LESION_CUTS)
+    point = OperatingPoint(slice_cut, positive_slice_threshold, reference_spacing_mm, lesion_cut)
+    return point, {"slice": slice_figures, "lesion": lesion_figures}
+
+
+def source_weights(labels: NDArray[np.bool_], sources: Sequence[str]) -> NDArray[np.float64]:
+    """Weights that make every source count alike within its label; each label's weights sum to 1."""
+    names = np.asarray(sources)
+    weights = np.zeros(len(labels), dtype=np.float64)
+    for label in (False, True):
+        present = sorted(set(names[labels == label]))
+        for name in present:
+            part = (labels == label) & (names == name)
+            weights[part] = 1.0 / (len(present) * part.sum())
+    return weights
+
+
+def choose_slice_probability(
+    probability: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    sources: Sequence[str],
+    *,
+    least_specificity: float = 0.95,
+) -> tuple[float, dict[str, float]]:
+    """The cut with the largest sensitivity + specificity among those specific enough, sources counted alike.
+
+    A patient's verdict counts slices, and most slices of a healthy chest are uninfected: a few per cent of false
+    slices are what the patient rule tolerates, hence the floor under the specificity.
+
+    Args:
+        probability: (n,) of infection.
+        labels: (n,) True where infected.
+        sources: (n,) data set of each slice.
+        least_specificity: Floor under the source-balanced specificity.
+
+    Returns:
+        The cut, and ``sensitivity`` and ``specificity`` at it on these slices.
+
+    Raises:
+        ConfigError: only one label is present.
+    """
+    if labels.all() or not labels.any():
+        raise ConfigError("choosing an operating point needs infected and uninfected validation slices")
+    weights = source_weights(labels, sources)
+    cuts = np.round(np.arange(0.02, 0.99, 0.01), 2)
+    found = probability[None, :] >= cuts[:, None]
+    sensitivity = (found * (weights * labels)).sum(axis=1)
+    specificity = (~found * (weights * ~labels)).sum(axis=1)
+    value = np.where(specificity >= least_specificity, sensitivity + specificity, specificity - 2.0)
+    best = int(value.argmax())
+    figures = {"sensitivity": float(sensitivity[best]), "specificity": float(specificity[best])}
+    return float(cuts[best]), figures
+
+
+def choose_lesion_probability(overlaps: NDArray[np.float64], cuts: Sequence[float]) -> tuple[float, dict[str, float]]:
+    """The cut with the largest mean Dice.
+
+    Args:
+        overlaps: (slices, cuts) Dice of each validation slice at each cut.
+        cuts: (cuts,) probabilities.
+    """
+    mean = overlaps.mean(axis=0)
+    position = int(mean.argmax())
+    return float(cuts[position]), {"dice": float(mean[position])}

@@ -1,0 +1,90 @@
+"""Training the slice classifier: image mixing (Eq. 3) and maps that pixel labels supervise (Eq. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
+from jcs_ct.data.datasets import SliceBatch, SliceDataset
+from jcs_ct.data.mixup import mixup
+from jcs_ct.metrics.classification import roc_auc
+from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.presets import build_classifier, classifier_preset
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.losses import activation_map_loss, soft_cross_entropy
+from jcs_ct.training.validation import validation_batches
+
+
+class ClassificationTask:
+    """Cross-entropy on mixed slices, plus L_seg on the slices that have a mask and are infected."""
+
+    forward_methods: tuple[str, ...] = ("features",)
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.config = classifier_preset(recipe.preset)
+        self.network: Classifier = build_classifier(self.config)
+
+    def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
+        """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.
+
+        The map of a mixture has no mask of its own, so L_seg looks at unmixed slices: those of the batch that are
+        infected and have a mask.
+        """
+        recipe = self.recipe
+        images, labels = batch.images, batch.labels
+        if recipe.mixup_alpha:
+            images, labels, _, _ = mixup(images, labels, alpha=recipe.mixup_alpha, generator=generator)
+        entropy = soft_cross_entropy(network(images), labels, smoothing=recipe.label_smoothing)
+        losses = {"loss": entropy, "cross_entropy": entropy}
+        supervised = batch.has_mask & (batch.labels[:, 1] > 0.5)
+        if recipe.activation_map_weight and bool(supervised.any()):
+            maps = self._infected_maps(network, batch.images[supervised])
+            known = torch.ones(maps.shape[0], dtype=torch.bool, device=maps.device)
+            losses["activation_map"] = activation_map_loss(maps, batch.masks[supervised], known)
+            losses["loss"] = entropy + recipe.activation_map_weight * losses["activation_map"]
+        return losses
+
+    def _infected_maps(self, network: nn.Module, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 1, h, w) normalised maps of the infected class, differentiable."""
+        stages: list[Tensor] = network.features(images)  # type: ignore[operator]
+        features = stages[-1].float()
+        logits = self.network.head_logits(features)
+        return normalise_map(activation_map_from_features(features, logits, self.network.head.weight, 1))
+
+    def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
+        """AUC, cross-entropy and accuracy on the validation slices, mixed sources and all."""
+        logits, labels = [], []
+        for batch in validation_batches(dataset, device):
+            logits.append(network(batch.images).float().cpu())
+            labels.append(batch.labels.cpu())
+        all_logits, all_labels = torch.cat(logits), torch.cat(labels)
+        truth = all_labels[:, 1].numpy().astype(bool)
+        margin = (all_logits[:, 1] - all_logits[:, 0]).numpy().astype(np.float64)
+        auc = roc_auc(truth, margin)
+        entropy = float(soft_cross_entropy(all_logits, all_labels))
+        return {
+            "score": auc - 0.1 * entropy,
+            "auc": auc,
+            "cross_entropy": entropy,
+            "accuracy": float(((margin > 0) == truth).mean()),
+        }
+
+    def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
+        """Write the classifier as a checkpoint without an operating point."""
+        info = CheckpointInfo(
+            task="classifier",
+            preset=self.recipe.preset,
+            config=self.config.to_dict(),
+            preprocessor=preprocessor,
+            provenance=provenance,
+        )
+        save_checkpoint(path, self.network, info)

@@ -1,0 +1,84 @@
+"""Training the segmenter: deep supervision (Eq. 6), alone or joined to a classifier that has been trained first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
+from jcs_ct.data.datasets import SliceBatch, SliceDataset
+from jcs_ct.errors import ConfigError
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.presets import build_segmenter, segmenter_preset
+from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.losses import deep_supervision_loss
+from jcs_ct.training.validation import validation_batches
+
+
+class SegmentationTask:
+    """Deep supervision over the five side outputs.
+
+    Args:
+        recipe: Its preset says whether the classifier's features are combined in.
+        classifier: A trained classifier, whose trunk a joint preset borrows.
+
+    Raises:
+        ConfigError: a joint preset without a classifier, or a classifier for a preset that has no place for one.
+    """
+
+    forward_methods: tuple[str, ...] = ()
+
+    def __init__(self, recipe: Recipe, classifier: Classifier | None = None) -> None:
+        self.recipe = recipe
+        self.config = segmenter_preset(recipe.preset)
+        self.network: Segmenter = build_segmenter(self.config)
+        if self.config.joint and classifier is None:
+            raise ConfigError(
+                f"the preset {recipe.preset!r} borrows a trained classifier's features; "
+                "train one first and give it with --classifier"
+            )
+        if classifier is not None:
+            if not self.config.joint:
+                raise ConfigError(
+                    f"the preset {recipe.preset!r} has no place for a classifier; leave --classifier out"
+                )
+            self.network.load_classifier(classifier)
+
+    def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
+        """Eq. 6; ``generator`` is not used, the slices are not mixed."""
+        return {"loss": deep_supervision_loss(network(batch.images), batch.masks)}
+
+    def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
+        """Mean Dice per infected slice at threshold 0.5, and the share of false pixels on uninfected ones."""
+        dice: list[Tensor] = []
+        false_share: list[Tensor] = []
+        for batch in validation_batches(dataset, device):
+            found = torch.sigmoid(network(batch.images)[0].float()) >= 0.5
+            truth = batch.masks >= 0.5
+            overlap = (found & truth).sum(dim=(1, 2, 3)).double()
+            total = (found.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))).double()
+            infected = truth.any(dim=3).any(dim=2).any(dim=1)
+            dice.append((2.0 * overlap / total.clamp(min=1.0))[infected].cpu())
+            false_share.append(found.double().mean(dim=(1, 2, 3))[~infected].cpu())
+        per_slice, false = torch.cat(dice), torch.cat(false_share)
+        mean_dice = float(per_slice.mean()) if len(per_slice) else 0.0
+        mean_false = float(false.mean()) if len(false) else 0.0
+        return {"score": mean_dice - mean_false, "dice": mean_dice, "false_pixel_share": mean_false}
+
+    def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
+        """Write the segmenter as a checkpoint."""
+        info = CheckpointInfo(
+            task="segmenter",
+            preset=self.recipe.preset,
+            config=self.config.to_dict(),
+            preprocessor=preprocessor,
+            provenance=provenance,
+        )
+        save_checkpoint(path, self.network, info)

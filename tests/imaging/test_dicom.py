@@ -1,0 +1,184 @@
+"""DICOM headers and Hounsfield units, in this process; multi-frame files through the whole way."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedCTImageStorage
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging import list_series, open_study
+from jcs_ct.imaging.dicom import hounsfield, read_headers
+from jcs_ct.imaging.headers import SliceHeader
+from jcs_ct.volume import BACKGROUND_HU
+
+
+def group(**values):
+    item = Dataset()
+    for name, value in values.items():
+        setattr(item, name, value)
+    return Sequence([item])
+
+
+@pytest.fixture
+def enhanced(write_series, tmp_path):
+    """An Enhanced CT file of 8 frames, stored bottom up, each with its own rescale."""
+
+    def write(edit=None):
+        series = write_series(slices=8)
+        ds = pydicom.dcmread(series.files[0])
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+        ds.NumberOfFrames = 8
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope"):
+            delattr(ds, name)
+        del ds.RescaleIntercept, ds.ConvolutionKernel, ds.KVP, ds.SliceThickness
+        shared = Dataset()
+        shared.PlaneOrientationSequence = group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+        shared.PixelMeasuresSequence = group(PixelSpacing=[0.8, 0.7], SliceThickness=2)
+        shared.CTReconstructionSequence = group(ConvolutionKernel="Br60")
+        ds.SharedFunctionalGroupsSequence = Sequence([shared])
+        frames, pixels = [], []
+        for place in range(8):
+            number = 7 - place
+            frame = Dataset()
+            frame.PlanePositionSequence = group(ImagePositionPatient=[-10, -20, 100 - 2.0 * number])
+            frame.PixelValueTransformationSequence = group(
+                RescaleSlope=1, RescaleIntercept=-1024 - number, RescaleType="HU"
+            )
+            frames.append(frame)
+            pixels.append((series.truth[number] + 1024 + number).astype("<i2"))
+        ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+        ds.PixelData = np.stack(pixels).tobytes()
+        if edit is not None:
+            edit(ds)
+        path = tmp_path / "enhanced.dcm"
+        ds.save_as(path, enforce_file_format=True)
+        return path, series.truth
+
+    return write
+
+
+def test_enhanced_multi_frame(enhanced):
+    path, truth = enhanced()
+    study = open_study(path)
+    assert np.array_equal(study.volume.hu, truth)
+    assert study.volume.spacing_mm == pytest.approx((2.0, 0.8, 0.7))
+    assert study.volume.to_lps_mm((0, 0, 0)) == pytest.approx((-10, -20, 100))
+    assert study.paths == (path,)
+    assert study.frame_numbers == (8, 7, 6, 5, 4, 3, 2, 1)
+    assert study.acquisition["kernel"] == "Br60"
+    (listed,) = list_series(path)
+    assert (listed.file_count, listed.slice_count) == (1, 8)
+
+
+def test_enhanced_with_a_missing_frame_is_a_gap(enhanced):
+    def edit(ds):
+        frames = list(ds.PerFrameFunctionalGroupsSequence)
+        size = len(ds.PixelData) // 8
+        ds.PerFrameFunctionalGroupsSequence = Sequence(frames[:3] + frames[4:])
+        ds.PixelData, ds.NumberOfFrames = ds.PixelData[: 3 * size] + ds.PixelData[4 * size :], 7
+
+    path, _ = enhanced(edit)
+    with pytest.raises(StudyError, match=r"4\.00 mm between slices 4 and 5, median 2\.00 mm") as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.GAP
+
+
+def test_enhanced_that_describes_fewer_frames_than_it_states(enhanced):
+    path, _ = enhanced(lambda ds: setattr(ds, "NumberOfFrames", 9))
+    with pytest.raises(StudyError, match="the header states 9 frames and describes 8") as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.UNREADABLE
+
+
+HEADER = SliceHeader(slope=2.0, intercept=-1000.0)
+
+
+def test_hounsfield_is_linear():
+    hu = hounsfield(np.array([[0, 500, 1000]], np.int16), HEADER)
+    assert hu.dtype == np.float32
+    assert hu.tolist() == [[-1000, 0, 1000]]
+
+
+@pytest.mark.parametrize("undeclared", [-2000, -2048, -3024])
+def test_hounsfield_of_padding(undeclared):
+    plain = replace(HEADER, slope=1.0, intercept=0.0)
+    assert hounsfield(np.array([undeclared, -1100]), plain).tolist() == [BACKGROUND_HU, -1100]
+    ranged = replace(plain, padding=-1500, padding_limit=-1200)
+    assert hounsfield(np.array([-1500, -1300, -1200, -1199]), ranged).tolist() == [BACKGROUND_HU] * 3 + [-1199]
+
+
+def test_hounsfield_needs_a_rescale():
+    with pytest.raises(StudyError, match="no rescale slope"):
+        hounsfield(np.zeros(2), replace(HEADER, slope=None))
+
+
+def test_bits_above_bits_stored_are_dropped(write_series):
+    def edit(number, ds):
+        stored = np.frombuffer(ds.PixelData, "<i2").astype(np.uint16)
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
+        ds.PixelData = (stored | 0x8000).tobytes()  # an old overlay in the highest bit
+
+    series = write_series(edit=edit)
+    assert np.array_equal(open_study(series.folder).volume.hu, series.truth)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PixelSpacing", "a\\b"),
+        ("ImagePositionPatient", "1\\2"),
+        ("RescaleSlope", "nan"),
+        ("RescaleIntercept", ""),
+        ("GantryDetectorTilt", "1.0.0"),
+        ("InstanceNumber", "first"),
+    ],
+)
+def test_values_that_are_no_numbers_are_absent(write_series, name, value):
+    series = write_series(slices=1)
+    path = series.files[0]
+    ds = pydicom.dcmread(path)
+    element = ds[name] if name in ds else None
+    tag = pydicom.datadict.tag_for_keyword(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds[tag] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag(tag), pydicom.datadict.dictionary_VR(tag), len(value), value.encode(), 0, False, True
+        )
+        ds.save_as(path)
+        (header,) = read_headers(path, 0)
+    attribute = {
+        "PixelSpacing": "pixel_spacing",
+        "ImagePositionPatient": "position",
+        "RescaleSlope": "slope",
+        "RescaleIntercept": "intercept",
+        "GantryDetectorTilt": "gantry_tilt",
+        "InstanceNumber": "instance_number",
+    }[name]
+    assert getattr(header, attribute) is None
+    assert element is None or header.rows == 16
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_files_are_read_or_refused(write_series, seed):
+    """Random damage anywhere ends in a study or a StudyError, and an accepted geometry is the true one."""
+    generator = np.random.default_rng(seed)
+    series = write_series(slices=8)
+    truth = open_study(series.folder).volume.affine
+    for path in series.files:
+        data = bytearray(path.read_bytes())
+        if generator.random() < 0.5:
+            data[int(generator.integers(132, len(data) - 512))] = int(generator.integers(256))
+        path.write_bytes(data)
+    try:
+        study = open_study(series.folder)
+    except StudyError as error:
+        assert str(error).endswith(f"({error.code})")  # noqa: PT017
+    else:
+        assert study.volume.affine == pytest.approx(truth)

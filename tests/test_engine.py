@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
+from jcs_ct.preprocessing import SlicePreprocessor
+
+PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
+FP32 = Execution(device="cpu", precision="fp32", batch_size=3)
+
+
+def ready(task):
+    torch.manual_seed(0)
+    network = (
+        build_classifier(classifier_preset("compact"))
+        if task == "classifier"
+        else build_segmenter(segmenter_preset("compact-joint"))
+    )
+    return ReadyNetwork(network.eval(), PREPROCESSOR, task, "compact", "0" * 64, task)
+
+
+def volume(slices=7):
+    generator = np.random.default_rng(1)
+    return generator.normal(-600, 300, (slices, 80, 96)).astype(np.float32)
+
+
+def test_batches_give_the_same_answers_as_single_slices():
+    hu, network = volume(), ready("classifier")
+    together = classify_slices(network, hu, range(7), execution=FP32)
+    for item in together:
+        image, _ = PREPROCESSOR(hu[item.slice_index])
+        with torch.inference_mode():
+            logits = network.network(image[None])
+        assert item.probability == pytest.approx(float(torch.softmax(logits, 1)[0, 1]), abs=1e-5)
+    assert [item.slice_index for item in together] == list(range(7))
+
+
+def test_the_map_of_a_slice_is_the_classifiers_own():
+    hu, network = volume(2), ready("classifier")
+    for variant in ("paper", "grad_cam"):
+        item = classify_slices(network, hu, [1], execution=FP32, variant=variant)[0]
+        image, _ = PREPROCESSOR(hu[1])
+        with torch.inference_mode():
+            raw = network.network.activation_map(image[None], 1, variant=variant)[0, 0].numpy()
+        spread = raw.max() - raw.min()
+        expected = (raw - raw.min()) / spread if spread > 0 else np.zeros_like(raw)
+        assert item.activation == pytest.approx(expected, abs=1e-3)
+
+
+def test_segmentation_comes_back_on_the_slices_own_grid():
+    hu, network = volume(4), ready("segmenter")
+    results = list(segment_slices(network, hu, [3, 0, 2], execution=FP32))
+    assert [index for index, _ in results] == [3, 0, 2]
+    for _, probability in results:
+        assert probability.shape == (80, 96)
+        assert 0 <= probability.min() <= probability.max() <= 1
+
+
+def test_a_consumer_never_runs_in_inference_mode():
+    for _ in segment_slices(ready("segmenter"), volume(4), range(4), execution=FP32):
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_bf16_stays_close_to_fp32():
+    hu, network = volume(4), ready("classifier")
+    exact = classify_slices(network, hu, range(4), execution=FP32)
+    half = classify_slices(network, hu, range(4), execution=Execution(device="cpu", precision="bf16"))
+    for one, other in zip(exact, half, strict=True):
+        assert other.probability == pytest.approx(one.probability, abs=0.05)
+
+
+def test_progress_counts_every_slice():
+    seen = []
+    classify_slices(
+        ready("classifier"), volume(), range(7), execution=FP32, progress=lambda d, t: seen.append((d, t))
+    )
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="precision must be auto, fp32 or bf16, got 'int4'"):
+        Execution(precision="int4")
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        Execution(batch_size=0)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.training.calibration import choose_lesion_probability, choose_slice_probability, source_weights
+
+
+def test_every_source_counts_alike_within_its_label():
+    labels = np.array([True] * 4 + [False] * 2)
+    weights = source_weights(labels, ["a", "a", "a", "b", "a", "b"])
+    assert weights == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2, 1 / 2, 1 / 2])
+
+
+def test_the_cut_keeps_the_specificity_and_takes_the_most_sensitivity():
+    generator = np.random.default_rng(0)
+    labels = np.repeat([True, False], 500)
+    probability = np.clip(np.where(labels, 0.65, 0.35) + generator.normal(0, 0.15, 1000), 0, 1)
+    sources = ["x"] * 1000
+    cut, figures = choose_slice_probability(probability, labels, sources, least_specificity=0.95)
+    assert figures["specificity"] >= 0.95
+    assert figures["specificity"] == pytest.approx(np.mean(probability[~labels] < cut))
+    assert figures["sensitivity"] == pytest.approx(np.mean(probability[labels] >= cut))
+    # One step lower would be too unspecific, or no more sensitive.
+    lower_specificity = np.mean(probability[~labels] < cut - 0.01)
+    assert lower_specificity < 0.95
+
+
+def test_one_label_is_not_enough():
+    with pytest.raises(ConfigError, match="infected and uninfected"):
+        choose_slice_probability(np.array([0.5]), np.array([True]), ["x"])
+
+
+def test_the_lesion_cut_has_the_largest_mean_dice():
+    overlaps = np.array([[0.2, 0.6, 0.5], [0.4, 0.5, 0.7]])
+    assert choose_lesion_probability(overlaps, (0.3, 0.5, 0.7)) == (0.7, {"dice": pytest.approx(0.6)})

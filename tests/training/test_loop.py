@@ -1,0 +1,129 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jcs_ct.checkpoints import load_checkpoint, read_info
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.errors import CheckpointError, ConfigError
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.loop import train
+from jcs_ct.training.tasks import make_task
+
+
+def recipe(task: str, preset: str, **more) -> Recipe:
+    settings = {
+        "task": task,
+        "preset": preset,
+        "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},
+        "augmentation": {"rotate_degrees": 10, "noise": 0.05},
+        "optimiser": {"name": "adamw", "learning_rate": 2e-3, "gradient_clip": 1.0, "weight_decay": 0.01},
+        "steps": 6,
+        "batch_size": 4,
+        "ema_decay": 0.9,
+        "validate_every": 3,
+        "checkpoint_every": 2,
+        "balance": "source",
+    }
+    return Recipe.model_validate(settings | more)
+
+
+CLASSIFIER = recipe("classifier", "compact", mixup_alpha=0.5, activation_map_weight=1.0)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL between two steps."""
+
+
+def kill_at(step):
+    def progress(done, steps, losses):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+def same(first, second) -> bool:
+    one, other = load_file(first), load_file(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def trained_classifier(drawn_slices, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, folder)
+    return folder
+
+
+def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_classifier, tmp_path):
+    with pytest.raises(Killed):
+        train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, progress=kill_at(5))
+    assert not (tmp_path / "last.safetensors").exists()
+    train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
+    assert same(trained_classifier / "last.safetensors", tmp_path / "last.safetensors")
+    assert same(trained_classifier / "best.safetensors", tmp_path / "best.safetensors")
+
+
+def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, trained_classifier, tmp_path):
+    joint = recipe("segmenter", "compact-joint", batch_size=2, steps=4, infected_share=0.75)
+    borrowed = trained_classifier / "best.safetensors"
+    for name, stops in (("whole", ()), ("killed", (1, 3))):
+        for stop in stops:
+            with pytest.raises(Killed):
+                train(make_task(joint, borrowed), joint, drawn_slices, tmp_path / name, progress=kill_at(stop))
+        train(make_task(joint, borrowed), joint, drawn_slices, tmp_path / name)
+    assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(drawn_slices, trained_classifier, tmp_path):
+    with pytest.raises(Killed):
+        train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, progress=kill_at(5))
+    newest = sorted(tmp_path.glob("state-*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
+    assert same(trained_classifier / "last.safetensors", tmp_path / "last.safetensors")
+
+
+def test_only_damaged_states_are_an_error(drawn_slices, tmp_path):
+    (tmp_path / "state-0000002.pt").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match=r"no state in .* can be read"):
+        train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
+
+
+def test_another_recipe_does_not_continue_a_run(drawn_slices, trained_classifier):
+    other = CLASSIFIER.model_copy(update={"steps": 8})
+    with pytest.raises(ConfigError, match=r"other settings \(steps changed\)"):
+        train(make_task(other), other, drawn_slices, trained_classifier)
+
+
+def test_an_empty_split_is_named(drawn_slices, tmp_path):
+    with pytest.raises(ConfigError, match="no labelled slice in the split 'val'"):
+        train(make_task(CLASSIFIER), CLASSIFIER, Manifest(drawn_slices.split("train").rows), tmp_path)
+
+
+def test_a_run_leaves_a_log_and_its_provenance(trained_classifier):
+    log = [json.loads(line) for line in (trained_classifier / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log] == [3, 6]
+    assert all(0 <= record["auc"] <= 1 for record in log)
+    info = read_info(trained_classifier / "best.safetensors")
+    assert info.provenance["recipe"]["mixup_alpha"] == 0.5
+    assert len(list(trained_classifier.glob("state-*.pt"))) == 2
+
+
+def test_the_written_network_is_ready_to_use(trained_classifier):
+    ready = load_checkpoint(trained_classifier / "best.safetensors")
+    assert not ready.network.training
+    assert ready.preprocessor.size == 32
+
+
+@pytest.mark.slow
+def test_training_learns(drawn_slices, tmp_path):
+    longer = recipe("classifier", "compact", steps=120, batch_size=8, validate_every=120)
+    state = train(make_task(longer), longer, drawn_slices, tmp_path)
+    assert state.history[-1]["auc"] > 0.9
+
+
+def test_a_joint_preset_without_a_classifier_says_what_to_do(drawn_slices):
+    with pytest.raises(ConfigError, match="train one first and give it with --classifier"):
+        make_task(recipe("segmenter", "compact-joint"))
