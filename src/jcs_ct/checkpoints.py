@@ -21,12 +21,9 @@ from torch import Tensor, nn
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
-from jcs_ct.models.presets import (
-    ClassifierConfig,
-    SegmenterConfig,
-    build_classifier,
-    build_segmenter,
-)
+from jcs_ct.models.classifier import ClassifierConfig
+from jcs_ct.models.presets import build_classifier, build_segmenter
+from jcs_ct.models.segmenter import SegmenterConfig
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.engine import Execution, ReadyNetwork, inference
+from jcs_ct.engine import Execution, ReadyNetwork, inference, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.operating_point import OperatingPoint
@@ -35,11 +35,11 @@ def score_slices(ready: ReadyNetwork, manifest: Manifest, *, execution: Executio
     """Run a classifier over a manifest's slices."""
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
     dataset = SliceDataset(labelled, ready.preprocessor, cache=False)
-    ready.network.to(execution.torch_device, memory_format=torch.channels_last)
+    network = placed(ready.network, execution.torch_device)
     found: list[NDArray[np.float64]] = []
     for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
         with inference(execution):
-            probability = torch.softmax(ready.network(batch.images).float(), dim=1)[:, 1]
+            probability = torch.softmax(network(batch.images).float(), dim=1)[:, 1]
         found.append(probability.double().cpu().numpy())
     return SliceScores(
         np.concatenate(found) if found else np.zeros(0),
@@ -54,7 +54,7 @@ def dice_at_cuts(
     """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
     with_lesions = Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
     dataset = SliceDataset(with_lesions, ready.preprocessor, cache=False)
-    network = cast(Segmenter, ready.network).to(execution.torch_device, memory_format=torch.channels_last)
+    network = placed(cast(Segmenter, ready.network), execution.torch_device)
     levels = torch.tensor(cuts, device=execution.torch_device)[None, :, None, None]
     scores: list[NDArray[np.float64]] = []
     for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):

@@ -37,28 +37,29 @@ class ClassificationTask:
         """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.
 
         The map of a mixture has no mask of its own, so L_seg looks at unmixed slices: those of the batch that are
-        infected and have a mask.
+        infected and have a mask. They go through the network together with the mixed ones, so that batch
+        normalisation sees one batch.
         """
         recipe = self.recipe
         images, labels = batch.images, batch.labels
         if recipe.mixup_alpha:
             images, labels, _, _ = mixup(images, labels, alpha=recipe.mixup_alpha, generator=generator)
-        entropy = soft_cross_entropy(network(images), labels, smoothing=recipe.label_smoothing)
-        losses = {"loss": entropy, "cross_entropy": entropy}
         supervised = batch.has_mask & (batch.labels[:, 1] > 0.5)
-        if recipe.activation_map_weight and bool(supervised.any()):
-            maps = self._infected_maps(network, batch.images[supervised])
-            known = torch.ones(maps.shape[0], dtype=torch.bool, device=maps.device)
-            losses["activation_map"] = activation_map_loss(maps, batch.masks[supervised], known)
-            losses["loss"] = entropy + recipe.activation_map_weight * losses["activation_map"]
-        return losses
-
-    def _infected_maps(self, network: nn.Module, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 1, h, w) normalised maps of the infected class, differentiable."""
-        stages: list[Tensor] = network.features(images)  # type: ignore[operator]
-        features = stages[-1].float()
+        if not recipe.activation_map_weight or not bool(supervised.any()):
+            entropy = soft_cross_entropy(network(images), labels, smoothing=recipe.label_smoothing)
+            return {"loss": entropy, "cross_entropy": entropy}
+        stages: list[Tensor] = network.features(torch.cat([images, batch.images[supervised]]))  # type: ignore[operator]
+        features, unmixed = torch.split(stages[-1].float(), [len(images), int(supervised.sum())])
         logits = self.network.head_logits(features)
-        return normalise_map(activation_map_from_features(features, logits, self.network.head.weight, 1))
+        entropy = soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing)
+        raw = activation_map_from_features(unmixed, self.network.head_logits(unmixed), self.network.head.weight, 1)
+        known = torch.ones(len(unmixed), dtype=torch.bool, device=unmixed.device)
+        map_loss = activation_map_loss(normalise_map(raw), batch.masks[supervised], known)
+        return {
+            "loss": entropy + recipe.activation_map_weight * map_loss,
+            "cross_entropy": entropy,
+            "activation_map": map_loss,
+        }
 
     def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
         """AUC, cross-entropy and accuracy on the validation slices, mixed sources and all."""

@@ -77,7 +77,9 @@ class Recipe(_Frozen):
     activation_map_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="Weight of L_seg, Eq. 4; 0 is off.")
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="auto is bf16 where the hardware multiplies it natively, else fp32."
+    )
     seed: int = 0
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250

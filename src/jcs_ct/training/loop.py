@@ -23,6 +23,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from jcs_ct.data.augment import Augmentation
 from jcs_ct.data.datasets import SliceBatch, SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest
+from jcs_ct.engine import Execution, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.preprocessing import SlicePreprocessor, Window
@@ -38,9 +39,13 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 class Task(Protocol):
     """What differs between training a classifier and a segmenter."""
 
-    network: nn.Module
     forward_methods: tuple[str, ...]
     """Methods of the network, other than ``forward``, that ``loss`` calls."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        ...
 
     def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
         """Losses by name; ``loss`` is the one that is minimised."""
@@ -101,9 +106,8 @@ def train(
         OutputError: the folder cannot be written.
     """
     prepare_output_folder(folder)
-    fabric = Fabric(
-        accelerator="auto", devices=1, precision="bf16-mixed" if recipe.precision == "bf16" else "32-true"
-    )
+    bf16 = Execution(precision=recipe.precision).uses_bf16
+    fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
     preprocessor = make_preprocessor(recipe.preprocessing)
     if recipe.task == "segmenter":
@@ -133,8 +137,7 @@ def fit(
     progress: Progress | None,
 ) -> None:
     """Steps ``state.step`` to ``recipe.steps``."""
-    state.network.to(memory_format=torch.channels_last)
-    network, optimiser = fabric.setup(state.network, state.optimiser)
+    network, optimiser = fabric.setup(placed(state.network, fabric.device), state.optimiser)
     for name in task.forward_methods:
         network.mark_forward_method(name)
     weights = sampling_weights(training.manifest, recipe.balance, infected_share=recipe.infected_share)

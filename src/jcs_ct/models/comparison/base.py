@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
@@ -82,6 +83,6 @@ def conv_stack(in_channels: int, out_channels: int, kernel_size: int, count: int
     return nn.Sequential(
         *(
             ConvNormReLU(before, after, kernel_size, norm=norm, bias=norm == "none")
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            for before, after in pairwise(widths)
         )
     )

@@ -1,4 +1,4 @@
-"""The comparison networks by name, as published and for training without ImageNet weights, and their own schedules."""
+"""The comparison networks by name: as published, for training without ImageNet weights, and their own schedules."""
 
 from __future__ import annotations
 
