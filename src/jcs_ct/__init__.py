@@ -27,6 +27,7 @@ _PUBLIC = {
     "Window": "jcs_ct.preprocessing",
     "SlicePreprocessor": "jcs_ct.preprocessing",
     "Study": "jcs_ct.imaging.study",
+    "open_study": "jcs_ct.imaging",
     "Diagnosis": "jcs_ct.diagnosis",
     "OperatingPoint": "jcs_ct.operating_point",
     "Execution": "jcs_ct.engine",
@@ -34,6 +35,7 @@ _PUBLIC = {
     "load_checkpoint": "jcs_ct.checkpoints",
     "load_models": "jcs_ct.checkpoints",
     "diagnose": "jcs_ct.diagnosis",
+    "write_report": "jcs_ct.reporting",
 }
 
 __all__ = ["NOTICE", "__version__", *_PUBLIC]

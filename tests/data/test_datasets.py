@@ -62,3 +62,14 @@ def test_sources_count_alike_within_a_label():
     assert weights[10:].sum() == pytest.approx(0.25)
     assert sampling_weights(Manifest(tuple(rows)), "label")[10:].sum() == pytest.approx(0.5)
     assert sampling_weights(Manifest(tuple(rows)), "none") == pytest.approx(np.full(20, 0.05))
+
+
+def test_a_batch_can_be_made_coarser(tmp_path):
+    dataset = SliceDataset(Manifest((row(tmp_path, "a", 1, mask=True),)), PLAIN)
+    batch = dataset.batch([0], augmentation=None, generator=np.random.default_rng(0))
+    coarse = batch.resized(16)
+    assert coarse.images.shape == (1, 1, 16, 16)
+    assert coarse.images.mean() == pytest.approx(float(batch.images.mean()), abs=1e-3)
+    assert set(coarse.masks.unique().tolist()) == {0.0, 1.0}
+    assert coarse.masks.mean() == pytest.approx(float(batch.masks.mean()), abs=0.03)
+    assert coarse.labels is batch.labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,5 +43,36 @@ def stage_progress(*, as_json: bool = False, quiet: bool = False) -> Iterator[Ca
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=max(total, 1))
             bars.update(tasks[stage], completed=done, total=max(total, 1))
+
+        yield update
+
+
+@contextmanager
+def step_progress(steps: int, *, line_every: int = 25) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """Progress of a training: a bar with the loss on a terminal, a line every ``line_every`` steps elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def lines(step: int, total: int, losses: Mapping[str, float]) -> None:
+            if step % line_every == 0 or step == total:
+                named = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+                typer.echo(f"step {step}/{total}: {named}", err=True)
+
+        yield lines
+        return
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task("preparing", total=steps)
+
+        def update(step: int, total: int, losses: Mapping[str, float]) -> None:
+            bar.update(shown, completed=step, total=total, description=f"loss {losses['loss']:.4f}")
 
         yield update

@@ -32,6 +32,37 @@ def make(
     typer.echo(f"{len(manifest)} slices -> {output}")
 
 
+@app.command("paint")
+def paint(
+    manifest: Annotated[Path, typer.Argument(help="Manifest whose uninfected slices are painted on.")],
+    folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the painted slices and their masks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV of the painted slices.")],
+    per_slice: Annotated[int, typer.Option(min=1, help="Copies of each slice, each with its own lesions.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other lesions.")] = 0,
+) -> None:
+    """Paint lesions into real uninfected slices, so that both labels come from one source.
+
+    Ground glass, consolidation, crazy paving and bands of the phantom are painted into the lungs of slices whose
+    window is known (level_hu, width_hu); the masks are exact. Patients and splits are kept.
+
+    Example:  jcs data paint lungs267.csv -f painted -o painted.csv
+    """
+    from jcs_ct.cli.console import stage_progress
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.data.painting import paint_manifest
+
+    with stage_progress() as progress:
+        painted = paint_manifest(
+            read_manifest(manifest),
+            folder,
+            per_slice=per_slice,
+            seed=seed,
+            progress=lambda done, total: progress("paint", done, total),
+        )
+    painted.write(output)
+    typer.echo(f"{len(painted)} slices -> {output}")
+
+
 @app.command("join")
 def join(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests to join.")],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from jcs_ct.cli.console import step_progress
 
 
 def train(
@@ -29,8 +30,6 @@ def train(
     """
     import torch
     import yaml
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.training.config import load_recipe
@@ -48,18 +47,7 @@ def train(
     loaded = load_recipe(recipe, overrides)
     table = read_manifest(manifest)
     task = make_task(loaded, classifier)
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("preparing", total=loaded.steps)
-
-        def progress(step: int, steps: int, losses: Mapping[str, float]) -> None:
-            bar.update(shown, completed=step, total=steps, description=f"loss {losses['loss']:.4f}")
-
+    with step_progress(loaded.steps) as progress:
         state = run_training(task, loaded, table, output, progress=progress)
     last = state.history[-1] if state.history else {}
     typer.echo(", ".join(f"{name} {value:.4g}" for name, value in last.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,11 @@ class SliceBatch:
             self.labels.to(device),
             self.has_mask.to(device),
         )
+
+    def resized(self, size: int) -> SliceBatch:
+        """The same batch at ``size`` x ``size`` pixels: images antialiased, masks by their nearest value."""
+        images = F.interpolate(self.images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+        return replace(self, images=images, masks=F.interpolate(self.masks, (size, size), mode="nearest-exact"))
 
 
 class SliceDataset:

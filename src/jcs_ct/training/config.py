@@ -80,6 +80,10 @@ class Recipe(_Frozen):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="auto is bf16 where the hardware multiplies it natively, else fp32."
     )
+    coarse_size: Annotated[int, Field(ge=0)] = Field(
+        0, description="Rows and columns of the slices while training starts; 0 is the full size throughout."
+    )
+    coarse_share: Fraction = Field(0.65, description="Share of the steps that are taken at coarse_size.")
     seed: int = 0
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250

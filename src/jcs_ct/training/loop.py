@@ -152,6 +152,8 @@ def fit(
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
             batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator)
+            if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
+                batch = batch.resized(recipe.coarse_size)
             losses = task.loss(network, batch.to(fabric.device), generator)
             fabric.backward(losses["loss"] * (len(part) / recipe.batch_size))
         if recipe.optimiser.gradient_clip:

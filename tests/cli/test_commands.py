@@ -1,0 +1,92 @@
+"""The command line as a user types it: help that teaches, clear errors, exit codes."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from jcs_ct import NOTICE
+from jcs_ct.cli import app, main
+
+runner = CliRunner()
+COMMANDS = ("diagnose", "info", "phantom", "train", "calibrate", "doctor", "data")
+
+
+def test_help_names_every_command_and_the_notice():
+    result = runner.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert NOTICE in " ".join(result.output.split())
+    for name in COMMANDS:
+        assert name in result.output
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("data", "doctor")])
+def test_every_command_teaches_by_an_example(name):
+    result = runner.invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"jcs {name} " in " ".join(result.output.split())
+
+
+def test_version():
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.startswith("jcs-ct ")
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Through the entry point, so that errors become messages and exit codes -> (code, stdout, stderr)."""
+    monkeypatch.setattr("sys.argv", ["jcs", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def letter(folder):
+    (folder / "letter.txt").write_text("dear colleague")
+    return folder / "letter.txt"
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "message"),
+    [
+        (lambda folder: folder, 3, r"is an empty folder; give a folder with .* \(NO_IMAGES\)"),
+        (lambda folder: folder / "absent", 2, r"absent does not exist; give a file or a folder with a study"),
+        (letter, 3, r"letter.txt is no image that is read here: .* \(UNREADABLE\)"),
+    ],
+    ids=["an empty folder", "no such path", "a text file"],
+)
+def test_what_is_no_study_is_refused(monkeypatch, capsys, tmp_path, make, status, message):
+    ended, _, err = call(monkeypatch, capsys, "info", make(tmp_path))
+    assert ended == status
+    assert re.search(message, err)
+    assert "Traceback" not in err
+
+
+def test_a_wrong_choice_is_a_usage_error(monkeypatch, capsys, tmp_path):
+    status, _, err = call(monkeypatch, capsys, "diagnose", tmp_path, "-o", tmp_path / "out", "--segment", "sometimes")
+    assert status == 2
+    assert "'sometimes' is not one of positive, always" in " ".join(err.split())
+
+
+def test_models_that_are_not_there_are_named(monkeypatch, capsys, tmp_path):
+    status, _, err = call(
+        monkeypatch, capsys, "diagnose", tmp_path, "-o", tmp_path / "out", "--models", tmp_path / "none"
+    )
+    assert status == 3
+    assert "classifier.safetensors: no such checkpoint" in err
+
+
+def test_phantom_manifest_and_check(monkeypatch, capsys, tmp_path):
+    small = ["--slices", "4", "--size", "64", "--format", "png"]
+    for name, more in (("001", ["--lesions", "3", "--seed", "1"]), ("002", ["--negative", "--seed", "2"])):
+        assert runner.invoke(app, ["phantom", str(tmp_path / "set" / name), *small, *more]).exit_code == 0
+    table = tmp_path / "slices.csv"
+    made = runner.invoke(app, ["data", "make", "phantom", str(tmp_path / "set"), "-o", str(table)])
+    assert made.exit_code == 0, made.output
+    checked = runner.invoke(app, ["data", "check", str(table), "--json"])
+    assert checked.exit_code == 0, checked.output
+    counts = json.loads(checked.output)
+    assert sum(row["infected"] + row["uninfected"] for row in counts) == 8
+    assert sum(row["patients"] for row in counts) == 2
