@@ -30,7 +30,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 @pytest.mark.parametrize("module", ["jcs_ct", "jcs_ct.cli"])
 def test_importing_is_light(module):
-    heavy = "torch numpy scipy pydicom matplotlib".split()
+    heavy = ["torch", "numpy", "scipy", "pydicom", "matplotlib"]
     code = f"import {module}, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,139 @@
+"""The patient rule and the order of work, with networks whose answers are known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jcs_ct import diagnosis as diagnosis_module
+from jcs_ct.checkpoints import Models
+from jcs_ct.diagnosis import diagnose, is_positive, slice_predictions
+from jcs_ct.engine import ClassifiedSlice
+from jcs_ct.errors import StudyError
+from jcs_ct.imaging.study import Study
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.preprocessing import Region, SlicePreprocessor
+from jcs_ct.volume import CTVolume
+
+POINT = OperatingPoint(slice_probability=0.5, positive_slice_threshold=3, lesion_probability=0.5)
+PREPROCESSOR = SlicePreprocessor(size=32, channels=1, mean=(0.0,), std=(1.0,))
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(PhantomConfig(slices=10, lesions=4, seed=1, size=128))
+
+
+@pytest.fixture
+def models():
+    ready = SimpleNamespace(preprocessor=PREPROCESSOR, name="known", preset="compact", sha256="0" * 64)
+    return Models(ready, ready, POINT)
+
+
+@pytest.fixture
+def know(monkeypatch, phantom):
+    """Let the classifier answer ``probabilities`` and the segmenter the phantom's own mask; returns the calls."""
+    calls = []
+
+    def set_answers(probabilities):
+        def classify(ready, hu, indices, **_):
+            region = Region(0, hu.shape[1], 0, hu.shape[2])
+            grey = np.full((4, 4), 0.5, dtype=np.float32)
+            return [ClassifiedSlice(index, probabilities[index], grey, region) for index in indices]
+
+        def segment(ready, hu, indices, **_):
+            for index in indices:
+                calls.append(index)
+                yield index, (phantom.lesions.labels[index] > 0).astype(np.float32)
+
+        monkeypatch.setattr(diagnosis_module, "classify_slices", classify)
+        monkeypatch.setattr(diagnosis_module, "segment_slices", segment)
+        return calls
+
+    return set_answers
+
+
+def study_of(volume):
+    return Study(volume=volume, identifier="0" * 16, kind="nifti", paths=())
+
+
+@pytest.mark.parametrize(("count", "positive"), [(24, False), (25, False), (26, True)])
+def test_positive_means_more_slices_than_the_threshold(count, positive):
+    assert is_positive(count, 25) is positive
+
+
+def test_a_slice_without_lung_is_never_infected():
+    region = Region(0, 4, 0, 4)
+    classified = [ClassifiedSlice(index, 0.9, np.zeros((2, 2), np.float32), region) for index in range(2)]
+    first, second = slice_predictions(classified, np.array([True, False]), POINT)
+    assert first.infected
+    assert not second.infected
+    assert second.infection_probability == 0.9
+
+
+def test_a_positive_study_is_segmented_on_its_lung_slices_only(phantom, models, know):
+    calls = know([0.9] * 10)
+    result = diagnose(study_of(phantom.volume), models)
+    assert result.positive
+    assert result.positive_slice_count == result.lung_slice_count
+    assert calls == [item.slice_index for item in result.slices if item.has_lung]
+    truth = phantom.lesions.labels > 0
+    found = result.lesion_labels > 0
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.9
+    assert result.burden.opacification_volume_ml == pytest.approx(
+        found.sum() * np.prod(phantom.volume.spacing_mm) / 1000, rel=1e-6
+    )
+
+
+def test_a_negative_study_is_not_segmented(phantom, models, know):
+    calls = know([0.1] * 10)
+    result = diagnose(study_of(phantom.volume), models)
+    assert not result.positive
+    assert not result.segmented
+    assert calls == []
+    assert result.lesions == ()
+    assert result.burden is None
+    assert result.activation.max() == 0
+
+
+def test_segmentation_can_be_asked_for_and_is_flagged(phantom, models, know):
+    know([0.1] * 10)
+    result = diagnose(study_of(phantom.volume), models, segment="always")
+    assert result.segmented
+    assert not result.positive
+    assert "SEGMENTED_ON_REQUEST" in [flag.code for flag in result.flags]
+    with pytest.raises(ValueError, match="segment must be positive, always or never, got 'maybe'"):
+        diagnose(study_of(phantom.volume), models, segment="maybe")
+
+
+def test_activation_is_shown_on_infected_slices_only(phantom, models, know):
+    know([0.9 if index % 2 else 0.1 for index in range(10)])
+    result = diagnose(study_of(phantom.volume), models, segment="never")
+    for item in result.slices:
+        expected = 0.45 if item.infected else 0.0
+        assert result.activation[item.slice_index].max() == pytest.approx(expected, abs=1e-3)
+
+
+def test_unknown_geometry_withholds_measurements_and_says_so(phantom, models, know):
+    know([0.9] * 10)
+    volume = CTVolume(phantom.volume.hu, None)
+    result = diagnose(study_of(volume), models)
+    assert result.burden.opacification_volume_ml is None
+    assert all(lesion.volume_ml is None and lesion.centroid_lps_mm is None for lesion in result.lesions)
+    assert "NOT_MEASURED" in [flag.code for flag in result.flags]
+
+
+def test_a_study_without_lung_is_refused(models, know):
+    know([0.9] * 6)
+    volume = CTVolume(np.full((6, 64, 64), 40, dtype=np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+    with pytest.raises(StudyError, match=r"\(NO_LUNG\)"):
+        diagnose(study_of(volume), models)
+
+
+def test_every_stage_is_timed_and_reported(phantom, models, know):
+    know([0.9] * 10)
+    seen = []
+    result = diagnose(study_of(phantom.volume), models, progress=lambda stage, done, total: seen.append(stage))
+    assert list(result.timings_s) == ["lungs", "classify", "map", "segment", "findings"]
+    assert set(seen) == set(result.timings_s)
