@@ -40,6 +40,9 @@ def diagnose(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
     ] = False,
+    allow_deflated: Annotated[
+        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass.")] = 8,
@@ -74,7 +77,7 @@ def diagnose(
         ready = replace(ready, operating_point=point)
     with stage_progress(as_json=as_json, quiet=quiet) as progress:
         progress("read", 0, 1)
-        opened = open_study(study, series=series, lenient=lenient)
+        opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
         if dicom:
             require_dicom_source(opened)
         progress("read", 1, 1)
