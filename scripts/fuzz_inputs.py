@@ -81,7 +81,9 @@ FAILURES = ("TRACEBACK", "HANG", "CRASH", "WRONG GEOMETRY")
 
 def make_seeds() -> dict[str, Seed]:
     """One good input of each kind, made from one small phantom."""
-    phantom = make_phantom(PhantomConfig(slices=SLICES, size=32, lesions=2, seed=3, slice_spacing_mm=8.0))
+    phantom = make_phantom(
+        PhantomConfig(slices=SLICES, size=32, lesions=2, seed=3, slice_spacing_mm=8.0, pixel_mm=2.5)
+    )
     affine, shape, hu = phantom.volume.affine, phantom.volume.shape, phantom.volume.hu
     if affine is None:
         raise SystemExit("a phantom always knows its geometry")
