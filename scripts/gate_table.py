@@ -37,6 +37,8 @@ from jcs_ct.volume import BACKGROUND_HU
 Slices = list[Dataset]
 ACCEPTED = "read"
 _TILT_DEG = 14.0
+#: As many slices from the middle of a series are enough to break it.
+MOST_SLICES = 24
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,11 @@ FAULTS = {
 
 
 def read_slices(folder: Path) -> Slices:
-    """The files of a good series, top down."""
-    slices = [dcmread(path) for path in sorted(folder.iterdir())]
-    return sorted(slices, key=lambda dataset: -position(dataset)[2])
+    """The files of a good series, top down; of a long one its middle part."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
+    headers.sort(key=lambda dataset: -position(dataset)[2])
+    first = max(0, (len(headers) - MOST_SLICES) // 2)
+    return [dcmread(header.filename) for header in headers[first : first + MOST_SLICES]]
 
 
 def write_broken(fault: Fault, slices: Slices, folder: Path) -> Slices:

@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_refused(make_series, make_findings, 
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
-@pytest.mark.parametrize("source", ["single", "multi-frame", "guid"])
+@pytest.mark.parametrize("source", ["single", "multi-frame", "guid", "lenient", "negative"])
 def test_dciodvfy_finds_nothing_that_was_not_reviewed(source, make_series, make_multiframe, make_findings, tmp_path):
     if source == "multi-frame":
         study = make_multiframe("oblique")
@@ -250,7 +250,9 @@ def test_dciodvfy_finds_nothing_that_was_not_reviewed(source, make_series, make_
         study = make_series(StudyInstanceUID="896911bf-1143-4c8d-8f04-f3cd1a7f6204", SOPInstanceUID="", StudyDate="")
     else:
         study = make_series("oblique, about z")
-    paths = write_dicom_results(study, make_findings(study), tmp_path / "out")
+    if source == "lenient":
+        study = dataclasses.replace(study, volume=CTVolume(study.volume.hu, None))
+    paths = write_dicom_results(study, make_findings(study, positive=source != "negative"), tmp_path / "out")
     for path in paths:
         checked = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
         lines = (checked.stdout + checked.stderr).splitlines()
