@@ -53,7 +53,7 @@ def letter(folder):
     [
         (lambda folder: folder, 3, r"is an empty folder; give a folder with .* \(NO_IMAGES\)"),
         (lambda folder: folder / "absent", 2, r"absent does not exist; give a file or a folder with a study"),
-        (letter, 3, r"letter.txt is no image that is read here: .* \(UNREADABLE\)"),
+        (letter, 3, r"the file is no image that is read here: .* \(UNREADABLE\)"),
     ],
     ids=["an empty folder", "no such path", "a text file"],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -9,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.archive import ArchiveLimits, unpack
 
@@ -96,6 +97,25 @@ def test_damaged_archives(tmp_path):
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(buffer.getvalue()[:2000])
     assert "the archive is damaged" in refused(cut, tmp_path / "out2")
+
+
+def test_a_directory_that_points_outside_the_file(tmp_path):
+    archive = zip_of(tmp_path / "a.zip", {"one": b"1" * 100})
+    data = bytearray(archive.read_bytes())
+    offset = int.from_bytes(data[-6:-2], "little")
+    data[-6:-2] = (offset + 50).to_bytes(4, "little")
+    archive.write_bytes(data)
+    assert "the archive is damaged (OSError)" in refused(archive, tmp_path / "out")
+
+
+def test_a_full_disk_is_not_called_damage(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jcs_ct.imaging.archive._copy", full)
+    archive = zip_of(tmp_path / "a.zip", {"one": b"1" * 100})
+    with pytest.raises(OutputError, match="temporary folder: No space left on device; free space there"):
+        unpack(archive, tmp_path)
 
 
 def test_empty_archive(tmp_path):

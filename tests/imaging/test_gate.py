@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jcs_ct.errors import GateCode
+from jcs_ct.imaging import gate
+from jcs_ct.imaging.archive import ArchiveLimits
 from jcs_ct.imaging.gate import Severity, examine
 from jcs_ct.imaging.headers import CT_SOP_CLASSES, SliceHeader, identity_hash
+from jcs_ct.imaging.sandbox import SandboxLimits
 
 CT = min(CT_SOP_CLASSES)
 
@@ -58,6 +62,7 @@ def test_a_good_series_passes_without_a_note():
     assert examination.stack.extent_mm == pytest.approx(198.0)
 
 
+@settings(deadline=None)  # a busy machine is no error
 @given(st.permutations(range(12)))
 def test_order_does_not_depend_on_the_files_order(order):
     headers = stack(12)
@@ -65,6 +70,7 @@ def test_order_does_not_depend_on_the_files_order(order):
     assert [order[index] for index in examination.order] == list(range(12))
 
 
+@settings(deadline=None)  # a busy machine is no error
 @given(
     st.floats(-25, 25), st.floats(-20, 20), st.floats(0.3, 10), st.tuples(st.floats(0.3, 1.2), st.floats(0.3, 1.2))
 )
@@ -153,6 +159,7 @@ def test_stated_gantry_tilt_is_refused_and_zero_is_not():
         ({"bits_stored": 17}, GateCode.UNREADABLE),
         ({"frames": 10**9}, GateCode.UNREADABLE),
         ({"pixel_bytes": 127}, GateCode.TRUNCATED),
+        ({"pixel_bytes": 144}, GateCode.UNREADABLE),
         ({"pixel_bytes": 0, "whole": False}, GateCode.TRUNCATED),
         ({"orientation": (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)}, GateCode.NOT_AXIAL),
     ],
@@ -180,6 +187,17 @@ def test_a_slice_without_geometry(changes):
     examination = examine(headers[::-1])
     assert not examination.is_measurable
     assert [headers[::-1][index].instance_number for index in examination.order] == list(range(1, 21))
+
+
+def test_a_few_bytes_of_padding_behind_the_pixels_are_no_fault():
+    assert refused(stack(pixel_bytes=130)) == []
+
+
+@pytest.mark.parametrize("spacing", [(0.001, 0.001), (0.7, 700.0)])
+def test_spacings_that_no_ct_has_are_not_measured(spacing):
+    headers = stack(pixel_spacing=spacing)
+    assert refused(headers) == [GateCode.NO_POSITION]
+    assert not examine(headers).is_measurable
 
 
 def test_notes():
@@ -212,3 +230,25 @@ def test_headers_survive_json():
 def test_identities_travel_hashed():
     assert identity_hash("1.2.3") == identity_hash("1.2.3") != identity_hash("1.2.4")
     assert len(identity_hash("1.2.3")) == 16
+
+
+def test_the_reference_names_every_code_and_tolerance():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "inputs.md").read_text(encoding="utf-8")
+    assert [code for code in GateCode if f"`{code}`" not in text] == []
+    for stated in (
+        f"{gate.SPACING_TOLERANCE:.0%}".replace("%", " %"),
+        f"{gate.SPACING_TOLERANCE_MM:g} mm",
+        f"within {gate.GRID_TOLERANCE_MM:g} mm",
+        f"closer than {gate.DUPLICATE_SHARE:g} of",
+        f"| {gate.TILT_TOLERANCE_DEG:g}° |",
+        f"{gate.AXIAL_LIMIT_DEG:g}°; flagged `OBLIQUE` from {gate.OBLIQUE_FROM_DEG:g}°",
+        f"| {gate.CENTRE_TOLERANCE_MM:g} mm |",
+        f"fewer than {gate.MINIMUM_SLICES} slices",
+        f"less than {gate.WHOLE_CHEST_MM:g} mm",
+    ):
+        assert stated in text
+    limits, archive = SandboxLimits(), ArchiveLimits()
+    assert f"| {limits.memory_bytes >> 30} GiB beyond" in text
+    assert f"| {limits.seconds_per_item:g} s |" in text
+    assert f"| {limits.cpu_seconds} s |" in text
+    assert f"| {archive.total_bytes >> 30} GiB, and {archive.ratio:g} times" in text

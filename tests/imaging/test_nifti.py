@@ -78,6 +78,21 @@ WITHHELD = {
         GateCode.TILT,
         "the volume is sheared by 14.0 degrees",
     ),
+    "two voxel sizes": (
+        lambda t: (t, RAS, {"pixdim": [1, 1.5, 0.8, 0.7, 1, 1, 1, 1]}),
+        GateCode.MIXED_SPACING,
+        "the header states two voxel sizes, 2.000 x 0.800 x 0.700 and 1.500 x 0.800 x 0.700 mm",
+    ),
+    "two placements": (
+        lambda t: (t, RAS, {"qform_code": 2, "qoffset_x": 15}),
+        GateCode.NO_POSITION,
+        "sform and qform place the volume 5.0 mm apart in one space",
+    ),
+    "metres": (
+        lambda t: (t, RAS, {"xyzt_units": 1}),
+        GateCode.NO_POSITION,
+        "distances between voxels of 2000 x 800 x 700 mm, a chest CT has 0.05 to 60",
+    ),
     "few slices": (lambda t: (t[:3], RAS, {}), GateCode.TOO_FEW_SLICES, "the volume has 3 slice(s)"),
 }
 
@@ -108,6 +123,16 @@ def test_cut_off_volumes(tmp_path, truth):
     with pytest.raises(StudyError) as refused:
         open_study(packed)
     assert refused.value.code is GateCode.TRUNCATED
+
+
+def test_samples_behind_the_announced_ones(tmp_path, truth):
+    path = save(tmp_path / "ct.nii", truth)
+    data = bytearray(path.read_bytes())
+    assert data[42] == 8
+    data[42] = 7
+    path.write_bytes(data)
+    with pytest.raises(StudyError, match=r"the file goes on behind the 772 bytes that its header announces"):
+        open_study(path)
 
 
 def test_header_that_lies_about_its_size(tmp_path, truth):

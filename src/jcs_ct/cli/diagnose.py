@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.cli.console import print_json, stage_progress
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reporting import ReportPaths
 
 
 def diagnose(
@@ -30,8 +34,14 @@ def diagnose(
         int | None,
         typer.Option(min=0, help="Positive when more slices than this are infected; replaces the stored rule."),
     ] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM results too: SEG, Parametric Map, SR, overlays, PDF.")
+    ] = False,
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
+    ] = False,
+    allow_deflated: Annotated[
+        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
@@ -41,8 +51,9 @@ def diagnose(
 ) -> None:
     """Read a chest CT study: verdict, lesions, burden and a report to check them by.
 
-    Writes report.html, report.json, lesions.nii.gz, activation.nii.gz and run.json. Exit code 0: done (positive or
-    negative), 2: usage, 3: the study is refused, with its code and what to do.
+    Writes report.html, report.json, lesions.nii.gz, activation.nii.gz and run.json; --dicom adds lesions.seg.dcm,
+    activation.pm.dcm, findings.sr.dcm, overlay/ and report.pdf.dcm. Exit code 0: done (positive or negative),
+    2: usage, 3: the study is refused, with its code and what to do.
 
     Example:  jcs diagnose my-study/ -o report/
     """
@@ -54,6 +65,7 @@ def diagnose(
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.imaging import open_study
     from jcs_ct.reporting import write_report
+    from jcs_ct.reporting.dicom import require_dicom_source
 
     _check_choice("--segment", segment, ("positive", "always", "never"))
     _check_choice("--map", map_variant, ("paper", "grad_cam"))
@@ -65,7 +77,9 @@ def diagnose(
         ready = replace(ready, operating_point=point)
     with stage_progress(as_json=as_json, quiet=quiet) as progress:
         progress("read", 0, 1)
-        opened = open_study(study, series=series, lenient=lenient)
+        opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+        if dicom:
+            require_dicom_source(opened)
         progress("read", 1, 1)
         result = run_diagnosis(
             opened,
@@ -76,39 +90,49 @@ def diagnose(
             progress=progress,
         )
         progress("report", 0, 1)
-        paths = write_report(opened, result, output)
+        paths = write_report(opened, result, output, dicom=dicom)
         progress("report", 1, 1)
-    volume_ml = result.burden.opacification_volume_ml if result.burden else None
-    percent = result.burden.percent_opacity if result.burden else None
     if as_json:
-        print_json(
-            {
-                "verdict": "positive" if result.positive else "negative",
-                "positive_slice_count": result.positive_slice_count,
-                "positive_slice_threshold": result.positive_slice_threshold,
-                "lung_slice_count": result.lung_slice_count,
-                "positive_fraction": round(result.positive_fraction, 4),
-                "lesion_count": len(result.lesions) if result.segmented else None,
-                "opacification_volume_ml": volume_ml,
-                "percent_opacity": percent,
-                "flags": [{"code": str(flag.code), "message": flag.message} for flag in result.flags],
-                "timings_s": dict(result.timings_s),
-                "report": str(paths.html),
-                "notice": NOTICE,
-            }
-        )
-        return
+        print_json(_result_facts(result, paths))
+    else:
+        _print_result(result, paths)
+
+
+def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
+    burden = result.burden
+    return {
+        "verdict": "positive" if result.positive else "negative",
+        "positive_slice_count": result.positive_slice_count,
+        "positive_slice_threshold": result.positive_slice_threshold,
+        "lung_slice_count": result.lung_slice_count,
+        "positive_fraction": round(result.positive_fraction, 4),
+        "lesion_count": len(result.lesions) if result.segmented else None,
+        "opacification_volume_ml": burden.opacification_volume_ml if burden else None,
+        "percent_opacity": burden.percent_opacity if burden else None,
+        "flags": [{"code": str(flag.code), "message": flag.message} for flag in result.flags],
+        "timings_s": dict(result.timings_s),
+        "report": str(paths.html),
+        "dicom": [str(path) for path in paths.dicom],
+        "notice": NOTICE,
+    }
+
+
+def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
     verdict = "POSITIVE" if result.positive else "NEGATIVE"
     counts = f"{result.positive_slice_count} of {result.lung_slice_count} lung slices infected"
     rule = f"positive above {result.positive_slice_threshold}"
     typer.echo(f"{verdict}: {counts} ({result.positive_fraction:.0%}); {rule}")
     if result.segmented:
+        volume_ml = result.burden.opacification_volume_ml if result.burden else None
+        percent = result.burden.percent_opacity if result.burden else None
         measured = "" if volume_ml is None else f", {volume_ml:.1f} ml"
         share = "" if percent is None else f", {percent:.1f} % of the lungs"
         typer.echo(f"{len(result.lesions)} lesion(s){measured}{share}")
     for flag in result.flags:
         typer.echo(f"note: {flag.message} ({flag.code})")
     typer.echo(f"report: {paths.html}")
+    if paths.dicom:
+        typer.echo(f"DICOM results: {len(paths.dicom)} objects in {paths.folder}")
     typer.echo(NOTICE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
 import tarfile
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.errors import GateCode, JCSError, OutputError, StudyError
 
 _BLOCK = 1 << 20
 _DAMAGED = (
@@ -57,6 +58,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
 
     Raises:
         StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged).
+        OutputError: the disk is full.
     """
     limits = limits or ArchiveLimits()
     budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
@@ -72,7 +74,18 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
     except _DAMAGED as error:
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         raise StudyError(GateCode.UNREADABLE, message) from error
+    except OSError as error:
+        raise _explained(error) from error
     return count
+
+
+def _explained(error: OSError) -> JCSError:
+    """Damage, which gzip, bz2 and seeks behind the end report as OSError, told apart from a disk that fails."""
+    if error.errno in (None, errno.EINVAL):
+        message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
+        return StudyError(GateCode.UNREADABLE, message)
+    reason = error.strerror or type(error).__name__
+    return OutputError(f"the archive cannot be unpacked into the temporary folder: {reason}; free space there")
 
 
 def _refused(reason: str) -> StudyError:

@@ -46,6 +46,8 @@ AXIAL_LIMIT_DEG = 30.0
 OBLIQUE_FROM_DEG = 1.0
 #: Relative difference of pixel spacings that is still one spacing.
 PIXEL_SPACING_TOLERANCE = 1e-3
+#: Distances of voxels outside these are no chest CT's, in mm (a scout's preview has pixels of some mm).
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.05, 60.0
 #: Slices that leave a straight line in the plane by more than this were reconstructed about different centres.
 CENTRE_TOLERANCE_MM = 0.1
 #: A series that covers less than this from top to bottom is flagged as part of a chest.
@@ -184,6 +186,13 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
             return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
         plain = header.transfer_syntax in UNCOMPRESSED_SYNTAXES
         short = plain and 0 <= header.pixel_bytes < header.decoded_bytes
+        row_bytes = header.columns * header.samples * ((header.bits_allocated + 7) // 8)
+        if plain and header.pixel_bytes >= header.decoded_bytes + row_bytes:
+            message = (
+                f"{where} holds {header.pixel_bytes} bytes of pixels, its header announces {header.decoded_bytes}; "
+                "rows, columns or bits are stated wrongly, export the file again"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
         if not header.whole or short or header.pixel_bytes == 0:
             expected = f"{header.decoded_bytes} bytes of pixels" if plain else "compressed pixels to their end"
             message = (
@@ -289,11 +298,13 @@ def check_one_series(ordered: Sequence[SliceHeader]) -> list[Finding]:
 
 
 def check_pixel_spacing(ordered: Sequence[SliceHeader]) -> list[Finding]:
-    """MIXED_SPACING: pixels of different size in one series."""
+    """MIXED_SPACING: pixels of different size in one series; NO_POSITION: of a size that no CT has."""
     spacings = [header.pixel_spacing for header in ordered if header.pixel_spacing is not None]
     if not spacings:
         return []
     table = np.asarray(spacings)
+    if message := implausible_spacing(table.min(), table.max()):
+        return [Finding(GateCode.NO_POSITION, message)]
     if np.all(np.abs(table - table[0]) <= PIXEL_SPACING_TOLERANCE * table[0]):
         return []
     low, high = table.min(axis=0), table.max(axis=0)
@@ -302,6 +313,17 @@ def check_pixel_spacing(ordered: Sequence[SliceHeader]) -> list[Finding]:
         "export one reconstruction"
     )
     return [Finding(GateCode.MIXED_SPACING, message)]
+
+
+def implausible_spacing(*spacing_mm: float) -> str | None:
+    """Why such distances between voxels are not believed, or None when they are."""
+    if min(spacing_mm) >= SMALLEST_SPACING_MM and max(spacing_mm) <= LARGEST_SPACING_MM:
+        return None
+    listed = " x ".join(f"{value:.4g}" for value in spacing_mm)
+    return (
+        f"the header states distances between voxels of {listed} mm, a chest CT has {SMALLEST_SPACING_MM:g} to "
+        f"{LARGEST_SPACING_MM:g}; nothing can be measured, export it with its true spacing"
+    )
 
 
 def check_orientation(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:

@@ -15,12 +15,14 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.gate import MINIMUM_SLICES, TILT_TOLERANCE_DEG
+from jcs_ct.imaging.gate import MINIMUM_SLICES, PIXEL_SPACING_TOLERANCE, TILT_TOLERANCE_DEG, implausible_spacing
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
 #: In-plane pixels larger than this make slices that no chest CT has.
 MAXIMUM_PIXEL_MM = 3.0
+#: Two placements in one header may differ by this much at the volume's corners, in mm (quaternions are rounded).
+PLACEMENT_TOLERANCE_MM = 0.1
 _DAMAGED = (
     ArithmeticError,
     EOFError,
@@ -53,6 +55,7 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
         image: Any = nib.load(path)
         _check_header(image)
         stored = np.asanyarray(image.dataobj)
+        _check_end(image)
     except EOFError as error:
         raise StudyError(GateCode.TRUNCATED, "the volume is cut off; copy it again from its source") from error
     except _DAMAGED as error:
@@ -100,6 +103,17 @@ def _check_header(image: Any) -> None:
         raise StudyError(GateCode.UNREADABLE, message)
 
 
+def _check_end(image: Any) -> None:
+    """Refuse a file with samples beyond those its header announces: shape, type or offset is stated wrongly."""
+    end = int(image.dataobj.offset) + int(np.prod(image.shape)) * int(image.get_data_dtype().itemsize)
+    with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+        stream.seek(end)
+        if not stream.read(1):
+            return
+    message = f"the file goes on behind the {end} bytes that its header announces; convert the volume again"
+    raise StudyError(GateCode.UNREADABLE, message)
+
+
 def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]]:
     """Affine from array index to LPS mm, and what is wrong with it."""
     findings: list[tuple[GateCode, str]] = []
@@ -112,15 +126,46 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
     if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9:
         message = "the header's affine is singular or not finite; convert the volume again"
         return np.eye(4), [(GateCode.NO_POSITION, message)]
+    findings += _contradictions(image)
     affine[:3] *= _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosine = max(abs(unit[:, i] @ unit[:, j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    shear = float(np.degrees(np.arcsin(min(1.0, cosine))))
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if message := implausible_spacing(*spacing_mm.tolist()):
+        findings.append((GateCode.NO_POSITION, message))
+    shear = shear_deg(affine)
     if shear > TILT_TOLERANCE_DEG:
         message = f"the volume is sheared by {shear:.1f} degrees (gantry tilt); have it reconstructed without tilt"
         findings.append((GateCode.TILT, message))
     return affine, findings
+
+
+def shear_deg(affine: NDArray[np.float64]) -> float:
+    """Largest departure of two axes of an affine from a right angle, in degrees."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosine = max(abs(unit[:, i] @ unit[:, j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    return float(np.degrees(np.arcsin(min(1.0, cosine))))
+
+
+def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
+    """Where a header states the geometry twice and differently: voxel sizes against sform, qform against sform."""
+    header, findings = image.header, []
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if sform <= 0:
+        return []
+    by_sform = np.linalg.norm(image.affine[:3, :3], axis=0)
+    by_sizes = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    if (np.abs(by_sform - by_sizes) > PIXEL_SPACING_TOLERANCE * by_sizes).any():
+        stated = [" x ".join(f"{size:.3f}" for size in sizes) for sizes in (by_sform, by_sizes)]
+        message = f"the header states two voxel sizes, {stated[0]} and {stated[1]} mm; convert the volume again"
+        findings.append((GateCode.MIXED_SPACING, message))
+    elif sform == qform:  # two statements about the same space
+        shape = image.shape[:3]
+        corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
+        apart = np.linalg.norm((header.get_qform() @ corners - image.affine @ corners)[:3], axis=0).max()
+        if not apart <= PLACEMENT_TOLERANCE_MM and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:
+            message = f"sform and qform place the volume {apart:.1f} mm apart in one space; convert the volume again"
+            findings.append((GateCode.NO_POSITION, message))
+    return findings
 
 
 def _axes(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

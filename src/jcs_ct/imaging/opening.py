@@ -114,6 +114,6 @@ def _no_images(source: SourceFiles) -> StudyError:
         suffix = source.root.suffix.lower()
         if suffix in (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img"):
             return StudyError(GateCode.UNSUPPORTED, f"{suffix} is not read; convert the volume to NIfTI (.nii.gz)")
-        return StudyError(GateCode.UNREADABLE, f"{source.root.name} is no image that is read here: {accepted}")
+        return StudyError(GateCode.UNREADABLE, f"the file is no image that is read here: {accepted}")
     count = len(source.others)
     return StudyError(GateCode.NO_IMAGES, f"none of {count} file(s) is an image that is read here: {accepted}")

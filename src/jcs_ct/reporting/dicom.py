@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,40 +51,60 @@ def write_dicom_results(
         The files written, in the order of :data:`KINDS`.
 
     Raises:
-        ConfigError: the study is not DICOM, a kind is not known, or highdicom is not installed.
+        ConfigError: the study is not DICOM, or a kind is not known.
         StudyError: a source file is gone (UNREADABLE) or states no position (NO_POSITION).
         OutputError: the folder cannot be written or the disk is full.
     """
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise ConfigError(f"DICOM results are {', '.join(KINDS)}; got {', '.join(unknown)}")
-    try:
-        from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "highdicom":
-            raise
-        raise ConfigError("DICOM results need highdicom: pip install highdicom") from error
+    # highdicom takes seconds to import; a report without DICOM results does not wait for it.
+    from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
 
     source = dicom_source.read_source_series(study)
     identity = dicom_common.ResultIdentity.of(source, diagnosis)
     prepare_output_folder(folder)
-    _remove_earlier(folder, kinds)
+    remove_dicom_results(folder, kinds=kinds)
     written: list[Path | None] = []
-    segmentation = dicom_seg.build_segmentation(source, diagnosis, identity) if {"seg", "sr"} & set(kinds) else None
-    if "seg" in kinds and segmentation is not None:
-        written.append(dicom_common.write_dataset(segmentation, folder / SEG_NAME))
-    if "pm" in kinds:
-        written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
-    if "sr" in kinds:
-        written.append(dicom_sr.write_report(source, diagnosis, identity, segmentation, folder / SR_NAME))
-    if "sc" in kinds:
-        written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
-    if "pdf" in kinds:
-        written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, folder / PDF_NAME))
+    with _names_kept_out_of_warnings():
+        segmentation = (
+            dicom_seg.build_segmentation(source, diagnosis, identity) if {"seg", "sr"} & set(kinds) else None
+        )
+        if "seg" in kinds and segmentation is not None:
+            written.append(dicom_common.write_dataset(segmentation, folder / SEG_NAME))
+        if "pm" in kinds:
+            written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
+        if "sr" in kinds:
+            written.append(dicom_sr.write_report(source, diagnosis, identity, segmentation, folder / SR_NAME))
+        if "sc" in kinds:
+            written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
+        if "pdf" in kinds:
+            written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, folder / PDF_NAME))
     return tuple(path for path in written if path is not None)
 
 
-def _remove_earlier(folder: Path, kinds: Sequence[str]) -> None:
+@contextmanager
+def _names_kept_out_of_warnings() -> Iterator[None]:
+    """Silence highdicom's warning of a name without a caret: it prints the name, which is the source's and stays."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message='The string ".*" is unlikely to represent the intended person name')
+        yield
+
+
+def require_dicom_source(study: Study) -> None:
+    """Raise now what :func:`write_dicom_results` would raise after the networks have run.
+
+    Raises:
+        ConfigError: the study was not read from DICOM files that results can refer to.
+        StudyError: a source file is gone (UNREADABLE) or states no position (NO_POSITION).
+    """
+    from jcs_ct.reporting import dicom_source
+
+    dicom_source.read_source_series(study)
+
+
+def remove_dicom_results(folder: Path, *, kinds: Sequence[str] = KINDS) -> None:
+    """Remove the files of an earlier result set from ``folder``; other files stay."""
     names = {"seg": SEG_NAME, "pm": PM_NAME, "sr": SR_NAME, "pdf": PDF_NAME, "sc": f"{SC_FOLDER}/slice-*.sc.dcm"}
     for kind in kinds:
         for path in folder.glob(names[kind]):

@@ -1,4 +1,4 @@
-"""The report of one study: a page, the same as data, two volumes, and the record of the run."""
+"""The report of one study: a page, the same as data, two volumes, DICOM results, and the record of the run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.reporting.dicom import remove_dicom_results, write_dicom_results
 from jcs_ct.reporting.nifti import write_activation_volume, write_label_volume
 from jcs_ct.reporting.report_html import render_report
 from jcs_ct.reporting.report_json import report_dict
@@ -43,10 +44,12 @@ class ReportPaths:
     json: Path | None = None
     lesions: Path | None = None
     activation: Path | None = None
+    dicom: tuple[Path, ...] = ()
 
     def written(self) -> tuple[Path, ...]:
         """Every output but the run record, in the order of writing."""
-        return tuple(path for path in (self.json, self.lesions, self.activation, self.html) if path is not None)
+        single = (self.json, self.lesions, self.activation, self.html)
+        return (*(path for path in single if path is not None), *self.dicom)
 
 
 def write_report(
@@ -55,6 +58,7 @@ def write_report(
     folder: Path,
     *,
     formats: Collection[Format] = FORMATS,
+    dicom: bool = False,
     command: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ReportPaths:
@@ -69,11 +73,12 @@ def write_report(
         diagnosis: What was found.
         folder: Made when missing.
         formats: Any of ``json``, ``nifti``, ``html``; ``run.json`` is always written.
+        dicom: Whether to write the DICOM results too (see ``write_dicom_results``); the study must come from DICOM.
         command: Arguments of the process for the record (default: this process's); names and paths are left out.
         progress: Called as ``progress("report", done, total)``.
 
     Raises:
-        ConfigError: an unknown format.
+        ConfigError: an unknown format, or DICOM results of a study that was not read from DICOM files.
         OutputError: the folder cannot be written or the disk is full.
         ValueError: the diagnosis is not of this study.
     """
@@ -93,6 +98,8 @@ def write_report(
     prepare_output_folder(folder)
     _remove_earlier_report(paths)
     _write_outputs(study, diagnosis, paths, progress)
+    if dicom:
+        paths = replace(paths, dicom=write_dicom_results(study, diagnosis, folder))
     timings_s = {**diagnosis.timings_s, "report": time.perf_counter() - started}
     write_run_record(paths.run, study, timings_s=timings_s, outputs=paths.written(), command=command)
     logger.info("report of study %s written: %d files", study.identifier, len(paths.written()) + 1)
@@ -117,6 +124,7 @@ def _remove_earlier_report(paths: ReportPaths) -> None:
         for path in (paths.run, *stale):
             if path not in paths.written():
                 path.unlink(missing_ok=True)
+        remove_dicom_results(paths.folder)
     except OSError as error:
         raise OutputError(
             f"cannot remove the earlier report in {paths.folder}: {error.strerror}; choose another folder "

@@ -30,6 +30,7 @@ _PACKAGES = (
     "scipy",
     "scikit-image",
     "pydicom",
+    "highdicom",
     "python-gdcm",
     "pylibjpeg",
     "pylibjpeg-openjpeg",
@@ -98,7 +99,7 @@ def write_run_record(
         "exit_code": exit_code,
         "command": redacted_command(sys.argv if command is None else command),
         "inputs": [_input(study)],
-        "outputs": [_output(output) for output in outputs],
+        "outputs": [_output(output, path.parent) for output in outputs],
         "timings_s": {stage: round(float(seconds), 3) for stage, seconds in timings_s.items()},
         "versions": _versions(),
         "host": {
@@ -126,10 +127,11 @@ def _input(study: Study) -> dict[str, Any]:
     }
 
 
-def _output(path: Path) -> dict[str, Any]:
+def _output(path: Path, folder: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
-    return {"file": path.name, "byte_count": path.stat().st_size, "sha256": digest.hexdigest()}
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    return {"file": name, "byte_count": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from jcs_ct.diagnosis import Diagnosis, SlicePrediction
 from jcs_ct.findings import Burden, Lesion, Zone
 from jcs_ct.imaging.study import Study
 from jcs_ct.operating_point import OperatingPoint
@@ -177,7 +178,6 @@ def lesion_of(labels: np.ndarray, lesion_id: int, volume: CTVolume, side: str, t
 
 def findings_in(study: Study, *, positive: bool = True) -> Any:
     """Two lesions (one of them with a hole and a corner), infected slices 1 to 5; or nothing at all."""
-    reading = pytest.importorskip("jcs_ct.diagnosis", exc_type=ImportError, reason="needs jcs_ct.diagnosis")
     volume = study.volume
     labels = np.zeros(SHAPE, dtype=np.uint16)
     activation = np.zeros(SHAPE, dtype=np.float16)
@@ -193,9 +193,7 @@ def findings_in(study: Study, *, positive: bool = True) -> Any:
             lesion_of(labels, 2, volume, "right", "lower"),
         )
     predictions = tuple(
-        reading.SlicePrediction(
-            index, 0.9 if positive and 1 <= index <= 5 else 0.1, positive and 1 <= index <= 5, True
-        )
+        SlicePrediction(index, 0.9 if positive and 1 <= index <= 5 else 0.1, positive and 1 <= index <= 5, True)
         for index in range(SHAPE[0])
     )
     opacity = int((labels > 0).sum())
@@ -210,7 +208,7 @@ def findings_in(study: Study, *, positive: bool = True) -> Any:
         hu_counts=(3000,),
         zones=(Zone("right", "upper", 500, 10, 2.0),),
     )
-    return reading.Diagnosis(
+    return Diagnosis(
         positive=positive,
         positive_slice_count=5 if positive else 0,
         positive_slice_threshold=3,

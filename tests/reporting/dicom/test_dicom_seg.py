@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import highdicom
 import nibabel
 import numpy as np
 import pytest
@@ -13,8 +14,6 @@ from pydicom.sr.codedict import codes
 
 from jcs_ct.reporting.dicom import write_dicom_results
 from jcs_ct.reporting.nifti import write_label_volume
-
-highdicom = pytest.importorskip("highdicom", reason="DICOM results need highdicom")
 
 
 def _write(study, diagnosis, folder):

@@ -12,11 +12,8 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.volume import CTVolume
-
-pytest.importorskip("highdicom", reason="DICOM results need highdicom")
-
 from jcs_ct.reporting.dicom_source import conforming_uid, read_source_series
+from jcs_ct.volume import CTVolume
 
 GUID = "896911bf-1143-4c8d-8f04-f3cd1a7f6204"
 
