@@ -110,8 +110,8 @@ def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
             "-" if one.spacing_mm is None else f"{one.spacing_mm[0]:.2f}",
             one.kernel or "-",
         )
-    console = Console(markup=False)
-    console.print(table, width=max(console.width, 110))
+    # Never narrower than the identifiers: `--series` asks for them.
+    Console(markup=False, width=max(Console().width, 110)).print(table)
     for one in listed:
         typer.echo(f"{one.identifier or one.kind}: {one.message}")
 
