@@ -58,7 +58,9 @@ def import_(
         f"(a {facts['task']} of the preset {facts['preset']})"
     )
     if imported.left_out:
-        typer.echo(f"left out by the format's rule: {len(imported.left_out)} ({', '.join(imported.left_out[:4])} ...)")
+        typer.echo(
+            f"left out by the format's rule: {len(imported.left_out)} ({', '.join(imported.left_out[:4])} ...)"
+        )
 
 
 @app.command("show")
