@@ -88,9 +88,9 @@ def fit_of(published: PublishedFormat, tensors: Mapping[str, Tensor]) -> Fit:
 
 
 def best_fit(tensors: Mapping[str, Tensor]) -> tuple[PublishedFormat, Fit]:
-    """The format with the fewest differences, and these."""
+    """The format with the most right keys beyond the wrong ones, and how it fits."""
     fits = [(published, fit_of(published, tensors)) for published in PUBLISHED.values()]
-    return min(fits, key=lambda pair: (pair[1].differences, -pair[1].matching))
+    return max(fits, key=lambda pair: pair[1].matching - pair[1].differences)
 
 
 def left_out(published: PublishedFormat, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -135,11 +135,13 @@ def _refuse_impossible_values(path: Path, published: PublishedFormat, network: n
 
 def _refusal(path: Path, published: PublishedFormat, fit: Fit, tensors: Mapping[str, Tensor]) -> str:
     lines = [f"{path}: not {published.name} ({published.about}):", *fit.lines()]
-    best, differing = best_fit(tensors)
-    if best is published:
+    best, closest = best_fit(tensors)
+    if closest.matching == 0:
+        lines.append("no key of it is known to any format")
+    elif closest.differences and closest.matching <= fit.matching:
         lines.append(f"no other format fits better; {fit.matching} of {len(published.expected)} keys are right")
-    elif differing.differences == 0:
+    elif closest.differences == 0:
         lines.append(f"it fits {best.name}, every key: use --as {best.name}")
     else:
-        lines.append(f"it fits {best.name} best, with {differing.differences} differences")
+        lines.append(f"it fits {best.name} best, with {closest.differences} differences")
     return "\n  ".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,10 @@ def _safetensors_content(path: Path) -> dict[str, Tensor]:
 
 def _torch_content(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A file of an unusual pickle protocol: what matters of it is in the error, or it loads.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         reason = _first_sentence(str(error))
         if "truncated" in reason or "Ran out of input" in reason:
@@ -89,7 +93,7 @@ def _first_sentence(text: str) -> str:
     """torch explains at length how to switch the protection off; what it found stands in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
-    return found.removeprefix("WeightsUnpickler error: ").split(" was not an allowed global")[0].rstrip(".")
+    return found.removeprefix("WeightsUnpickler error: ").split(". ")[0].rstrip(".")
 
 
 def _unwrapped(path: Path, content: object) -> tuple[dict[str, Tensor], str | None]:

@@ -127,10 +127,10 @@ def read_features(path: Path) -> StoredFeatures:
     Raises:
         ConfigError: missing, damaged, of MATLAB 7.3, or without feature maps of uint8.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such feature file")
     try:
         content = io.loadmat(path, appendmat=False)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such feature file") from error
     except NotImplementedError as error:
         raise ConfigError(
             f"{path}: a MATLAB 7.3 file (HDF5), expected version 5; save it again with save(..., '-v7')"

@@ -69,6 +69,14 @@ class SegmenterConfig:
         """Whether the classifier's features are combined in."""
         return self.combination is not None
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the six maps the decoder gets; the sixth is made of the encoder's own fifth."""
+        own = self.encoder.strides
+        if self.combination is None or self.combination.resize == "up":
+            return (*own, 2 * own[-1])
+        return (*self.combination.backbone.strides, 2 * own[-1])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint's metadata."""
         return asdict(self)

@@ -1,13 +1,15 @@
-"""The published networks read a second time, from state-dict names and the stated differences alone.
+"""The `official` presets against a second reading of the published networks.
 
-Plain functions over the published names, with nothing of ``jcs_ct`` in them: what an importer must reproduce.
+The functions of the first half read the published names directly and have nothing of ``jcs_ct`` in them: they follow
+the state dicts and the stated differences alone. The tests import seeded state dicts and compare.
 """
 
-from __future__ import annotations
-
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from jcs_ct.checkpoints import import_weights
 
 State = dict[str, Tensor]
 
@@ -127,3 +129,56 @@ def res2net_block(state: State, name: str, x: Tensor, stride: int, *, first: boo
 
 def classifier(state: State, image: Tensor) -> Tensor:
     return F.linear(trunk(state, image)[-1].mean(dim=(2, 3)), state["fc.weight"])
+
+
+REFERENCES = {"official-classifier": classifier, "official-segmentation": segmenter, "official-joint": segmenter}
+#: Parameters and state-dict entries of the published networks.
+SIZES = {
+    "official-segmentation": (42_501_423, 218),
+    "official-joint": (117_717_811, 1_183),
+    "official-classifier": (43_061_828, 861),
+}
+#: The joint network's 470 MB of weights are left to the long tests.
+SLOW_JOINT = pytest.param("official-joint", marks=pytest.mark.slow)
+
+
+def imported_and_expected(name: str, size: int, state: State, folder) -> tuple[torch.nn.Module, float]:
+    """Import a state dict; the largest difference of its outputs from the reference's."""
+    torch.save(state, folder / "weights.pth")
+    network = import_weights(folder / "weights.pth", name).network
+    (folder / "weights.pth").unlink()
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        got, expected = network(image), REFERENCES[name](state, image)
+    pairs = [(got, expected)] if isinstance(got, Tensor) else list(zip(got, expected, strict=True))
+    assert all(one.shape == other.shape for one, other in pairs)
+    assert all(float(other.std()) > 1e-3 for _, other in pairs), "the seeded network says nothing"
+    return network, max(float((one - other).abs().max()) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", ["official-classifier", "official-segmentation", SLOW_JOINT])
+def test_a_seeded_state_dict_imports_and_computes_what_the_published_network_does(
+    name, published_shapes, seeded_state, tmp_path
+):
+    state = seeded_state(published_shapes[name])
+    network, difference = imported_and_expected(name, 96, state, tmp_path)
+    assert difference < 1e-4
+    assert (sum(parameter.numel() for parameter in network.parameters()), len(network.state_dict())) == SIZES[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [224, 256, 512])
+@pytest.mark.parametrize("name", list(SIZES))
+def test_every_network_runs_at_full_sizes(name, size, published_shapes, seeded_state, tmp_path):
+    _, difference = imported_and_expected(name, size, seeded_state(published_shapes[name], seed=size), tmp_path)
+    assert difference < 1e-4
+
+
+def test_the_reference_is_sensitive_to_what_it_checks(published_shapes, seeded_state):
+    """An eps where there is none is far outside the tolerance."""
+    state = seeded_state(published_shapes["official-classifier"])
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        right = classifier(state, image)
+        changed = {name: value + 1e-2 if name.endswith("running_var") else value for name, value in state.items()}
+        assert float((classifier(changed, image) - right).abs().max()) > 1e-3
