@@ -24,9 +24,11 @@ done
 "$jcs" data check "$work/slices.csv"
 
 "$jcs" train recipes/compact-classifier.yaml -m "$work/slices.csv" -o "$work/classifier"
+"$jcs" train recipes/compact-classifier-finetune.yaml -m "$work/slices.csv" -o "$work/classifier-finetune" \
+  --pretrained "$work/classifier/best.safetensors"
 "$jcs" train recipes/compact-joint.yaml -m "$work/slices.csv" -o "$work/segmenter" \
   --classifier "$work/classifier/best.safetensors"
-"$jcs" calibrate --classifier "$work/classifier/best.safetensors" --segmenter "$work/segmenter/best.safetensors" \
+"$jcs" calibrate --classifier "$work/classifier-finetune/best.safetensors" --segmenter "$work/segmenter/best.safetensors" \
   -m "$work/slices.csv" -o "$work/models"
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -20,8 +24,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for ``--models``: random compact networks, for which every lung slice is infected."""
-    import torch
-
     from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
     from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
     from jcs_ct.operating_point import OperatingPoint
@@ -39,3 +41,56 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         info = CheckpointInfo(task, preset, config.to_dict(), preprocessor, point)
         save_checkpoint(folder / f"{task}.safetensors", build(config), info)
     return folder
+
+
+#: Format -> key in the file of published names.
+PUBLISHED_NETWORKS = {
+    "official-segmentation": "segmentation_alone",
+    "official-joint": "joint",
+    "official-classifier": "classifier",
+}
+
+Shapes = dict[str, list[int]]
+
+
+@pytest.fixture(scope="session")
+def published_shapes() -> dict[str, Shapes]:
+    """Format -> name -> shape, as in the published checkpoints."""
+    names = Path(__file__).with_name("official-state-dicts.json")
+    content = json.loads(names.read_text(encoding="utf-8"))
+    return {name: content[key] for name, key in PUBLISHED_NETWORKS.items()}
+
+
+@pytest.fixture(scope="session")
+def seeded_state() -> Callable[[Shapes], dict[str, torch.Tensor]]:
+    """Shapes -> a state dict of seeded numbers under which activations stay of order one."""
+
+    def make(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        return {name: _numbers(name, shape, generator) for name, shape in shapes.items()}
+
+    return make
+
+
+def _numbers(name: str, shape: list[int], generator: torch.Generator) -> torch.Tensor:
+    module, _, kind = name.rpartition(".")
+    if kind == "num_batches_tracked":
+        return torch.tensor(7)
+    if kind == "running_var":
+        return 0.5 + torch.rand(shape, generator=generator)
+    if kind == "weight" and len(shape) > 1:
+        return torch.randn(shape, generator=generator) * (2.0 / math.prod(shape[1:])) ** 0.5
+    if kind == "weight":
+        # The end of a residual branch is small, or 33 blocks double the activations 33 times.
+        scale = 0.2 if module.endswith("bn3") else 1.0
+        return scale * (0.5 + torch.rand(shape, generator=generator))
+    return 0.1 * torch.randn(shape, generator=generator)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small tensors are not worth waking threads for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

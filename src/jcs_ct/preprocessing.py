@@ -118,6 +118,8 @@ class SlicePreprocessor:
         window: HU -> grey.
         body_crop: Blank what lies outside the body and crop to its bounding box. Guards against reading the
             table, burned-in text or the field of view instead of the lungs.
+        centre_share: Share of the region's sides that is kept around its middle. 1 keeps it whole; 224/256 is what
+            is left where a slice is resized to 256 and the middle 224 pixels are cut out.
         channels: 1, or 3 to repeat the grey channel.
         mean: Subtracted from grey, one value a channel.
         std: Divides after ``mean``, one value a channel.
@@ -129,27 +131,42 @@ class SlicePreprocessor:
     channels: int = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    centre_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.size < 32:
             raise ValueError(f"network input must be at least 32 pixels wide, got {self.size}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean and std need {self.channels} values, got {len(self.mean)} and {len(self.std)}")
+        if not 0.1 <= self.centre_share <= 1.0:
+            raise ValueError(f"centre_share must be at least 0.1 and at most 1, got {self.centre_share}")
 
     def grey_and_region(self, hu: NDArray[Any]) -> tuple[NDArray[np.float32], Region]:
         """(rows, columns) in HU -> windowed grey, cut to the region the network sees, and that region."""
         grey = self.window(hu)
         rows, columns = grey.shape
         if not self.body_crop:
-            return grey, Region(0, rows, 0, columns)
+            region = self._centre(Region(0, rows, 0, columns))
+            return grey[region.top : region.bottom, region.left : region.right], region
         body = body_mask(grey)
         inside_rows = np.flatnonzero(body.any(axis=1))
         inside_columns = np.flatnonzero(body.any(axis=0))
-        region = Region(
-            int(inside_rows[0]), int(inside_rows[-1]) + 1, int(inside_columns[0]), int(inside_columns[-1]) + 1
+        region = self._centre(
+            Region(int(inside_rows[0]), int(inside_rows[-1]) + 1, int(inside_columns[0]), int(inside_columns[-1]) + 1)
         )
         grey = np.where(body, grey, np.float32(0.0))
         return grey[region.top : region.bottom, region.left : region.right], region
+
+    def _centre(self, region: Region) -> Region:
+        rows, columns = region.shape
+        row_margin = round(rows * (1.0 - self.centre_share) / 2.0)
+        column_margin = round(columns * (1.0 - self.centre_share) / 2.0)
+        return Region(
+            region.top + row_margin,
+            region.bottom - row_margin,
+            region.left + column_margin,
+            region.right - column_margin,
+        )
 
     def resize(self, grey: NDArray[np.float32]) -> Tensor:
         """(rows, columns) grey in [0, 1] -> (1, size, size) float32, antialiased bilinear."""

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, data, diagnose, doctor, info, phantom, train
+from jcs_ct.cli import calibrate, data, diagnose, doctor, features, info, phantom, train, weights
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("info", rich_help_panel="Reading studies")(info.info)
 app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
+app.add_typer(features.app, rich_help_panel="Data")
+app.add_typer(weights.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 

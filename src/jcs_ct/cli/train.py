@@ -17,6 +17,13 @@ def train(
     classifier: Annotated[
         Path | None, typer.Option(help="Trained classifier (.safetensors) that a joint segmenter borrows.")
     ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to start from: a checkpoint of the same preset, an imported ImageNet trunk or encoder, or "
+            "'auto', which downloads the ImageNet weights that fit unless they are in torch's cache."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: --set optimiser.learning_rate=1e-4")
     ] = None,
@@ -46,7 +53,7 @@ def train(
         torch.set_num_threads(threads)
     loaded = load_recipe(recipe, overrides)
     table = read_manifest(manifest)
-    task = make_task(loaded, classifier)
+    task = make_task(loaded, classifier, pretrained)
     with step_progress(loaded.steps) as progress:
         state = run_training(task, loaded, table, output, progress=progress)
     last = state.history[-1] if state.history else {}

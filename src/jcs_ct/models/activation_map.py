@@ -43,10 +43,12 @@ def activation_map_from_features(
     if variant == "grad_cam":
         gradient = weight[classes] / pixels
         return F.relu((gradient[:, :, None, None] * features).sum(dim=1, keepdim=True))
-    # d p_c / d z_j = p_c (delta_cj - p_j), so d p_c / d X = p_c (W_c - sum_j p_j W_j) / (h w).
+    # d p_c / d z_j = p_c (delta_cj - p_j), so d p_c / d X = p_c sum_j p_j (W_c - W_j) / (h w). Differences of weights
+    # first: W_c - sum_j p_j W_j is the same, but cancels to noise where the network is sure (p_c near 1).
     probability = torch.softmax(logits.to(features.dtype), dim=1)
     of_target = probability.gather(1, classes[:, None])
-    gradient = of_target * (weight[classes] - probability @ weight) / pixels
+    differences = weight[classes][:, None] - weight
+    gradient = of_target * (probability[:, :, None] * differences).sum(dim=1) / pixels
     return F.relu(gradient[:, :, None, None] * features).sum(dim=1, keepdim=True)
 
 

@@ -108,22 +108,22 @@ def size_of(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
 
 
-def check_slices(x: Tensor, channels: int, least: int = 32) -> None:
+def check_slices(x: Tensor, channels: int, least: int = 32, what: str = "slices") -> None:
     """Say what a network needs when it gets something else.
 
     Raises:
         ValueError: not (N, channels, H, W), or a side shorter than ``least``.
     """
     if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(f"expected slices as (N, {channels}, H, W), got {tuple(x.shape)}")
+        raise ValueError(f"expected {what} as (N, {channels}, H, W), got {tuple(x.shape)}")
     if min(x.shape[-2:]) < least:
-        raise ValueError(f"slices must be at least {least}x{least} pixels, got {x.shape[-2]}x{x.shape[-1]}; resize")
+        raise ValueError(f"{what} must be at least {least}x{least} pixels, got {x.shape[-2]}x{x.shape[-1]}; resize")
 
 
 def initialise(network: nn.Module) -> None:
-    """He initialisation of every convolution, so that networks train from scratch."""
+    """He initialisation of every convolution, so that networks train from scratch; nothing for the meta device."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -19,7 +19,8 @@ _COMPACT_TRUNK = Res2NetConfig(
 )
 
 CLASSIFIERS: dict[str, ClassifierConfig] = {
-    "paper": ClassifierConfig(),
+    # The text asks for two channels and is silent on a bias: as published, without.
+    "paper": ClassifierConfig(head_bias=False),
     "official": ClassifierConfig(_OFFICIAL_TRUNK, head_bias=False),
     "compact": ClassifierConfig(_COMPACT_TRUNK, dropout=0.2),
 }

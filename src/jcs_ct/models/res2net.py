@@ -58,6 +58,11 @@ class Res2NetConfig:
         return cls(**tuples_from_lists(values))
 
     @property
+    def strides(self) -> tuple[int, int, int, int, int]:
+        """Of the five feature maps."""
+        return 2, 4, 8, 16, 16 * self.last_stride
+
+    @property
     def stage_channels(self) -> tuple[int, int, int, int, int]:
         """Channels of the five feature maps: stem, then the four stages."""
         first, second, third, fourth = (4 * planes for planes in self.planes)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.decoder import Decoder
 from jcs_ct.models.efm import EnhancedFeatureModule, PlainTop
+from jcs_ct.models.first_stage import FirstStage
 from jcs_ct.models.fusion import FeatureCombination, Resize
-from jcs_ct.models.layers import NormKind, initialise, resize_to, size_of, tuples_from_lists
+from jcs_ct.models.layers import NormKind, check_slices, initialise, resize_to, size_of
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
 from jcs_ct.models.vgg import VGGConfig, VGGEncoder
 
@@ -68,6 +69,14 @@ class SegmenterConfig:
         """Whether the classifier's features are combined in."""
         return self.combination is not None
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the six maps the decoder gets; the sixth is made of the encoder's own fifth."""
+        own = self.encoder.strides
+        if self.combination is None or self.combination.resize == "up":
+            return (*own, 2 * own[-1])
+        return (*self.combination.backbone.strides, 2 * own[-1])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint's metadata."""
         return asdict(self)
@@ -80,7 +89,7 @@ class SegmenterConfig:
             TypeError: unknown fields.
         """
         fields = dict(values)
-        encoder = VGGConfig(**tuples_from_lists(fields.pop("encoder")))
+        encoder = VGGConfig.from_dict(fields.pop("encoder"))
         combination = fields.pop("combination")
         if combination is not None:
             backbone = Res2NetConfig.from_dict(combination["backbone"])
@@ -155,37 +164,56 @@ class Segmenter(nn.Module):
             self.backbone.eval()
         return self
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, in_channels, H, W) -> five logit maps (N, 1, H, W); the first is side output 1."""
-        return self._side_outputs(*self.first_stage(x), size_of(x))
-
-    def predict(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, 1, H, W) probabilities of side output 1; the other four are not computed."""
-        decoded = self._decode(*self.first_stage(x))
-        return torch.sigmoid(resize_to(self.side_heads[0](decoded[0]), size_of(x)).float())
-
-    def first_stage(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the COVID-CS release stores: ``vgg_feats`` (N, C1, H, W) and ``res2net_feats`` (N, C, H/2, W/2)."""
-        return self.encoder.first_block(x), self.backbone.stem(x) if self.backbone is not None else None
-
-    def forward_from_first_stage(self, vgg_feats: Tensor, res2net_feats: Tensor | None = None) -> list[Tensor]:
-        """Start after the first stage; the joint network needs both maps.
+    def forward(self, x: Tensor | FirstStage) -> list[Tensor]:
+        """(N, in_channels, H, W), or its first stage -> five logit maps (N, 1, H, W); the first is side output 1.
 
         Raises:
-            ValueError: a joint network without ``res2net_feats``.
+            ValueError: slices or feature maps of another shape, or a map that this network needs is missing.
         """
-        return self._side_outputs(vgg_feats, res2net_feats, size_of(vgg_feats))
-
-    def _side_outputs(self, vgg_feats: Tensor, res2net_feats: Tensor | None, size: tuple[int, int]) -> list[Tensor]:
+        vgg_feats, res2net_feats = self._started(x)
         decoded = self._decode(vgg_feats, res2net_feats)
+        size = size_of(vgg_feats)  # the first block keeps the slice's size
         return [resize_to(head(feature), size) for head, feature in zip(self.side_heads, decoded, strict=True)]
 
+    def predict(self, x: Tensor | FirstStage) -> Tensor:
+        """(N, in_channels, H, W), or its first stage -> (N, 1, H, W) probabilities of side output 1 alone."""
+        vgg_feats, res2net_feats = self._started(x)
+        finest = self.side_heads[0](self._decode(vgg_feats, res2net_feats)[0])
+        return torch.sigmoid(resize_to(finest, size_of(vgg_feats)).float())
+
+    def first_stage(self, x: Tensor) -> FirstStage:
+        """What the COVID-CS release stores: ``vgg_feats`` (N, C1, H, W) and ``res2net_feats`` (N, C, H/2, W/2)."""
+        return FirstStage(*self._started(x))
+
+    def forward_from_first_stage(self, vgg_feats: Tensor, res2net_feats: Tensor | None = None) -> list[Tensor]:
+        """:meth:`forward` of ``FirstStage(vgg_feats, res2net_feats)``."""
+        return self(FirstStage(vgg_feats, res2net_feats))  # type: ignore[no-any-return]
+
+    def _started(self, x: Tensor | FirstStage) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(x, FirstStage):
+            return self.encoder.first_block(x), self.backbone.stem(x) if self.backbone is not None else None
+        if x.vgg_feats is None:
+            raise ValueError("a segmenter needs vgg_feats; these are a classifier's features")
+        check_slices(x.vgg_feats, self.config.encoder.channels[0], what="vgg_feats")
+        if self.backbone is None:
+            return x.vgg_feats, None
+        if x.res2net_feats is None:
+            raise ValueError("the joint network needs res2net_feats beside vgg_feats")
+        check_slices(x.res2net_feats, self.backbone.config.stem_channels[2], least=16, what="res2net_feats")
+        rows, columns = size_of(x.vgg_feats)
+        if size_of(x.res2net_feats) != ((rows + 1) // 2, (columns + 1) // 2):
+            raise ValueError(
+                f"res2net_feats must be half of vgg_feats' {rows}x{columns}, got "
+                f"{x.res2net_feats.shape[-2]}x{x.res2net_feats.shape[-1]}; are they of the same slice?"
+            )
+        return x.vgg_feats, x.res2net_feats
+
     def _decode(self, vgg_feats: Tensor, res2net_feats: Tensor | None) -> list[Tensor]:
+        """First stage -> [M_D1, ..., M_D5]."""
         encoded = self.encoder.later_blocks(vgg_feats)
+        # M_E6 comes from the encoder's own M_E5, before the classifier's features join.
         encoded[-1], sixth = self.efm(encoded[-1])
-        if self.backbone is not None and self.combination is not None:
-            if res2net_feats is None:
-                raise ValueError("the joint network needs res2net_feats beside vgg_feats")
+        if self.backbone is not None and self.combination is not None and res2net_feats is not None:
             borrowed = self.backbone.stages(res2net_feats)
             encoded = [
                 combine(own, other) for combine, own, other in zip(self.combination, encoded, borrowed, strict=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jcs_ct.models.layers import ConvNormReLU, NormKind, check_slices
+from jcs_ct.models.layers import ConvNormReLU, NormKind, check_slices, tuples_from_lists
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class VGGConfig:
     def __post_init__(self) -> None:
         if min(self.convs) < 1:
             raise ValueError(f"every block needs a convolution, got {self.convs}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VGGConfig:
+        """From plain values, also after JSON, where tuples have become lists.
+
+        Raises:
+            TypeError: unknown fields.
+        """
+        return cls(**tuples_from_lists(values))
 
     @property
     def strides(self) -> tuple[int, int, int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
+from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
 from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.data.mixup import mixup
 from jcs_ct.metrics.classification import roc_auc
@@ -31,6 +32,7 @@ class ClassificationTask:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.config = classifier_preset(recipe.preset)
+        self.pretrained: PretrainedWeights | None = None
         self.network: Classifier = build_classifier(self.config)
 
     def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
@@ -86,6 +88,6 @@ class ClassificationTask:
             preset=self.recipe.preset,
             config=self.config.to_dict(),
             preprocessor=preprocessor,
-            provenance=provenance,
+            provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
         )
         save_checkpoint(path, self.network, info)

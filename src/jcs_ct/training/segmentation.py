@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
+from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
 from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
@@ -38,6 +39,7 @@ class SegmentationTask:
     def __init__(self, recipe: Recipe, classifier: Classifier | None = None) -> None:
         self.recipe = recipe
         self.config = segmenter_preset(recipe.preset)
+        self.pretrained: PretrainedWeights | None = None
         self.network: Segmenter = build_segmenter(self.config)
         if self.config.joint and classifier is None:
             raise ConfigError(
@@ -79,6 +81,6 @@ class SegmentationTask:
             preset=self.recipe.preset,
             config=self.config.to_dict(),
             preprocessor=preprocessor,
-            provenance=provenance,
+            provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
         )
         save_checkpoint(path, self.network, info)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from jcs_ct.checkpoints import load_checkpoint
+from jcs_ct.checkpoints import load_checkpoint, start_from
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.training.classification import ClassificationTask
@@ -14,17 +16,21 @@ from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import Task
 from jcs_ct.training.segmentation import SegmentationTask
 
+logger = logging.getLogger(__name__)
 
-def make_task(recipe: Recipe, classifier: Path | None = None) -> Task:
+
+def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path | str | None = None) -> Task:
     """Build the recipe's network, its initial weights drawn from the recipe's seed.
 
     Args:
         recipe: What to train.
         classifier: Checkpoint of a trained classifier, for a joint segmenter.
+        pretrained: What the network starts from, see ``start_from``; the classifier's trunk is borrowed afterwards.
 
     Raises:
-        ConfigError: an unknown preset, or a classifier where none belongs or one is needed.
-        CheckpointError: the classifier's file cannot be used.
+        ConfigError: an unknown preset, a classifier where none belongs or one is needed, or ``auto`` for a network
+            that no published weights fit.
+        CheckpointError: the classifier's or the pretrained file cannot be used.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -32,10 +38,24 @@ def make_task(recipe: Recipe, classifier: Path | None = None) -> Task:
             if recipe.task == "classifier":
                 if classifier is not None:
                     raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
-                return ClassificationTask(recipe)
-            return SegmentationTask(recipe, _trained_classifier(classifier) if classifier else None)
+                return _started(ClassificationTask(recipe), pretrained)
+            trained = _trained_classifier(classifier) if classifier else None
+            task = _started(SegmentationTask(recipe, trained), pretrained)
+            if trained is not None:
+                task.network.load_classifier(trained)
+            return task
         except KeyError as error:
             raise ConfigError(f"unknown preset {recipe.preset!r} for a {recipe.task}: {error}") from error
+
+
+T = TypeVar("T", ClassificationTask, SegmentationTask)
+
+
+def _started(task: T, pretrained: Path | str | None) -> T:
+    if pretrained is not None:
+        task.pretrained = start_from(task.network, pretrained)
+        logger.info("started the %s from %s", task.pretrained.part, task.pretrained.origin)
+    return task
 
 
 def _trained_classifier(path: Path) -> Classifier:

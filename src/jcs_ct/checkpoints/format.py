@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jcs_ct.checkpoints.fit import compare
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 from jcs_ct.models.classifier import ClassifierConfig
 from jcs_ct.models.presets import build_classifier, build_segmenter
+from jcs_ct.models.res2net import Res2Net, Res2NetConfig
 from jcs_ct.models.segmenter import SegmenterConfig
+from jcs_ct.models.vgg import VGGConfig, VGGEncoder
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
 
 FORMAT_VERSION = 1
 _KEY = "jcs_ct"
+
+#: Task -> network from its stored config. ``trunk`` and ``encoder`` are parts that training starts from.
+_BUILDERS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "classifier": lambda config: build_classifier(ClassifierConfig.from_dict(config)),
+    "segmenter": lambda config: build_segmenter(SegmenterConfig.from_dict(config)),
+    "trunk": lambda config: Res2Net(Res2NetConfig.from_dict(config)),
+    "encoder": lambda config: VGGEncoder(VGGConfig.from_dict(config)),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,8 @@ class CheckpointInfo:
     """What a checkpoint says of itself.
 
     Args:
-        task: ``classifier`` or ``segmenter``.
-        preset: Name of the config the network started from.
+        task: ``classifier``, ``segmenter``, or a part of one: ``trunk`` (Res2Net), ``encoder`` (VGG).
+        preset: Name of the config the network started from; of the published format where it was imported.
         config: The network's config as plain values.
         preprocessor: The preprocessing the network was trained with.
         operating_point: Thresholds chosen on validation patients, or None when none was chosen yet.
@@ -105,6 +117,24 @@ def read_info(path: Path) -> CheckpointInfo:
     return _read(path, tensors=False)[0]
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors as they are stored, without building its network.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not written by jcs-ct.
+    """
+    return _read(path, tensors=True)[1]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is safetensors that jcs-ct wrote (it may still be damaged behind its header)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_checkpoint(path: Path | str) -> ReadyNetwork:
     """Read a checkpoint -> the network in evaluation mode with its preprocessing.
 
@@ -112,20 +142,7 @@ def load_checkpoint(path: Path | str) -> ReadyNetwork:
         CheckpointError: no such file, damaged, unsafe, or tensors that do not fit the config.
     """
     path = Path(path)
-    info, tensors = _read(path, tensors=True)
-    try:
-        network: nn.Module = (
-            build_classifier(ClassifierConfig.from_dict(info.config))
-            if info.task == "classifier"
-            else build_segmenter(SegmenterConfig.from_dict(info.config))
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: its network config cannot be used: {error}") from error
-    load_strictly(
-        network,
-        {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
-        path,
-    )
+    info, network = read_network(path)
     network.eval()
     return ReadyNetwork(
         network=network,
@@ -137,28 +154,35 @@ def load_checkpoint(path: Path | str) -> ReadyNetwork:
     )
 
 
+def read_network(path: Path) -> tuple[CheckpointInfo, nn.Module]:
+    """Read a checkpoint -> what it says of itself, and its network as it was saved, in fp32.
+
+    Raises:
+        CheckpointError: no such file, damaged, unsafe, or tensors that do not fit the config.
+    """
+    info, tensors = _read(path, tensors=True)
+    if info.task not in _BUILDERS:
+        raise CheckpointError(f"{path}: its task {info.task!r} is none of {', '.join(_BUILDERS)}; update jcs-ct")
+    try:
+        with torch.device("meta"):  # every tensor comes from the file: nothing is drawn first
+            network = _BUILDERS[info.task](info.config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: its network config cannot be used: {error}") from error
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    load_strictly(network, floats, path)
+    return info, network
+
+
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors key by key; every missing, unexpected and mis-shaped key is listed.
 
     Raises:
         CheckpointError: when anything does not fit.
     """
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
-    shapes = [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected
-        if name in tensors and tensors[name].shape != expected[name].shape
-    ]
-    problems = [
-        f"{label} ({len(names)}): {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
-        for label, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
-        if names
-    ]
-    if problems:
-        raise CheckpointError("\n  ".join([f"{path}: the tensors do not fit the network:", *problems]))
-    network.load_state_dict(dict(tensors))
+    fit = compare({name: tuple(value.shape) for name, value in network.state_dict().items()}, tensors)
+    if fit.differences:
+        raise CheckpointError("\n  ".join([f"{path}: the tensors do not fit the network:", *fit.lines()]))
+    network.load_state_dict(dict(tensors), assign=any(value.is_meta for value in network.state_dict().values()))
 
 
 def _read(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:
