@@ -11,7 +11,7 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, data, diagnose, doctor, info, phantom, train
+from jcs_ct.cli import calibrate, compare, data, diagnose, doctor, info, phantom, train
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
+app.command("compare", rich_help_panel="Evaluation")(compare.compare)
 
 
 def _version(value: bool) -> None:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from jcs_ct.evaluation.tables import Table
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Tables as a person reads them: one block a row, so that wide ones stay whole in a narrow window."""
+
+    from jcs_ct.evaluation.tables import EMPTY_CELL
+
+    for table in tables:
+        typer.echo(f"\n{table.title}")
+        heads = [column.title for column in table.columns]
+        for cells in table.shown():
+            pairs = zip(heads[1:], cells[1:], strict=True)
+            shown = [f"{head} {cell}" for head, cell in pairs if cell != EMPTY_CELL]
+            typer.echo(f"  {cells[0]}: {', '.join(shown)}")
 
 
 @contextmanager
