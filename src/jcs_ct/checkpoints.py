@@ -22,6 +22,8 @@ from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 from jcs_ct.models.classifier import ClassifierConfig
+from jcs_ct.models.comparison import build_comparison
+from jcs_ct.models.comparison.stored import comparison_from_dict, is_comparison
 from jcs_ct.models.presets import build_classifier, build_segmenter
 from jcs_ct.models.segmenter import SegmenterConfig
 from jcs_ct.operating_point import OperatingPoint
@@ -117,6 +119,8 @@ def load_checkpoint(path: Path | str) -> ReadyNetwork:
         network: nn.Module = (
             build_classifier(ClassifierConfig.from_dict(info.config))
             if info.task == "classifier"
+            else build_comparison(comparison_from_dict(info.config))
+            if is_comparison(info.config)
             else build_segmenter(SegmenterConfig.from_dict(info.config))
         )
     except (TypeError, ValueError, KeyError) as error:

@@ -28,14 +28,11 @@ def make_task(recipe: Recipe, classifier: Path | None = None) -> Task:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        try:
-            if recipe.task == "classifier":
-                if classifier is not None:
-                    raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
-                return ClassificationTask(recipe)
-            return SegmentationTask(recipe, _trained_classifier(classifier) if classifier else None)
-        except KeyError as error:
-            raise ConfigError(f"unknown preset {recipe.preset!r} for a {recipe.task}: {error}") from error
+        if recipe.task == "classifier":
+            if classifier is not None:
+                raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
+            return ClassificationTask(recipe)
+        return SegmentationTask(recipe, _trained_classifier(classifier) if classifier else None)
 
 
 def _trained_classifier(path: Path) -> Classifier:
