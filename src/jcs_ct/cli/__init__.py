@@ -11,7 +11,7 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, compare, data, diagnose, doctor, info, phantom, train
+from jcs_ct.cli import calibrate, compare, crossval, data, diagnose, doctor, info, phantom, train
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.add_typer(data.app, rich_help_panel="Data")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 app.command("compare", rich_help_panel="Evaluation")(compare.compare)
+app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
+app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)
 
 
 def _version(value: bool) -> None:

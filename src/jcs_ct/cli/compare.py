@@ -7,19 +7,30 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.cli.console import print_json
+from jcs_ct.cli.console import print_json, print_tables
+from jcs_ct.cli.crossval import train_networks
 
 
 def compare(
-    predictions: Annotated[
-        list[str], typer.Argument(help="Folders of grey PNG, as NAME=FOLDER or FOLDER; the first is the baseline.")
-    ],
     reference: Annotated[
         Path, typer.Option("--reference", "-r", help="Manifest (CSV), CT100 folder, or folder of masks.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    predictions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of grey PNG, as NAME=FOLDER or FOLDER; first the baseline."),
+    ] = None,
     protocol: Annotated[str, typer.Option(help="image, official, miniseg or patient-safe.")] = "image",
     split: Annotated[str, typer.Option(help="Split of a manifest.")] = "test",
+    networks: Annotated[
+        list[str] | None, typer.Option("--train", help="Cross-validate this preset with --recipe; may be repeated.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="With --train: the recipe that all networks share.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="With --train: --set steps=200")] = None,
+    width: Annotated[
+        float, typer.Option(min=0.01, help="With --train: factor on the comparison networks' channel counts.")
+    ] = 1.0,
+    threads: Annotated[int, typer.Option(min=0, help="With --train: CPU threads; 0 leaves it to torch.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
@@ -28,6 +39,9 @@ def compare(
 
     A prediction is an 8-bit grey PNG on its mask's grid, named as the mask: probability times 255, or a mask of
     0/255 or 0/1. Intervals resample patients; nothing is tuned here.
+
+    With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
+    was stopped continues.
 
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
@@ -38,11 +52,17 @@ def compare(
     from jcs_ct.evaluation.predictions import read_predictions
     from jcs_ct.evaluation.segmentation import Resampling
 
+    if networks:
+        if recipe is None:
+            raise ConfigError("--train needs --recipe: the budget that all networks share")
+        folds = "patient-safe" if protocol == "image" else protocol
+        train_networks(networks, recipe, reference, output, folds, settings, width, draws, predictions or [], threads)
+        return
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     cases = open_cases(reference, protocol=protocol, split=split)
     methods = []
-    for given in predictions:
+    for given in predictions or []:
         name, separator, folder = given.rpartition("=")
         methods.append(read_predictions(Path(folder), cases, name=name if separator else None))
     evaluation = evaluate_predictions(
@@ -57,7 +77,5 @@ def compare(
     if as_json:
         print_json({t.name: t.to_dict()["rows"] for t in evaluation.tables if t.name != "per_image"})
         return
-    from jcs_ct.cli.console import print_tables
-
     print_tables(table for table in evaluation.tables if table.name in ("miniseg", "scores", "differences"))
     typer.echo(f"page: {page}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    """``NAME=VALUE`` as given with --set -> values by dotted name."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for setting in settings or []:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
+        found[name] = yaml.safe_load(value)
+    return found
 
 
 def print_tables(tables: Iterable[Table]) -> None:

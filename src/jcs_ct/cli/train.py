@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from jcs_ct.cli.console import parse_settings
 
 
 def train(
@@ -28,7 +30,6 @@ def train(
     Example:  jcs train recipes/compact-classifier.yaml -m slices.csv -o runs/classifier
     """
     import torch
-    import yaml
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -37,15 +38,9 @@ def train(
     from jcs_ct.training.loop import train as run_training
     from jcs_ct.training.tasks import make_task
 
-    overrides: dict[str, Any] = {}
-    for setting in settings or []:
-        name, separator, value = setting.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
-        overrides[name] = yaml.safe_load(value)
     if threads:
         torch.set_num_threads(threads)
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, parse_settings(settings))
     table = read_manifest(manifest)
     task = make_task(loaded, classifier)
     columns = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_manifest, read_mask
 from jcs_ct.errors import ConfigError
+from jcs_ct.preprocessing import Window
 
 #: Folds of CT100 by the protocol that uses them.
 FOLDS_OF = {"miniseg": "miniseg_folds", "patient-safe": "patient_safe_folds"}
@@ -33,6 +34,7 @@ class Case:
         patient: Whose slice it is (or the acquisition): resampled as a whole.
         fold: Name of the fold it is held out in; empty without folds.
         subgroups: Value by the name of a grouping, as ``sex`` or ``scanner``.
+        window: Under which the grey levels were made, where it is known.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Case:
     patient: str
     fold: str = ""
     subgroups: Mapping[str, str] = field(default_factory=dict)
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if self.image is None and self.mask is None:
@@ -155,7 +158,9 @@ def manifest_cases(manifest: Manifest, split: str | None = "test", *, title: str
         where = "the manifest" if split is None else f"the split {split!r} of the manifest"
         raise ConfigError(f"{where} has no slice whose lesion pixels are known")
     name_of = case_names(rows)
-    cases = tuple(Case(name_of(row), row.path, row.mask, row.patient, "", row_subgroups(row)) for row in rows)
+    cases = tuple(
+        Case(name_of(row), row.path, row.mask, row.patient, "", row_subgroups(row), row_window(row)) for row in rows
+    )
     return CaseSet(title if split is None else f"{title}, split {split}", cases)
 
 
@@ -174,6 +179,11 @@ def case_names(rows: tuple[ManifestRow, ...]) -> Callable[[ManifestRow], str]:
         return f"{row.path.stem}-{digest[:8]}"
 
     return name
+
+
+def row_window(row: ManifestRow) -> Window | None:
+    """The window of a row's grey levels; None where it is not known."""
+    return Window(row.level_hu, row.width_hu) if row.level_hu is not None and row.width_hu is not None else None
 
 
 def row_subgroups(row: ManifestRow) -> dict[str, str]:
