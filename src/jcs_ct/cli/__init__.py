@@ -11,7 +11,7 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, compare, crossval, data, diagnose, doctor, info, phantom, train
+from jcs_ct.cli import calibrate, compare, crossval, data, diagnose, doctor, evaluate, info, phantom, train
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
+app.add_typer(evaluate.app, rich_help_panel="Evaluation")
 app.command("compare", rich_help_panel="Evaluation")(compare.compare)
 app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
 app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)

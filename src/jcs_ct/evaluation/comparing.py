@@ -14,7 +14,7 @@ from jcs_ct.data.manifest import read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.figures import dice_by_lesion, dice_shares, picture_rows
+from jcs_ct.evaluation.figures import PictureCell, dice_by_lesion, dice_shares, picture_rows
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MethodScores, Resampling, compare_methods, score_method
@@ -156,7 +156,7 @@ def _qualitative(
         case = cases.cases[index]
         assert case.image is not None  # chosen above
         grey = read_grey(case.image)
-        cells: list[tuple[NDArray[np.floating[Any]], NDArray[np.bool_] | None]] = [(grey, None), (grey, masks[index])]
+        cells: list[PictureCell] = [(grey, None), (grey, masks[index])]
         for method, score in zip(methods, scores, strict=True):
             cells.append((grey, method.probability(index) >= score.threshold))
         rows.append((case.name, cells))

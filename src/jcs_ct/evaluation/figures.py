@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from jcs_ct import NOTICE
 from jcs_ct.files import replacing
+from jcs_ct.metrics.calibration import ReliabilityBin
+from jcs_ct.metrics.classification import RocCurve, VerdictRates
 
 #: Dice from which a slice counts as good, and below which as failed (paper, V-B on Fig. 11).
 GOOD_DICE, FAILED_DICE = 0.6, 0.1
 _LESION_COLOUR = "#d62728"
 #: Makes ids in SVG files the same from run to run.
 _SVG_SALT = "jcs-ct"
+
+
+#: A picture in [0, 1], grey or RGB, and the lesion whose outline is drawn on it.
+PictureCell = tuple[NDArray[np.floating[Any]], NDArray[np.bool_] | None]
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
@@ -87,7 +93,7 @@ def _count_groups(count: NDArray[np.int64]) -> list[tuple[str, NDArray[np.bool_]
 
 
 def picture_rows(
-    rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.floating[Any]], NDArray[np.bool_] | None]]]],
+    rows: Sequence[tuple[str, Sequence[PictureCell]]],
     titles: Sequence[str],
 ) -> Figure:
     """Fig. 9 and 10: one row a slice, one column a method.
@@ -126,4 +132,48 @@ def bars(values: Mapping[str, int], *, title: str, xlabel: str, ylabel: str) -> 
     axis.bar(range(len(values)), list(values.values()))
     axis.set_xticks(range(len(values)), list(values), rotation=45 if len(values) > 6 else 0, ha="center", fontsize=8)
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure
+
+
+def roc_figure(curves: Mapping[str, tuple[RocCurve, float]]) -> Figure:
+    """ROC curves by the name of the score, with their AUC."""
+    figure, (axis,) = _figure()
+    for name, (curve, auc) in curves.items():
+        axis.step(curve.false_positive_rate, curve.sensitivity, where="post", label=f"{name}: AUC {auc:.3f}")
+    axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
+    axis.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def sweep_figure(sweep: Sequence[VerdictRates], chosen: float) -> Figure:
+    """Sensitivity and specificity with their intervals against the threshold; the one in use is marked."""
+    figure, (axis,) = _figure()
+    thresholds = [rates.threshold for rates in sweep]
+    for name in ("sensitivity", "specificity"):
+        rates = [getattr(one, name) for one in sweep]
+        if any(rate.value is None for rate in rates):
+            continue
+        line = axis.step(thresholds, [rate.value for rate in rates], where="post", label=name)[0]
+        low, high = [rate.low for rate in rates], [rate.high for rate in rates]
+        axis.fill_between(thresholds, low, high, step="post", alpha=0.2, color=line.get_color(), linewidth=0)
+    axis.axvline(chosen, color="0.4", linewidth=0.8, linestyle="--", label=f"in use: more than {chosen:g}")
+    axis.set(xlabel="positive when more slices than this are infected", ylabel="rate", ylim=(-0.02, 1.02))
+    axis.legend(loc="best", fontsize=8)
+    return figure
+
+
+def reliability_figure(points: Mapping[str, Sequence[ReliabilityBin]]) -> Figure:
+    """Observed rate against mean probability of bins of equal mass."""
+    figure, (axis,) = _figure()
+    for name, bins in points.items():
+        axis.plot(
+            [one.mean_probability for one in bins],
+            [one.observed_rate for one in bins],
+            marker="o",
+            label=f"{name} (n = {sum(one.n for one in bins)})",
+        )
+    axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
+    axis.set(xlabel="predicted probability", ylabel="observed rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.legend(loc="best", fontsize=8)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def score_method(
     return MethodScores(
         name=predictions.name,
         per_image=per_image,
-        intervals={key: _interval(values, cases, resampling) for key, values in per_image.items()},
+        intervals={key: mean_interval(values, cases.patients, resampling) for key, values in per_image.items()},
         pooled={name: reduce_metric(metric, counts, reduction="pooled") for name, metric in OVERLAP_METRICS.items()},
         e_measure=e_measure_set(pairs),
         official=official_iou(pairs),
@@ -163,14 +163,16 @@ def _all_defined(values: NDArray[np.float64]) -> PerImage:
     return PerImage(values, np.ones(values.shape, dtype=bool))
 
 
-def _interval(values: PerImage, cases: CaseSet, resampling: Resampling) -> Interval:
+def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampling) -> Interval:
+    """The mean over the images that define a measure, with its interval over patients."""
+
     def mean(rows: NDArray[np.int64]) -> float | None:
         defined = values.defined[rows]
         return float(values.values[rows][defined].mean()) if defined.any() else None
 
     return bootstrap(
         mean,
-        cases.patients,
+        patients,
         generator=resampling.generator(),
         draws=resampling.draws,
         confidence=resampling.confidence,
@@ -199,8 +201,26 @@ class Comparison:
     p_holm: float
 
 
+class Scored(Protocol):
+    """A method with one value an image and measure."""
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        ...
+
+    @property
+    def per_image(self) -> Mapping[str, PerImage]:
+        """(n,) values by measure."""
+        ...
+
+
 def compare_methods(
-    methods: Sequence[MethodScores], cases: CaseSet, *, resampling: Resampling = DEFAULT_RESAMPLING
+    methods: Sequence[Scored],
+    cases: CaseSet,
+    *,
+    measures: Sequence[Measure] = MEASURES,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> tuple[Comparison, ...]:
     """Compare every method with the first one, measure by measure, on the images that define the measure.
 
@@ -209,7 +229,7 @@ def compare_methods(
     """
     patients = np.asarray(cases.patients)
     found: list[Comparison] = []
-    for measure in MEASURES:
+    for measure in measures:
         made = []
         for other in methods[1:]:
             first, second = methods[0].per_image[measure.key], other.per_image[measure.key]
