@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
+import torch
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.training.config import load_recipe
+from jcs_ct.training.loop import make_preprocessor
+from jcs_ct.training.networks import recipe_classifier, recipe_segmenter
+from jcs_ct.training.schedule import learning_rate
 
 
 def write(tmp_path, text):
@@ -33,9 +39,29 @@ def test_broken_yaml_says_where(tmp_path):
         load_recipe(write(tmp_path, "task: [classifier"))
 
 
-def test_shipped_recipes_are_valid(request):
+RECIPES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_describe_a_network_and_its_input(name, request):
+    recipe = load_recipe(request.config.rootpath / "recipes" / f"{name}.yaml")
+    assert recipe.batch_size % recipe.accumulate == 0
+    with torch.device("meta"):
+        network = recipe_classifier(recipe) if recipe.task == "classifier" else recipe_segmenter(recipe)[0]
+    trunk = network.config.backbone if recipe.task == "classifier" else network.config.encoder
+    assert make_preprocessor(recipe.preprocessing).channels == trunk.in_channels
+
+
+def test_the_recipes_of_the_paper_are_what_it_says(request):
+    assert {"paper-classifier", "paper-classifier-lseg", "paper-segmenter", "paper-joint"} <= set(RECIPES)
     folder = request.config.rootpath / "recipes"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert "compact-classifier" in names
-    for name in names:
-        assert load_recipe(folder / f"{name}.yaml").steps > 0
+    classifier = load_recipe(folder / "paper-classifier.yaml")
+    rates = [learning_rate(classifier.optimiser, step, 4021) for step in (0, 1206, 1207, 2413, 3619)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
+    assert (classifier.batch_size, classifier.mixup_alpha, classifier.preprocessing.size) == (256, 0.5, 224)
+    with_maps = load_recipe(folder / "paper-classifier-lseg.yaml")
+    assert with_maps.model_copy(update={"activation_map_weight": 0.0}) == classifier
+    segmenter = load_recipe(folder / "paper-segmenter.yaml")
+    assert (segmenter.steps, segmenter.batch_size, segmenter.preprocessing.size) == (21_000, 4, 512)
+    assert learning_rate(segmenter.optimiser, 10_500, 21_000) == pytest.approx(2.5e-5 * 0.5**0.9)
+    assert load_recipe(folder / "paper-joint.yaml").model_copy(update={"preset": "paper"}) == segmenter

@@ -24,6 +24,8 @@ from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 from jcs_ct.models.classifier import ClassifierConfig
+from jcs_ct.models.comparison import build_comparison
+from jcs_ct.models.comparison.stored import comparison_from_dict, is_comparison
 from jcs_ct.models.presets import build_classifier, build_segmenter
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
 from jcs_ct.models.segmenter import SegmenterConfig
@@ -37,7 +39,11 @@ _KEY = "jcs_ct"
 #: Task -> network from its stored config. ``trunk`` and ``encoder`` are parts that training starts from.
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "classifier": lambda config: build_classifier(ClassifierConfig.from_dict(config)),
-    "segmenter": lambda config: build_segmenter(SegmenterConfig.from_dict(config)),
+    "segmenter": lambda config: (
+        build_comparison(comparison_from_dict(config))
+        if is_comparison(config)
+        else build_segmenter(SegmenterConfig.from_dict(config))
+    ),
     "trunk": lambda config: Res2Net(Res2NetConfig.from_dict(config)),
     "encoder": lambda config: VGGEncoder(VGGConfig.from_dict(config)),
 }

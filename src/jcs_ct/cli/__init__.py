@@ -11,7 +11,20 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, data, diagnose, doctor, features, info, phantom, train, weights
+from jcs_ct.cli import (
+    calibrate,
+    compare,
+    crossval,
+    data,
+    diagnose,
+    doctor,
+    evaluate,
+    features,
+    info,
+    phantom,
+    train,
+    weights,
+)
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -30,6 +43,10 @@ app.add_typer(features.app, rich_help_panel="Data")
 app.add_typer(weights.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
+app.add_typer(evaluate.app, rich_help_panel="Evaluation")
+app.command("compare", rich_help_panel="Evaluation")(compare.compare)
+app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
+app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)
 
 
 def _version(value: bool) -> None:

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from jcs_ct.evaluation.tables import Table
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    """``NAME=VALUE`` as given with --set -> values by dotted name."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for setting in settings or []:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Tables as a person reads them: one block a row, so that wide ones stay whole in a narrow window."""
+
+    from jcs_ct.evaluation.tables import EMPTY_CELL
+
+    for table in tables:
+        typer.echo(f"\n{table.title}")
+        heads = [column.title for column in table.columns]
+        for cells in table.shown():
+            pairs = zip(heads[1:], cells[1:], strict=True)
+            shown = [f"{head} {cell}" for head, cell in pairs if cell != EMPTY_CELL]
+            typer.echo(f"  {cells[0]}: {', '.join(shown)}")
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from jcs_ct.cli.console import step_progress
+from jcs_ct.cli.console import parse_settings, step_progress
 
 
 def train(
@@ -36,22 +36,15 @@ def train(
     Example:  jcs train recipes/compact-classifier.yaml -m slices.csv -o runs/classifier
     """
     import torch
-    import yaml
 
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.training.config import load_recipe
     from jcs_ct.training.loop import train as run_training
     from jcs_ct.training.tasks import make_task
 
-    overrides: dict[str, Any] = {}
-    for setting in settings or []:
-        name, separator, value = setting.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
-        overrides[name] = yaml.safe_load(value)
     if threads:
         torch.set_num_threads(threads)
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, parse_settings(settings))
     table = read_manifest(manifest)
     task = make_task(loaded, classifier, pretrained)
     with step_progress(loaded.steps) as progress:

@@ -17,10 +17,10 @@ from jcs_ct.data.mixup import mixup
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
 from jcs_ct.models.classifier import Classifier
-from jcs_ct.models.presets import build_classifier, classifier_preset
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.losses import activation_map_loss, soft_cross_entropy
+from jcs_ct.training.networks import recipe_classifier
 from jcs_ct.training.validation import validation_batches
 
 
@@ -31,9 +31,9 @@ class ClassificationTask:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.config = classifier_preset(recipe.preset)
+        self.network: Classifier = recipe_classifier(recipe)
+        self.config = self.network.config
         self.pretrained: PretrainedWeights | None = None
-        self.network: Classifier = build_classifier(self.config)
 
     def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
         """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.

@@ -67,6 +67,10 @@ class Recipe(_Frozen):
 
     task: Literal["classifier", "segmenter"]
     preset: str
+    network: dict[str, Any] = Field({}, description="Fields of the preset's network that are set otherwise.")
+    loss: Literal["deep_supervision", "published"] = Field(
+        "deep_supervision", description="Of a segmenter: Eq. 6 on every output, or a comparison network's own."
+    )
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

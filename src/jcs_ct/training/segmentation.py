@@ -15,47 +15,57 @@ from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoin
 from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
-from jcs_ct.models.presets import build_segmenter, segmenter_preset
+from jcs_ct.models.comparison.losses import dss_loss, egnet_loss, poolnet_loss
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.losses import deep_supervision_loss
+from jcs_ct.training.networks import recipe_segmenter
 from jcs_ct.training.validation import validation_batches
 
 
 class SegmentationTask:
-    """Deep supervision over the five side outputs.
+    """Deep supervision over a segmenter's outputs, or a comparison network's own loss.
 
     Args:
-        recipe: Its preset says whether the classifier's features are combined in.
+        recipe: Its preset says which network, and whether the classifier's features are combined in.
         classifier: A trained classifier, whose trunk a joint preset borrows.
 
     Raises:
-        ConfigError: a joint preset without a classifier, or a classifier for a preset that has no place for one.
+        ConfigError: a joint preset without a classifier, a classifier for a preset that has no place for one, or
+            a published loss where none was published.
     """
-
-    forward_methods: tuple[str, ...] = ()
 
     def __init__(self, recipe: Recipe, classifier: Classifier | None = None) -> None:
         self.recipe = recipe
-        self.config = segmenter_preset(recipe.preset)
+        self.network, self.config = recipe_segmenter(recipe)
         self.pretrained: PretrainedWeights | None = None
-        self.network: Segmenter = build_segmenter(self.config)
-        if self.config.joint and classifier is None:
+        self.loss_name = _published_loss(self.config) if recipe.loss == "published" else "deep_supervision"
+        self.forward_methods: tuple[str, ...] = ("forward_with_edge",) if self.loss_name == "egnet" else ()
+        joint = isinstance(self.network, Segmenter) and self.network.config.joint
+        if joint and classifier is None:
             raise ConfigError(
                 f"the preset {recipe.preset!r} borrows a trained classifier's features; "
                 "train one first and give it with --classifier"
             )
         if classifier is not None:
-            if not self.config.joint:
+            if not isinstance(self.network, Segmenter) or not joint:
                 raise ConfigError(
                     f"the preset {recipe.preset!r} has no place for a classifier; leave --classifier out"
                 )
             self.network.load_classifier(classifier)
 
     def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
-        """Eq. 6; ``generator`` is not used, the slices are not mixed."""
-        return {"loss": deep_supervision_loss(network(batch.images), batch.masks)}
+        """Eq. 6 or the published loss; ``generator`` is not used, the slices are not mixed."""
+        if self.loss_name == "egnet":
+            return {"loss": egnet_loss(network.forward_with_edge(batch.images), batch.masks, divisor=1.0)}  # type: ignore[operator]
+        outputs = network(batch.images)
+        if self.loss_name == "dss":
+            return {"loss": dss_loss(outputs, batch.masks)}
+        if self.loss_name == "poolnet":
+            # The training loop averages over the slices of a step itself.
+            return {"loss": poolnet_loss(outputs, batch.masks, divisor=1.0)}
+        return {"loss": deep_supervision_loss(outputs, batch.masks)}
 
     def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
         """Mean Dice per infected slice at threshold 0.5, and the share of false pixels on uninfected ones."""
@@ -79,8 +89,15 @@ class SegmentationTask:
         info = CheckpointInfo(
             task="segmenter",
             preset=self.recipe.preset,
-            config=self.config.to_dict(),
+            config=self.config,
             preprocessor=preprocessor,
             provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
         )
         save_checkpoint(path, self.network, info)
+
+
+def _published_loss(config: Mapping[str, Any]) -> str:
+    name = str(config.get("comparison", ""))
+    if name not in ("dss", "poolnet", "egnet"):
+        raise ConfigError("loss 'published' is there for DSS, PoolNet and EGNet only; use deep_supervision")
+    return name

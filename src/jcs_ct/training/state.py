@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -101,6 +102,9 @@ class TrainingState:
         candidates = sorted(folder.glob(STATE_PATTERN), reverse=True)
         for path in candidates:
             try:
+                if not zipfile.is_zipfile(path):
+                    # Left to itself torch would try older formats, which fail in any way there is.
+                    raise EOFError("not a whole file")
                 content = torch.load(path, map_location="cpu", weights_only=True)
             except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
                 logger.warning("cannot read %s (%s); trying the one before", path.name, error)
@@ -112,7 +116,8 @@ class TrainingState:
         return False
 
     def _adopt(self, content: dict[str, Any], path: Path, recipe: Recipe, manifest_sha256: str) -> None:
-        before, now = content["recipe"], recipe.model_dump(mode="json")
+        # Through the model, so that settings which this version added have their defaults.
+        before, now = Recipe.model_validate(content["recipe"]).model_dump(mode="json"), recipe.model_dump(mode="json")
         changed = sorted(name for name in now if before.get(name) != now[name])
         if changed or content["manifest_sha256"] != manifest_sha256:
             what = ", ".join(changed) or "the manifest"

@@ -11,6 +11,7 @@ import torch
 from jcs_ct.checkpoints import load_checkpoint, start_from
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.training.classification import ClassificationTask
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import Task
@@ -34,18 +35,15 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        try:
-            if recipe.task == "classifier":
-                if classifier is not None:
-                    raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
-                return _started(ClassificationTask(recipe), pretrained)
-            trained = _trained_classifier(classifier) if classifier else None
-            task = _started(SegmentationTask(recipe, trained), pretrained)
-            if trained is not None:
-                task.network.load_classifier(trained)
-            return task
-        except KeyError as error:
-            raise ConfigError(f"unknown preset {recipe.preset!r} for a {recipe.task}: {error}") from error
+        if recipe.task == "classifier":
+            if classifier is not None:
+                raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
+            return _started(ClassificationTask(recipe), pretrained)
+        trained = _trained_classifier(classifier) if classifier else None
+        task = _started(SegmentationTask(recipe, trained), pretrained)
+        if trained is not None and isinstance(task.network, Segmenter):
+            task.network.load_classifier(trained)
+        return task
 
 
 T = TypeVar("T", ClassificationTask, SegmentationTask)
@@ -53,6 +51,8 @@ T = TypeVar("T", ClassificationTask, SegmentationTask)
 
 def _started(task: T, pretrained: Path | str | None) -> T:
     if pretrained is not None:
+        if not isinstance(task.network, Classifier | Segmenter):
+            raise ConfigError("--pretrained is for our own networks; comparison networks start from scratch")
         task.pretrained = start_from(task.network, pretrained)
         logger.info("started the %s from %s", task.pretrained.part, task.pretrained.origin)
     return task

@@ -1,0 +1,81 @@
+"""`jcs compare`: folders of predictions in, tables with paired differences out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct.cli.console import print_json, print_tables
+from jcs_ct.cli.crossval import train_networks
+
+
+def compare(
+    reference: Annotated[
+        Path, typer.Option("--reference", "-r", help="Manifest (CSV), CT100 folder, or folder of masks.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    predictions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of grey PNG, as NAME=FOLDER or FOLDER; first the baseline."),
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="image, official, miniseg or patient-safe.")] = "image",
+    split: Annotated[str, typer.Option(help="Split of a manifest.")] = "test",
+    networks: Annotated[
+        list[str] | None, typer.Option("--train", help="Cross-validate this preset with --recipe; may be repeated.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="With --train: the recipe that all networks share.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="With --train: --set steps=200")] = None,
+    width: Annotated[
+        float, typer.Option(min=0.01, help="With --train: factor on the comparison networks' channel counts.")
+    ] = 1.0,
+    threads: Annotated[int, typer.Option(min=0, help="With --train: CPU threads; 0 leaves it to torch.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+) -> None:
+    """Score methods by their prediction files and compare each with the first, slice by slice.
+
+    A prediction is an 8-bit grey PNG on its mask's grid, named as the mask: probability times 255, or a mask of
+    0/255 or 0/1. Intervals resample patients; nothing is tuned here.
+
+    With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
+    was stopped continues.
+
+    Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
+    """
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.cases import open_cases
+    from jcs_ct.evaluation.comparing import PROTOCOLS, evaluate_predictions
+    from jcs_ct.evaluation.page import write_evaluation
+    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.segmentation import Resampling
+
+    if networks:
+        if recipe is None:
+            raise ConfigError("--train needs --recipe: the budget that all networks share")
+        folds = "patient-safe" if protocol == "image" else protocol
+        train_networks(networks, recipe, reference, output, folds, settings, width, draws, predictions or [], threads)
+        return
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    cases = open_cases(reference, protocol=protocol, split=split)
+    methods = []
+    for given in predictions or []:
+        name, separator, folder = given.rpartition("=")
+        methods.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    evaluation = evaluate_predictions(
+        methods,
+        cases,
+        title="Comparison of segmentations",
+        protocol=protocol,
+        resampling=Resampling(draws=draws, seed=seed),
+        progress=lambda name: typer.echo(f"scoring {name} ...", err=True),
+    )
+    page = write_evaluation(output, evaluation)
+    if as_json:
+        print_json({t.name: t.to_dict()["rows"] for t in evaluation.tables if t.name != "per_image"})
+        return
+    print_tables(table for table in evaluation.tables if table.name in ("miniseg", "scores", "differences"))
+    typer.echo(f"page: {page}")

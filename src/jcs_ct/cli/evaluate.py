@@ -1,0 +1,232 @@
+"""`jcs evaluate`: trained networks in, the paper's tables and figures out, on slices they have not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jcs_ct.cli.console import print_tables, stage_progress
+
+if TYPE_CHECKING:
+    from jcs_ct.data.manifest import Manifest
+    from jcs_ct.evaluation.page import Evaluation
+
+app = typer.Typer(name="evaluate", help="Tables and figures of trained networks.", no_args_is_help=True)
+
+ManifestOption = Annotated[Path, typer.Option("--manifest", "-m", help="CSV of slices; its test split is judged.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")]
+SplitOption = Annotated[str, typer.Option(help="Split that is judged; anything but test was used in training.")]
+DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
+
+
+@app.command("segmentation")
+def segmentation(
+    segmenters: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
+    manifest: ManifestOption,
+    output: OutputOption,
+    split: SplitOption = "test",
+    draws: DrawsOption = 2000,
+) -> None:
+    """Tables VI and VII, Fig. 10 and 11 of segmenters: Dice, IoU, E-measure and more with intervals over patients.
+
+    A pixel is a lesion at the probability that a checkpoint's operating point names, else at 0.5. The predictions
+    are kept as PNG, which `jcs compare` scores again.
+
+    Example:  jcs evaluate segmentation models/segmenter.safetensors -m slices.csv -o evaluation
+    """
+    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.engine import Execution
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.cases import manifest_cases
+    from jcs_ct.evaluation.comparing import evaluate_predictions
+    from jcs_ct.evaluation.predictions import Predictions, write_predictions
+    from jcs_ct.evaluation.published import TABLE_VI, TABLE_VII
+    from jcs_ct.evaluation.running import predict_cases
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.variants import method_folder
+
+    table = read_manifest(manifest)
+    cases = manifest_cases(table, split, title=manifest.stem)
+    methods, thresholds, warnings, weights = [], {}, _split_warnings(split), {}
+    with stage_progress() as progress:
+        for name, path in _named(segmenters):
+            ready, info = load_checkpoint(path), read_info(path)
+            if ready.task != "segmenter":
+                raise ConfigError(f"{path} holds a {ready.task}; give segmenters")
+
+            def predicted(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total)
+
+            levels = tuple(predict_cases(ready, cases.cases, execution=Execution(), progress=predicted))
+            write_predictions(output / "predictions" / method_folder(name), [c.name for c in cases], levels)
+            methods.append(Predictions(name, levels))
+            if info.operating_point is not None:
+                thresholds[name] = info.operating_point.lesion_probability
+            warnings += _manifest_warnings(name, info.provenance, table)
+            weights[name] = ready.sha256
+    evaluation = evaluate_predictions(
+        methods,
+        cases,
+        title=f"Segmentation: {cases.title}",
+        thresholds=thresholds,
+        beside=(*TABLE_VI, *TABLE_VII),
+        facts={"weights_sha256": weights},
+        warnings=warnings,
+        resampling=Resampling(draws=draws),
+    )
+    _write(output, evaluation)
+
+
+@app.command("patients")
+def patients(
+    output: OutputOption,
+    models: Annotated[str, typer.Option(help="compact, or a folder of models from `jcs calibrate`.")] = "compact",
+    studies: Annotated[
+        Path | None, typer.Option(help="CSV of whole studies: study, label (1 or 0), and sex, scanner, source.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", "-m", help="Instead: CSV of slices, grouped by patient.")
+    ] = None,
+    split: SplitOption = "test",
+    draws: DrawsOption = 2000,
+) -> None:
+    """Table IV of a classifier: the patient rule against its threshold, ROC, calibration, subgroups.
+
+    The operating point is the one stored with the weights; nothing is chosen here.
+
+    Example:  jcs evaluate patients --studies studies.csv --models models -o evaluation
+    """
+    from jcs_ct.checkpoints import load_models
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.engine import Execution
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.patient_tables import evaluate_cohort
+    from jcs_ct.evaluation.patients import cohort_of_manifest, cohort_of_studies, read_study_list
+    from jcs_ct.evaluation.segmentation import Resampling
+
+    if (studies is None) == (manifest is None):
+        raise ConfigError("give either --studies or --manifest")
+    loaded = load_models(models)
+    if studies is not None:
+        with stage_progress() as progress:
+            cohort = cohort_of_studies(
+                loaded,
+                read_study_list(studies),
+                execution=Execution(),
+                title=f"{studies.stem}, whole studies",
+                progress=lambda done, total: progress("studies", done, total),
+            )
+    else:
+        assert manifest is not None  # checked above
+        cohort = cohort_of_manifest(
+            loaded.classifier,
+            loaded.operating_point,
+            read_manifest(manifest).split(split),
+            execution=Execution(),
+            title=f"{manifest.stem}, split {split}",
+        )
+    evaluation = evaluate_cohort(
+        cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
+    )
+    _write(output, evaluation)
+
+
+@app.command("explanations")
+def explanations(
+    classifiers: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
+    manifest: ManifestOption,
+    output: OutputOption,
+    split: SplitOption = "test",
+    variant: Annotated[str, typer.Option(help="paper (Eq. 1-2) or grad_cam.")] = "paper",
+    steps: Annotated[int, typer.Option(min=0, help="Steps of deletion and insertion; 0 leaves them out.")] = 16,
+    draws: DrawsOption = 2000,
+) -> None:
+    """Fig. 9 in numbers: how well activation maps point at the lesions, beside what their grid allows.
+
+    The map's threshold is tuned on the manifest's train split; the test split is judged.
+
+    Example:  jcs evaluate explanations plain=a.safetensors lseg=b.safetensors -m ct100.csv -o maps
+    """
+    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.data.manifest import Manifest, read_manifest
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.cases import CaseSet, manifest_cases
+    from jcs_ct.evaluation.explanations import evaluate_explanations, score_explanations
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.models.activation_map import VARIANTS
+
+    if variant not in VARIANTS:
+        raise ConfigError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    table = read_manifest(manifest)
+
+    def with_lesions(name: str) -> CaseSet:
+        rows = tuple(row for row in table.split(name) if row.mask is not None and row.label == 1)
+        found = manifest_cases(Manifest(rows), None, title=f"{manifest.stem}, split {name}, slices with a lesion")
+        return CaseSet(found.title, tuple(case for case in found if case.read_mask().any()))
+
+    judged, tuning = with_lesions(split), with_lesions("train").cases
+    results, warnings, weights = [], _split_warnings(split), {}
+    with stage_progress() as progress:
+        for name, path in _named(classifiers):
+            ready = load_checkpoint(path)
+
+            def scored(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total)
+
+            results.append(
+                score_explanations(
+                    ready, judged, tuning, name=name, variant=variant, perturbation_steps=steps, progress=scored
+                )
+            )
+            warnings += _manifest_warnings(name, read_info(path).provenance, table)
+            weights[name] = ready.sha256
+    evaluation = evaluate_explanations(
+        results,
+        judged,
+        facts={"map_variant": variant, "weights_sha256": weights},
+        warnings=warnings,
+        resampling=Resampling(draws=draws),
+    )
+    _write(output, evaluation)
+
+
+def _named(given: list[str]) -> list[tuple[str, Path]]:
+    """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors."""
+    from jcs_ct.errors import ConfigError
+
+    found = []
+    for text in given:
+        name, separator, file = text.rpartition("=")
+        path = Path(file)
+        stem = path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
+        found.append((name if separator else stem, path))
+    names = [name for name, _ in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
+    return found
+
+
+def _split_warnings(split: str) -> list[str]:
+    if split == "test":
+        return []
+    return [f"the split {split!r} was looked at in training: these figures are not of unseen slices"]
+
+
+def _manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
+    """Whether the network was trained with this very manifest, so that its test split is known to be unseen."""
+    if provenance.get("manifest_sha256") in (table.sha256, table.with_masks().sha256):
+        return []
+    return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
+
+
+def _write(output: Path, evaluation: Evaluation) -> None:
+    from jcs_ct.evaluation.page import write_evaluation
+
+    page = write_evaluation(output, evaluation)
+    for warning in evaluation.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    print_tables(table for table in evaluation.tables if len(table.rows) <= 20)
+    typer.echo(f"page: {page}")

@@ -1,0 +1,1 @@
+"""Whole evaluations: cases and predictions in, tables and figures out."""

@@ -1,0 +1,164 @@
+"""Comparing methods by their predictions: what every command that judges segmentations shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jcs_ct.data.manifest import read_grey
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation import published
+from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.evaluation.figures import PictureCell, dice_by_lesion, dice_shares, picture_rows
+from jcs_ct.evaluation.page import Evaluation
+from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MethodScores, Resampling, compare_methods, score_method
+from jcs_ct.evaluation.segmentation_tables import (
+    differences_table,
+    miniseg_table,
+    per_image_table,
+    pooled_table,
+    scores_table,
+    subgroup_table,
+)
+from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table
+from jcs_ct.metrics.segmentation import LESION_PROBABILITY
+
+PROTOCOLS = ("image", "official", "miniseg", "patient-safe")
+#: Rows of the qualitative figure.
+MOST_PICTURE_ROWS = 6
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def evaluate_predictions(
+    methods: Sequence[Predictions],
+    cases: CaseSet,
+    *,
+    title: str,
+    protocol: str = "image",
+    thresholds: Mapping[str, float] | None = None,
+    beside: Sequence[published.Row] = (),
+    facts: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score, compare and draw the predictions of one or more methods.
+
+    Args:
+        methods: The first is what the others are compared with.
+        cases: What is judged.
+        title: Of the page.
+        protocol: ``miniseg`` adds that table; ``official`` is in the headline table anyway.
+        thresholds: Probability from which a pixel is a lesion, by method; 0.5 where absent. Never chosen here.
+        beside: Published rows below the headline.
+        facts, warnings: For the page.
+        resampling: Of intervals and tests.
+        progress: Called with the name of the method that is scored.
+
+    Raises:
+        ConfigError: no methods, or names that repeat.
+    """
+    names = [method.name for method in methods]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"methods need names of their own, got {', '.join(names) or 'none'}; use NAME=FOLDER")
+    masks = [case.read_mask() for case in cases]
+    scores = []
+    for method in methods:
+        if progress is not None:
+            progress(method.name)
+        cut = (thresholds or {}).get(method.name, LESION_PROBABILITY)
+        scores.append(
+            score_method(
+                method, masks, cases, threshold=cut, with_miniseg=protocol == "miniseg", resampling=resampling
+            )
+        )
+    tables = [scores_table(scores, cases, beside=beside, resampling=resampling)]
+    if protocol == "miniseg":
+        tables.insert(0, miniseg_table(scores))
+    if len(scores) > 1:
+        tables.append(differences_table(compare_methods(scores, cases, resampling=resampling), resampling=resampling))
+    groups = subgroup_table(scores, cases)
+    tables += [pooled_table(scores, cases), *([groups] if groups else [])]
+    shares, figures = _lesion_figures(scores, masks)
+    tables += [shares, per_image_table(scores, cases)]
+    qualitative = _qualitative(methods, scores, masks, cases)
+    if qualitative is not None:
+        figures["figure-10-qualitative"] = qualitative
+    known = {
+        "protocol": protocol,
+        "cases": cases.title,
+        "bootstrap_draws": resampling.draws,
+        "bootstrap_seed": resampling.seed,
+    }
+    return Evaluation(title, tuple(tables), figures, {**known, **(facts or {})}, tuple(warnings))
+
+
+def _lesion_figures(
+    scores: Sequence[MethodScores], masks: Sequence[NDArray[np.bool_]]
+) -> tuple[Table, dict[str, tuple[Figure, str]]]:
+    """Fig. 11 of every method, on slices with a lesion, and its shares as a table."""
+    area = np.array([int(mask.sum()) for mask in masks])
+    count = np.array([int(ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)[1]) for mask in masks])
+    lesion = area > 0
+    rows: list[dict[str, Cell]] = []
+    figures: dict[str, tuple[Figure, str]] = {}
+    for number, method in enumerate(scores, start=1):
+        dice = method.per_image["dice_percent"].values[lesion] / 100.0
+        good, bad, failed = dice_shares(dice)
+        rows.append(
+            {
+                "method": method.name,
+                "origin": MEASURED,
+                "dice_at_least_0_6_percent": good,
+                "dice_0_1_to_0_6_percent": bad,
+                "dice_below_0_1_percent": failed,
+                "n_images": len(dice),
+            }
+        )
+        if len(dice):
+            caption = f"{method.name}: Dice against lesion area, and by lesion count (Fig. 11), slices with a lesion"
+            name = "figure-11" if len(scores) == 1 else f"figure-11-{number}"
+            figures[name] = (dice_by_lesion(area[lesion], count[lesion], dice), caption)
+    columns = (
+        Column("method", "method"),
+        Column("origin", "origin"),
+        Column("dice_at_least_0_6_percent", "Dice ≥ 0.6, %", 1),
+        Column("dice_0_1_to_0_6_percent", "0.1 to 0.6, %", 1),
+        Column("dice_below_0_1_percent", "< 0.1, %", 1),
+        Column("n_images", "images"),
+    )
+    return (
+        Table("dice_shares", "Shares of slices with a lesion by Dice", columns, (*rows, published.FIGURE_11_SHARES)),
+        figures,
+    )
+
+
+def _qualitative(
+    methods: Sequence[Predictions],
+    scores: Sequence[MethodScores],
+    masks: Sequence[NDArray[np.bool_]],
+    cases: CaseSet,
+) -> tuple[Figure, str] | None:
+    """Fig. 10: slices spread evenly over the lesion areas (not over the scores), every method beside the mask."""
+    with_picture = [i for i, case in enumerate(cases) if case.image is not None and case.image.is_file()]
+    order = sorted((i for i in with_picture if masks[i].any()), key=lambda i: int(masks[i].sum()))
+    if not order:
+        return None
+    places = np.unique(np.linspace(0, len(order) - 1, min(MOST_PICTURE_ROWS, len(order))).round().astype(int))
+    rows = []
+    for index in (order[place] for place in places):
+        case = cases.cases[index]
+        assert case.image is not None  # chosen above
+        grey = read_grey(case.image)
+        cells: list[PictureCell] = [(grey, None), (grey, masks[index])]
+        for method, score in zip(methods, scores, strict=True):
+            cells.append((grey, method.probability(index) >= score.threshold))
+        rows.append((case.name, cells))
+    caption = "Slices from the smallest to the largest lesion area, chosen by area alone, with mask and methods"
+    return picture_rows(rows, ["slice", "mask", *(method.name for method in methods)]), caption

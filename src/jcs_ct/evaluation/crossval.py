@@ -1,0 +1,222 @@
+"""Cross-validation: every slice is predicted by a network that saw neither it nor its patient, and none chose by it.
+
+Of the folds one is held out, the next chooses the weights, the others train. Finished folds are kept: a run that was
+stopped continues in the fold it was in, at the step it was at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jcs_ct.checkpoints import file_sha256, load_checkpoint
+from jcs_ct.data.manifest import Manifest, ManifestRow, split_problems
+from jcs_ct.engine import Execution
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import Case, CaseSet
+from jcs_ct.evaluation.predictions import Predictions, read_predictions, write_predictions
+from jcs_ct.evaluation.running import predict_cases
+from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.models.presets import SEGMENTERS
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.loop import train
+from jcs_ct.training.state import STATE_PATTERN
+from jcs_ct.training.tasks import make_task
+
+#: Called with what is being done, the steps (or slices) done, and how many there are.
+Progress = Callable[[str, int, int], None]
+_RECORD = "fold.json"
+#: Optimiser steps times batch of the paper's segmenter: fewer slices seen are labelled a short budget.
+PAPER_SLICES_SEEN = 21_000 * 4
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained in every fold.
+
+    Args:
+        name: For tables and folders.
+        recipe: Of the segmenter.
+        classifier: Recipe of the classifier that a joint segmenter borrows; trained anew in every fold.
+    """
+
+    name: str
+    recipe: Recipe
+    classifier: Recipe | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe.task != "segmenter":
+            raise ConfigError(f"cross-validation is of segmenters; the recipe of {self.name!r} trains a classifier")
+        preset = SEGMENTERS.get(self.recipe.preset)
+        if preset is not None and preset.joint and self.classifier is None:
+            raise ConfigError(
+                f"{self.recipe.preset!r} borrows a classifier's features, and one trained on all slices would have "
+                "seen the held-out ones: give --classifier-recipe, so that every fold trains its own"
+            )
+        if self.classifier is not None and self.classifier.task != "classifier":
+            raise ConfigError(f"the classifier's recipe of {self.name!r} trains a segmenter")
+
+
+def cross_validate(
+    method: Method,
+    cases: CaseSet,
+    folder: Path,
+    *,
+    extra: Manifest | None = None,
+    folds: Sequence[str] | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+) -> Predictions | None:
+    """Train one network a fold and predict the slices it was kept from.
+
+    Args:
+        method: What is trained.
+        cases: With images, masks and at least three folds.
+        folder: ``<fold>/`` for each run, ``predictions/`` for the PNG files.
+        extra: Further train and val slices for every fold (as uninfected ones, which a classifier needs).
+        folds: Train these only, as on several machines.
+        execution: For predicting.
+        progress: Called with what is being done.
+
+    Returns:
+        The predictions of all cases; None while folds are missing.
+
+    Raises:
+        ConfigError: too few folds, unknown ones, extra slices that are among the cases, or a run in the folder that
+            was started with other settings.
+    """
+    wanted = list(cases.folds) if folds is None else list(folds)
+    unknown = [fold for fold in wanted if fold not in cases.folds]
+    if unknown or len(cases.folds) < 3:
+        raise ConfigError(f"needs three folds or more, and of those only; got {unknown or len(cases.folds)}")
+    prepare_output_folder(folder)
+    for fold in wanted:
+        _run_fold(method, cases, fold, folder, extra, execution or Execution(), progress)
+    if not all(_record(folder / fold) for fold in cases.folds):
+        return None
+    return read_predictions(folder / "predictions", cases, name=method.name)
+
+
+def fold_manifest(cases: CaseSet, held_out: str, extra: Manifest | None = None) -> Manifest:
+    """The slices of one fold's run: the next fold validates, the others train, the held-out one tests.
+
+    Raises:
+        ConfigError: a patient in two splits, or an extra slice that is among the cases.
+    """
+    names = list(cases.folds)
+    validating = names[(names.index(held_out) + 1) % len(names)]
+    splits = {held_out: "test", validating: "val"}
+    rows = [_row(case, splits.get(case.fold, "train"), cases) for case in cases]
+    if extra is not None:
+        known = {row.path.resolve() for row in rows}
+        common = [row.path.name for row in extra if row.path.resolve() in known]
+        if common:
+            raise ConfigError(
+                f"{len(common)} extra slice(s) are among the judged ones, as {common[0]}: leave them out"
+            )
+        rows += [row for row in extra if row.split in ("train", "val") and row.label is not None]
+    problems = split_problems(rows)
+    if problems:
+        raise ConfigError("\n  ".join(["the folds cannot be used:", *problems]))
+    return Manifest(tuple(rows))
+
+
+def _row(case: Case, split: str, cases: CaseSet) -> ManifestRow:
+    if case.image is None:
+        raise ConfigError(f"slice {case.name} has no image; cross-validation needs images/ beside masks/")
+    # The published MiniSeg folds part slices of one acquisition: there a slice is its own patient, as the title says.
+    parted = len({other.fold for other in cases if other.patient == case.patient}) > 1
+    patient = f"{case.patient}-{case.name}" if parted else case.patient
+    window = case.window
+    return ManifestRow(
+        case.image,
+        patient,
+        1 if case.mask is not None else 0,
+        case.mask,
+        split,
+        "judged",
+        level_hu=window.level if window else None,
+        width_hu=window.width if window else None,
+    )
+
+
+def _run_fold(
+    method: Method,
+    cases: CaseSet,
+    fold: str,
+    folder: Path,
+    extra: Manifest | None,
+    execution: Execution,
+    progress: Progress | None,
+) -> None:
+    manifest = fold_manifest(cases, fold, extra)
+    settings = _settings(method, manifest)
+    done = _record(folder / fold)
+    if done is not None:
+        if done["settings"] != settings:
+            raise ConfigError(
+                f"{folder / fold} was finished with other settings; choose another output folder, or give those"
+            )
+        return
+    held_out = [case for case in cases if case.fold == fold]
+    classifier = None
+    if method.classifier is not None:
+        _train(method.classifier, manifest, folder / fold / "classifier", None, f"{fold} classifier", progress)
+        classifier = folder / fold / "classifier" / "best.safetensors"
+    _train(method.recipe, manifest, folder / fold, classifier, f"{method.name} {fold}", progress)
+    best = folder / fold / "best.safetensors"
+
+    def predicted(number: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{method.name} {fold} predicts", number, total)
+
+    levels = list(predict_cases(load_checkpoint(best), held_out, execution=execution, progress=predicted))
+    write_predictions(folder / "predictions", [case.name for case in held_out], levels)
+    record = {"settings": settings, "checkpoint_sha256": file_sha256(best), "cases": [case.name for case in held_out]}
+    write_text(folder / fold / _RECORD, json.dumps(record, indent=1) + "\n")
+    for state in [*(folder / fold).glob(STATE_PATTERN), *(folder / fold / "classifier").glob(STATE_PATTERN)]:
+        state.unlink()  # what resumes a finished run is only large
+
+
+def _train(
+    recipe: Recipe, manifest: Manifest, folder: Path, classifier: Path | None, what: str, progress: Progress | None
+) -> None:
+    def step(done: int, total: int, losses: Mapping[str, float]) -> None:
+        if progress is not None:
+            progress(what, done, total)
+
+    train(make_task(recipe, classifier), recipe, manifest, folder, progress=step)
+
+
+def _settings(method: Method, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "recipe": method.recipe.model_dump(mode="json"),
+        "classifier": method.classifier.model_dump(mode="json") if method.classifier else None,
+        "manifest_sha256": manifest.sha256,
+    }
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    path = folder / _RECORD
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def budget_warnings(recipes: Sequence[Recipe]) -> tuple[str, ...]:
+    """One line when fewer slices are seen in training than the paper's segmenter saw."""
+    budgets = sorted({(recipe.steps, recipe.batch_size) for recipe in recipes})
+    if all(steps * batch >= PAPER_SLICES_SEEN for steps, batch in budgets):
+        return ()
+    listed = ", ".join(f"{steps} steps of batch {batch}" for steps, batch in budgets)
+    return (f"short budget: {listed} a fold (paper: 21 000 steps of batch 4); not to be compared with full training",)
+
+
+def fold_note(cases: CaseSet) -> str:
+    """What the reader must know of how the folds were used."""
+    count = len(cases.folds)
+    text = f"{count} folds: one is held out, the next one chooses the weights, {count - 2} train. The cut is 0.5."
+    if len({(case.patient, case.fold) for case in cases}) > len(set(cases.patients)):
+        text += " These folds part slices of one acquisition, as published: figures of patient-safe folds are honest."
+    return text

@@ -1,0 +1,120 @@
+"""A finished evaluation on disk: one offline page, every table as CSV, all as JSON, every figure as PNG and SVG."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.evaluation.figures import save_figure
+from jcs_ct.evaluation.tables import MEASURED, Table
+from jcs_ct.files import prepare_output_folder, write_text
+
+#: Tables of more rows are written as CSV and JSON only.
+MOST_ROWS_SHOWN = 60
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Tables and figures of one evaluation.
+
+    Args:
+        title: Of the page.
+        tables: In the page's order.
+        figures: By name, with a caption.
+        facts: What was evaluated and how: data, weights, budget, seeds. Plain values.
+        warnings: Shown on top, as ``short budget: 20 steps``.
+    """
+
+    title: str
+    tables: tuple[Table, ...]
+    figures: Mapping[str, tuple[Figure, str]]
+    facts: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
+    """Write everything; the page's path is returned.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    prepare_output_folder(folder)
+    pictures = []
+    for name, (figure, caption) in evaluation.figures.items():
+        png, _ = save_figure(figure, folder, name)
+        data = base64.b64encode(png.read_bytes()).decode("ascii")
+        pictures.append({"name": name, "caption": caption, "data": data})
+    for table in evaluation.tables:
+        write_text(folder / f"{table.name}.csv", table.to_csv())
+    facts = {**evaluation.facts, **software_facts()}
+    write_text(folder / "evaluation.json", _json(evaluation, facts))
+    page = folder / "index.html"
+    write_text(page, _html(evaluation, facts, pictures))
+    return page
+
+
+def software_facts() -> dict[str, str]:
+    """Versions that a figure depends on."""
+    return {
+        "jcs_ct": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def _json(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "notice": NOTICE,
+        "title": evaluation.title,
+        "warnings": list(evaluation.warnings),
+        "facts": dict(facts),
+        "tables": {table.name: table.to_dict() for table in evaluation.tables},
+        "figures": list(evaluation.figures),
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _html(evaluation: Evaluation, facts: Mapping[str, Any], pictures: Sequence[Mapping[str, str]]) -> str:
+    environment = Environment(
+        loader=PackageLoader("jcs_ct.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    tables = [
+        {
+            "name": table.name,
+            "title": table.title,
+            "heads": [column.title for column in table.columns],
+            "rows": list(zip(table.shown(), _is_foreign(table), strict=True))
+            if len(table.rows) <= MOST_ROWS_SHOWN
+            else None,
+            "count": len(table.rows),
+            "notes": table.notes,
+        }
+        for table in evaluation.tables
+    ]
+    return environment.get_template("evaluation.html").render(
+        title=evaluation.title,
+        notice=NOTICE,
+        warnings=evaluation.warnings,
+        tables=tables,
+        pictures=pictures,
+        facts={name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()},
+    )
+
+
+def _is_foreign(table: Table) -> list[bool]:
+    """Whether a row was not measured here."""
+    return [row.get("origin", MEASURED) != MEASURED for row in table.rows]

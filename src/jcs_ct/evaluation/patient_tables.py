@@ -1,0 +1,232 @@
+"""Tables and figures of verdicts on patients: Table IV, sweeps, ROC, calibration, subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from jcs_ct.evaluation import published
+from jcs_ct.evaluation.figures import reliability_figure, roc_figure, sweep_figure
+from jcs_ct.evaluation.page import Evaluation
+from jcs_ct.evaluation.patients import TOP_K, Cohort
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.evaluation.segmentation_tables import LEAST_PATIENTS
+from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
+from jcs_ct.metrics.classification import Rate, VerdictRates, roc_auc, roc_curve, threshold_sweep, verdict_rates
+from jcs_ct.metrics.resampling import bootstrap
+
+#: The thresholds of Table IV.
+PAPER_THRESHOLDS = (15, 20, 25, 30)
+_RATES = (
+    Column("sensitivity_percent", "sensitivity %", 1, True),
+    Column("specificity_percent", "specificity %", 1, True),
+    Column("n_infected", "infected"),
+    Column("n_uninfected", "uninfected"),
+)
+_WILSON = "[ , ] are Wilson 95 % intervals over patients."
+
+
+def evaluate_cohort(
+    cohort: Cohort, *, facts: Mapping[str, Any] | None = None, resampling: Resampling = DEFAULT_RESAMPLING
+) -> Evaluation:
+    """Everything the evaluation says of patients. Nothing is chosen by them: the operating point is the cohort's."""
+    tables = [table_iv(cohort), *sweep_tables(cohort), auc_table(cohort, resampling)]
+    tables += [calibration_table(cohort, resampling)]
+    groups = subgroup_rates(cohort)
+    tables += [groups] if groups is not None else []
+    known = {
+        "cases": cohort.title,
+        "slice_probability": cohort.operating_point.slice_probability,
+        "positive_slice_threshold": cohort.operating_point.positive_slice_threshold,
+        "bootstrap_draws": resampling.draws,
+        "bootstrap_seed": resampling.seed,
+    }
+    return Evaluation(
+        f"Verdicts on patients: {cohort.title}", tuple(tables), _figures(cohort), {**known, **(facts or {})}
+    )
+
+
+def rate_cells(rates: VerdictRates) -> dict[str, Cell]:
+    """Both rates in percent with their intervals and n."""
+    found: dict[str, Cell] = {"n_infected": rates.sensitivity.n, "n_uninfected": rates.specificity.n}
+    for key, rate in (("sensitivity_percent", rates.sensitivity), ("specificity_percent", rates.specificity)):
+        found |= _rate(key, rate)
+    return found
+
+
+def _rate(key: str, rate: Rate) -> dict[str, Cell]:
+    if rate.value is None:
+        return {}
+    return {key: 100 * rate.value, f"{key}_low": 100 * rate.low, f"{key}_high": 100 * rate.high}
+
+
+def table_iv(cohort: Cohort) -> Table:
+    """Sensitivity and specificity against the slice-count threshold, the paper's rows beside."""
+    chosen = cohort.operating_point.positive_slice_threshold
+    rows: list[Mapping[str, Cell]] = []
+    for threshold in sorted({*PAPER_THRESHOLDS, chosen}):
+        rates = verdict_rates(cohort.truth, cohort.positive_at(threshold), threshold=threshold)
+        row: dict[str, Cell] = {"threshold": float(threshold), "origin": MEASURED, "in_use": threshold == chosen}
+        rows.append(row | rate_cells(rates))
+    columns = (
+        Column("threshold", "more slices than", 0),
+        Column("origin", "origin"),
+        Column("in_use", "in use"),
+        *_RATES,
+    )
+    notes = (
+        f"A slice is infected at a probability of at least {cohort.operating_point.slice_probability:g}, chosen on "
+        "validation patients and stored with the weights.",
+        _WILSON,
+        *cohort.notes,
+    )
+    return Table(
+        "table_iv", f"Table IV: the patient rule ({cohort.title})", columns, (*rows, *published.TABLE_IV), notes
+    )
+
+
+def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
+    """The whole sweep of the count and of the fraction of infected slices."""
+    scores = cohort.scores()
+    tables = []
+    for name in ("count", "fraction"):
+        rows = [
+            {"threshold": rates.threshold, **rate_cells(rates)}
+            for rates in threshold_sweep(cohort.truth, scores[name])
+        ]
+        columns = (Column("threshold", f"{name} above", 1 if name == "count" else 3), *_RATES)
+        notes = (_WILSON, "For looking, not for choosing: an operating point is chosen on validation patients.")
+        tables.append(Table(f"sweep_{name}", f"Sweep of the slice {name}", columns, tuple(rows), notes))
+    return tuple(tables)
+
+
+def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
+    """AUC of the count, the fraction and the mean of the most probable slices."""
+    truth = cohort.truth
+    groups = np.arange(len(truth))
+    rows: list[Mapping[str, Cell]] = []
+    for name, score in cohort.scores().items():
+
+        def auc(drawn: NDArray[np.int64], score: NDArray[np.float64] = score) -> float | None:
+            part = truth[drawn]
+            return roc_auc(part, score[drawn]) if part.any() and not part.all() else None
+
+        interval = bootstrap(auc, groups, generator=resampling.generator(), draws=resampling.draws)
+        row: dict[str, Cell] = {"score": name, "n_patients": len(truth), "n_undefined_draws": interval.n_undefined}
+        rows.append(row | interval_cells("auc", interval))
+    columns = (
+        Column("score", "score of a patient"),
+        Column("auc", "AUC", 3, True),
+        Column("n_patients", "patients"),
+        Column("n_undefined_draws", "draws with one class"),
+    )
+    note = f"95 % percentile intervals of {resampling.draws} bootstrap draws of patients."
+    return Table("auc", "Discrimination of patients", columns, tuple(rows), (note,))
+
+
+def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
+    """Brier score, calibration error, slope and intercept, of patients and, where their truth is known, of slices."""
+    rows: list[Mapping[str, Cell]] = []
+    for level, truth, probability, groups in _probabilities(cohort):
+        row: dict[str, Cell] = {"level": level, "n": len(truth), "n_infected": int(truth.sum())}
+        measures: dict[str, Callable[[NDArray[np.bool_], NDArray[np.float64]], float]] = {
+            "brier": brier_score,
+            "expected_calibration_error": expected_calibration_error,
+        }
+        for key, measure in measures.items():
+
+            def value(
+                drawn: NDArray[np.int64],
+                measure: Callable[[NDArray[np.bool_], NDArray[np.float64]], float] = measure,
+                truth: NDArray[np.bool_] = truth,
+                probability: NDArray[np.float64] = probability,
+            ) -> float:
+                return measure(truth[drawn], probability[drawn])
+
+            interval = bootstrap(value, groups, generator=resampling.generator(), draws=resampling.draws)
+            row |= interval_cells(key, interval)
+        line = calibration_line(truth, probability)
+        if line is not None:
+            row |= {
+                "slope": line.slope,
+                "intercept": line.intercept,
+                "intercept_in_the_large": line.intercept_in_the_large,
+            }
+        rows.append(row)
+    columns = (
+        Column("level", "of"),
+        Column("brier", "Brier", 3, True),
+        Column("expected_calibration_error", "calibration error", 3, True),
+        Column("slope", "slope", 2),
+        Column("intercept", "intercept", 2),
+        Column("intercept_in_the_large", "intercept in the large", 2),
+        Column("n", "n"),
+        Column("n_infected", "infected"),
+    )
+    notes = (
+        f"A patient's probability is the mean of the {TOP_K} most probable slices. 15 bins of equal mass. "
+        "No slope where classes are separated or only one is there. Intervals resample patients.",
+    )
+    return Table("calibration", "Calibration", columns, tuple(rows), notes)
+
+
+def _probabilities(
+    cohort: Cohort,
+) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]]:
+    """(level, truth, probability, patient number) of patients, and of slices whose truth is known."""
+    found = [("patients", cohort.truth, cohort.scores()[f"top-{TOP_K} mean"], np.arange(len(cohort.patients)))]
+    known = [
+        (patient.infected_slices, patient.probabilities, number)
+        for number, patient in enumerate(cohort.patients)
+        if patient.infected_slices is not None and len(patient.probabilities)
+    ]
+    if known:
+        found.append(
+            (
+                "slices",
+                np.concatenate([truth for truth, _, _ in known]),
+                np.concatenate([probability for _, probability, _ in known]),
+                np.concatenate([np.full(len(truth), number) for truth, _, number in known]),
+            )
+        )
+    return found
+
+
+def subgroup_rates(cohort: Cohort, *, least: int = LEAST_PATIENTS) -> Table | None:
+    """Rates by subgroup at the operating point; groups of fewer than ``least`` patients are suppressed."""
+    members: dict[tuple[str, str], list[int]] = {}
+    for index, patient in enumerate(cohort.patients):
+        for grouping, value in patient.subgroups.items():
+            members.setdefault((grouping, value), []).append(index)
+    if not members:
+        return None
+    truth = cohort.truth
+    positive = cohort.positive_at(cohort.operating_point.positive_slice_threshold)
+    rows: list[Mapping[str, Cell]] = []
+    for (grouping, value), indices in sorted(members.items()):
+        row: dict[str, Cell] = {"grouping": grouping, "group": value}
+        if len(indices) < least:
+            rows.append(row | {"suppressed": f"fewer than {least} patients"})
+        else:
+            rows.append(row | rate_cells(verdict_rates(truth[indices], positive[indices])))
+    columns = (Column("grouping", "by"), Column("group", "group"), *_RATES, Column("suppressed", "suppressed"))
+    return Table("subgroups", "Subgroups at the operating point", columns, tuple(rows), (_WILSON,))
+
+
+def _figures(cohort: Cohort) -> dict[str, tuple[Figure, str]]:
+    truth, scores = cohort.truth, cohort.scores()
+    figures: dict[str, tuple[Figure, str]] = {}
+    if truth.any() and not truth.all():
+        curves = {name: (roc_curve(truth, score), roc_auc(truth, score)) for name, score in scores.items()}
+        figures["roc"] = (roc_figure(curves), "ROC over patients")
+    sweep = threshold_sweep(truth, scores["count"])
+    chosen = cohort.operating_point.positive_slice_threshold
+    figures["sweep"] = (sweep_figure(sweep, chosen), "Rates over patients against the slice-count threshold")
+    points = {level: reliability(labels, p) for level, labels, p, _ in _probabilities(cohort)}
+    figures["reliability"] = (reliability_figure(points), "Reliability: observed rate against predicted probability")
+    return figures

@@ -1,0 +1,211 @@
+"""Verdicts on patients: the sweep of the slice-count threshold (Table IV), ROC, calibration, subgroups."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.checkpoints import Models
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.diagnosis import diagnose
+from jcs_ct.engine import Execution, ReadyNetwork
+from jcs_ct.errors import ConfigError, StudyError
+from jcs_ct.evaluation.cases import row_subgroups
+from jcs_ct.imaging import open_study
+from jcs_ct.metrics.classification import top_k_mean
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.training.calibration import score_slices
+
+#: Slices whose mean probability is a patient's own probability.
+TOP_K = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PatientReading:
+    """What the classifier says of one patient.
+
+    Args:
+        infected: The truth.
+        probabilities: (slices,) of the slices that show lung.
+        infected_slices: (slices,) the truth of each slice, or None where it is not known.
+        slice_spacing_mm: Of a whole study, which the slice-count threshold is scaled to; None takes it literally.
+        subgroups: Value by the name of a grouping.
+    """
+
+    infected: bool
+    probabilities: NDArray[np.float64]
+    slice_spacing_mm: float | None = None
+    infected_slices: NDArray[np.bool_] | None = None
+    subgroups: Mapping[str, str] = field(default_factory=dict)
+
+    def count(self, slice_probability: float) -> int:
+        """Slices of at least this probability."""
+        return int((self.probabilities >= slice_probability).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The patients of an evaluation, and where they become positive.
+
+    Raises:
+        ConfigError: no patients.
+    """
+
+    title: str
+    patients: tuple[PatientReading, ...]
+    operating_point: OperatingPoint
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.patients:
+            raise ConfigError(f"{self.title}: there is no patient with a label to judge")
+
+    @property
+    def truth(self) -> NDArray[np.bool_]:
+        """(n,) True where infected."""
+        return np.array([patient.infected for patient in self.patients], dtype=bool)
+
+    def positive_at(self, positive_slice_threshold: int) -> NDArray[np.bool_]:
+        """(n,) verdicts of the patient rule at a slice-count threshold, scaled to each study's spacing."""
+        point = replace(self.operating_point, positive_slice_threshold=positive_slice_threshold)
+        return np.array(
+            [
+                patient.count(point.slice_probability) > point.threshold_for(patient.slice_spacing_mm)
+                for patient in self.patients
+            ],
+            dtype=bool,
+        )
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """(n,) by name: count and fraction of infected slices, mean of the most probable ones.
+
+        The count is that of slices as far apart as the operating point means, where the study's spacing is known.
+        """
+        cut = self.operating_point.slice_probability
+        counts = np.array([patient.count(cut) for patient in self.patients], dtype=np.float64)
+        slices = np.array([max(1, len(patient.probabilities)) for patient in self.patients])
+        top = np.array([top_k_mean(patient.probabilities, TOP_K) for patient in self.patients])
+        return {"count": counts * self._steps(), "fraction": counts / slices, f"top-{TOP_K} mean": top}
+
+    def _steps(self) -> NDArray[np.float64]:
+        """(n,) slices of the operating point's spacing that one slice of each study stands for."""
+        reference = self.operating_point.reference_spacing_mm
+        return np.array(
+            [
+                1.0 if reference is None or patient.slice_spacing_mm is None else patient.slice_spacing_mm / reference
+                for patient in self.patients
+            ]
+        )
+
+
+def cohort_of_manifest(
+    ready: ReadyNetwork, point: OperatingPoint, manifest: Manifest, *, execution: Execution, title: str
+) -> Cohort:
+    """Every patient of a manifest's labelled slices; infected when one of the slices is.
+
+    The slice-count threshold is taken literally: a manifest's slices are rarely whole studies, which the notes say.
+    """
+    labelled = Manifest(tuple(row for row in manifest if row.label is not None))
+    scores = score_slices(ready, labelled, execution=execution)
+    members: dict[str, list[int]] = {}
+    for index, row in enumerate(labelled):
+        members.setdefault(row.patient, []).append(index)
+    readings = [
+        PatientReading(
+            infected=bool(scores.infected[indices].any()),
+            probabilities=scores.probability[indices],
+            infected_slices=scores.infected[indices],
+            subgroups=row_subgroups(labelled.rows[indices[0]]),
+        )
+        for indices in members.values()
+    ]
+    slices = np.array([len(indices) for indices in members.values()] or [0])
+    note = (
+        f"Patients by their slices in the manifest, {np.median(slices):g} each (median; {slices.min()} to "
+        f"{slices.max()}): the slice-count rule is meant for whole studies."
+    )
+    return Cohort(title, tuple(readings), point, (note,))
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One study of a list: where it is, whether the patient is infected, and subgroups."""
+
+    study: Path
+    infected: bool
+    subgroups: Mapping[str, str]
+
+
+def read_study_list(path: Path) -> tuple[StudyRow, ...]:
+    """A CSV with the columns study and label (1 infected, 0 not); sex, scanner and source make subgroups.
+
+    Raises:
+        ConfigError: with every problem at once.
+    """
+    try:
+        records = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except OSError as error:
+        raise ConfigError(f"cannot read the list of studies {path}: {error.strerror}") from error
+    problems = []
+    rows = []
+    for line, record in enumerate(records, start=2):
+        study, label = path.parent / (record.get("study") or ""), (record.get("label") or "").strip()
+        if not record.get("study") or not study.exists():
+            problems.append(f"line {line}: no study at {record.get('study') or 'an empty path'}")
+        elif label not in ("0", "1"):
+            problems.append(f"line {line}: label must be 0 or 1, got {label!r}")
+        else:
+            groups = {name: value for name in ("source", "scanner", "sex") if (value := record.get(name) or "")}
+            rows.append(StudyRow(study, label == "1", groups))
+    if problems or not rows:
+        listed = "\n".join(
+            f"  {problem}" for problem in problems or ["it needs the columns study and label, and rows"]
+        )
+        raise ConfigError(f"the list of studies {path} cannot be used:\n{listed}")
+    return tuple(rows)
+
+
+def cohort_of_studies(
+    models: Models,
+    studies: Sequence[StudyRow],
+    *,
+    execution: Execution,
+    title: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Diagnose whole studies; the threshold is scaled to each one's spacing, as `jcs diagnose` does.
+
+    A study that the gate refuses is left out and counted in the notes, with the gate's codes.
+    """
+    readings = []
+    refused: dict[str, int] = {}
+    for done, row in enumerate(studies, start=1):
+        try:
+            study = open_study(row.study)
+            diagnosis = diagnose(study, models, segment="never", execution=execution)
+        except StudyError as error:
+            refused[str(error.code)] = refused.get(str(error.code), 0) + 1
+            continue
+        finally:
+            if progress is not None:
+                progress(done, len(studies))
+        readings.append(
+            PatientReading(
+                infected=row.infected,
+                probabilities=np.array(
+                    [each.infection_probability for each in diagnosis.slices if each.has_lung], dtype=np.float64
+                ),
+                slice_spacing_mm=study.volume.spacing_mm[0] if study.volume.spacing_mm else None,
+                subgroups=row.subgroups,
+            )
+        )
+    notes = ["Thresholds are scaled to each study's slice spacing, as `jcs diagnose` does."]
+    if refused:
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(refused.items()))
+        notes.append(f"{sum(refused.values())} of {len(studies)} studies were refused by the gate: {codes}.")
+    return Cohort(title, tuple(readings), models.operating_point, tuple(notes))

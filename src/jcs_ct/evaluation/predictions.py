@@ -1,0 +1,103 @@
+"""Predictions as files: one grey PNG a slice, read and written so that the cut at 0.5 stays where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.files import prepare_output_folder, replacing
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one method says of every case.
+
+    Args:
+        name: Of the method.
+        levels: (rows, columns) uint8 of every case, probability = level / 255.
+        note: What the reader should know of them; may be empty.
+    """
+
+    name: str
+    levels: tuple[NDArray[np.uint8], ...]
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def probability(self, index: int) -> NDArray[np.float32]:
+        """(rows, columns) in [0, 1]."""
+        return np.asarray(self.levels[index], dtype=np.float32) / np.float32(255.0)
+
+
+def to_levels(probability: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Probabilities in [0, 1] -> 0 to 255, halves rounded up: ``level >= 128`` exactly where ``p >= 0.5``."""
+    return np.floor(np.asarray(probability, dtype=np.float64) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def write_predictions(folder: Path, names: Sequence[str], levels: Sequence[NDArray[np.uint8]]) -> None:
+    """Write one PNG a case, ``<name>.png``, each whole or not at all."""
+    prepare_output_folder(folder)
+    for name, plane in zip(names, levels, strict=True):
+        with replacing(folder / f"{name}.png") as temporary:
+            Image.fromarray(plane).save(temporary)
+
+
+def read_predictions(folder: Path, cases: CaseSet, *, name: str | None = None) -> Predictions:
+    """Read the predictions of all cases: PNG of 0 to 255, or of 0 and 1 throughout the folder.
+
+    Args:
+        folder: Holds ``<case name>.png``; files of no case are left alone and named in the note.
+        cases: What is judged.
+        name: Of the method; the folder's name by default.
+
+    Raises:
+        ConfigError: files that are missing, unreadable, not 8-bit grey or not of their mask's size; all at once.
+    """
+    levels: list[NDArray[np.uint8]] = []
+    problems: list[str] = []
+    for case in cases:
+        path = folder / f"{case.name}.png"
+        try:
+            plane = _read_plane(path)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        shape = case.read_mask().shape
+        if plane.shape != shape:
+            problems.append(
+                f"{path}: the prediction has {plane.shape[0]}x{plane.shape[1]} pixels, its mask "
+                f"{shape[0]}x{shape[1]}; "
+                "predictions are judged on the mask's own grid"
+            )
+        levels.append(plane)
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"the predictions in {folder} have {len(problems)} problem(s):\n{shown}")
+    if levels and max(int(plane.max()) for plane in levels) == 1:
+        levels = [plane * np.uint8(255) for plane in levels]
+    known = {case.name for case in cases}
+    extra = sum(path.stem not in known for path in folder.glob("*.png"))
+    note = f"{extra} file(s) in the folder belong to no case and were left alone" if extra else ""
+    return Predictions(name or folder.name, tuple(levels), note)
+
+
+def _read_plane(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode not in ("L", "1"):
+                raise ConfigError(f"{path}: a prediction is an 8-bit grey PNG, this one is {image.mode}")
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable image ({error})") from error

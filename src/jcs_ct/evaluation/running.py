@@ -1,0 +1,47 @@
+"""A trained segmenter over cases -> its predictions on the slices' own grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.data.manifest import read_grey
+from jcs_ct.engine import Execution, ReadyNetwork, segment_slices
+from jcs_ct.evaluation.cases import Case
+from jcs_ct.evaluation.predictions import to_levels
+from jcs_ct.preprocessing import Window
+
+
+def predict_cases(
+    ready: ReadyNetwork,
+    cases: Sequence[Case],
+    *,
+    execution: Execution,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Levels (rows, columns) of every case, in order, on its own grid.
+
+    Raises:
+        ValueError: a case without an image.
+        ConfigError: an image that cannot be read.
+    """
+    for done, case in enumerate(cases, start=1):
+        hu = case_hu(case, ready.preprocessor.window)
+        ((_, probability),) = segment_slices(ready, hu[None], [0], execution=execution)
+        yield to_levels(probability)
+        if progress is not None:
+            progress(done, len(cases))
+
+
+def case_hu(case: Case, window: Window) -> NDArray[np.float32]:
+    """(rows, columns) in HU, as in training: under the window of the grey levels, or ``window`` where not known.
+
+    Raises:
+        ValueError: a case without an image.
+        ConfigError: an image that cannot be read.
+    """
+    if case.image is None:
+        raise ValueError(f"case {case.name!r} has no image to run a network on; give a manifest or the data's folder")
+    return (case.window or window).inverse(read_grey(case.image))

@@ -1,0 +1,264 @@
+"""Every figure of a segmentation: per image, pooled, by protocol, with intervals over patients; and paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.metrics.distance import hausdorff_distance
+from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
+from jcs_ct.metrics.resampling import Interval, PairedDifference, bootstrap, paired_difference
+from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
+from jcs_ct.metrics.segmentation import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A per-image figure: its key with unit, its title, what to multiply it by, and which way is better."""
+
+    key: str
+    title: str
+    scale: float
+    higher_is_better: bool
+
+
+#: In the order of the tables.
+MEASURES = (
+    Measure("dice_percent", "Dice %", 100.0, True),
+    Measure("iou_percent", "IoU %", 100.0, True),
+    Measure("e_measure_adaptive_percent", "E-measure (adaptive) %", 100.0, True),
+    Measure("sensitivity_percent", "sensitivity %", 100.0, True),
+    Measure("specificity_percent", "specificity %", 100.0, True),
+    Measure("precision_percent", "precision %", 100.0, True),
+    Measure("hausdorff_95_px", "HD95 px", 1.0, False),
+    Measure("hausdorff_px", "HD px", 1.0, False),
+)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn; the seed makes a table repeatable."""
+
+    draws: int = 2000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def generator(self) -> np.random.Generator:
+        """A fresh source of draws, the same for every figure."""
+        return np.random.default_rng(self.seed)
+
+
+DEFAULT_RESAMPLING = Resampling()
+
+
+@dataclass(frozen=True, eq=False)
+class MethodScores:
+    """What one method scores.
+
+    Args:
+        name: Of the method.
+        per_image: (n,) values by :data:`MEASURES` key, in their unit (percent or pixels).
+        intervals: Mean over images with its interval over patients, by the same keys.
+        pooled: Value of the summed counts in percent, by overlap metric (``dice`` ...).
+        e_measure: Adaptive, mean and maximum.
+        official: Protocol ``official``: IoU at p > 2 mean(p).
+        miniseg: Protocol ``miniseg``, where the cases have its folds.
+        threshold: Probability from which a pixel is a lesion.
+        note: Of its predictions.
+    """
+
+    name: str
+    per_image: Mapping[str, PerImage]
+    intervals: Mapping[str, Interval]
+    pooled: Mapping[str, Reduced]
+    e_measure: EMeasure
+    official: Reduced
+    miniseg: MiniSegScores | None
+    threshold: float
+    note: str = ""
+
+    def mean(self, key: str) -> Reduced:
+        """Mean over the images that define the measure."""
+        return self.per_image[key].mean()
+
+
+def score_method(
+    predictions: Predictions,
+    masks: Sequence[NDArray[np.bool_]],
+    cases: CaseSet,
+    *,
+    threshold: float = LESION_PROBABILITY,
+    with_miniseg: bool = False,
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> MethodScores:
+    """Score a method's predictions on the masks' own grids.
+
+    Args:
+        predictions: One a case.
+        masks: (rows, columns) bool, one a case.
+        cases: Whose patients are resampled and whose folds protocol ``miniseg`` averages.
+        threshold: A pixel is a lesion when its probability is at least this.
+        with_miniseg: Also score by protocol ``miniseg``.
+        resampling: Of the intervals.
+
+    Raises:
+        ValueError: numbers or shapes that differ, or no cases.
+    """
+    if not len(predictions) == len(masks) == len(cases) or not len(cases):
+        raise ValueError(f"{len(cases)} cases, {len(masks)} masks and {len(predictions)} predictions must be as many")
+    pairs = _Pairs(predictions, masks)
+    cut = [probability >= threshold for probability, _ in pairs]
+    counts = Counts.stack(Counts.of(found, mask) for found, mask in zip(cut, masks, strict=True))
+    per_image = _per_image(pairs, cut, counts)
+    return MethodScores(
+        name=predictions.name,
+        per_image=per_image,
+        intervals={key: mean_interval(values, cases.patients, resampling) for key, values in per_image.items()},
+        pooled={name: reduce_metric(metric, counts, reduction="pooled") for name, metric in OVERLAP_METRICS.items()},
+        e_measure=e_measure_set(pairs),
+        official=official_iou(pairs),
+        miniseg=_miniseg(cut, masks, cases) if with_miniseg else None,
+        threshold=threshold,
+        note=predictions.note,
+    )
+
+
+class _Pairs(Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]):
+    """(probability, mask) of every case, made when asked for: 8 bits a pixel is what is kept."""
+
+    def __init__(self, predictions: Predictions, masks: Sequence[NDArray[np.bool_]]) -> None:
+        self._predictions, self._masks = predictions, masks
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._predictions.probability(index), self._masks[index]
+
+
+def _per_image(
+    pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], cut: Sequence[NDArray[np.bool_]], counts: Counts
+) -> dict[str, PerImage]:
+    found = {}
+    for name, metric in OVERLAP_METRICS.items():
+        each = metric(counts)
+        found[f"{name}_percent"] = PerImage(100.0 * each.values, each.defined)
+    adaptive = [float(e_measure(Counts.of(p >= adaptive_threshold(p), mask))) for p, mask in pairs]
+    found["e_measure_adaptive_percent"] = _all_defined(100.0 * np.array(adaptive))
+    for key, percentile in (("hausdorff_px", 100.0), ("hausdorff_95_px", 95.0)):
+        distances = [hausdorff_distance(one, pair[1], percentile=percentile) for one, pair in zip(cut, pairs)]
+        found[key] = _all_defined(np.array(distances))
+    return {measure.key: found[measure.key] for measure in MEASURES}
+
+
+def _all_defined(values: NDArray[np.float64]) -> PerImage:
+    return PerImage(values, np.ones(values.shape, dtype=bool))
+
+
+def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampling) -> Interval:
+    """The mean over the images that define a measure, with its interval over patients."""
+
+    def mean(rows: NDArray[np.int64]) -> float | None:
+        defined = values.defined[rows]
+        return float(values.values[rows][defined].mean()) if defined.any() else None
+
+    return bootstrap(
+        mean,
+        patients,
+        generator=resampling.generator(),
+        draws=resampling.draws,
+        confidence=resampling.confidence,
+    )
+
+
+def _miniseg(cut: Sequence[NDArray[np.bool_]], masks: Sequence[NDArray[np.bool_]], cases: CaseSet) -> MiniSegScores:
+    return miniseg_scores([[(cut[index], masks[index]) for index in members] for members in cases.folds.values()])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of two methods on the same cases: ``second`` minus ``first``.
+
+    Args:
+        first, second: Names of the methods.
+        measure: What is compared.
+        difference: With its interval over patients and the p of the paired permutation test.
+        p_holm: The p adjusted for all comparisons of this measure made together (Holm 1979).
+    """
+
+    first: str
+    second: str
+    measure: Measure
+    difference: PairedDifference
+    p_holm: float
+
+
+class Scored(Protocol):
+    """A method with one value an image and measure."""
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        ...
+
+    @property
+    def per_image(self) -> Mapping[str, PerImage]:
+        """(n,) values by measure."""
+        ...
+
+
+def compare_methods(
+    methods: Sequence[Scored],
+    cases: CaseSet,
+    *,
+    measures: Sequence[Measure] = MEASURES,
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> tuple[Comparison, ...]:
+    """Compare every method with the first one, measure by measure, on the images that define the measure.
+
+    Raises:
+        ValueError: scores of other cases.
+    """
+    patients = np.asarray(cases.patients)
+    found: list[Comparison] = []
+    for measure in measures:
+        made = []
+        for other in methods[1:]:
+            first, second = methods[0].per_image[measure.key], other.per_image[measure.key]
+            defined = first.defined & second.defined
+            if not defined.any():
+                continue
+            difference = paired_difference(
+                first.values[defined],
+                second.values[defined],
+                patients[defined],
+                generator=resampling.generator(),
+                draws=resampling.draws,
+                confidence=resampling.confidence,
+            )
+            made.append((other.name, difference))
+        adjusted = holm([difference.p_value for _, difference in made])
+        found += [
+            Comparison(methods[0].name, name, measure, difference, p)
+            for (name, difference), p in zip(made, adjusted, strict=True)
+        ]
+    return tuple(found)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p-values that are judged together, in their order."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

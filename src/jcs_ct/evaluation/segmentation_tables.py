@@ -1,0 +1,209 @@
+"""Tables of segmentation scores, ours and the published ones beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jcs_ct.evaluation import published
+from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MEASURES, Comparison, MethodScores, Resampling
+from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+
+#: Groups of fewer patients than this are not reported.
+LEAST_PATIENTS = 5
+
+_ORIGIN = Column("origin", "origin")
+_METHOD = Column("method", "method")
+
+
+def scores_table(
+    methods: Sequence[MethodScores],
+    cases: CaseSet,
+    *,
+    name: str = "scores",
+    title: str = "Per image",
+    beside: Sequence[published.Row] = (),
+    notes: Sequence[str] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> Table:
+    """The headline: mean over images with its interval over patients; rows of ``beside`` follow."""
+    rows: list[dict[str, Cell]] = []
+    for method in methods:
+        row: dict[str, Cell] = {
+            "method": method.name,
+            "origin": MEASURED,
+            "n_images": len(cases),
+            "n_patients": len(set(cases.patients)),
+            "n_without_lesion": method.mean("sensitivity_percent").n_excluded,
+            "e_measure_mean_percent": 100 * method.e_measure.mean,
+            "e_measure_maximum_percent": 100 * method.e_measure.maximum,
+            "iou_official_percent": None if method.official.value is None else 100 * method.official.value,
+        }
+        for measure in MEASURES:
+            row |= interval_cells(measure.key, method.intervals[measure.key])
+        rows.append(row)
+    cuts = sorted({method.threshold for method in methods})
+    explained = (
+        f"Mean over images; [ , ] is the {resampling.confidence:.0%} percentile interval of {resampling.draws} "
+        "bootstrap draws of patients, never of slices.",
+        f"A pixel is a lesion at a probability of at least {', '.join(f'{cut:g}' for cut in cuts)}. "
+        "HD is in pixels between outlines; sensitivity leaves out slices without a lesion.",
+        "IoU official: the published JCS evaluator, p > 2 mean(p).",
+    )
+    columns = (
+        _METHOD,
+        _ORIGIN,
+        *(Column(measure.key, measure.title, 2, True) for measure in MEASURES),
+        Column("e_measure_mean_percent", "E-measure (mean) %"),
+        Column("e_measure_maximum_percent", "E-measure (maximum) %"),
+        Column("iou_official_percent", "IoU (official) %"),
+        Column("n_images", "images"),
+        Column("n_patients", "patients"),
+        Column("n_without_lesion", "without lesion"),
+    )
+    return Table(name, f"{title} ({cases.title})", columns, (*rows, *beside), (*explained, *_notes(methods), *notes))
+
+
+def _notes(methods: Sequence[MethodScores]) -> list[str]:
+    return [f"{method.name}: {method.note}." for method in methods if method.note]
+
+
+def pooled_table(methods: Sequence[MethodScores], cases: CaseSet) -> Table:
+    """The same counts summed over all images first: one confusion matrix a method."""
+    names = tuple(methods[0].pooled)
+    rows = []
+    for method in methods:
+        row: dict[str, Cell] = {"method": method.name, "n_images": len(cases)}
+        for name in names:
+            value = method.pooled[name].value
+            row[f"{name}_percent"] = None if value is None else 100 * value
+        rows.append(row)
+    columns = (_METHOD, *(Column(f"{name}_percent", f"{name} %") for name in names), Column("n_images", "images"))
+    note = "Counts summed over the images first; slices with large lesions weigh more."
+    return Table("pooled", f"Pooled ({cases.title})", columns, tuple(rows), (note,))
+
+
+def miniseg_table(methods: Sequence[MethodScores]) -> Table:
+    """Protocol ``miniseg`` with the figures published for it."""
+    rows: list[published.Row] = []
+    for method in methods:
+        if method.miniseg is not None:
+            scores = method.miniseg
+            rows.append(
+                {
+                    "method": method.name,
+                    "origin": MEASURED,
+                    "miou_percent": scores.miou,
+                    "sensitivity_percent": scores.sensitivity,
+                    "specificity_percent": scores.specificity,
+                    "dice_percent": scores.dice,
+                    "hausdorff_px": scores.hausdorff_px,
+                    "n_images": scores.n,
+                }
+            )
+    columns = (
+        _METHOD,
+        _ORIGIN,
+        Column("miou_percent", "mIoU %"),
+        Column("sensitivity_percent", "SEN %"),
+        Column("specificity_percent", "SPC %"),
+        Column("dice_percent", "DSC %"),
+        Column("hausdorff_px", "HD px"),
+        Column("n_images", "images"),
+    )
+    notes = (
+        "Five folds of the 99 CT100 slices with a lesion: per image, mean in the fold, mean of folds; mIoU from one "
+        "confusion matrix a fold, mean of background and lesion. HD over all pixels; an empty prediction scores 0.",
+        "\N{DAGGER} trained from ImageNet weights. Published rows are the authors' own figures.",
+    )
+    return Table("miniseg", "Protocol miniseg (CT100)", columns, (*rows, *published.MINISEG), notes)
+
+
+def differences_table(comparisons: Sequence[Comparison], *, resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
+    """Paired differences of every method to the first one."""
+    rows: list[dict[str, Cell]] = []
+    for item in comparisons:
+        row: dict[str, Cell] = {
+            "method": item.second,
+            "minus": item.first,
+            "measure": item.measure.key,
+            "better": "higher" if item.measure.higher_is_better else "lower",
+            "p_value": item.difference.p_value,
+            "p_holm": item.p_holm,
+            "n_images": item.difference.n,
+            "n_patients": item.difference.n_groups,
+        }
+        rows.append(row | interval_cells("difference", item.difference.interval))
+    columns = (
+        _METHOD,
+        Column("minus", "minus"),
+        Column("measure", "measure"),
+        Column("better", "better is"),
+        Column("difference", "difference", 2, True),
+        Column("p_value", "p", 4),
+        Column("p_holm", "p (Holm)", 4),
+        Column("n_images", "images"),
+        Column("n_patients", "patients"),
+    )
+    notes = (
+        f"Paired by slice; interval of {resampling.draws} bootstrap draws of patients, p of the paired permutation "
+        "test that swaps the methods patient by patient; Holm over the methods of one measure. Differences in the "
+        "measure's own unit.",
+    )
+    return Table("differences", "Paired differences", columns, tuple(rows), notes)
+
+
+def per_image_table(methods: Sequence[MethodScores], cases: CaseSet) -> Table:
+    """Every case with every measure of every method; patients stay out of it."""
+    rows = []
+    for method in methods:
+        for index, case in enumerate(cases):
+            row: dict[str, Cell] = {"method": method.name, "case": case.name, "fold": case.fold or None}
+            for measure in MEASURES:
+                each = method.per_image[measure.key]
+                row[measure.key] = float(each.values[index]) if each.defined[index] else None
+            rows.append(row)
+    columns = (
+        _METHOD,
+        Column("case", "slice"),
+        Column("fold", "fold"),
+        *(Column(measure.key, measure.title) for measure in MEASURES),
+    )
+    return Table("per_image", "Every slice", columns, tuple(rows))
+
+
+def subgroup_table(methods: Sequence[MethodScores], cases: CaseSet, *, least: int = LEAST_PATIENTS) -> Table | None:
+    """Dice by subgroup; cells of fewer than ``least`` patients are suppressed. None without subgroups."""
+    members: dict[tuple[str, str], list[int]] = {}
+    for index, case in enumerate(cases):
+        for grouping, value in case.subgroups.items():
+            members.setdefault((grouping, value), []).append(index)
+    if not members:
+        return None
+    rows: list[dict[str, Cell]] = []
+    for method in methods:
+        dice = method.per_image["dice_percent"].values
+        for (grouping, value), indices in sorted(members.items()):
+            patients = len({cases.cases[index].patient for index in indices})
+            row: dict[str, Cell] = {"method": method.name, "grouping": grouping, "group": value}
+            if patients < least:
+                rows.append(row | {"suppressed": f"fewer than {least} patients"})
+                continue
+            rows.append(
+                row
+                | {
+                    "dice_percent": float(dice[indices].mean()),
+                    "n_images": len(indices),
+                    "n_patients": patients,
+                }
+            )
+    columns = (
+        _METHOD,
+        Column("grouping", "by"),
+        Column("group", "group"),
+        Column("dice_percent", "Dice %"),
+        Column("n_images", "images"),
+        Column("n_patients", "patients"),
+        Column("suppressed", "suppressed"),
+    )
+    return Table("subgroups", f"Subgroups ({cases.title})", columns, tuple(rows))

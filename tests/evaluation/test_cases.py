@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import Case, CaseSet, ct100_cases, manifest_cases, open_cases
+
+
+def test_slices_of_one_acquisition_share_a_patient(ct100_like):
+    cases = ct100_cases(ct100_like)
+    assert [case.name for case in cases] == [f"{number:04d}" for number in range(10)]
+    assert cases.patients[0] == cases.patients[5]
+    assert len(set(cases.patients)) == 9
+    assert cases.folds["val1"] == [1, 6]
+
+
+def test_names_never_hold_a_patient_and_stay_unique():
+    rows = (
+        ManifestRow(Path("a/x.png"), "John Doe", 0, split="test"),
+        ManifestRow(Path("b/x.png"), "Jane Doe", 0, split="test", age=61.0, sex="f"),
+        ManifestRow(Path("b/y.png"), "Jane Doe", 1, Path("b/m.png"), split="test"),
+        ManifestRow(Path("b/z.png"), "Jane Doe", 1, split="test"),
+    )
+    cases = manifest_cases(Manifest(rows)).cases
+    assert [case.name[0] for case in cases] == ["x", "x", "y"]
+    assert cases[0].name != cases[1].name
+    assert not any("Doe" in case.name for case in cases)
+    assert cases[1].subgroups == {"sex": "f", "age": "60 to 79 years"}
+
+
+def test_what_cannot_be_judged_is_refused(tmp_path, ct100_like):
+    with pytest.raises(ConfigError, match="protocol miniseg needs folds"):
+        open_cases(ct100_like / "masks", protocol="miniseg")
+    with pytest.raises(ConfigError, match="no PNG in"):
+        open_cases(tmp_path)
+    with pytest.raises(ConfigError, match="no slice whose lesion pixels are known"):
+        manifest_cases(Manifest((ManifestRow(Path("a.png"), "p", 1, split="test"),)))
+    with pytest.raises(ValueError, match="names must be unique"):
+        CaseSet("x", (Case("a", Path("a"), None, "p"), Case("a", Path("b"), None, "q")))
+    (ct100_like / "splits.json").write_text("{}")
+    with pytest.raises(ConfigError, match="lacks patient_safe_folds, same_acquisition_groups"):
+        ct100_cases(ct100_like)
+
+
+def test_a_folder_of_masks_says_that_patients_are_not_known(ct100_like):
+    assert "every slice its own patient" in open_cases(ct100_like / "masks").title

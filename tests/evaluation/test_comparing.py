@@ -1,0 +1,120 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from jcs_ct.cli import app
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import Case, CaseSet, ct100_cases
+from jcs_ct.evaluation.comparing import evaluate_predictions
+from jcs_ct.evaluation.predictions import read_predictions
+from jcs_ct.evaluation.segmentation import Resampling, compare_methods, holm, score_method
+from jcs_ct.evaluation.segmentation_tables import subgroup_table
+from jcs_ct.metrics.segmentation import Counts, dice_score
+
+FEW = Resampling(draws=200)
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_compare_writes_page_tables_and_figures(perfect, shifted, ct100_like, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        "compare", f"truth={perfect}", shifted, "-r", ct100_like, "--protocol", "miniseg", "-o", out, "--draws", 200
+    )
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((out / "miniseg.csv").read_text().splitlines()))
+    assert float(rows[0]["dice_percent"]) == 100.0
+    assert (rows[1]["method"], rows[1]["origin"]) == ("shifted", "measured here")
+    assert (rows[2]["method"], rows[2]["dice_percent"], rows[2]["origin"]) == ("MiniSeg", "75.91", "published")
+    content = json.loads((out / "evaluation.json").read_text())
+    assert content["notice"].startswith("Research use only")
+    page = (out / "index.html").read_text()
+    assert "Research use only" in page
+    assert 'class="foreign"' in page
+    assert {path.suffix for path in out.glob("figure-11*")} == {".png", ".svg"}
+    assert (out / "figure-10-qualitative.svg").is_file()
+
+
+def test_a_difference_is_second_minus_first_with_its_interval(perfect, shifted, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    scores = [score_method(read_predictions(f, cases), masks, cases, resampling=FEW) for f in (perfect, shifted)]
+    dice = compare_methods(scores, cases, resampling=FEW)[0]
+    expected = np.mean(
+        [100 * (float(dice_score(Counts.of(np.roll(mask, 2, axis=1), mask)).values) - 1) for mask in masks]
+    )
+    interval = dice.difference.interval
+    assert interval.value == pytest.approx(expected)
+    assert interval.low < expected < interval.high < 0
+    assert dice.difference.n_groups == 9
+    assert dice.difference.p_value < 0.05
+
+
+def test_the_same_files_differ_in_nothing(perfect, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    scores = [score_method(read_predictions(perfect, cases, name=n), masks, cases, resampling=FEW) for n in "ab"]
+    for item in compare_methods(scores, cases, resampling=FEW):
+        assert (item.difference.interval.value, item.difference.p_value) == (0.0, 1.0)
+
+
+def test_holm_steps_down_and_never_falls():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_small_subgroups_are_suppressed(perfect, ct100_like):
+    cases = ct100_cases(ct100_like)
+    grouped = CaseSet(
+        "x",
+        tuple(
+            Case(c.name, c.image, c.mask, c.patient, c.fold, {"sex": "f" if index < 2 else "m"})
+            for index, c in enumerate(cases)
+        ),
+    )
+    masks = [case.read_mask() for case in cases]
+    table = subgroup_table([score_method(read_predictions(perfect, cases), masks, cases, resampling=FEW)], grouped)
+    assert table is not None
+    assert [row.get("dice_percent") for row in table.rows] == [None, 100.0]
+    assert table.rows[0]["suppressed"] == "fewer than 5 patients"
+
+
+def test_a_threshold_is_given_and_never_chosen(shifted, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    read = read_predictions(shifted, cases)
+    assert score_method(read, masks, cases, threshold=0.7, resampling=FEW).mean("dice_percent").value == 0.0
+
+
+def test_names_must_tell_methods_apart(perfect, ct100_like):
+    cases = ct100_cases(ct100_like)
+    read = read_predictions(perfect, cases)
+    with pytest.raises(ConfigError, match="names of their own"):
+        evaluate_predictions([read, read], cases, title="x", resampling=FEW)
+
+
+def test_wrong_predictions_end_with_exit_code_2(perfect, ct100_like, tmp_path):
+    (perfect / "0001.png").unlink()
+    done = run("compare", perfect, "-r", ct100_like, "-o", tmp_path / "out")
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_miniseg_files_give_the_published_figures_through_the_command(shared_data, tmp_path):
+    files = shared_data / "ct100/reference_predictions/miniseg"
+    done = run("compare", files, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
+    tables = json.loads(done.stdout)
+    ours, published = tables["miniseg"][:2]
+    for key in ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px"):
+        assert round(ours[key], 2) == published[key]
+    assert round(tables["scores"][0]["e_measure_adaptive_percent"], 1) == 93.2
+    assert np.asarray(Image.open(tmp_path / "figure-11.png")).size > 0

@@ -1,0 +1,129 @@
+"""The commands on tiny networks: what is judged, what is tuned where, and what they say of slices that were seen."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from jcs_ct.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
+from jcs_ct.cli import app
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
+from jcs_ct.engine import Execution
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import Case, CaseSet
+from jcs_ct.evaluation.explanations import case_map, randomised, score_explanations
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.networks import recipe_classifier, recipe_segmenter
+
+PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
+TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
+ENCODER = {"channels": [4, 4, 4, 4, 8], "convs": [1, 1, 1, 1, 1]}
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    y, x = np.mgrid[0:64, 0:64]
+    for number in range(18):
+        infected = number % 3 != 2
+        lesion = ((x - 20 - number) ** 2 + (y - 30) ** 2 < 90) & infected
+        Image.fromarray((60 + 120 * lesion).astype(np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray((255 * lesion).astype(np.uint8)).save(folder / f"{number}-mask.png")
+        split = ("train", "val", "test")[number // 6]
+        mask = folder / f"{number}-mask.png" if infected else None
+        rows.append(ManifestRow(folder / f"{number}.png", f"p{number // 3}", int(infected), mask, split, sex="f"))
+    Manifest(tuple(rows)).write(folder / "slices.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(data):
+    torch.manual_seed(0)
+    classifier = recipe_classifier(Recipe(task="classifier", preset="compact", network={"backbone": TRUNK}))
+    segmenter, config = recipe_segmenter(Recipe(task="segmenter", preset="compact", network={"encoder": ENCODER}))
+    folder = data / "models"
+    provenance = {"manifest_sha256": read_manifest(data / "slices.csv").sha256}
+    info = CheckpointInfo("classifier", "compact", classifier.config.to_dict(), PREPROCESSOR, OperatingPoint(0.5, 1))
+    info = replace(info, provenance=provenance)
+    save_checkpoint(folder / "classifier.safetensors", classifier, info)
+    point = OperatingPoint(lesion_probability=0.3)
+    info = CheckpointInfo("segmenter", "compact", config, PREPROCESSOR, point)
+    save_checkpoint(folder / "segmenter.safetensors", segmenter, info)
+    return folder
+
+
+def test_segmentation_judges_the_test_split_at_the_stored_cut(data, models, tmp_path):
+    done = run(
+        "evaluate", "segmentation", models / "segmenter.safetensors", "-m", data / "slices.csv", "-o", tmp_path,
+        "--draws", 50,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    rows = content["tables"]["scores"]["rows"]
+    assert (rows[0]["n_images"], rows[0]["n_patients"], rows[0]["n_without_lesion"]) == (6, 2, 2)
+    assert "probability of at least 0.3" in content["tables"]["scores"]["notes"][1]
+    assert [row["dice_percent"] for row in rows if row["method"] in ("joint", "JCS")] == [78.5, 78.5]
+    assert content["warnings"] == [
+        "segmenter was trained with another manifest: whether it has seen these slices is not known"
+    ]
+    assert len(list((tmp_path / "predictions/segmenter").glob("*.png"))) == 6
+    assert content["tables"]["subgroups"]["rows"][0]["suppressed"] == "fewer than 5 patients"
+
+
+def test_patients_of_a_manifest_at_the_stored_operating_point(data, models, tmp_path):
+    options = ("--models", models, "-m", data / "slices.csv", "-o", tmp_path, "--draws", 50)
+    done = run("evaluate", "patients", *options)
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["facts"]["positive_slice_threshold"] == 1
+    assert [row["threshold"] for row in content["tables"]["table_iv"]["rows"] if row["in_use"]] == [1.0]
+    assert "meant for whole studies" in content["tables"]["table_iv"]["notes"][2]
+    refused = run("evaluate", "patients", "-o", tmp_path)
+    assert isinstance(refused.exception, ConfigError)
+
+
+def test_explanations_tune_on_training_slices_and_judge_the_test_split(data, models, tmp_path):
+    classifier = models / "classifier.safetensors"
+    done = run(
+        "evaluate", "explanations", f"a={classifier}", f"b={classifier}", "-m", data / "slices.csv", "-o", tmp_path,
+        "--steps", 2, "--draws", 50,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((tmp_path / "explanations.csv").read_text().splitlines()))
+    assert [(row["method"], row["n_images"], row["n_tuning"]) for row in rows] == [("a", "4", "4"), ("b", "4", "4")]
+    assert float(rows[0]["iou_percent"]) <= 100
+    assert 0 < float(rows[0]["iou_ceiling_percent"]) <= 100
+    assert json.loads((tmp_path / "evaluation.json").read_text())["warnings"] == []
+    assert (tmp_path / "figure-9.svg").is_file()
+
+
+def test_a_map_lies_on_the_slice_and_its_randomised_twin_differs(data, models):
+    ready = load_checkpoint(models / "classifier.safetensors")
+    case = Case("0", data / "0.png", data / "0-mask.png", "p0")
+    found = case_map(ready, case, variant="paper", execution=Execution())
+    assert found.fine.shape == (64, 64)
+    twin = randomised(ready, seed=1)
+    assert not torch.equal(twin.network.head.weight, ready.network.head.weight)
+    with pytest.raises(ConfigError, match="tuned on training slices with a lesion mask, and there are none"):
+        score_explanations(ready, CaseSet("x", (case,)), [], name="a")
+    segmenter = load_checkpoint(models / "segmenter.safetensors")
+    with pytest.raises(ConfigError, match="s is a segmenter: activation maps are a classifier's"):
+        score_explanations(segmenter, CaseSet("x", (case,)), [case], name="s")
+
+
+def test_checkpoints_that_share_a_name_are_refused(data, models, tmp_path):
+    path = models / "segmenter.safetensors"
+    done = run("evaluate", "segmentation", path, path, "-m", data / "slices.csv", "-o", tmp_path)
+    assert "need names of their own, got segmenter, segmenter" in str(done.exception)

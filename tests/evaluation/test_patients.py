@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.page import write_evaluation
+from jcs_ct.evaluation.patient_tables import (
+    auc_table,
+    calibration_table,
+    evaluate_cohort,
+    subgroup_rates,
+    sweep_tables,
+    table_iv,
+)
+from jcs_ct.evaluation.patients import Cohort, PatientReading, read_study_list
+from jcs_ct.evaluation.segmentation import Resampling
+from jcs_ct.operating_point import OperatingPoint
+
+FEW = Resampling(draws=50)
+
+
+def reading(
+    infected: bool, count: int, *, of: int = 60, spacing: float | None = None, sex: str = "f"
+) -> PatientReading:
+    probabilities = np.where(np.arange(of) < count, 0.9, 0.1)
+    return PatientReading(infected, probabilities, spacing, None, {"sex": sex})
+
+
+def cohort(*patients: PatientReading, reference: float | None = None) -> Cohort:
+    return Cohort("test", patients, OperatingPoint(0.5, 25, reference))
+
+
+COHORT = cohort(
+    *(reading(True, count, sex="m") for count in (60, 40, 26, 25)),
+    *(reading(False, count) for count in (0, 10, 22, 30)),
+)
+
+
+def test_table_iv_counts_more_slices_than_the_threshold():
+    rows = {(row["threshold"], row["origin"]): row for row in table_iv(COHORT).rows}
+    measured = rows[25.0, "measured here"]
+    # 25 infected slices are not more than 25; 30 are.
+    assert measured["sensitivity_percent"] == 75.0
+    assert measured["specificity_percent"] == 75.0
+    assert measured["in_use"] is True
+    assert (measured["n_infected"], measured["n_uninfected"]) == (4, 4)
+    assert rows[30.0, "measured here"]["specificity_percent"] == 100.0
+    assert rows[25.0, "paper, private data"]["sensitivity_percent"] == 95.0
+    assert measured["sensitivity_percent_low"] < 75.0 < measured["sensitivity_percent_high"]
+
+
+def test_the_threshold_follows_the_spacing_of_a_study():
+    # More than 25 slices 1 mm apart are more than 12 (25 / 2, to even) slices 2 mm apart.
+    scaled = cohort(reading(True, 13, spacing=2.0), reading(False, 12, spacing=2.0), reference=1.0)
+    assert scaled.positive_at(25).tolist() == [True, False]
+    assert scaled.scores()["count"].tolist() == [26.0, 24.0]
+    assert cohort(reading(True, 13, spacing=2.0)).positive_at(25).tolist() == [False]
+
+
+def test_sweeps_and_areas_are_of_patients():
+    count, fraction = sweep_tables(COHORT)
+    assert [row["threshold"] for row in count.rows] == [-1.0, 0.0, 10.0, 22.0, 25.0, 26.0, 30.0, 40.0, 60.0]
+    assert fraction.rows[-1]["sensitivity_percent"] == 0.0
+    areas = {row["score"]: row for row in auc_table(COHORT, FEW).rows}
+    assert areas["count"]["auc"] == pytest.approx(14 / 16)
+    assert areas["count"]["auc_low"] <= 14 / 16 <= areas["count"]["auc_high"]
+
+
+def test_calibration_is_of_patients_and_of_slices_with_a_truth():
+    (row,) = calibration_table(COHORT, FEW).rows
+    assert (row["level"], row["n"]) == ("patients", 8)
+    known = Cohort(
+        "x",
+        tuple(
+            PatientReading(bool(n % 2), np.array([0.2, 0.7]), None, np.array([False, bool(n % 2)])) for n in range(6)
+        ),
+        OperatingPoint(),
+    )
+    patients, slices = calibration_table(known, FEW).rows
+    assert patients["brier"] == pytest.approx((0.45**2 + 0.55**2) / 2)
+    assert slices["n"] == 12
+    assert slices["brier"] == pytest.approx((2 * 0.04 + 0.49 + 0.09) / 4)
+
+
+def test_small_subgroups_are_suppressed():
+    table = subgroup_rates(cohort(*(reading(True, 60) for _ in range(5)), reading(False, 0, sex="m")))
+    assert table is not None
+    female, male = table.rows
+    assert female["sensitivity_percent"] == 100.0
+    assert "specificity_percent" not in female
+    assert male == {"grouping": "sex", "group": "m", "suppressed": "fewer than 5 patients"}
+
+
+def test_the_page_of_a_cohort_with_one_class(tmp_path):
+    write_evaluation(tmp_path, evaluate_cohort(cohort(reading(True, 30), reading(True, 3)), resampling=FEW))
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["tables"]["auc"]["rows"][0]["n_undefined_draws"] == 50
+    assert "roc" not in content["figures"]
+    assert (tmp_path / "reliability.svg").is_file()
+
+
+def test_a_list_of_studies_says_all_that_is_wrong(tmp_path):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "studies.csv"
+    path.write_text("study,label,sex\na,1,f\nb,1,f\na,yes,\n")
+    with pytest.raises(ConfigError, match=r"(?s)line 3: no study at b.*line 4: label must be 0 or 1, got 'yes'"):
+        read_study_list(path)
+    path.write_text("study,label,sex\na,1,f\n")
+    (row,) = read_study_list(path)
+    assert (row.infected, row.subgroups) == (True, {"sex": "f"})
+    with pytest.raises(ConfigError, match="no patient with a label"):
+        cohort()

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import ct100_cases
+from jcs_ct.evaluation.predictions import read_predictions, to_levels, write_predictions
+
+
+def test_the_cut_at_a_half_survives_the_file(tmp_path, ct100_like):
+    edge = np.nextafter(0.5, 0)
+    assert to_levels(np.array([0.0, edge, 0.5, 1.0])).tolist() == [0, 127, 128, 255]
+    cases = ct100_cases(ct100_like)
+    planes = [np.full((24, 20), 128, dtype=np.uint8)] * len(cases)
+    write_predictions(tmp_path / "p", [case.name for case in cases], planes)
+    assert (read_predictions(tmp_path / "p", cases).probability(0) >= 0.5).all()
+
+
+def test_masks_of_0_and_1_are_masks_and_not_faint_probabilities(tmp_path, ct100_like):
+    cases = ct100_cases(ct100_like)
+    planes = [case.read_mask().astype(np.uint8) for case in cases]
+    planes[3] = np.zeros_like(planes[3])
+    write_predictions(tmp_path / "p", [case.name for case in cases], planes)
+    read = read_predictions(tmp_path / "p", cases)
+    assert read.probability(0).max() == 1.0
+    assert read.probability(3).max() == 0.0
+
+
+def test_all_problems_are_listed_at_once(perfect, ct100_like):
+    (perfect / "0001.png").unlink()
+    (perfect / "0002.png").write_bytes(b"no image")
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(perfect / "0003.png")
+    Image.fromarray(np.zeros((24, 20, 3), dtype=np.uint8)).save(perfect / "0004.png")
+    with pytest.raises(
+        ConfigError,
+        match=r"(?s)4 problem.*0001.*no such file.*0002.*not a readable.*8x8 pixels, its mask 24x20.*8-bit grey",
+    ):
+        read_predictions(perfect, ct100_cases(ct100_like))
+
+
+def test_files_of_no_case_are_named_and_left_alone(perfect, ct100_like):
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(perfect / "9999.png")
+    assert read_predictions(perfect, ct100_cases(ct100_like)).note.startswith("1 file(s) in the folder belong to no")
