@@ -218,7 +218,7 @@ def write_broken(fault: Fault, slices: Slices, folder: Path) -> Slices:
         elif id(dataset) in good:
             path.symlink_to(Path(dataset.filename).absolute())
         else:
-            dataset.save_as(path, enforce_file_format=True)
+            dataset.save_as(path)  # with preamble and meta as read: real series leave some of the meta empty
     return broken
 
 

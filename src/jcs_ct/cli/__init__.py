@@ -11,7 +11,7 @@ import sys
 import typer
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.cli import calibrate, data, diagnose, doctor, info, phantom, train
+from jcs_ct.cli import calibrate, data, diagnose, doctor, info, pacs, phantom, train
 from jcs_ct.errors import JCSError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
 app.command("info", rich_help_panel="Reading studies")(info.info)
 app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
+app.add_typer(pacs.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.command("train", rich_help_panel="Training")(train.train)
