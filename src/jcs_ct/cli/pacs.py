@@ -98,6 +98,6 @@ def _connect(url: str, ca_bundle: Path | None) -> DicomWeb:
         if error.name != "requests":
             raise
         raise ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'") from error
-    names = ("token", "user", "password")
-    credentials = {name: os.environ.get(f"JCS_PACS_{name.upper()}", "") for name in names}
-    return DicomWeb(PacsServer(url, verify=True if ca_bundle is None else str(ca_bundle), **credentials))
+    token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
+    verify = True if ca_bundle is None else str(ca_bundle)
+    return DicomWeb(PacsServer(url, token=token, user=user, password=password, verify=verify))
