@@ -91,13 +91,41 @@ def watch(
             time.sleep(every_s)
 
 
+@app.command("receive")
+def receive(
+    folder: Annotated[Path, typer.Option(help="Folder for what is received.")],
+    caller: Annotated[list[str], typer.Option(help="AE title that may send; may be given several times.")],
+    ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "JCS",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 11112,
+) -> None:
+    """Receive CT images by C-STORE on loopback, until stopped; answers C-ECHO.
+
+    Example:  jcs pacs receive --folder incoming/ --caller ORTHANC
+    """
+    import logging
+    import threading
+
+    try:
+        from jcs_ct.pacs.receiver import ReceiverSettings, receiving
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below that it logs identifiers
+    with receiving(ReceiverSettings(ae_title, tuple(caller), port=port), folder) as opened:
+        typer.echo(f"receiving on 127.0.0.1:{opened} as {ae_title}; {NOTICE}")
+        threading.Event().wait()
+
+
+def _missing_extra(error: ModuleNotFoundError) -> Exception:
+    if error.name not in ("requests", "pynetdicom"):
+        return error
+    return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
+
+
 def _connect(url: str, ca_bundle: Path | None) -> DicomWeb:
     try:
         from jcs_ct.pacs.web import DicomWeb, PacsServer
     except ModuleNotFoundError as error:
-        if error.name != "requests":
-            raise
-        raise ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'") from error
+        raise _missing_extra(error) from error
     token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
     verify = True if ca_bundle is None else str(ca_bundle)
     return DicomWeb(PacsServer(url, token=token, user=user, password=password, verify=verify))
