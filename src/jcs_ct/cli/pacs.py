@@ -115,9 +115,10 @@ def receive(
         threading.Event().wait()
 
 
-def _missing_extra(error: ModuleNotFoundError) -> Exception:
+def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
+    """What to say of a missing package of the extra; any other missing module is raised as it is."""
     if error.name not in ("requests", "pynetdicom"):
-        return error
+        raise error
     return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
 
 
