@@ -58,6 +58,17 @@ def test_a_mutation_can_be_made_again(seeds):
     assert first != dict(seeds["dicom"].files)
 
 
+def test_a_decoder_that_panics_costs_the_file_not_the_child(seeds, tmp_path):
+    """Mutation 16 of seed 1 made pylibjpeg-rle index behind its output, which is a panic of Rust."""
+    for name, data in fuzz_inputs.mutation(seeds["dicom-rle"], "dicom-rle", 16, 1).items():
+        (tmp_path / name).write_bytes(data)
+    with fuzz_inputs.forked_children() as child:
+        child.crashes = 0
+        code, message = fuzz_inputs.read(tmp_path, seeds["dicom-rle"], lenient=False)
+    assert (code, child.crashes) == ("UNREADABLE", 0)
+    assert "a decoder gave up on the pixel data" in message
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_damage_ends_in_a_study_or_a_coded_refusal(seeds):

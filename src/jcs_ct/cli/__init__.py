@@ -21,6 +21,7 @@ from jcs_ct.cli import (
     evaluate,
     features,
     info,
+    pacs,
     phantom,
     train,
     weights,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
 app.command("info", rich_help_panel="Reading studies")(info.info)
 app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
+app.add_typer(pacs.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.add_typer(features.app, rich_help_panel="Data")

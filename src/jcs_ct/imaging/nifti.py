@@ -130,9 +130,8 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
     affine[:3] *= _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    implausible = implausible_spacing(*spacing_mm.tolist())
-    if implausible:
-        findings.append((GateCode.NO_POSITION, implausible))
+    if unbelieved := implausible_spacing(*spacing_mm.tolist()):
+        findings.append((GateCode.NO_POSITION, unbelieved))
     shear = shear_deg(affine)
     if shear > TILT_TOLERANCE_DEG:
         message = f"the volume is sheared by {shear:.1f} degrees (gantry tilt); have it reconstructed without tilt"

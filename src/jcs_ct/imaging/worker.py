@@ -102,6 +102,12 @@ def main() -> None:
             answer(done=number, code=error.code, message=str(error).removesuffix(f" ({error.code})"))
         except MemoryError:
             answer(done=number, code=GateCode.UNREADABLE, message="reading it takes more memory than is allowed")
+        except BaseException as error:
+            # A decoder written in Rust panics with a BaseException whose class cannot be imported.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            message = "a decoder gave up on the pixel data; the file is damaged, export it again"
+            answer(done=number, code=GateCode.UNREADABLE, message=message)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""`jcs pacs`: studies from a PACS and results back to it, over DICOMweb."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jcs_ct.pacs.web import DicomWeb
+
+app = typer.Typer(name="pacs", help="Fetch studies from a PACS, send results, or watch it.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Argument(help="DICOMweb root, such as https://pacs.example/dicom-web.")]
+CaBundle = Annotated[Path | None, typer.Option(help="Certificates to trust instead of the system's.")]
+
+
+@app.command("fetch")
+def fetch(
+    url: Url,
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CT images.")],
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Fetch the CT images of one study; a fetch that was cut short goes on where it was.
+
+    Credentials come from the environment: JCS_PACS_TOKEN, or JCS_PACS_USER and JCS_PACS_PASSWORD.
+
+    Example:  jcs pacs fetch https://pacs.example/dicom-web 1.2.840.1 -o study/
+    """
+    with closing(_connect(url, ca_bundle)) as web:
+        typer.echo(f"{web.fetch_study(study_uid, output)} CT images in {output}")
+
+
+@app.command("send")
+def send(
+    url: Url,
+    results: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of reports with DICOM results.")],
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Store DICOM results; sending the same ones twice changes nothing.
+
+    Example:  jcs pacs send https://pacs.example/dicom-web report/
+    """
+    paths = [file for path in results for file in (sorted(path.rglob("*.dcm")) if path.is_dir() else [path])]
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
+    with closing(_connect(url, ca_bundle)) as web:
+        web.store(paths)
+    typer.echo(f"{len(paths)} objects stored")
+
+
+@app.command("watch")
+def watch(
+    url: Url,
+    folder: Annotated[Path, typer.Option(help="Folder for the job record, fetched studies and results.")],
+    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
+    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the PACS to the next.")] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Work until no job is open, then stop.")] = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Diagnose every new stable CT study and store its results, each study once for these weights.
+
+    Can be killed and started again at any moment. A study that the gate refuses stays in the record with its code.
+
+    Example:  jcs pacs watch http://localhost:8042/dicom-web --folder watched/
+    """
+    from jcs_ct.checkpoints import load_models
+    from jcs_ct.pacs.jobs import JobStore, only_watcher
+    from jcs_ct.pacs.reading import models_identity, reader
+    from jcs_ct.pacs.watch import Watcher
+
+    ready = load_models(models)
+    with (
+        closing(_connect(url, ca_bundle)) as web,
+        only_watcher(folder / "watch.lock"),
+        closing(JobStore(folder / "jobs.sqlite")) as jobs,
+    ):
+        studies = folder / "studies"
+        watcher = Watcher(web, jobs, studies, models_identity(ready), reader(ready), outage_wait_s=every_s)
+        typer.echo(f"watching for CT studies; {NOTICE}")
+        while not (watcher.look() and once and watcher.is_idle()):
+            time.sleep(every_s)
+
+
+@app.command("receive")
+def receive(
+    folder: Annotated[Path, typer.Option(help="Folder for what is received.")],
+    caller: Annotated[list[str], typer.Option(help="AE title that may send; may be given several times.")],
+    ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "JCS",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 11112,
+) -> None:
+    """Receive CT images by C-STORE on loopback, until stopped; answers C-ECHO.
+
+    Example:  jcs pacs receive --folder incoming/ --caller ORTHANC
+    """
+    import logging
+    import threading
+
+    try:
+        from jcs_ct.pacs.receiver import ReceiverSettings, receiving
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below that it logs identifiers
+    with receiving(ReceiverSettings(ae_title, tuple(caller), port=port), folder) as opened:
+        typer.echo(f"receiving on 127.0.0.1:{opened} as {ae_title}; {NOTICE}")
+        threading.Event().wait()
+
+
+def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
+    """What to say of a missing package of the extra; any other missing module is raised as it is."""
+    if error.name not in ("requests", "pynetdicom"):
+        raise error
+    return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
+
+
+def _connect(url: str, ca_bundle: Path | None) -> DicomWeb:
+    try:
+        from jcs_ct.pacs.web import DicomWeb, PacsServer
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
+    verify = True if ca_bundle is None else str(ca_bundle)
+    return DicomWeb(PacsServer(url, token=token, user=user, password=password, verify=verify))
