@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import re
 
 import pytest
@@ -18,6 +19,7 @@ from jcs_ct.checkpoints import (
     write_imported,
 )
 from jcs_ct.checkpoints.describing import describe_weights
+from jcs_ct.checkpoints.reading import read_foreign
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.models.presets import build_classifier, classifier_preset
 from jcs_ct.models.res2net import Res2Net
@@ -228,6 +230,23 @@ def test_truncated_files_say_so(tmp_path):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: .* it may be truncated, fetch it again"):
             import_weights(path, "official-joint")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_changed_bytes_never_end_in_anything_but_tensors_or_a_checkpoint_error(zipped, tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"model": {"a.b": torch.zeros(3, 4)}}, path, _use_new_zipfile_serialization=zipped)
+    good, generator = path.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(60):
+        changed = bytearray(good[: generator.randrange(len(good) // 2, len(good) + 1)])
+        changed[generator.randrange(len(changed))] = generator.randrange(256)
+        path.write_bytes(bytes(changed))
+        try:
+            read_foreign(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 30
 
 
 def test_what_is_no_state_dict_is_named(tmp_path):

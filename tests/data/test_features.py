@@ -78,7 +78,7 @@ def test_what_is_no_feature_file_is_refused(tmp_path):
         read_features(path)
     io.savemat(path, {"vgg_feats": np.zeros((1, 4, 8, 8))})
     with pytest.raises(
-        ConfigError, match=re.escape("vgg_feats must be (1, C, H, W) or (C, H, W) of uint8, got (1, 4")
+        ConfigError, match=re.escape("vgg_feats must be (1, C, H, W) or (C, H, W) of uint8, got (4, 8")
     ):
         read_features(path)
     io.savemat(path, {"x": np.zeros((4, 8, 8), np.uint8), "y": np.zeros((4, 8, 8), np.uint8)})
