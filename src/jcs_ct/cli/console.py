@@ -78,8 +78,13 @@ def stage_progress(*, as_json: bool = False, quiet: bool = False) -> Iterator[Ca
 
 
 @contextmanager
-def step_progress(steps: int, *, line_every: int = 25) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+def step_progress(
+    steps: int, *, line_every: int = 25, silent: bool = False
+) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
     """Progress of a training: a bar with the loss on a terminal, a line every ``line_every`` steps elsewhere."""
+    if silent:
+        yield lambda step, total, losses: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

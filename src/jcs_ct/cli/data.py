@@ -14,7 +14,7 @@ app = typer.Typer(name="data", help="Make, join and check manifests: tables of s
 
 @app.command("make")
 def make(
-    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267 or phantom.")],
+    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267, phantom, images or covid-cs.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write.")],
 ) -> None:
@@ -88,11 +88,9 @@ def check(
 
     Example:  jcs data check slices.csv
     """
-    from jcs_ct.data.manifest import check_files, count_manifest, read_manifest
+    from jcs_ct.data.manifest import check_manifest, count_manifest
 
-    table = read_manifest(manifest)
-    check_files(table, manifest)
-    counts = count_manifest(table)
+    counts = count_manifest(check_manifest(manifest))
     if as_json:
         print_json(counts)
         return
@@ -102,3 +100,38 @@ def check(
             f"{row['split']:<6} {row['source']:<12} {row['patients']:>8} {row['infected']:>9} "
             f"{row['uninfected']:>10} {row['with_mask']:>9}"
         )
+
+
+@app.command("annotate")
+def annotate(
+    manifest: Annotated[Path, typer.Argument(help="CSV of slices with masks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, one row a lesion.")],
+) -> None:
+    """Write the paper's annotation fields (Fig. 6) of every lesion, from the masks.
+
+    Example:  jcs data annotate ct100.csv -o annotations.csv
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.data.slice_annotations import annotate_manifest, annotations_csv
+    from jcs_ct.files import write_text
+
+    found = annotate_manifest(read_manifest(manifest))
+    write_text(output, annotations_csv(found))
+    typer.echo(f"{sum(len(one.lesions) for one in found)} lesions on {len(found)} slices -> {output}")
+
+
+@app.command("stats")
+def stats(
+    manifest: Annotated[Path, typer.Argument(help="CSV of slices.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")],
+) -> None:
+    """Describe a data set as the paper does: ages and sexes, thickness, scanners, lesions (Table III, Fig. 7 and 8).
+
+    Example:  jcs data stats ct100.csv -o statistics
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.evaluation.page import write_evaluation
+    from jcs_ct.evaluation.statistics import describe_manifest
+
+    page = write_evaluation(output, describe_manifest(read_manifest(manifest), title=manifest.stem))
+    typer.echo(f"page: {page}")

@@ -193,6 +193,32 @@ def explanations(
     _write(output, evaluation)
 
 
+@app.command("card")
+def card(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that jcs evaluate, crossval or data stats wrote.")],
+    models: Annotated[Path, typer.Option(help="Folder of checkpoints (*.safetensors).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md.")],
+) -> None:
+    """Write a model card and a CLAIM checklist from checkpoints and evaluation runs.
+
+    What no file says is marked as open, never guessed.
+
+    Example:  jcs evaluate card evaluation maps --models models -o card
+    """
+    from jcs_ct.checkpoints import read_info
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.model_card import claim_table, model_card, read_evaluation
+    from jcs_ct.files import write_text
+
+    infos = {path.stem: read_info(path) for path in sorted(models.glob("*.safetensors"))}
+    if not infos:
+        raise ConfigError(f"no *.safetensors in {models}; give the folder of the models")
+    evaluations = [read_evaluation(run) for run in runs]
+    write_text(output / "MODEL_CARD.md", model_card(infos, evaluations))
+    write_text(output / "CLAIM.md", claim_table(infos, evaluations))
+    typer.echo(f"{output / 'MODEL_CARD.md'}, {output / 'CLAIM.md'}")
+
+
 def _named(given: list[str]) -> list[tuple[str, Path]]:
     """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors."""
     from jcs_ct.errors import ConfigError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting: --set optimiser.learning_rate=1e-4")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")] = 0,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share every batch.")] = 1,
 ) -> None:
     """Train a classifier or a segmenter; a run that was stopped continues where it was.
 
@@ -47,8 +49,11 @@ def train(
     loaded = load_recipe(recipe, parse_settings(settings))
     table = read_manifest(manifest)
     task = make_task(loaded, classifier, pretrained)
-    with step_progress(loaded.steps) as progress:
-        state = run_training(task, loaded, table, output, progress=progress)
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
+    with step_progress(loaded.steps, silent=not is_first) as progress:
+        state = run_training(task, loaded, table, output, devices=devices, progress=progress)
+    if not is_first:
+        return
     last = state.history[-1] if state.history else {}
     typer.echo(", ".join(f"{name} {value:.4g}" for name, value in last.items()))
     typer.echo(f"best weights: {output / 'best.safetensors'}")

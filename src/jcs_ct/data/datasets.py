@@ -96,15 +96,29 @@ class SliceDataset:
         return prepared
 
     def batch(
-        self, indices: list[int], *, augmentation: Augmentation | None, generator: np.random.Generator
+        self,
+        indices: list[int],
+        *,
+        augmentation: Augmentation | None,
+        generator: np.random.Generator,
+        share: tuple[int, int] = (0, 1),
     ) -> SliceBatch:
-        """Assemble slices into a batch; with ``augmentation``, each is changed by its own draw."""
-        samples = [self[index] for index in indices]
+        """Assemble slices into a batch; with ``augmentation``, each is changed by its own draw.
+
+        Args:
+            indices: Slices.
+            augmentation: None changes nothing.
+            generator: Source of the draws.
+            share: (number, of): every ``of``-th slice from ``number`` on. All draws are made whatever the share, so
+                that a slice is changed alike however many devices share the batch.
+        """
+        drawn = [augmentation.draw(generator) if augmentation else None for _ in indices]
+        own = range(share[0], len(indices), share[1])
+        samples = [self[indices[place]] for place in own]
+        changes = [drawn[place] for place in own]
         pairs = [
-            augmentation.draw(generator).apply(sample.grey, sample.mask)
-            if augmentation
-            else (sample.grey, sample.mask)
-            for sample in samples
+            change.apply(sample.grey, sample.mask) if change else (sample.grey, sample.mask)
+            for change, sample in zip(changes, samples, strict=True)
         ]
         return SliceBatch(
             images=self.preprocessor.normalise(torch.stack([grey for grey, _ in pairs])),

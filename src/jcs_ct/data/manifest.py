@@ -6,9 +6,10 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +105,32 @@ def read_manifest(path: Path) -> Manifest:
     """Read a CSV manifest; relative paths count from the manifest's folder.
 
     Raises:
-        ConfigError: with every problem of the table at once (files are looked at by :func:`check_files`).
+        ConfigError: with every problem of the table at once (files are looked at by :func:`check_manifest`).
     """
+    rows, problems = _parse(path)
+    _raise_all(path, problems)
+    return Manifest(tuple(rows))
+
+
+def check_manifest(path: Path) -> Manifest:
+    """Read a CSV manifest and every image and mask that it names.
+
+    Raises:
+        ConfigError: with every problem of the table and of the files at once.
+    """
+    rows, problems = _parse(path)
+    _raise_all(path, [*problems, *file_problems(rows)])
+    return Manifest(tuple(rows))
+
+
+def _parse(path: Path) -> tuple[list[ManifestRow], list[str]]:
+    """The rows that can be read, and every problem of the table.
+
+    Raises:
+        ConfigError: no table at all.
+    """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        raise ConfigError(f"{path}: manifests are CSV here; save the table as CSV with the same column names")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -126,8 +151,7 @@ def read_manifest(path: Path) -> Manifest:
     problems += split_problems(rows)
     if not rows and not problems:
         problems.append("it has no rows")
-    _raise_all(path, problems)
-    return Manifest(tuple(rows))
+    return rows, problems
 
 
 def _parse_row(values: dict[str, str], folder: Path) -> ManifestRow:
@@ -183,20 +207,31 @@ def check_files(manifest: Manifest, name: Path) -> None:
     Raises:
         ConfigError: missing or unreadable files, masks with more than two values or of another size; all at once.
     """
+    _raise_all(name, file_problems(manifest))
+
+
+def file_problems(rows: Iterable[ManifestRow]) -> list[str]:
+    """One line for every image or mask that cannot be used."""
+    return [problem for row in rows for problem in _row_problems(row)]
+
+
+def _row_problems(row: ManifestRow) -> list[str]:
+    """Problems of a row's image and of its mask, each looked at whatever the other is."""
     problems: list[str] = []
-    for row in manifest:
+    shapes: list[tuple[int, ...]] = []
+    if row.mask is None:
+        readers: list[tuple[Callable[[Path], NDArray[Any]], Path]] = [(read_grey, row.path)]
+    else:
+        readers = [(read_grey, row.path), (read_mask, row.mask)]
+    for read, path in readers:
         try:
-            grey = read_grey(row.path)
-            if row.mask is not None:
-                mask = read_mask(row.mask)
-                if mask.shape != grey.shape:
-                    problems.append(
-                        f"{row.mask}: the mask has {mask.shape[0]}x{mask.shape[1]} pixels, "
-                        f"its image {grey.shape[0]}x{grey.shape[1]}"
-                    )
+            shapes.append(read(path).shape)
         except (ConfigError, MaskError) as error:
             problems.append(str(error))
-    _raise_all(name, problems)
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        image, mask = shapes
+        problems.append(f"{row.mask}: the mask has {mask[0]}x{mask[1]} pixels, its image {image[0]}x{image[1]}")
+    return problems
 
 
 def count_manifest(manifest: Manifest) -> list[dict[str, str | int]]:

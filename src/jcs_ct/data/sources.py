@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask
+from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask, split_problems
 from jcs_ct.errors import ConfigError
 
 
@@ -83,11 +83,67 @@ def phantom(folder: Path, *, seed: int = 0) -> Manifest:
     return Manifest(assign_splits(rows, val=0.10, test=0.0, seed=seed))
 
 
+def images(folder: Path, *, seed: int = 0) -> Manifest:
+    """A plain folder: ``images/`` and ``masks/`` with equal stems, split 70/15/15 by patient.
+
+    A folder below ``images/`` is a patient; slices that lie in ``images/`` itself are a patient each. A slice is
+    infected when its mask has a pixel; without a mask its label is not known.
+    """
+    rows = []
+    root = folder / "images"
+    for path in sorted(found for found in root.rglob("*") if found.suffix.lower() in _IMAGE_SUFFIXES):
+        inside = path.relative_to(root)
+        mask = folder / "masks" / inside.with_suffix(".png")
+        known = mask.is_file()
+        patient = str(inside.parent) if inside.parent != Path() else inside.stem
+        label = int(read_mask(mask).any()) if known else None
+        rows.append(ManifestRow(path, patient, label, mask if known else None, source=folder.name))
+    if not rows:
+        raise ConfigError(f"no image in {root}; it takes images/ and masks/, with a folder for each patient in both")
+    return Manifest(assign_splits(rows, val=0.15, test=0.15, seed=seed))
+
+
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def covid_cs(folder: Path) -> Manifest:
+    """Lists as COVID-CS hands them out: ``train*.txt`` and ``test*.txt``, one ``image mask`` pair a line.
+
+    Paths count from the folder. The patient is the folder that an image lies in; lists that name images of one folder
+    in both are refused. Validation patients are taken from the training lists.
+    """
+    rows: list[ManifestRow] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.txt")):
+        split = next((name for name in ("train", "test") if path.name.startswith(name)), None)
+        if split is None:
+            continue
+        for number, line in enumerate(_read(path).splitlines(), start=1):
+            parts = line.split()
+            if len(parts) not in (0, 2):
+                problems.append(f"{path.name}, line {number}: expected an image and a mask, got {len(parts)} part(s)")
+            elif parts:
+                image, mask = folder / parts[0], folder / parts[1]
+                patient = str(Path(parts[0]).parent)
+                label = int(read_mask(mask).any())
+                rows.append(ManifestRow(image, patient, label, mask, split, "covid-cs"))
+    if problems or not rows:
+        raise ConfigError("\n  ".join([f"the lists in {folder} cannot be used:", *(problems or ["there are none"])]))
+    training = assign_splits([row for row in rows if row.split == "train"], val=0.1, test=0.0, seed=0)
+    joined = (*training, *(row for row in rows if row.split == "test"))
+    shared = split_problems(joined)
+    if shared:
+        raise ConfigError("\n  ".join([f"the lists in {folder} cannot be used:", *shared]))
+    return Manifest(joined)
+
+
 MAKERS: dict[str, Callable[[Path], Manifest]] = {
     "ct100": ct100,
     "ucsd": ucsd,
     "lungs267": lungs267,
     "phantom": phantom,
+    "images": images,
+    "covid-cs": covid_cs,
 }
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -25,13 +25,16 @@ from jcs_ct.data.datasets import SliceBatch, SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import prepare_output_folder
+from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 from jcs_ct.training.config import PreprocessingConfig, Recipe
 from jcs_ct.training.schedule import learning_rate
 from jcs_ct.training.state import MovingAverage, TrainingState
 
 logger = logging.getLogger(__name__)
+
+#: One line a validation.
+LOG = "log.jsonl"
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -94,20 +97,45 @@ def make_optimiser(recipe: Recipe, network: nn.Module) -> Optimizer:
 
 
 def train(
-    task: Task, recipe: Recipe, manifest: Manifest, folder: Path, *, progress: Progress | None = None
+    task: Task,
+    recipe: Recipe,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    devices: int = 1,
+    progress: Progress | None = None,
 ) -> TrainingState:
     """Train ``task.network`` from a manifest's train split, choosing the best weights on its val split.
 
     Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``.
     When ``folder`` holds a run with the same recipe and manifest, it continues.
 
+    Args:
+        task: Its network is trained.
+        recipe: Everything the run depends on; ``batch_size`` is that of all devices together.
+        manifest: Slices.
+        folder: Of the run.
+        devices: Processes, one a GPU (or on the CPU, by gloo). Each takes its share of every batch: batch
+            normalisation, image mixing and the pooled Dice term then see that share only.
+        progress: Called after every step of the first process.
+
     Raises:
-        ConfigError: an empty split, or a folder that holds another run.
+        ConfigError: an empty split, a batch that cannot be shared out evenly, or a folder that holds another run.
         OutputError: the folder cannot be written.
     """
     prepare_output_folder(folder)
     bf16 = Execution(precision=recipe.precision).uses_bf16
-    fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    if devices > 1 and recipe.batch_size % (recipe.accumulate * devices):
+        raise ConfigError(
+            f"a batch of {recipe.batch_size} in {recipe.accumulate} part(s) cannot be shared out evenly to {devices} "
+            "devices; change batch_size or accumulate"
+        )
+    fabric = Fabric(
+        accelerator="auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision="bf16-mixed" if bf16 else "32-true",
+    )
     fabric.launch()
     preprocessor = make_preprocessor(recipe.preprocessing)
     if recipe.task == "segmenter":
@@ -119,7 +147,11 @@ def train(
         state.average = MovingAverage(task.network, recipe.ema_decay)
     if state.resume(folder, recipe, manifest.sha256):
         logger.info("continuing at step %d of %d", state.step, recipe.steps)
+        if fabric.is_global_zero:
+            _trim_log(folder / LOG, state.step)
     fit(fabric, task, state, recipe, training, validation, folder, manifest.sha256, progress)
+    if not fabric.is_global_zero:
+        return state
     with _weights(task.network, state.evaluated_weights()):
         task.write(folder / "last.safetensors", preprocessor, _provenance(recipe, manifest.sha256, state))
     return state
@@ -151,7 +183,8 @@ def fit(
         optimiser.zero_grad(set_to_none=True)
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
-            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator)
+            share = (fabric.global_rank, fabric.world_size)
+            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator, share=share)
             if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
                 batch = batch.resized(recipe.coarse_size)
             losses = task.loss(network, batch.to(fabric.device), generator)
@@ -162,12 +195,24 @@ def fit(
         state.step += 1
         if state.average is not None:
             state.average.update(state.network)
-        if progress is not None:
-            progress(state.step, recipe.steps, {name: float(value.detach()) for name, value in losses.items()})
-        if state.step % recipe.validate_every == 0 or state.step == recipe.steps:
-            _validate(fabric, task, state, recipe, validation, folder, manifest_sha256)
-        if state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps:
-            state.save(folder, recipe, manifest_sha256)
+        validates = state.step % recipe.validate_every == 0 or state.step == recipe.steps
+        saves = state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps
+        shown = _shown(fabric, losses) if validates or progress is not None else {}
+        if fabric.is_global_zero:
+            if progress is not None:
+                progress(state.step, recipe.steps, shown)
+            if validates:
+                _validate(fabric, task, state, recipe, validation, folder, manifest_sha256, shown)
+            if saves:
+                state.save(folder, recipe, manifest_sha256)
+        if validates or saves:
+            fabric.barrier()
+
+
+def _shown(fabric: Fabric, losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """The step's losses, averaged over the devices."""
+    means = {name: fabric.all_reduce(value.detach(), reduce_op="mean") for name, value in losses.items()}
+    return {name: float(cast(Tensor, value)) for name, value in means.items()}
 
 
 def _validate(
@@ -178,6 +223,7 @@ def _validate(
     validation: SliceDataset,
     folder: Path,
     manifest_sha256: str,
+    losses: Mapping[str, float],
 ) -> None:
     started = time.perf_counter()
     with _weights(state.network, state.evaluated_weights()):
@@ -189,10 +235,18 @@ def _validate(
             state.best_score = figures["score"]
             path = folder / "best.safetensors"
             task.write(path, validation.preprocessor, _provenance(recipe, manifest_sha256, state))
-    record = {**state.history[-1], "validation_s": round(time.perf_counter() - started, 1)}
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    seconds = round(time.perf_counter() - started, 1)
+    record = {**state.history[-1], "train_loss": losses["loss"], "validation_s": seconds}
+    with (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
     logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def _trim_log(log: Path, step: int) -> None:
+    """Forget what a run that was killed logged behind the step that it continues from: it will be logged again."""
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(log, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
 
 
 @contextmanager

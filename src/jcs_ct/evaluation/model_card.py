@@ -1,0 +1,218 @@
+"""A model card and a CLAIM checklist, filled with what checkpoints and evaluation runs say and with nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.checkpoints import CheckpointInfo
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.tables import MEASURED
+
+#: What only the authors of a study know.
+OPEN = "to be filled in by the authors"
+
+#: CLAIM (Mongan, Moy, Kahn, Radiology: AI 2020), item by item.
+CLAIM_ITEMS = (
+    "Identification as a study of AI methodology, with the category of technology",
+    "Structured summary of design, methods, results and conclusions",
+    "Scientific and clinical background, intended use and clinical role",
+    "Study objectives and hypotheses",
+    "Prospective or retrospective study",
+    "Study goal",
+    "Data sources",
+    "Eligibility criteria",
+    "Data pre-processing",
+    "Selection of data subsets",
+    "Definitions of data elements",
+    "De-identification",
+    "Handling of missing data",
+    "Definition of the reference standard",
+    "Rationale for the reference standard",
+    "Source of annotations and qualifications of annotators",
+    "Annotation tools",
+    "Inter- and intrarater variability",
+    "Intended sample size",
+    "How data were assigned to partitions",
+    "Level at which partitions are disjoint",
+    "Description of the model, its inputs and outputs",
+    "Software libraries and frameworks",
+    "Initialisation of parameters",
+    "Training approach, augmentation, hyperparameters",
+    "How the final model was selected",
+    "Ensembling",
+    "Metrics of performance",
+    "Statistical measures of significance and uncertainty",
+    "Robustness or sensitivity analysis",
+    "Explainability",
+    "Testing on external data",
+    "Flow of participants or cases",
+    "Demographic and clinical characteristics",
+    "Performance of the model on all partitions",
+    "Diagnostic accuracy and its precision",
+    "Failure analysis",
+    "Limitations",
+    "Implications for practice",
+    "Registration number",
+    "Access to the full protocol",
+    "Funding",
+)
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """``evaluation.json`` of a folder that `jcs evaluate` or `jcs crossval` wrote.
+
+    Raises:
+        ConfigError: there is none, or it is not one.
+    """
+    path = folder / "evaluation.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; give folders that `jcs evaluate` wrote") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not {"tables", "facts", "title"} <= set(content):
+        raise ConfigError(f"{path} is not an evaluation")
+    return content
+
+
+def model_card(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown.
+
+    Args:
+        infos: What the checkpoints say of themselves, by name.
+        evaluations: From :func:`read_evaluation`.
+    """
+    parts = [
+        "# Model card",
+        "",
+        f"**{NOTICE}**",
+        "",
+        f"Written by jcs-ct {__version__} from checkpoints and evaluations.",
+    ]
+    for name, info in infos.items():
+        parts += ["", f"## {name}", "", *_network_lines(info)]
+    parts += ["", "## Figures", ""]
+    if not evaluations:
+        parts.append("No evaluation was given: nothing is said of how good these networks are.")
+    for evaluation in evaluations:
+        parts += [f"### {evaluation['title']}", ""]
+        parts += [f"> {warning}" for warning in evaluation["warnings"]]
+        for table in evaluation["tables"].values():
+            parts += _measured_lines(table)
+    parts += [
+        "",
+        "## Intended use, limits, ethics",
+        "",
+        f"Intended use and clinical role: {OPEN}. Whatever they are, the notice above holds.",
+        "",
+        f"Limits, known failures, groups for which no figure is given: {OPEN}.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _network_lines(info: CheckpointInfo) -> list[str]:
+    preprocessor, recipe = info.preprocessor, info.provenance.get("recipe")
+    lines = [
+        f"- task: {info.task}, preset `{info.preset}`",
+        f"- input: {preprocessor.size} x {preprocessor.size} pixels, {preprocessor.channels} channel(s), window "
+        f"level {preprocessor.window.level:g} HU, width {preprocessor.window.width:g} HU"
+        + (", cut to the body" if preprocessor.body_crop else ""),
+        f"- trained on the manifest with SHA-256 `{info.provenance.get('manifest_sha256', 'not known')}`",
+    ]
+    if isinstance(recipe, Mapping):
+        optimiser = recipe["optimiser"]
+        lines.append(
+            f"- training: {recipe['steps']} steps of batch {recipe['batch_size']}, {optimiser['name']} at "
+            f"{optimiser['learning_rate']:g} ({optimiser['schedule']}), image mixing alpha "
+            f"{recipe['mixup_alpha']:g}, L_seg weight {recipe['activation_map_weight']:g}, seed {recipe['seed']}; "
+            f"weights of step {info.provenance.get('step', 'not known')}"
+        )
+    if info.operating_point is not None:
+        point = info.operating_point
+        lines.append(
+            f"- operating point, chosen on validation patients: slice probability {point.slice_probability:g}, "
+            f"positive with more than {point.positive_slice_threshold} slices, "
+            f"lesion probability {point.lesion_probability:g}"
+        )
+    return lines
+
+
+def _measured_lines(table: Mapping[str, Any]) -> list[str]:
+    """A table's measured rows as Markdown; long ones and single slices stay in their CSV."""
+    rows = [row for row in table["rows"] if row.get("origin") in (None, MEASURED)]
+    if not rows or len(rows) > 12 or table["name"] == "per_image":
+        return []
+    keys = [column["key"] for column in table["columns"] if any(row.get(column["key"]) is not None for row in rows)]
+    titles = {column["key"]: column["title"] for column in table["columns"]}
+    lines = [
+        f"**{table['title']}**",
+        "",
+        "| " + " | ".join(titles[key] for key in keys) + " |",
+        "|---" * len(keys) + "|",
+    ]
+    lines += ["| " + " | ".join(_cell(row, key) for key in keys) + " |" for row in rows]
+    return [*lines, "", *table["notes"], ""]
+
+
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    value, low, high = (row.get(name) for name in (key, f"{key}_low", f"{key}_high"))
+    if value is None:
+        return "not given"
+    if isinstance(value, float):
+        return f"{value:.3g}" if low is None or high is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+    return str(value)
+
+
+def claim_table(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """The CLAIM checklist as Markdown; items that no file answers are left open, never guessed."""
+    answers = _answers(infos, evaluations)
+    rows = [
+        f"| {number} | {item} | {answers.get(number, OPEN)} |" for number, item in enumerate(CLAIM_ITEMS, start=1)
+    ]
+    filled = sum(number in answers for number in range(1, len(CLAIM_ITEMS) + 1))
+    head = [
+        "# CLAIM checklist",
+        "",
+        f"**{NOTICE}**",
+        "",
+        f"{filled} of {len(CLAIM_ITEMS)} items are answered by the checkpoints and evaluations; the others are open.",
+        "",
+        "| item | | answer |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _answers(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    tables = {name for evaluation in evaluations for name in evaluation["tables"]}
+    titles = "; ".join(str(evaluation["title"]) for evaluation in evaluations)
+    found: dict[int, str] = {}
+    if infos:
+        found[1] = "Convolutional networks for classification and segmentation of CT slices (JCS)"
+        found[9] = "Model card: input of each network; stored in its checkpoint"
+        found[21] = "Patient: a manifest that has one in two splits is refused"
+        found[22] = "; ".join(f"{name}: {info.task}, preset {info.preset}" for name, info in infos.items())
+        found[23] = f"jcs-ct {__version__}, torch; versions in evaluation.json"
+        found[27] = "None"
+        if all("recipe" in info.provenance for info in infos.values()):
+            found[25] = "Recipe in each checkpoint's metadata; summary in the model card"
+            found[26] = "best.safetensors: the best validation score; test slices are not looked at"
+    if evaluations:
+        found[28] = f"docs/reference/metrics.md; evaluated: {titles}"
+        found[29] = "Percentile bootstrap over patients, Wilson intervals, paired permutation tests (Holm)"
+        found[35] = "Model card, Figures: the split that each title names"
+    if "explanations" in tables:
+        found[31] = "Activation maps scored against masks, with ceilings and randomised weights: explanations.csv"
+    if "table_iv" in tables:
+        found[36] = "table_iv.csv, auc.csv: sensitivity, specificity and AUC of patients with 95 % intervals"
+    if "dice_shares" in tables:
+        found[37] = "dice_shares.csv (slices below 0.1 and 0.6), per_image.csv, Fig. 11; causes: " + OPEN
+    if "table_iii" in tables:
+        found[34] = "Data set statistics: patients.csv, table_iii.csv, lesions.csv"
+    return found

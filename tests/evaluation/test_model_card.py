@@ -1,0 +1,71 @@
+import pytest
+
+from jcs_ct.checkpoints import CheckpointInfo
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.model_card import CLAIM_ITEMS, OPEN, claim_table, model_card, read_evaluation
+from jcs_ct.evaluation.page import Evaluation, write_evaluation
+from jcs_ct.evaluation.tables import MEASURED, PAPER, Column, Table
+from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.config import Recipe
+
+RECIPE = Recipe(task="segmenter", preset="compact", steps=7)
+INFO = CheckpointInfo(
+    "segmenter",
+    "compact",
+    {},
+    SlicePreprocessor(size=64),
+    OperatingPoint(0.4, 25, 1.0, 0.35),
+    {
+        "recipe": Recipe(task="segmenter", preset="compact", steps=7).model_dump(mode="json"),
+        "manifest_sha256": "ab12",
+    },
+)
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    columns = (Column("method", "method"), Column("origin", "origin"), Column("dice_percent", "Dice %", 2, True))
+    rows = (
+        {
+            "method": "ours",
+            "origin": MEASURED,
+            "dice_percent": 71.25,
+            "dice_percent_low": 60.0,
+            "dice_percent_high": 80.0,
+        },
+        {"method": "JCS", "origin": PAPER, "dice_percent": 78.5},
+    )
+    table = Table("scores", "Per image", columns, rows, ("A note.",))
+    write_evaluation(tmp_path, Evaluation("Segmentation", (table,), {}, {}, ("short budget: 7 steps",)))
+    return read_evaluation(tmp_path)
+
+
+def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation):
+    card = model_card({"segmenter": INFO}, [evaluation])
+    assert "Research use only" in card
+    assert "| ours | measured here | 71.2 [60, 80] |" in card
+    assert "78.5" not in card
+    assert "> short budget: 7 steps" in card
+    assert "7 steps of batch 4, adam at 2.5e-05 (poly)" in card
+    assert "lesion probability 0.35" in card
+    assert "`ab12`" in card
+    assert "No evaluation was given" in model_card({"segmenter": INFO}, [])
+
+
+def test_claim_items_that_nothing_answers_stay_open(evaluation):
+    table = claim_table({"segmenter": INFO}, [evaluation])
+    assert len(CLAIM_ITEMS) == 42
+    assert table.count("\n| ") == 43
+    assert f"| 42 | Funding | {OPEN} |" in table
+    assert f"| 36 | Diagnostic accuracy and its precision | {OPEN} |" in table
+    assert "| 26 | How the final model was selected | best.safetensors: the best validation score" in table
+    assert "11 of 42 items are answered" in table
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="give folders that `jcs evaluate` wrote"):
+        read_evaluation(tmp_path)
+    (tmp_path / "evaluation.json").write_text("[]")
+    with pytest.raises(ConfigError, match="is not an evaluation"):
+        read_evaluation(tmp_path)

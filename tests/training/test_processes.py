@@ -1,0 +1,141 @@
+"""Runs in processes of their own: killed with SIGKILL and continued, and shared out to two of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.errors import ConfigError
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.loop import _trim_log, train
+from jcs_ct.training.tasks import make_task
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1] / "src"
+TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
+ENCODER = {"channels": [4, 4, 4, 4, 8], "convs": [1, 1, 1, 1, 1]}
+COMMON = {
+    "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},
+    "augmentation": {"rotate_degrees": 10, "noise": 0.05, "blur": 1.0},
+    "optimiser": {"name": "adamw", "learning_rate": 2e-3, "gradient_clip": 1.0, "warmup_steps": 5},
+    "steps": 60,
+    "batch_size": 4,
+    "ema_decay": 0.9,
+    "validate_every": 7,
+    "checkpoint_every": 3,
+    "balance": "source",
+}
+CLASSIFIER = {
+    **COMMON,
+    "task": "classifier",
+    "preset": "compact",
+    "network": {"backbone": TRUNK, "dropout": 0.2},
+    "mixup_alpha": 0.5,
+    "activation_map_weight": 1.0,
+    "accumulate": 2,
+}
+JOINT = {
+    **COMMON,
+    "task": "segmenter",
+    "preset": "compact-joint",
+    "network": {"encoder": ENCODER, "combination": {"backbone": TRUNK}},
+}
+#: Without batch normalisation, which would see the share of a batch only.
+PLAIN = {
+    **COMMON,
+    "task": "segmenter",
+    "preset": "compact",
+    "network": {"encoder": {**ENCODER, "norm": "none", "conv_bias": True}, "norm": "none"},
+    "steps": 12,
+    "validate_every": 1,
+    "batch_size": 4,
+}
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def written(folder: Path, name: str, settings: dict) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def killed(recipe: Path, manifest: Path, out: Path, step: int, delay_s: float, *more: Path) -> int:
+    arguments = [recipe, manifest, out, step, delay_s, *more]
+    command = [sys.executable, str(HERE / "killed_run.py"), *map(str, arguments)]
+    return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode
+
+
+def same(first: Path, second: Path) -> bool:
+    one, other = load_file(first), load_file(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_kills_change_no_bit_of_the_weights(drawn_slices: Manifest, tmp_path):
+    manifest = tmp_path / "slices.csv"
+    drawn_slices.write(manifest)
+    generator = np.random.default_rng(4)
+    best_classifier: tuple[Path, ...] = ()
+    for name, settings in (("classifier", CLASSIFIER), ("joint", JOINT)):
+        recipe = written(tmp_path, name, settings)
+        whole, broken = tmp_path / f"{name}-whole", tmp_path / f"{name}-killed"
+        assert killed(recipe, manifest, whole, 0, 0, *best_classifier) == 0
+        for step in sorted(generator.choice(np.arange(1, 55), 10, replace=False).tolist()):
+            delay_s = float(generator.uniform(0, 0.02))
+            assert killed(recipe, manifest, broken, step, delay_s, *best_classifier) == -signal.SIGKILL
+            assert not (broken / "last.safetensors").exists()
+        assert killed(recipe, manifest, broken, 0, 0, *best_classifier) == 0
+        for weights in ("last.safetensors", "best.safetensors"):
+            assert same(whole / weights, broken / weights)
+        steps = [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()]
+        assert steps == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+        assert len(list(broken.glob("state-*.pt"))) == 2
+        best_classifier = (whole / "best.safetensors",)
+
+
+def losses(run: Path) -> np.ndarray:
+    return np.array([json.loads(line)["train_loss"] for line in (run / "log.jsonl").read_text().splitlines()])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_follow_the_loss_of_one(drawn_slices: Manifest, tmp_path):
+    manifest = tmp_path / "slices.csv"
+    drawn_slices.write(manifest)
+    recipe = written(tmp_path, "plain", PLAIN)
+    for devices in (1, 2):
+        command = [sys.executable, "-m", "jcs_ct", "train", str(recipe), "-m", str(manifest)]
+        command += ["-o", str(tmp_path / f"run-{devices}"), "--devices", str(devices), "--threads", "1"]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = losses(tmp_path / "run-1"), losses(tmp_path / "run-2")
+    assert len(one) == len(two) == 12
+    # Not equal: Dice is pooled over a process's share of the batch instead of all of it. Cross-entropy and the slices
+    # with their augmentation are the same.
+    np.testing.assert_allclose(two, one, rtol=0.05)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(drawn_slices: Manifest, tmp_path):
+    recipe = Recipe.model_validate({**PLAIN, "batch_size": 6, "accumulate": 2})
+    with pytest.raises(ConfigError, match=r"a batch of 6 in 2 part\(s\) cannot be shared out evenly to 2"):
+        train(make_task(recipe), recipe, drawn_slices, tmp_path, devices=2)
+
+
+def test_a_log_forgets_what_will_be_logged_again(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 2.0}\n{"step": 4.0}\n{"step": 6')
+    _trim_log(log, 3)
+    assert log.read_text() == '{"step": 2.0}\n'
