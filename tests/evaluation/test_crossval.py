@@ -71,6 +71,7 @@ def test_extra_slices_never_hold_judged_ones(ct100_like):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_crossval_continues_and_its_predictions_can_be_scored_again(ct100_like, perfect, tmp_path):
     recipe = recipe_file(tmp_path, "tiny", TINY)
     out = tmp_path / "cv"
@@ -143,6 +144,7 @@ def test_a_full_budget_has_no_label():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ablate_and_compare_train_run_to_their_tables(ct100_like, tmp_path):
     recipe = recipe_file(tmp_path, "tiny", TINY)
     done = run("ablate", recipe, "-d", ct100_like, "-o", tmp_path / "a", "--draws", 50)
