@@ -1,8 +1,8 @@
-"""Figures of trained models on patients they have never seen: slices per source, CT100 Dice, whole studies.
+"""Figures of trained models on patients they have never seen: slices per source, and whole studies slice by slice.
 
     python scripts/held_out.py --manifest slices.csv --positive STUDY --slice-labels LABELS.csv --negative STUDY
 
-Nothing is chosen here: the operating point comes from the checkpoint.
+Nothing is chosen here: the operating point comes from the checkpoint. Dice is `jcs evaluate segmentation`'s.
 """
 
 from __future__ import annotations
@@ -18,27 +18,12 @@ from typing import Any
 import numpy as np
 
 from jcs_ct.checkpoints import Models, load_models
-from jcs_ct.data.manifest import Manifest, read_grey, read_manifest, read_mask
+from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.diagnosis import diagnose
-from jcs_ct.engine import Execution, segment_slices
+from jcs_ct.engine import Execution
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.training.calibration import score_slices
-
-
-def dice_per_image(models: Models, manifest: Manifest) -> list[dict[str, Any]]:
-    """Dice of every slice with a lesion mask, on the slice's own grid."""
-    cut = models.operating_point.lesion_probability
-    records = []
-    for row in manifest:
-        if row.mask is None or row.label != 1:
-            continue
-        hu = models.segmenter.preprocessor.window.inverse(read_grey(row.path))[None]
-        ((_, probability),) = segment_slices(models.segmenter, hu, [0], execution=Execution())
-        found, truth = probability >= cut, read_mask(row.mask)
-        dice = 2.0 * float((found & truth).sum()) / max(int(found.sum() + truth.sum()), 1)
-        records.append({"slice": row.path.stem, "source": row.source, "dice": round(dice, 4)})
-    return records
 
 
 def slice_figures(models: Models, manifest: Manifest) -> dict[str, Any]:
@@ -109,10 +94,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     if options.manifest:
         held_out = read_manifest(options.manifest).split("test")
-        dice = dice_per_image(models, held_out)
         figures["slices"] = slice_figures(models, held_out)
-        figures["dice"] = {"mean": round(float(np.mean([item["dice"] for item in dice])), 4), "n": len(dice)}
-        figures["dice_per_image"] = dice
     if options.positive:
         figures["positive_study"] = study_figures(models, options.positive, options.slice_labels)
     if options.negative:
