@@ -69,3 +69,30 @@ def test_it_survives_its_own_dictionary():
 
 def test_a_slice_without_a_body_is_kept_whole():
     assert body_mask(np.zeros((64, 64), dtype=np.float32)).all()
+
+
+def test_the_middle_can_be_kept_alone_as_in_the_published_demo():
+    """Resized to 256 with the middle 224 cut out is the middle 7/8 resized to 224, up to the outermost pixels."""
+    generator = np.random.default_rng(0)
+    hu = generator.normal(-600, 300, (512, 512)).astype(np.float32)
+    preprocessor = SlicePreprocessor(size=224, centre_share=224 / 256)
+    image, region = preprocessor(hu)
+    assert region == Region(32, 480, 32, 480)
+    whole = SlicePreprocessor(size=256)
+    cut = whole.normalise(whole.resize(whole.grey_and_region(hu)[0]))[:, 16:240, 16:240]
+    assert torch.allclose(image[:, 1:-1, 1:-1], cut[:, 1:-1, 1:-1], atol=1e-5)
+    restored = preprocessor.restore(torch.ones(224, 224), region, (512, 512))
+    assert restored[32:480, 32:480].min() == 1
+    assert restored.sum() == 448 * 448
+    assert SlicePreprocessor.from_dict(preprocessor.to_dict()) == preprocessor
+
+
+def test_a_centre_that_keeps_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"centre_share must be at least 0\.1 and at most 1, got 0"):
+        SlicePreprocessor(centre_share=0)
+
+
+def test_settings_saved_before_there_was_a_centre_share_keep_the_whole_slice():
+    fields = SlicePreprocessor().to_dict()
+    del fields["centre_share"]
+    assert SlicePreprocessor.from_dict(fields).centre_share == 1.0

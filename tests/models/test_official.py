@@ -143,7 +143,10 @@ SLOW_JOINT = pytest.param("official-joint", marks=pytest.mark.slow)
 
 
 def imported_and_expected(name: str, size: int, state: State, folder) -> tuple[torch.nn.Module, float]:
-    """Import a state dict; the largest difference of its outputs from the reference's."""
+    """Import a state dict; the largest difference of its outputs from the reference's, relative where they exceed 1.
+
+    Deep random layers grow: side output 5 of the joint network reaches 30, where single precision alone is 1e-4.
+    """
     torch.save(state, folder / "weights.pth")
     network = import_weights(folder / "weights.pth", name).network
     (folder / "weights.pth").unlink()
@@ -153,7 +156,7 @@ def imported_and_expected(name: str, size: int, state: State, folder) -> tuple[t
     pairs = [(got, expected)] if isinstance(got, Tensor) else list(zip(got, expected, strict=True))
     assert all(one.shape == other.shape for one, other in pairs)
     assert all(float(other.std()) > 1e-3 for _, other in pairs), "the seeded network says nothing"
-    return network, max(float((one - other).abs().max()) for one, other in pairs)
+    return network, max(float((one - other).abs().max() / other.abs().max().clamp(min=1)) for one, other in pairs)
 
 
 @pytest.mark.parametrize("name", ["official-classifier", "official-segmentation", SLOW_JOINT])

@@ -32,6 +32,11 @@ class Fit:
         """Number of keys that are wrong."""
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)
 
+    @property
+    def came(self) -> int:
+        """Number of keys that were compared, right or wrong."""
+        return self.matching + len(self.unexpected) + len(self.misshaped)
+
     def lines(self) -> list[str]:
         """One line per kind of difference."""
         kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("mis-shaped", self.misshaped))

@@ -88,9 +88,9 @@ def fit_of(published: PublishedFormat, tensors: Mapping[str, Tensor]) -> Fit:
 
 
 def best_fit(tensors: Mapping[str, Tensor]) -> tuple[PublishedFormat, Fit]:
-    """The format with the most right keys beyond the wrong ones, and how it fits."""
+    """The format that most keys of the file are right for, then the one with the fewest missing; and how it fits."""
     fits = [(published, fit_of(published, tensors)) for published in PUBLISHED.values()]
-    return max(fits, key=lambda pair: pair[1].matching - pair[1].differences)
+    return max(fits, key=lambda pair: (2 * pair[1].matching - pair[1].came, -len(pair[1].missing)))
 
 
 def left_out(published: PublishedFormat, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
