@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 
 import pytest
 from pydicom import dcmread
 
 from jcs_ct import NOTICE
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import CheckpointError, ConfigError
 
 REPORT = {"report.html", "report.json", "lesions.nii.gz", "activation.nii.gz"}
 
@@ -89,3 +90,24 @@ def test_dicom_results_of_what_is_no_dicom_are_refused_before_any_network_runs(
     assert isinstance(result.exception, ConfigError)
     assert "unpack an archive" in str(result.exception)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_as_model_is_refused_and_never_run(jcs, phantom_study, tmp_path):
+    models, sprung = tmp_path / "models", tmp_path / "sprung"
+    models.mkdir()
+    for name in ("classifier", "segmenter"):
+        (models / f"{name}.safetensors").write_bytes(pickle.dumps(Trap(sprung)))
+    result = jcs("diagnose", phantom_study, "-o", tmp_path / "out", "--models", models, "-q")
+    assert isinstance(result.exception, CheckpointError)
+    assert "not a readable safetensors file" in str(result.exception)
+    assert not sprung.exists()
