@@ -1,8 +1,11 @@
 """`jcs diagnose` from a study on disk to its report, with networks that call every lung slice infected."""
 
 import json
+import pickle
 
 import pytest
+
+from jcs_ct.errors import CheckpointError
 
 
 @pytest.fixture
@@ -56,3 +59,24 @@ def test_the_same_study_gives_the_same_data(diagnose, tmp_path):
         diagnose(tmp_path / name)
     first, second = (tmp_path / name / "report.json" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_as_model_is_refused_and_never_run(jcs, phantom_study, tmp_path):
+    models, sprung = tmp_path / "models", tmp_path / "sprung"
+    models.mkdir()
+    for name in ("classifier", "segmenter"):
+        (models / f"{name}.safetensors").write_bytes(pickle.dumps(Trap(sprung)))
+    result = jcs("diagnose", phantom_study, "-o", tmp_path / "out", "--models", models, "-q")
+    assert isinstance(result.exception, CheckpointError)
+    assert "not a readable safetensors file" in str(result.exception)
+    assert not sprung.exists()

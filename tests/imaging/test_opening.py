@@ -427,7 +427,7 @@ def test_nothing_there(tmp_path):
     assert refused.value.code is GateCode.NO_IMAGES
     text = tmp_path / "notes.txt"
     text.write_text("no image")
-    with pytest.raises(StudyError, match=r"notes.txt is no image that is read here: DICOM") as refused:
+    with pytest.raises(StudyError, match=r"^the file is no image that is read here: DICOM") as refused:
         open_study(text)
     assert refused.value.code is GateCode.UNREADABLE
 
