@@ -57,9 +57,9 @@ def test_a_crash_costs_one_item(scripted_child):
 
 def test_a_stall_is_cut_short(scripted_child):
     start = time.monotonic()
-    outcomes, _ = scripted_child("import time; time.sleep(60)", "value = 2", seconds_per_item=1.5)
-    assert time.monotonic() - start < 20
-    assert "took longer than 1.5 s" in outcomes[0].message
+    outcomes, _ = scripted_child("import time; time.sleep(60)", "value = 2", seconds_per_item=5.0)
+    assert time.monotonic() - start < 40
+    assert "took longer than 5 s" in outcomes[0].message
     assert outcomes[1].value == 2
 
 
