@@ -27,13 +27,14 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 from unittest import mock
 
 import nibabel
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import config as pydicom_config
@@ -264,10 +265,12 @@ class _ForkedChild(sandbox._Child):
 
 @contextmanager
 def forked_children() -> Iterator[type[_ForkedChild]]:
-    """Let the sandbox fork, under the tighter limits."""
+    """Let the sandbox fork, under the tighter limits; a fork starts with the address space of this process."""
+    inherited = psutil.Process().memory_info().vms
+    limits = replace(LIMITS, memory_bytes=LIMITS.memory_bytes + inherited)
     with (
         mock.patch.object(sandbox, "_Child", _ForkedChild),
-        mock.patch.object(sandbox, "SandboxLimits", return_value=LIMITS),
+        mock.patch.object(sandbox, "SandboxLimits", return_value=limits),
     ):
         yield _ForkedChild
 

@@ -1,0 +1,52 @@
+"""The networks in the box: their size, their card, and their verdicts on studies they have never seen."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from jcs_ct.checkpoints import load_models, read_info
+from jcs_ct.diagnosis import diagnose
+from jcs_ct.imaging import open_study
+from jcs_ct.imaging.study import Study
+from jcs_ct.phantom import PhantomConfig, make_phantom
+
+WEIGHTS = Path(str(resources.files("jcs_ct"))) / "weights"
+
+
+@pytest.fixture(scope="module")
+def models():
+    return load_models("compact")
+
+
+def test_they_are_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) < 20e6
+
+
+@pytest.mark.parametrize("task", ["classifier", "segmenter"])
+def test_they_say_where_they_come_from(task, models):
+    info = read_info(WEIGHTS / f"compact-{task}.safetensors")
+    assert info.operating_point == models.operating_point
+    assert info.provenance["recipe"]["task"] == task
+    assert set(info.provenance["operating_point_on_validation"]) == {"slice", "lesion"}
+
+
+def test_the_card_states_the_operating_point(models):
+    card = (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"from probability {models.operating_point.slice_probability:.2f}" in card
+    assert f"from probability {models.operating_point.lesion_probability:.2f}" in card
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_phantoms_are_diagnosed_rightly(models, negative):
+    phantom = make_phantom(PhantomConfig(slices=16, lesions=9, seed=11, negative=negative))
+    study = Study(volume=phantom.volume, identifier="0" * 16, kind="nifti", paths=())
+    assert diagnose(study, models).positive is not negative
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "positive"), [("covid_002", True), ("normal_002", False)])
+def test_real_series_are_diagnosed_rightly(models, shared_data, name, positive):
+    assert diagnose(open_study(shared_data / "volumes" / name), models).positive is positive
