@@ -8,8 +8,9 @@ from PIL import Image
 from jcs_ct.data.manifest import Manifest, ManifestRow
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
+    """Equality bit for bit is promised on one thread; for the module, so that its fixtures train on one too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
