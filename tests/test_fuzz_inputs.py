@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import fuzz_inputs
 import numpy as np
 import pytest
-
-
-def _load():
-    path = Path(__file__).resolve().parent.parent / "scripts" / "fuzz_inputs.py"
-    spec = importlib.util.spec_from_file_location("fuzz_inputs", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_inputs"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzz_inputs = _load()
 
 
 @pytest.fixture(scope="module")

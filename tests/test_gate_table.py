@@ -5,26 +5,11 @@ The same codes are tested one by one on tiny slices in ``imaging/test_opening.py
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import gate_table
 import pytest
 from pydicom import config as pydicom_config
 
 pytestmark = pytest.mark.slow
-
-
-def _load():
-    path = Path(__file__).resolve().parent.parent / "scripts" / "gate_table.py"
-    spec = importlib.util.spec_from_file_location("gate_table", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gate_table"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-gate_table = _load()
 
 
 @pytest.fixture(scope="module")

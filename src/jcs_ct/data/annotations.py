@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from jcs_ct.data.slice_annotations import annotate_mask
 from jcs_ct.errors import ConfigError
 
 
@@ -51,25 +51,19 @@ class LesionAnnotation:
 
 def annotate(mask: NDArray[np.bool_]) -> tuple[LesionAnnotation, ...]:
     """(rows, columns) bool -> an annotation a lesion (8-connected), from top to bottom."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     rows, columns = mask.shape
-    found = []
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        y, x = box
-        inside = np.argwhere(labels == number)
-        centre_y, centre_x = inside.mean(axis=0)
-        found.append(
-            LesionAnnotation(
-                area_pixel=len(inside),
-                position_x="left" if centre_x < (columns - 1) / 2 else "right",
-                position_y="up" if centre_y < (rows - 1) / 2 else "down",
-                x0=x.start,
-                y0=y.start,
-                width=x.stop - x.start,
-                height=y.stop - y.start,
-            )
+    return tuple(
+        LesionAnnotation(
+            area_pixel=lesion.area_pixel,
+            position_x="left" if lesion.position_x < (columns - 1) / 2 else "right",
+            position_y="up" if lesion.position_y < (rows - 1) / 2 else "down",
+            x0=lesion.x0,
+            y0=lesion.y0,
+            width=lesion.width,
+            height=lesion.height,
         )
-    return tuple(found)
+        for lesion in sorted(annotate_mask(mask), key=lambda lesion: (lesion.y0, lesion.x0))
+    )
 
 
 def read_annotations(path: Path) -> dict[str, tuple[LesionAnnotation, ...]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from jcs_ct.models.comparison.backbones import BackboneKind, check_backbone_norm
 from jcs_ct.models.layers import ConvNormReLU, NormKind, initialise, tuples_from_lists
 
 #: ``he``: He normal everywhere, as for our own networks; ``gaussian``: N(0, 0.01) outside the backbone, as published.
@@ -50,6 +51,28 @@ class ComparisonConfig:
             TypeError: unknown fields.
         """
         return cls(**tuples_from_lists(values))
+
+
+@dataclass(frozen=True)
+class BackboneComparisonConfig(ComparisonConfig):
+    """The fields of PoolNet and EGNet, which have a choice of backbone.
+
+    Args:
+        backbone: ``resnet50`` or ``vgg16``.
+        backbone_norm: ``frozen`` for ResNet-50 and ``none`` for VGG-16 as published (both need ImageNet weights),
+            ``batch`` without those.
+        norm: Of everything else but the scores; ``none`` as published.
+        initialisation: Of everything outside the backbone.
+    """
+
+    backbone: BackboneKind = "resnet50"
+    backbone_norm: NormKind = "frozen"
+    norm: NormKind = "none"
+    initialisation: Initialisation = "gaussian"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_backbone_norm(self.backbone, self.backbone_norm)
 
 
 class ComparisonNetwork(nn.Module):

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jcs_ct.models.comparison.backbones import VGG16, BackboneKind, check_backbone_norm, make_backbone
+from jcs_ct.models.comparison.backbones import VGG16, make_backbone
 from jcs_ct.models.comparison.base import (
-    ComparisonConfig,
+    BackboneComparisonConfig,
     ComparisonNetwork,
-    Initialisation,
     conv_stack,
     draw_weights,
 )
@@ -28,25 +27,8 @@ _GUIDED_KERNELS = (3, 5, 5, 7)
 
 
 @dataclass(frozen=True)
-class EGNetConfig(ComparisonConfig):
-    """EGNet.
-
-    Args:
-        backbone: ``resnet50`` (conv1, layer1 ... layer4) or ``vgg16`` (conv2_2 ... conv5_3 and three 3x3 on pool5).
-        backbone_norm: ``frozen`` for ResNet-50 and ``none`` for VGG-16 as published (both need ImageNet weights),
-            ``batch`` without those.
-        norm: Of everything else but the scores; ``none`` as published.
-        initialisation: Of everything outside the backbone.
-    """
-
-    backbone: BackboneKind = "resnet50"
-    backbone_norm: NormKind = "frozen"
-    norm: NormKind = "none"
-    initialisation: Initialisation = "gaussian"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_backbone_norm(self.backbone, self.backbone_norm)
+class EGNetConfig(BackboneComparisonConfig):
+    """EGNet on ``resnet50`` (conv1, layer1 ... layer4) or ``vgg16`` (conv2_2 ... conv5_3 and three 3x3 on pool5)."""
 
 
 class EGNetOutputs(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jcs_ct.models.comparison.backbones import BackboneKind, check_backbone_norm, make_backbone
-from jcs_ct.models.comparison.base import ComparisonConfig, ComparisonNetwork, Initialisation, draw_weights
+from jcs_ct.models.comparison.backbones import BackboneKind, make_backbone
+from jcs_ct.models.comparison.base import BackboneComparisonConfig, ComparisonNetwork, draw_weights
 from jcs_ct.models.layers import ConvNormReLU, NormKind, check_slices, resize_to, size_of
 
 #: Widths of the decoder's features, deepest first: the top, then the skips.
@@ -24,25 +24,8 @@ _AGGREGATION_POOLS = (2, 4, 8)
 
 
 @dataclass(frozen=True)
-class PoolNetConfig(ComparisonConfig):
-    """PoolNet.
-
-    Args:
-        backbone: ``resnet50`` (five features) or ``vgg16`` (conv2_2 ... conv5_3).
-        backbone_norm: ``frozen`` for ResNet-50 and ``none`` for VGG-16 as published (both need ImageNet weights),
-            ``batch`` without those.
-        norm: Of the guidance and the decoder; ``none`` as published.
-        initialisation: Of everything outside the backbone.
-    """
-
-    backbone: BackboneKind = "resnet50"
-    backbone_norm: NormKind = "frozen"
-    norm: NormKind = "none"
-    initialisation: Initialisation = "gaussian"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_backbone_norm(self.backbone, self.backbone_norm)
+class PoolNetConfig(BackboneComparisonConfig):
+    """PoolNet on ``resnet50`` (five features) or ``vgg16`` (conv2_2 ... conv5_3)."""
 
 
 class GlobalGuidance(nn.Module):
