@@ -1,7 +1,7 @@
 """Lesions of one training slice pasted into another: more lesions in more lungs, from the training slices alone.
 
-After "Simple copy-paste" (Ghiasi et al., CVPR 2021), with two things that CT asks for: a lesion goes only where lung is, and
-it is carried over as *how much denser than its lung* it is, so that two windows make no seam.
+After "Simple copy-paste" (Ghiasi et al., CVPR 2021), with two things that CT asks for: a lesion goes only where lung
+is, and it is carried over as *how much denser than its lung* it is, so that two windows make no seam.
 """
 
 from __future__ import annotations
