@@ -48,6 +48,13 @@ def test_letters_are_removed_and_the_picture_stays():
     assert np.array_equal(remove_marks(clean), clean)
 
 
+def test_letters_are_removed_from_a_large_picture_too():
+    clean = np.kron(picture(), np.ones((4, 4), dtype=np.float32))
+    marked = clean.copy()
+    marked[240:270, 200:204] = 1.0
+    assert np.abs(remove_marks(marked) - clean).max() < 0.1
+
+
 def test_what_is_large_and_bright_is_no_mark():
     bone = picture()
     bone[90:100, 60:100] = 1.0

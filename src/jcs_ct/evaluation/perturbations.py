@@ -20,6 +20,8 @@ from jcs_ct.preprocessing import Window, body_mask
 
 #: What air is set to.
 AIR_HU = np.float32(-1024.0)
+#: Denser than this is tissue around the lungs.
+TISSUE_HU = -300.0
 #: A chest is taken to be this wide in mm where nothing says how large a picture's pixels are.
 _ASSUMED_WIDTH_MM = 360.0
 #: Lungs are blanked, and kept, with this margin as a share of the picture's width: disease at the wall is theirs.
@@ -108,9 +110,17 @@ def _marks_removed(plane: SlicePlane) -> Plane:
     return LUNG_WINDOW.inverse(remove_marks(LUNG_WINDOW(plane.hu)))
 
 
-def _outside_lungs_blanked(plane: SlicePlane) -> Plane:
+def _around_lungs_flat(plane: SlicePlane) -> Plane:
+    """Chest wall, bones and mediastinum at one density, that of the slice's own tissue; air outside the body.
+
+    Air all around the lungs would be no chest any more: where a body is looked for, none would be found.
+    """
     assert plane.lungs is not None  # needs_lungs
-    return np.where(plane.lungs, plane.hu, AIR_HU)
+    body = body_mask(LUNG_WINDOW(plane.hu))
+    around = plane.hu[body & ~plane.lungs]
+    tissue = around[around > TISSUE_HU]
+    level = np.float32(np.median(tissue)) if tissue.size else np.float32(0.0)
+    return np.where(plane.lungs, plane.hu, np.where(body, level, AIR_HU))
 
 
 def _lungs_aerated(plane: SlicePlane) -> Plane:
@@ -141,6 +151,6 @@ PERTURBATIONS = (
     Perturbation("width_wide", "window width x 1.25", True, False, _windowed(0.0, 1.25)),
     Perturbation("gamma_bright", "gamma 0.75", True, False, _gamma(0.75)),
     Perturbation("gamma_dark", "gamma 1.33", True, False, _gamma(1.33)),
-    Perturbation("only_lungs", "only the lungs kept", True, True, _outside_lungs_blanked),
+    Perturbation("only_lungs", "all but the lungs flattened", True, True, _around_lungs_flat),
     Perturbation("no_lungs", "lungs blanked", False, True, _lungs_aerated),
 )

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.evaluation.figures import PictureCell, picture_rows
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
@@ -40,7 +39,7 @@ def evaluate_shortcuts(
     figures = {
         f"shortcuts-{number + 1}" if len(results) > 1 else "shortcuts": (
             shortcut_figure(result, planes, manifest),
-            f"{result.name}: the slices whose probability changes most, and what is said of each picture",
+            f"{result.name}: the slices that change most where they should not, and the probability of each picture",
         )
         for number, result in enumerate(results)
     }
@@ -133,21 +132,34 @@ def _changes(result: ShortcutResult, perturbation: Perturbation, resampling: Res
 
 
 def shortcut_figure(result: ShortcutResult, planes: Sequence[SlicePlane], manifest: Manifest) -> Figure:
-    """The slices on which what should stay changes most; each picture with its probability."""
-    staying = [p.key for p in PERTURBATIONS if p.should_stay and p.key in result.changed]
+    """The slices on which what should stay changes most; below each picture its probability of infection."""
+    staying = [one.key for one in PERTURBATIONS if one.should_stay and one.key in result.changed]
     moved = np.stack([np.abs(np.nan_to_num(result.changed[key] - result.unchanged)) for key in staying])
-    order = np.argsort(-moved.max(axis=0), kind="stable")
-    shown = [p for p in PERTURBATIONS if p.key in PICTURED and p.key in result.changed]
-    rows = []
-    for index in order[:MOST_PICTURE_ROWS]:
+    order = np.argsort(-moved.max(axis=0), kind="stable")[:MOST_PICTURE_ROWS]
+    shown = [one for one in PERTURBATIONS if one.key in PICTURED and one.key in result.changed]
+    size = (1.75 * (len(shown) + 1), 1.95 * len(order) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(order), len(shown) + 1, squeeze=False)
+    for line, index in zip(axes, order):
         plane = planes[index]
-        cells: list[PictureCell] = [(LUNG_WINDOW(plane.hu), None)]
-        said = [f"{result.unchanged[index]:.2f}"]
-        for perturbation in shown:
-            applies = not perturbation.needs_lungs or plane.lungs is not None
-            picture = LUNG_WINDOW(perturbation.apply(plane)) if applies else np.zeros_like(plane.hu)
-            cells.append((picture, None))
-            said.append(f"{result.changed[perturbation.key][index]:.2f}" if applies else "no lungs found")
+        _draw(line[0], plane.hu, float(result.unchanged[index]))
         label = "infected" if result.infected[index] else "uninfected"
-        rows.append((f"{manifest.rows[index].source}, {label}\n{' · '.join(said)}", cells))
-    return picture_rows(rows, ["as it is", *(perturbation.title for perturbation in shown)])
+        line[0].set_ylabel(f"{manifest.rows[index].source or 'slice'}, {label}", fontsize=7)
+        for axis, perturbation in zip(line[1:], shown, strict=True):
+            applies = not perturbation.needs_lungs or plane.lungs is not None
+            changed = perturbation.apply(plane) if applies else None
+            _draw(axis, changed, float(result.changed[perturbation.key][index]))
+    for axis, title in zip(axes[0], ["as it is", *(one.title for one in shown)], strict=True):
+        axis.set_title(title, fontsize=8)
+    return figure
+
+
+def _draw(axis: Any, hu: NDArray[np.float32] | None, probability: float) -> None:
+    """One picture with its probability; a note where the change was not made."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if hu is None:
+        axis.set_xlabel("no lungs found", fontsize=7)
+        return
+    axis.imshow(LUNG_WINDOW(hu), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_xlabel(f"{probability:.2f}", fontsize=7)

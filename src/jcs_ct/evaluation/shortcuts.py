@@ -100,10 +100,16 @@ def measure_shortcuts(
         progress: Called with the changes done.
 
     Raises:
-        ConfigError: not a classifier.
+        ConfigError: not a classifier, or one that looks through another window than the lung window.
     """
     if ready.task != "classifier":
         raise ConfigError(f"{name} is a {ready.task}: give classifiers")
+    if ready.preprocessor.window != LUNG_WINDOW:
+        raise ConfigError(
+            f"{name} looks through a window of level {ready.preprocessor.window.level:g}, width "
+            f"{ready.preprocessor.window.width:g} HU; the changes are made for the lung window "
+            f"({LUNG_WINDOW.level:g}, {LUNG_WINDOW.width:g})"
+        )
     execution = execution or Execution()
     unchanged = _probabilities(ready, [plane.hu for plane in planes], execution)
     changed: dict[str, NDArray[np.float64]] = {}

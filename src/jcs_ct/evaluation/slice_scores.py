@@ -72,15 +72,18 @@ class ScoredSlices:
 
     def where(self, chosen: NDArray[np.bool_]) -> ScoredSlices:
         """The chosen rows."""
-        rows = np.flatnonzero(chosen)
+        return self.at(np.flatnonzero(chosen).tolist())
+
+    def at(self, rows: Sequence[int]) -> ScoredSlices:
+        """Rows by their indices, in this order."""
         return ScoredSlices(
             self.name,
             tuple(self.slices[row] for row in rows),
             tuple(self.patients[row] for row in rows),
             tuple(self.sources[row] for row in rows),
-            self.infected[rows],
-            self.probability[rows],
-            self.cuts[rows],
+            self.infected[list(rows)],
+            self.probability[list(rows)],
+            self.cuts[list(rows)],
             tuple(self.runs[row] for row in rows),
         )
 

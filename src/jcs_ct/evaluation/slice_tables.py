@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.figures import roc_figure
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
@@ -127,6 +128,49 @@ def run_table(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLING)
     return Table("folds", "Fold by fold", columns, tuple(rows), notes if areas else ())
 
 
+def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
+    """AUC of every further method minus the first one's, on the slices that both have, patients drawn together."""
+    rows: list[Mapping[str, Cell]] = []
+    for other in methods[1:]:
+        first, second = matched(methods[0], other)
+        row: dict[str, Cell] = {"method": other.name, "n": len(first), "n_patients": len(set(first.patients))}
+        if first.has_both_classes:
+
+            def difference(
+                drawn: NDArray[np.int64], first: ScoredSlices = first, second: ScoredSlices = second
+            ) -> float | None:
+                truth = first.infected[drawn]
+                if truth.all() or not truth.any():
+                    return None
+                return roc_auc(truth, second.probability[drawn]) - roc_auc(truth, first.probability[drawn])
+
+            interval = bootstrap(difference, first.patients, generator=resampling.generator(), draws=resampling.draws)
+            row |= interval_cells("auc_difference", interval)
+        rows.append(row)
+    columns = (
+        Column("method", "classifier"),
+        Column("auc_difference", f"AUC minus that of {methods[0].name}", 3, True),
+        Column("n", "slices"),
+        Column("n_patients", "patients"),
+    )
+    return Table("differences", "Differences between classifiers, all sources", columns, tuple(rows))
+
+
+def matched(first: ScoredSlices, second: ScoredSlices) -> tuple[ScoredSlices, ScoredSlices]:
+    """The rows of the slices that both have, in the first one's order.
+
+    Raises:
+        ConfigError: a slice that is infected in one and not in the other.
+    """
+    place = {name: index for index, name in enumerate(second.slices)}
+    kept = [index for index, name in enumerate(first.slices) if name in place]
+    partners = [place[first.slices[index]] for index in kept]
+    one, other = first.at(kept), second.at(partners)
+    if (one.infected != other.infected).any():
+        raise ConfigError(f"{first.name} and {second.name} have other labels for the same slices: nothing to compare")
+    return one, other
+
+
 def roc_figures(methods: Sequence[ScoredSlices]) -> dict[str, tuple[Figure, str]]:
     """ROC curves of every source with both classes, one figure a method."""
     figures: dict[str, tuple[Figure, str]] = {}
@@ -156,5 +200,6 @@ def evaluate_scores(
 ) -> Evaluation:
     """The page of classifiers' slice probabilities."""
     known = {"bootstrap_draws": resampling.draws, "bootstrap_seed": resampling.seed}
-    tables = (source_table(methods, resampling), *more_tables)
+    compared = [auc_differences(methods, resampling)] if len(methods) > 1 else []
+    tables = (source_table(methods, resampling), *compared, *more_tables)
     return Evaluation(title, tables, roc_figures(methods), {**known, **facts}, tuple(warnings))

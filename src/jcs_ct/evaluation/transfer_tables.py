@@ -91,7 +91,7 @@ def matrix_figure(cells: Sequence[Cell]) -> Figure:
         if not cell.is_seen:
             edges = ((column - 0.47, row - 0.45), 0.94, 0.90)
             axis.add_patch(Rectangle(*edges, fill=False, edgecolor="#b00020", linewidth=1.5))
-    shown = axis.imshow(np.ma.array(values, mask=np.isnan(values)), cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
+    shown = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
     axis.set_facecolor("0.92")
     axis.set_xticks(range(len(groups)), groups, fontsize=8)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
