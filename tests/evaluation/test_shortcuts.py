@@ -43,10 +43,10 @@ class MeanOf(Classifier):
 
     def __init__(self, rows: slice, columns: slice, *, centre: float, gain: float = 40.0) -> None:
         nn.Module.__init__(self)
-        self.rows, self.columns, self.centre, self.gain = rows, columns, centre, gain
-        self.head = nn.Conv2d(1, 2, 1)
+        self.rows, self.columns = rows, columns
+        self.dropout, self.head = nn.Identity(), nn.Linear(1, 2)
         with torch.no_grad():
-            self.head.weight.copy_(torch.tensor([-gain / 2, gain / 2]).view(2, 1, 1, 1))
+            self.head.weight.copy_(torch.tensor([[-gain / 2], [gain / 2]]))
             self.head.bias.copy_(torch.tensor([gain / 2, -gain / 2]) * centre)
 
     def features(self, x):
