@@ -54,7 +54,7 @@ def shortcut_table(results: Sequence[ShortcutResult], resampling: Resampling = D
     for result in results:
         rows.append({"method": result.name, "change": UNCHANGED} | _verdicts(result, result.unchanged, resampling))
         rows += [
-            {"method": result.name, "change": one.title, "expected": "stays" if one.should_stay else "falls"}
+            {"method": result.name, "change": one.title, "expected": "stay" if one.should_stay else "fall"}
             | _changes(result, one, resampling)
             for one in PERTURBATIONS
             if one.key in result.changed

@@ -19,6 +19,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished
 from jcs_ct.evaluation.patient_folds import patient_folds
 from jcs_ct.evaluation.slice_scores import ScoredSlices
+from jcs_ct.evaluation.variants import method_folder
 
 #: Of this many folds of the training sources' patients one is held out and one chooses.
 FOLDS = 5
@@ -99,7 +100,7 @@ def _training_set(
         # Who has a slice in a source that is not trained on is judged, and trains nowhere.
         placed = {patient: splits.get(fold, "train") for patient, fold in fold_of.items()}
         rows = tuple(replace(row, split=placed.get(row.patient, "test")) for row in judged)
-        return TrainingSet(name, ClassifierRun(name.replace(" ", "-"), Manifest(rows)))
+        return TrainingSet(name, ClassifierRun(method_folder(name), Manifest(rows)))
     except ConfigError as error:
         return TrainingSet(name, None, str(error).splitlines()[-1].strip())
 
