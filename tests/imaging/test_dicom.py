@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage
+from pydicom.uid import EnhancedCTImageStorage, RLELossless
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import list_series, open_study
@@ -181,3 +181,18 @@ def test_mutated_files_are_read_or_refused(write_series, seed):
         assert str(error).endswith(f"({error.code})")  # noqa: PT017
     else:
         assert study.volume.affine == pytest.approx(truth)
+
+
+def test_encapsulated_pixels_without_a_frame(write_series):
+    """An offset table and nothing behind it: pydicom's generator of frames ends at once, a StopIteration."""
+
+    def edit(number, ds):
+        ds.compress(RLELossless, generate_instance_uid=False)
+        if number == 3:
+            ds.PixelData = b"\xfe\xff\x00\xe0\x04\0\0\0" + bytes(4) + b"\xfe\xff\xdd\xe0\0\0\0\0"
+            ds["PixelData"].is_undefined_length = True
+
+    with pytest.raises(StudyError) as refused:
+        open_study(write_series(edit=edit).folder)
+    assert refused.value.code is GateCode.UNREADABLE
+    assert "the pixel data cannot be decoded (StopIteration)" in str(refused.value)

@@ -36,6 +36,7 @@ DAMAGED_FILE_ERRORS = (
     OSError,
     RecursionError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
     struct.error,
