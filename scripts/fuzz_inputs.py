@@ -102,21 +102,27 @@ def decoding_inside() -> Iterator[type[_ChildInside]]:
 
 
 def read(files: Files, seed: Seed, *, lenient: bool) -> tuple[str, str]:
-    """What ``jcs info`` does with an input -> (outcome, detail)."""
-    with tempfile.TemporaryDirectory() as scratch, decoding_inside() as child:
-        child.crash = ""
+    """What ``jcs info`` does with an input of these files -> (outcome, detail)."""
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "input"
         folder.mkdir()
         for name, data in files.items():
             (folder / name).write_bytes(data)
+        return read_path(folder if len(files) != 1 else folder / next(iter(files)), seed, lenient=lenient)
+
+
+def read_path(path: Path, seed: Seed | None = None, *, lenient: bool) -> tuple[str, str]:
+    """What ``jcs info`` does with what lies at a path, judged by ``seed`` where there is one -> (outcome, detail)."""
+    with decoding_inside() as child:
+        child.crash = ""
         try:
-            outcome, detail = _judge(folder if len(files) != 1 else folder / next(iter(files)), seed, lenient=lenient)
+            outcome, detail = _judge(path, seed, lenient=lenient)
         except Exception:  # noqa: BLE001  (whatever gets through is the finding)
             return "TRACEBACK", traceback.format_exc()
         return ("CRASH", child.crash) if child.crash else (outcome, detail)
 
 
-def _judge(path: Path, seed: Seed, *, lenient: bool) -> tuple[str, str]:
+def _judge(path: Path, seed: Seed | None, *, lenient: bool) -> tuple[str, str]:
     try:
         list_series(path, lenient=lenient)
         study = open_study(path, lenient=lenient)
@@ -124,7 +130,7 @@ def _judge(path: Path, seed: Seed, *, lenient: bool) -> tuple[str, str]:
         return str(error.code), str(error)
     except ConfigError as error:
         return "usage", str(error)
-    if study.volume.affine is None or seed.affine is None:
+    if study.volume.affine is None or seed is None or seed.affine is None:
         return "read", "no geometry stated"
     wrong = geometry_error(study.volume.affine, study.volume.shape, seed)
     return ("WRONG GEOMETRY", wrong) if wrong else ("read", "")
