@@ -44,7 +44,7 @@ import jcs_ct.imaging.dicom
 import jcs_ct.imaging.nifti
 import jcs_ct.imaging.slices  # noqa: F401  (forked processes find everything imported)
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.imaging import list_series, open_study, sandbox, worker
+from jcs_ct.imaging import inspect_study, sandbox, worker
 
 #: One mutation may take this long, in seconds; more is a hang.
 HANG_S = 20.0
@@ -124,12 +124,11 @@ def read_path(path: Path, seed: Seed | None = None, *, lenient: bool) -> tuple[s
 
 def _judge(path: Path, seed: Seed | None, *, lenient: bool) -> tuple[str, str]:
     try:
-        list_series(path, lenient=lenient)
-        study = open_study(path, lenient=lenient)
-    except StudyError as error:
-        return str(error.code), str(error)
+        study = inspect_study(path, lenient=lenient).result
     except ConfigError as error:
         return "usage", str(error)
+    if isinstance(study, StudyError):
+        return str(study.code), str(study)
     if study.volume.affine is None or seed is None or seed.affine is None:
         return "read", "no geometry stated"
     wrong = geometry_error(study.volume.affine, study.volume.shape, seed)

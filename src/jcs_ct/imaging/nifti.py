@@ -15,7 +15,12 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.gate import MINIMUM_SLICES, PIXEL_SPACING_TOLERANCE, TILT_TOLERANCE_DEG, implausible_spacing
+from jcs_ct.imaging.gate_geometry import (
+    MINIMUM_SLICES,
+    PIXEL_SPACING_TOLERANCE,
+    TILT_TOLERANCE_DEG,
+    implausible_spacing,
+)
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
