@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting
 from jcs_ct.data.datasets import SliceBatch, SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
@@ -74,6 +75,7 @@ def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
             size=config.size,
             window=Window(config.level_hu, config.width_hu),
             body_crop=config.body_crop,
+            region=config.region,
             channels=config.channels,
             mean=config.mean,
             std=config.std,
@@ -94,6 +96,20 @@ def make_optimiser(recipe: Recipe, network: nn.Module) -> Optimizer:
         return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     maker = Adam if settings.name == "adam" else AdamW
     return maker(groups, lr=settings.learning_rate, betas=settings.betas)
+
+
+def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
+    """The recipe's pasting of lesions between training slices; None where it is off.
+
+    Raises:
+        ConfigError: no training slice has a lesion mask.
+    """
+    if not recipe.copy_paste:
+        return None
+    try:
+        return LesionPasting.among(training, recipe.copy_paste)
+    except ValueError as error:
+        raise ConfigError(f"copy_paste: {error}") from error
 
 
 def train(
@@ -177,6 +193,7 @@ def fit(
         network.mark_forward_method(name)
     weights = sampling_weights(training.manifest, recipe.balance, infected_share=recipe.infected_share)
     augmentation = Augmentation(**recipe.augmentation.model_dump())
+    pasting = make_pasting(training.manifest, recipe)
     while state.step < recipe.steps:
         generator = np.random.default_rng([recipe.seed, state.step])
         torch.manual_seed(int(generator.integers(2**31)))
@@ -187,7 +204,9 @@ def fit(
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
             share = (fabric.global_rank, fabric.world_size)
-            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator, share=share)
+            batch = training.batch(
+                part.tolist(), augmentation=augmentation, pasting=pasting, generator=generator, share=share
+            )
             if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
                 batch = batch.resized(recipe.coarse_size)
             losses = task.loss(network, batch.to(fabric.device), generator)
