@@ -25,8 +25,9 @@ class NetworkGraph(nn.Module):
 
     def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.network = fold_batch_norm(network).cpu().eval()
+        self.network = fold_batch_norm(network).cpu()
         self.outputs = outputs
+        self.eval()  # the graph itself too: torch's exporter gives every part the mode it found on the outside
 
 
 class ClassifierGraph(NetworkGraph):
