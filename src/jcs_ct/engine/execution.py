@@ -20,8 +20,12 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 #: What ``auto`` takes on a CPU, first to last, by the measurements in docs/reference/backends.md.
 _FASTEST_ON_CPU = ("openvino", "onnxruntime", "torch")
-#: Backend -> packages it needs, and the extra that brings them.
-_NEEDS = {"openvino": (("openvino", "onnx"), "openvino"), "onnxruntime": (("onnxruntime", "onnx"), "onnx")}
+#: Backend (or a precision that needs more) -> packages, and the extra that brings them.
+_NEEDS = {
+    "openvino": (("openvino", "onnx"), "openvino"),
+    "onnxruntime": (("onnxruntime", "onnx"), "onnx"),
+    "int8": (("openvino", "onnx", "nncf"), "int8"),
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.engine.execution import require_installed
 from jcs_ct.engine.openvino_backend import read_onnx, without_telemetry
 from jcs_ct.errors import ConfigError
-
-#: Slices that calibration looks at unless told otherwise; NNCF's own default is 300, of which little changes here.
-CALIBRATION_SLICES = 128
 
 
 def quantised_graph(onnx: bytes, images: NDArray[np.float32]) -> Any:
@@ -31,8 +28,7 @@ def quantised_graph(onnx: bytes, images: NDArray[np.float32]) -> Any:
         ConfigError: NNCF is not installed, or there is no slice.
         RuntimeError: an operation that cannot be quantised.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise ConfigError("int8 needs the package nncf, which is not installed: pip install 'jcs-ct[int8]'")
+    require_installed("int8")
     if len(images) == 0:
         raise ConfigError("int8 is calibrated on training slices, and there are none")
     without_telemetry()
