@@ -18,6 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,10 +153,14 @@ def main() -> None:
     parser.add_argument("--models", default="compact")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--manifest")
+    parser.add_argument("--manifest", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--phantoms", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=SETTINGS, help="these settings beside torch fp32")
     arguments = parser.parse_args()
+    if arguments.only is not None:
+        for name in set(SETTINGS) - {"torch fp32", *arguments.only}:
+            del SETTINGS[name]
     models = load_models(arguments.models)
     report: dict[str, Any] = {
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""OpenVINO brings a package that sends usage data: in jcs it never gets to try. Tried out in processes of their own."""
+"""OpenVINO brings a package that sends usage data: in jcs it never gets to try. In processes of their own."""
 
 from __future__ import annotations
 
