@@ -21,6 +21,7 @@ from jcs_ct.cli import (
     doctor,
     evaluate,
     evaluate_classifier,
+    export,
     features,
     info,
     pacs,
@@ -45,6 +46,7 @@ app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.add_typer(features.app, rich_help_panel="Data")
 app.add_typer(weights.app, rich_help_panel="Training")
+app.add_typer(export.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 evaluate.app.command("classifier")(evaluate_classifier.classifier)

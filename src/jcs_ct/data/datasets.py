@@ -158,6 +158,16 @@ def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Te
     return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
 
 
+def prepared_images(manifest: Manifest, preprocessor: SlicePreprocessor, *, most: int) -> NDArray[np.float32]:
+    """(N, channels, size, size) standardised slices, at most ``most``, evenly over the manifest."""
+    places = np.unique(np.linspace(0, len(manifest) - 1, min(most, len(manifest))).round().astype(int))
+    grey = [prepare_slice(manifest.rows[place], preprocessor)[0].float() / 255.0 for place in places]
+    if not grey:
+        return np.zeros((0, preprocessor.channels, preprocessor.size, preprocessor.size), dtype=np.float32)
+    images: NDArray[np.float32] = preprocessor.normalise(torch.stack(grey)).numpy()
+    return images
+
+
 def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float = 0.5) -> NDArray[np.float64]:
     """Probability of drawing each row.
 

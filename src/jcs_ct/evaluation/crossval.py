@@ -68,6 +68,10 @@ class Method:
             raise ConfigError(f"the classifier's recipe of {self.name!r} trains a segmenter")
 
 
+#: A fold's network predicts its held-out slices once: compiling it for another backend would not pay.
+ONE_FOLD = Execution(backend="torch")
+
+
 def cross_validate(
     method: Method,
     cases: CaseSet,
@@ -86,7 +90,7 @@ def cross_validate(
         folder: ``<fold>/`` for each run, ``predictions/`` for the PNG files.
         extra: Further train and val slices for every fold (as uninfected ones, which a classifier needs).
         folds: Train these only, as on several machines.
-        execution: For predicting.
+        execution: For predicting; default torch.
         progress: Called with what is being done.
 
     Returns:
@@ -102,7 +106,7 @@ def cross_validate(
         raise ConfigError(f"needs three folds or more, and of those only; got {unknown or len(cases.folds)}")
     prepare_output_folder(folder)
     for fold in wanted:
-        _run_fold(method, cases, fold, folder, extra, execution or Execution(), progress)
+        _run_fold(method, cases, fold, folder, extra, execution or ONE_FOLD, progress)
     if not all(_record(folder / fold) for fold in cases.folds):
         return None
     return read_predictions(folder / "predictions", cases, name=method.name)
