@@ -35,6 +35,19 @@ def test_body_mask_holds_the_lungs_and_not_the_table():
     assert not body[2, 2]
 
 
+def test_lungs_that_touch_the_border_of_a_figure_are_kept_whole():
+    """A figure cut to the chest: the wall is open where lung meets the border, on both sides."""
+    grey = np.full((120, 160), 0.1, dtype=np.float32)
+    rows, columns = np.mgrid[:120, :160]
+    wall = ((rows - 60) / 58) ** 2 + ((columns - 80) / 82) ** 2 > 1
+    grey[wall] = 0.8
+    grey[:, 65:95] = 0.8  # mediastinum
+    assert not wall[60, 0]
+    body = body_mask(grey)
+    assert body[(grey < 0.5) & (columns > 4) & (columns < 155)].mean() > 0.97
+    assert body[60, 2:158].all()
+
+
 def test_what_lies_outside_the_body_does_not_reach_the_network():
     preprocessor = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))
     plain = thorax()
