@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from requests.auth import HTTPBasicAuth
 
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import write_bytes
@@ -129,7 +130,7 @@ class DicomWeb:
         if server.token:
             self._session.headers["Authorization"] = f"Bearer {server.token}"
         elif server.user:
-            self._session.auth = (server.user.encode(), server.password.encode())
+            self._session.auth = HTTPBasicAuth(server.user.encode(), server.password.encode())
 
     def close(self) -> None:
         """Close connections."""
