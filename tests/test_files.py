@@ -1,4 +1,6 @@
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,18 @@ def test_failed_write_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> Non
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_written_files_honour_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "report.json", "one")
+        with replacing(tmp_path / "weights.safetensors") as temporary:
+            temporary.touch(mode=0o600)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
 def test_full_disk_says_so(tmp_path: Path) -> None:

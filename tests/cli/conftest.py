@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from jcs_ct.cli import app
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
 
@@ -18,13 +16,3 @@ def phantom_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
     write_dicom(make_phantom(PhantomConfig(slices=10, size=96, lesions=4, seed=5)), folder)
     return folder / "dicom"
-
-
-@pytest.fixture
-def jcs():
-    """Run ``jcs`` in this process: ``jcs("info", folder)``."""
-
-    def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run

@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, RLELossless
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging import list_series, open_study
+from jcs_ct.imaging import HeaderWindow, list_series, open_study
 from jcs_ct.imaging.dicom import hounsfield, read_headers
 from jcs_ct.imaging.headers import SliceHeader
 from jcs_ct.volume import BACKGROUND_HU
@@ -41,6 +41,7 @@ def enhanced(write_series, tmp_path):
         shared = Dataset()
         shared.PlaneOrientationSequence = group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
         shared.PixelMeasuresSequence = group(PixelSpacing=[0.8, 0.7], SliceThickness=2)
+        shared.FrameVOILUTSequence = group(WindowCenter=[-600, 40], WindowWidth=[1500, 400])
         shared.CTReconstructionSequence = group(ConvolutionKernel="Br60")
         ds.SharedFunctionalGroupsSequence = Sequence([shared])
         frames, pixels = [], []
@@ -73,6 +74,7 @@ def test_enhanced_multi_frame(enhanced):
     assert study.paths == (path,)
     assert study.frame_numbers == (8, 7, 6, 5, 4, 3, 2, 1)
     assert study.acquisition["kernel"] == "Br60"
+    assert study.header_windows == (HeaderWindow(-600, 1500), HeaderWindow(40, 400))
     (listed,) = list_series(path)
     assert (listed.file_count, listed.slice_count) == (1, 8)
 

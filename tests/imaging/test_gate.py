@@ -137,6 +137,11 @@ def test_shear_and_one_stray_slice_are_told_apart():
     assert refused([*headers[:7], moved(headers[7], left=3.0), *headers[8:]]) == [GateCode.MIXED_SERIES]
 
 
+def test_one_slice_of_another_modality_refuses_the_series():
+    headers = stack()
+    assert refused([*headers[:5], replace(headers[5], modality="MR"), *headers[6:]]) == [GateCode.NOT_CT]
+
+
 def test_stated_gantry_tilt_is_refused_and_zero_is_not():
     assert refused(stack(gantry_tilt=-15.0)) == [GateCode.TILT]
     assert refused(stack(gantry_tilt=0.0)) == []

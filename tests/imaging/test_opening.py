@@ -12,7 +12,7 @@ import pytest
 
 import jcs_ct.imaging as imaging
 from jcs_ct.errors import ConfigError, GateCode, StudyError
-from jcs_ct.imaging import SeriesFate, list_series, open_study
+from jcs_ct.imaging import HeaderWindow, SeriesFate, inspect_study, list_series, open_study
 from jcs_ct.volume import BACKGROUND_HU
 
 
@@ -475,3 +475,31 @@ def test_real_awkward_files_get_a_verdict_or_a_code(shared_data):
     for suffix in ("53", "55"):
         (path,) = (folder / "transfer_syntaxes_ctimage").glob(f"*.4.{suffix}.dcm")
         assert outcome(path) is GateCode.UNSUPPORTED
+
+
+def test_windows_of_the_header_are_offered_and_change_no_voxel(write_series):
+    def edit(number, ds):
+        ds.WindowCenter, ds.WindowWidth = [-600, 40], ["1500", "400"]
+        if number == 2:
+            ds.WindowCenter, ds.WindowWidth = 50, 350
+        if number == 3:
+            ds.WindowCenter, ds.WindowWidth = [40, -600, 7], [0, 1500]
+
+    series = write_series(edit=edit)
+    study = open_study(series.folder)
+    assert study.header_windows == (HeaderWindow(-600, 1500), HeaderWindow(40, 400), HeaderWindow(50, 350))
+    assert np.array_equal(study.volume.hu, series.truth)
+
+
+def test_an_inspection_says_what_listing_and_opening_say(write_series, tmp_path):
+    series = write_series()
+    found = inspect_study(series.folder)
+    assert found.series == list_series(series.folder)
+    assert np.array_equal(found.result.volume.hu, series.truth)
+    refused = inspect_study(write_series("broken", edit=lambda number, ds: number != 4).folder)
+    assert (refused.result.code, refused.series[0].code) == (GateCode.GAP, GateCode.GAP)
+    (tmp_path / "letter.txt").write_text("dear colleague")
+    nothing = inspect_study(tmp_path / "letter.txt")
+    assert (nothing.series, nothing.result.code) == ((), GateCode.UNREADABLE)
+    with pytest.raises(ConfigError, match="no series has an identifier that starts with 'zzz'"):
+        inspect_study(series.folder, series="zzz")

@@ -26,7 +26,9 @@ class FakePacs:
         modality: Of each series.
         failures: So many requests are answered with 503 first.
         requests: Method and path of every request.
-        password: Needed in the Authorization header, when given.
+        authorization: Needed in the Authorization header, when given.
+        redirect: Where every request is pointed to, when given.
+        garbled: Whether answers are no JSON.
     """
 
     url: str = ""
@@ -35,6 +37,8 @@ class FakePacs:
     failures: int = 0
     refuse_store: bool = False
     authorization: str = ""
+    redirect: str = ""
+    garbled: bool = False
     requests: list[str] = field(default_factory=list)
 
     def add(self, content: bytes) -> None:
@@ -49,7 +53,7 @@ class FakePacs:
         return [key for key in self.instances if self.modality[key[1]] == modality]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     pacs: FakePacs
     protocol_version = "HTTP/1.1"
 
@@ -71,6 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         if self.pacs.authorization and self.headers.get("Authorization") != self.pacs.authorization:
             self._answer(401)
+            return True
+        if self.pacs.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.pacs.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return True
+        if self.pacs.garbled:
+            self._answer(200, b"<html>")
             return True
         return False
 
@@ -116,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def pacs() -> Iterator[FakePacs]:
     held = FakePacs()
-    handler = type("Handler", (_Handler,), {"pacs": held})
+    handler = type("Handler", (Handler,), {"pacs": held})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     held.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import requests
@@ -20,57 +16,9 @@ from jcs_ct.pacs.web import DicomWeb, PacsServer, RemoteSeries
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
 
-ORTHANC = shutil.which("Orthanc")
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+from .orthanc_server import Orthanc, needs_orthanc
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(
-        ORTHANC is None or not PLUGIN.exists(), reason="needs Orthanc (Debian packages orthanc, orthanc-dicomweb)"
-    ),
-]
-
-
-class Orthanc:
-    """One server with its storage; can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._configuration = folder / "orthanc.json"
-        settings = {
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "index"),
-            "HttpPort": self.port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "DicomServerEnabled": False,
-            "DicomAlwaysAllowStore": False,
-            "Plugins": [str(PLUGIN)],
-        }
-        self._configuration.write_text(json.dumps(settings))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [str(ORTHANC), str(self._configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(600):
-            try:
-                requests.get(f"{self.url}/system", timeout=5).raise_for_status()
-                return
-            except requests.RequestException:
-                time.sleep(0.1)
-        raise RuntimeError("Orthanc did not start within a minute")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
-            self._process = None
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), needs_orthanc]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="pacs", help="Fetch studies from a PACS, send results, or watch it.", no_args_is_help=True)
 
 Url = Annotated[str, typer.Argument(help="DICOMweb root, such as https://pacs.example/dicom-web.")]
-CaBundle = Annotated[Path | None, typer.Option(help="Certificates to trust instead of the system's.")]
+CaBundle = Annotated[Path | None, typer.Option(help="PEM file of certificates to trust instead of the system's.")]
 
 
 @app.command("fetch")
@@ -128,5 +128,5 @@ def _connect(url: str, ca_bundle: Path | None) -> DicomWeb:
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
-    verify = True if ca_bundle is None else str(ca_bundle)
-    return DicomWeb(PacsServer(url, token=token, user=user, password=password, verify=verify))
+    bundle = "" if ca_bundle is None else str(ca_bundle)
+    return DicomWeb(PacsServer(url, token=token, user=user, password=password, ca_bundle=bundle))

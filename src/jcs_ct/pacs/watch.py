@@ -16,7 +16,7 @@ from pathlib import Path
 from jcs_ct.errors import JCSError, StudyError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.pacs.jobs import Job, JobStore, State
-from jcs_ct.pacs.web import DicomWeb, PacsDeniedError, PacsUnavailableError
+from jcs_ct.pacs.web import DicomWeb, PacsCertificateError, PacsDeniedError, PacsUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Watcher:
 
         Raises:
             PacsDeniedError: the server refuses the credentials; nothing can go on.
+            PacsCertificateError: its certificate is not trusted; likewise.
         """
         try:
             self._queue_stable_studies()
@@ -95,7 +96,7 @@ class Watcher:
         except PacsUnavailableError as error:
             self.jobs.postpone(job, self.outage_wait_s, failed=False)
             logger.warning("study %s waits: %s", job.identifier, error)
-        except PacsDeniedError:
+        except (PacsDeniedError, PacsCertificateError):
             raise
         except JCSError as error:
             self._fail(job, error)
