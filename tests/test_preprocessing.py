@@ -66,6 +66,13 @@ def test_the_lungs_can_be_cut_out_with_a_margin_and_nothing_outside_the_body_mov
     assert torch.equal(tensor, lung_preprocessor()(plain)[0])
 
 
+def test_one_lung_alone_is_not_cut_out():
+    hu = thorax(192, 256, scale=2)
+    hu[:, 128:] = np.where(hu[:, 128:] == -850, 40, hu[:, 128:])
+    body = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))
+    assert lung_preprocessor()(hu)[1] == body(hu)[1]
+
+
 def test_without_lungs_the_body_is_kept():
     solid = np.where(thorax() > -900, 40, -1000).astype(np.float32)
     body = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from jcs_ct.lungs import segment_lungs
+from jcs_ct.lungs import LEFT, RIGHT, segment_lungs
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,12 @@ _AIR_HU = np.float32(-1024.0)
 LUNG_MARGIN = 0.05
 #: Lungs whose box is smaller than this share of the body's box were not found whole (figures cropped to the thorax).
 LEAST_LUNG_SHARE = 0.3
+#: Each lung is at least this share of the body's box, or a crop could keep one lung and lose the other.
+LEAST_EACH_LUNG = 0.02
 
 
 def lung_box(hu: NDArray[Any], body: Region) -> Region:
-    """The rectangle around both lungs with a margin, inside the body's; the body's own where no lungs are found.
+    """The rectangle around both lungs with a margin, inside the body's; the body's own where they are not both found.
 
     Args:
         hu: (rows, columns) in HU.
@@ -123,9 +125,10 @@ def lung_box(hu: NDArray[Any], body: Region) -> Region:
     pixel_mm = _ASSUMED_WIDTH_MM / body.shape[1]
     inside = np.asarray(hu)[body.top : body.bottom, body.left : body.right]
     # The density between lung and tissue is found in the slice itself: grey levels may be of any window.
-    lungs = segment_lungs(inside[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0] > 0
-    if not lungs.any():
+    labels = segment_lungs(inside[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0]
+    if min((labels == side).mean() for side in (RIGHT, LEFT)) < LEAST_EACH_LUNG:
         return body
+    lungs = labels > 0
     rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
     height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
     if height * width < LEAST_LUNG_SHARE * inside.size:

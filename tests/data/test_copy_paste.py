@@ -55,6 +55,14 @@ def test_lesions_stay_inside_lungs():
     assert grey[mask > 0].max() < 0.3
 
 
+def test_what_cannot_be_seen_is_not_in_the_mask():
+    grey, mask = thorax(lung=0.3)
+    donor_grey, donor_mask = thorax(lung=0.2, lesion=0.22)
+    new_grey, new_mask = paste_lesions(grey, mask, donor_grey, donor_mask, STRAIGHT)
+    assert torch.equal(new_grey, grey)
+    assert not new_mask.any()
+
+
 def test_where_there_is_no_lung_nothing_is_pasted():
     solid = torch.full((1, 96, 96), 0.8)
     donor_grey, donor_mask = thorax(lesion=0.5)

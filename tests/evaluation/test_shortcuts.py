@@ -99,6 +99,12 @@ def test_what_each_change_takes_away():
     assert LUNG_WINDOW(narrow)[60, 88] == pytest.approx((-850 + 600) / 1200 + 0.5, abs=1e-3)
 
 
+def test_one_lung_alone_is_not_both():
+    half = thorax()
+    half[:, 64:] = np.where(half[:, 64:] < -800, 40, half[:, 64:])
+    assert slice_plane(half, seed=0).lungs is None
+
+
 def test_a_slice_without_lungs_has_none():
     assert slice_plane(np.where(thorax() > -900, 40.0, -1000.0), seed=0).lungs is None
 

@@ -28,6 +28,9 @@ _LEAST_LUNG = 0.02
 _LEAST_PIXELS = 12
 #: Sigma in pixels over which a pasted lesion fades into its lung.
 _SOFTNESS = 1.0
+#: A pixel is lesion only where its surroundings become this much brighter (60 HU in the lung window), seen over a
+#: Gaussian of this sigma in pixels: vessels inside a lesion belong to it.
+SEEN_GREY, _SEEN_OVER = 0.04, 2.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,10 @@ def paste_lesions(
     nearest = ndimage.distance_transform_edt(~lesion, return_distances=False, return_indices=True)
     target = np.median(own[lung]) + denser[tuple(nearest)]
     changed = np.clip(own + weight * np.maximum(target - own, 0.0), 0.0, 1.0).astype(np.float32)
+    # What was as dense before shows no lesion: it is no lesion in the mask either.
+    pasted &= ndimage.gaussian_filter(changed - own, _SEEN_OVER) > SEEN_GREY
+    if pasted.sum() < _LEAST_PIXELS:
+        return grey, mask
     return torch.from_numpy(changed)[None], torch.maximum(mask, torch.from_numpy(pasted)[None].to(mask))
 
 

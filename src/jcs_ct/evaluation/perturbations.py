@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.data.marks import burn_text, draw_frame, remove_marks
-from jcs_ct.lungs import segment_lungs
+from jcs_ct.lungs import LEFT, RIGHT, segment_lungs
 from jcs_ct.preprocessing import Window, body_mask
 
 #: What air is set to.
@@ -26,7 +26,8 @@ TISSUE_HU = -300.0
 _ASSUMED_WIDTH_MM = 360.0
 #: Lungs are blanked, and kept, with this margin as a share of the picture's width: disease at the wall is theirs.
 _LUNG_MARGIN = 0.02
-#: Less lung than this share of the picture was not found; the slice then says nothing of what lungs do.
+#: Each lung shows at least this share of the picture, or the lungs were not found (as in figures cropped to the
+#: thorax, whose lungs are open to the border): the slice then says nothing of what lungs do.
 LEAST_LUNG = 0.03
 #: Of a slice's lung pixels this percentile is air-filled lung without disease or vessels.
 _AERATED_PERCENTILE = 20
@@ -86,9 +87,10 @@ def slice_plane(hu: NDArray[Any], *, seed: int) -> SlicePlane:
     """
     plane = np.asarray(hu, dtype=np.float32)
     pixel_mm = _ASSUMED_WIDTH_MM / plane.shape[1]
-    lungs = segment_lungs(plane[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0] > 0
-    if lungs.mean() < LEAST_LUNG:
+    labels = segment_lungs(plane[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0]
+    if min((labels == side).mean() for side in (RIGHT, LEFT)) < LEAST_LUNG:
         return SlicePlane(plane, None, seed)
+    lungs = labels > 0
     margin = max(1, round(_LUNG_MARGIN * plane.shape[1]))
     near: Mask = ndimage.distance_transform_cdt(~lungs, metric="chessboard") <= margin
     return SlicePlane(plane, near, seed)

@@ -80,7 +80,8 @@ def shortcut_table(results: Sequence[ShortcutResult], resampling: Resampling = D
         "With the lungs blanked (set to the density of the slice's own air-filled lung) nothing of the disease is "
         f"left: infected slices still called infected, and an AUC away from {CHANCE:g}, are read from outside them. "
         "AUC over several sources also tells the sources apart.",
-        "Changes of the lungs are made on slices where lungs are found without learned weights.",
+        "Changes of the lungs are made on slices where both lungs are found without learned weights. The outside of "
+        "the body is what the preprocessing takes it to be: of figures cropped to the thorax it may hold lung.",
     )
     return Table("shortcuts", "Changes of slices, and what they do to the classifier", columns, tuple(rows), notes)
 
