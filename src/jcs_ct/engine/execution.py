@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -96,7 +97,7 @@ class Execution:
             return False
         native = multiplies_bf16(self.torch_device)
         if self.precision == "bf16" and not native:
-            logger.warning("%s", _no_bf16(self.torch_device))
+            _warn_once(_no_bf16(self.torch_device))
         return native
 
 
@@ -169,6 +170,12 @@ def _choose_backend(execution: Execution) -> Choice:
         note = "openvino is not installed: torch runs the networks; pip install 'jcs-ct[openvino]' is faster on a CPU"
         return Choice("torch", "cpu", "fp32", (note,))
     return Choice(found, "cpu", "fp32")
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """``inference`` asks once a batch; a person is told once."""
+    logger.warning("%s", message)
 
 
 def _no_bf16(device: torch.device) -> str:
