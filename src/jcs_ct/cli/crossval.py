@@ -55,7 +55,7 @@ def crossval(
     One fold is held out, the next chooses the weights, the others train. A run that was stopped continues; the
     predictions are grey PNG that `jcs compare` scores again.
 
-    Example:  jcs crossval recipes/compact-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
+    Example:  jcs crossval recipes/ct100-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
     """
     from jcs_ct.evaluation.crossval import Method
     from jcs_ct.evaluation.predictions import read_predictions
@@ -87,7 +87,7 @@ def ablate(
 
     The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices.
 
-    Example:  jcs ablate recipes/compact-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
+    Example:  jcs ablate recipes/ct100-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
     """
     from jcs_ct.evaluation.published import TABLE_V, TABLE_VI
     from jcs_ct.evaluation.variants import ablation_methods

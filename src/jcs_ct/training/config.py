@@ -25,6 +25,9 @@ class PreprocessingConfig(_Frozen):
     level_hu: float = -600.0
     width_hu: Positive = 1500.0
     body_crop: bool = False
+    centre_share: Annotated[float, Field(ge=0.1, le=1)] = Field(
+        1.0, description="Share of the sides that is kept around the middle; the published classifier keeps 224/256."
+    )
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)

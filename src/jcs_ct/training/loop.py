@@ -74,6 +74,7 @@ def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
             size=config.size,
             window=Window(config.level_hu, config.width_hu),
             body_crop=config.body_crop,
+            centre_share=config.centre_share,
             channels=config.channels,
             mean=config.mean,
             std=config.std,
