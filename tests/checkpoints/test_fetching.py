@@ -31,7 +31,7 @@ class Authors(BaseHTTPRequestHandler):
         self.state = state
         super().__init__(*arguments)
 
-    def do_GET(self):  # noqa: N802 - the name that http.server calls
+    def do_GET(self):
         self.state["requests"] += 1
         body = self.state["body"]
         if body is None:

@@ -88,7 +88,8 @@ def check(
 
     Example:  jcs data check slices.csv
     """
-    from jcs_ct.data.manifest import check_manifest, count_manifest
+    from jcs_ct.data.checking import check_manifest
+    from jcs_ct.data.manifest import count_manifest
 
     counts = count_manifest(check_manifest(manifest))
     if as_json:
