@@ -31,6 +31,10 @@ ClassifierSettingsOption = Annotated[
     list[str] | None, typer.Option("--set-classifier", help="The same for the classifier's recipe.")
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
+PretrainedOption = Annotated[
+    Path | None,
+    typer.Option(help="Weights that every fold starts from, of the same preset; never trained on a judged slice."),
+]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
 
 
@@ -47,13 +51,17 @@ def crossval(
     fold: FoldsOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
+    pretrained: PretrainedOption = None,
+    flip_average: Annotated[
+        bool, typer.Option("--flip-average", help="Predict each slice and its mirror image, and average.")
+    ] = False,
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
     """Train one network a fold, predict the slices it was kept from, and score them all.
 
-    One fold is held out, the next chooses the weights, the others train. A run that was stopped continues; the
-    predictions are grey PNG that `jcs compare` scores again.
+    One fold is held out, the next chooses the weights, the others train; with --set choose_weights=last all others
+    train. A run that was stopped continues; the predictions are grey PNG that `jcs compare` scores again.
 
     Example:  jcs crossval recipes/ct100-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
     """
@@ -61,7 +69,8 @@ def crossval(
     from jcs_ct.evaluation.predictions import read_predictions
 
     loaded = _recipe(recipe, settings)
-    method = Method(recipe.stem, loaded, _optional_recipe(classifier_recipe, classifier_settings))
+    borrowed = _optional_recipe(classifier_recipe, classifier_settings)
+    method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
     cases = _cases(data, protocol)
     others = []
     for given in against or []:

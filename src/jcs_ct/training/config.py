@@ -91,6 +91,9 @@ class Recipe(_Frozen):
         0, description="Rows and columns of the slices while training starts; 0 is the full size throughout."
     )
     coarse_share: Fraction = Field(0.65, description="Share of the steps that are taken at coarse_size.")
+    choose_weights: Literal["best", "last"] = Field(
+        "best", description="best by the val split, or the last step's: then no val split is needed."
+    )
     seed: int = 0
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250

@@ -108,7 +108,8 @@ def train(
 ) -> TrainingState:
     """Train ``task.network`` from a manifest's train split, choosing the best weights on its val split.
 
-    Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``.
+    Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``. With
+    ``choose_weights: last`` nothing is validated: ``best.safetensors`` and the log are not written.
     When ``folder`` holds a run with the same recipe and manifest, it continues.
 
     Args:
@@ -142,7 +143,9 @@ def train(
     if recipe.task == "segmenter":
         manifest = manifest.with_masks()
     training = SliceDataset(_split(manifest, "train"), preprocessor, cache=recipe.cache_slices)
-    validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
+    validation = None
+    if recipe.choose_weights == "best":
+        validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
     state = TrainingState(task.network, make_optimiser(recipe, task.network))
     if recipe.ema_decay:
         state.average = MovingAverage(task.network, recipe.ema_decay)
@@ -164,7 +167,7 @@ def fit(
     state: TrainingState,
     recipe: Recipe,
     training: SliceDataset,
-    validation: SliceDataset,
+    validation: SliceDataset | None,
     folder: Path,
     manifest_sha256: str,
     progress: Progress | None,
@@ -196,13 +199,13 @@ def fit(
         state.step += 1
         if state.average is not None:
             state.average.update(state.network)
-        validates = state.step % recipe.validate_every == 0 or state.step == recipe.steps
+        validates = validation is not None and (state.step % recipe.validate_every == 0 or state.step == recipe.steps)
         saves = state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps
         shown = _shown(fabric, losses) if validates or progress is not None else {}
         if fabric.is_global_zero:
             if progress is not None:
                 progress(state.step, recipe.steps, shown)
-            if validates:
+            if validation is not None and validates:
                 _validate(fabric, task, state, recipe, validation, folder, manifest_sha256, shown)
             if saves:
                 state.save(folder, recipe, manifest_sha256)
