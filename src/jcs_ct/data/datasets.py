@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,6 +88,15 @@ class SliceDataset:
             has_mask=mask is not None or row.label == 0,
         )
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """1 infected, 0 not."""
+        return tuple(int(row.label or 0) for row in self.manifest)
+
+    def weights(self, balance: str, *, infected_share: float) -> NDArray[np.float64]:
+        """Probability of drawing each slice, see :func:`sampling_weights`."""
+        return sampling_weights(self.manifest, balance, infected_share=infected_share)
+
     def _prepared(self, index: int, row: ManifestRow) -> tuple[Tensor, Tensor | None]:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
@@ -160,10 +170,25 @@ def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float 
     """
     if balance == "none":
         return np.full(len(manifest), 1.0 / len(manifest))
-    keys = [(row.label, row.source if balance == "source" else "") for row in manifest]
+    sources = [row.source if balance == "source" else "" for row in manifest]
+    return balanced_weights([int(row.label or 0) for row in manifest], sources, infected_share=infected_share)
+
+
+def balanced_weights(labels: Sequence[int], sources: Sequence[str], *, infected_share: float) -> NDArray[np.float64]:
+    """Probability of drawing each slice so that labels stand by ``infected_share``, and sources alike within a label.
+
+    Args:
+        labels: 1 infected, 0 not.
+        sources: The same for all makes labels alone count.
+        infected_share: Share of infected slices drawn. Where one label is absent the other takes all.
+
+    Returns:
+        (slices,) float64, sums to 1.
+    """
+    keys = list(zip(labels, sources, strict=True))
     sizes = Counter(keys)
     sources_of = Counter(label for label, _ in sizes)
     share = {1: infected_share, 0: 1.0 - infected_share}
-    weights = np.array([share[key[0] or 0] / (sources_of[key[0]] * sizes[key]) for key in keys])
+    weights = np.array([share[key[0]] / (sources_of[key[0]] * sizes[key]) for key in keys])
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jcs_ct.data.file_identity import identify_files
 from jcs_ct.data.table_files import Cell, csv_text, read_table, write_table
 from jcs_ct.errors import ConfigError, MaskError
 
@@ -92,7 +93,7 @@ class Manifest:
         with its size: how paths were typed, where the whole set lies, and CSV or Parquet make no difference. Cells
         that are empty are left aside, so that a column of a later version changes no hash.
         """
-        places = _places(self.rows)
+        places = identify_files(path for row in self.rows for path in (row.path, row.mask) if path is not None)
         digest = hashlib.sha256()
         for row in self.rows:
             said = {name: getattr(row, name) for name in COLUMNS}
@@ -123,20 +124,6 @@ def _cell(value: Path | Cell, folder: Path) -> Cell:
         return value
     absolute, base = Path(os.path.abspath(value)), os.path.abspath(folder)
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
-
-
-def _places(rows: Iterable[ManifestRow]) -> dict[Path, tuple[str, int | None]]:
-    """Place and size in bytes of every file that the rows name; no size for what is not there, or a folder."""
-    files = {path for row in rows for path in (row.path, row.mask) if path is not None}
-    folders = {path.parent: path.parent.resolve() for path in files}
-    root = Path(os.path.commonpath(folders.values())) if folders else Path()
-    return {
-        path: (
-            (folders[path.parent] / path.name).relative_to(root).as_posix(),
-            path.stat().st_size if path.is_file() else None,
-        )
-        for path in files
-    }
 
 
 def read_manifest(path: Path) -> Manifest:
