@@ -9,7 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, parse_manifest, read_grey, read_mask, refuse_problems
-from jcs_ct.errors import ConfigError, MaskError
+from jcs_ct.data.studies import open_row
+from jcs_ct.errors import ConfigError, MaskError, StudyError
 
 
 def check_manifest(path: Path) -> Manifest:
@@ -39,6 +40,8 @@ def file_problems(rows: Iterable[ManifestRow]) -> list[str]:
 
 def _row_problems(row: ManifestRow) -> list[str]:
     """Problems of a row's image and of its mask, each looked at whatever the other is."""
+    if row.is_study:
+        return _study_problems(row)
     problems: list[str] = []
     shapes: list[tuple[int, ...]] = []
     if row.mask is None:
@@ -54,3 +57,18 @@ def _row_problems(row: ManifestRow) -> list[str]:
         image, mask = shapes
         problems.append(f"{row.mask}: the mask has {mask[0]}x{mask[1]} pixels, its image {image[0]}x{image[1]}")
     return problems
+
+
+def _study_problems(row: ManifestRow) -> list[str]:
+    """Problems of a study: the gate's, and its mask's."""
+    try:
+        study, mask = open_row(row)
+    except (ConfigError, MaskError) as error:
+        return [str(error)]
+    except StudyError as error:
+        return [f"{row.path}: {error}"]
+    if study.volume.hu_is_assumed:
+        return [f"{row.path}: a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"]
+    if row.label == 0 and mask is not None and mask.any():
+        return [f"{row.mask}: the study is labelled 0 (not infected), and its mask has lesion voxels"]
+    return []

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from jcs_ct.data.augment import Augmentation
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
+from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 
 
@@ -71,6 +72,8 @@ class SliceDataset:
     def __init__(self, manifest: Manifest, preprocessor: SlicePreprocessor, *, cache: bool = True) -> None:
         if any(row.label is None for row in manifest):
             raise ValueError("every slice needs a label here; leave rows without one out of the manifest")
+        if any(row.is_study for row in manifest):
+            raise ConfigError("the manifest holds studies; write their slices with `jcs data slices` and use those")
         self.manifest = manifest
         self.preprocessor = preprocessor
         self._cache: dict[int, tuple[Tensor, Tensor | None]] | None = {} if cache else None

@@ -1,4 +1,4 @@
-"""Manifests: one table of slices with patient, label, mask and split; checked before any training starts."""
+"""Manifests: one table of slices or studies with patient, label, mask and split; checked before training starts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One slice.
+    """One slice, or one study whose slices are still to be written (``jcs data slices``).
 
     Args:
-        path: Image file (PNG or JPEG).
+        path: Image file (PNG or JPEG); of a study the folder of its DICOM series, or a NIfTI volume.
         patient: Whose slice it is, unique over all sources; splits never share a patient.
         label: 1 infected, 0 not, None unknown.
         mask: Lesion mask on the image's grid, or None. An uninfected slice needs none: its mask is empty.
@@ -35,6 +35,7 @@ class ManifestRow:
         source: Data set the slice comes from.
         scanner, age, sex, thickness_mm: For statistics; empty when unknown.
         level_hu, width_hu: Window under which the grey levels were made, where it is known.
+        series: Of a DICOM study: which series, as ``jcs info`` names it. Empty for everything else.
     """
 
     path: Path
@@ -50,6 +51,16 @@ class ManifestRow:
     level_hu: float | None = None
     width_hu: float | None = None
     series: str = ""
+
+    @property
+    def is_study(self) -> bool:
+        """Whether the row is a whole study: it names a series, or a NIfTI volume."""
+        return bool(self.series) or is_volume(self.path)
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file's name says NIfTI."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 #: Columns in the order they are written, with their type.
@@ -232,6 +243,8 @@ def count_manifest(manifest: Manifest) -> list[dict[str, str | int]]:
 
 
 def _open(path: Path) -> Image.Image:
+    if is_volume(path) or path.is_dir():
+        raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
     try:
         image = Image.open(path)
         image.load()
