@@ -34,6 +34,7 @@ PATIENTS = (
     ("Doe^Jane", "MRN-1001", "061Y", "F", 1),
     ("Roe^Rick", "MRN-1002", "", "M", 0),
     ("Poe^Ed", "MRN-1003", "095Y", "", 1),
+    ("Loe^Li", "MRN-1004", "", "O", 1),
 )
 
 
@@ -51,7 +52,7 @@ def edit(folder: Path, **values):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
-    """Three tiny phantoms as an archive has them: a folder a patient, the series below; masks and labels beside."""
+    """Four tiny phantoms as an archive has them: a folder a patient, the series below; masks and labels beside."""
     root = tmp_path_factory.mktemp("hospital")
     lines = ["patient,label,mask,split"]
     for number, (name, patient, age, sex, label) in enumerate(PATIENTS):
@@ -68,22 +69,6 @@ def archive(tmp_path_factory) -> Path:
         if label:
             nibabel.save(nibabel.Nifti1Image(binary, volume.affine), root / mask)
         lines.append(f"{patient},{label},{mask},{('train', 'train', 'val')[number]}")
-    # An uninfected study in val and test: two further studies of the second patient would share its split.
-    for number, split in ((3, "val"), (4, "test"), (5, "test")):
-        positive = number == 5
-        write_dicom(
-            make_phantom(PhantomConfig(slices=6, lesions=4, seed=number, size=64, negative=not positive)),
-            root / "written" / str(number),
-        )
-        (root / "archive" / f"P{number}").mkdir()
-        (root / "written" / str(number) / "dicom").rename(root / "archive" / f"P{number}" / "CT")
-        mask = ""
-        if positive:
-            volume = nibabel.load(root / "written" / "5" / "truth" / "lesions.nii.gz")
-            binary = (np.asarray(volume.dataobj) > 0).astype(np.uint8)
-            nibabel.save(nibabel.Nifti1Image(binary, volume.affine), root / "mask-5.nii.gz")
-            mask = "mask-5.nii.gz"
-        lines.append(f"PHANTOM-{number},{int(positive)},{mask},{split}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 
@@ -93,7 +78,7 @@ def studies(archive) -> Path:
     output = archive / "studies.csv"
     done = run("data", "make", "dicom", archive / "archive", "-o", output, "--labels", archive / "labels.csv")
     assert done.exit_code == 0, done.output
-    assert "6 studies of 6 patients" in done.output
+    assert "4 studies of 4 patients" in done.output
     assert "studies.salt: keep it secret" in done.output
     return output
 
@@ -109,7 +94,7 @@ def slices(archive, studies) -> Path:
 def test_a_row_says_what_the_headers_say_and_not_who_it_is(archive, studies):
     rows = {row.path.parent.name: row for row in read_manifest(studies)}
     salt = read_salt(archive / "studies.salt")
-    assert len({row.patient for row in rows.values()}) == 6
+    assert len({row.patient for row in rows.values()}) == 4
     first, second, third = (rows[f"P{number}"] for number in range(3))
     assert first.scanner == "jcs-ct Procedural chest phantom"
     assert (first.age, first.sex, first.label, first.split) == (61.0, "f", 1, "train")
@@ -127,25 +112,19 @@ def test_a_row_says_what_the_headers_say_and_not_who_it_is(archive, studies):
     assert len(salt) == 64
 
 
-def test_pseudonyms_stay_with_the_salt_and_change_with_it(archive):
-    first, again, other = (find_studies(archive / "archive", salt=salt).manifest for salt in (SALT, SALT, SALT[::-1]))
-    assert first == again
-    assert not {row.patient for row in first} & {row.patient for row in other}
-
-
 def test_studies_are_checked_and_described(studies, tmp_path):
     done = run("data", "check", studies, "--json")
     assert done.exit_code == 0, done.output
     counts = json.loads(done.output)
     assert [(row["split"], row["infected"], row["uninfected"]) for row in counts] == [
-        ("train", 1, 1), ("val", 1, 1), ("test", 1, 1),
+        ("train", 1, 1), ("val", 1, 0), ("test", 1, 0),
     ]  # fmt: skip
     done = run("data", "stats", studies, "-o", tmp_path)
     assert done.exit_code == 0, done.output
     tables = json.loads((tmp_path / "evaluation.json").read_text())["tables"]
     assert tables["table_iii"]["rows"] == [{"scanner": "jcs-ct Procedural chest phantom", "patients": 3}]
-    assert tables["patients"]["rows"][0]["known"] == 3
-    assert tables["patients"]["rows"][1]["known"] == 6
+    assert tables["patients"]["rows"][0]["known"] == 4
+    assert tables["patients"]["rows"][1]["known"] == 4
     assert tables["lesions"]["rows"][0]["n"] > 0
     done = run("data", "annotate", studies, "-o", tmp_path / "lesions.csv")
     assert done.exit_code == 0, done.output
@@ -155,7 +134,7 @@ def test_studies_are_checked_and_described(studies, tmp_path):
 
 def test_slices_are_the_studys_own_hu(archive, slices):
     rows = read_manifest(slices).rows
-    assert len(rows) == 36
+    assert len(rows) == 24
     for study in ("P0", "P1"):
         opened = open_study(archive / "archive" / study / "CT")
         own = [row for row in rows if row.path.name.startswith(opened.identifier)]
@@ -200,7 +179,7 @@ def test_a_network_trains_on_the_slices_and_is_evaluated(task, slices, tmp_path)
         assert done.exit_code == 0, done.output
         content = json.loads((tmp_path / "judged/evaluation.json").read_text())
         assert content["warnings"] == []
-        assert content["tables"]["scores"]["rows"][0]["n_images"] == 12
+        assert content["tables"]["scores"]["rows"][0]["n_images"] == 6
 
 
 @pytest.mark.parametrize("command", [("train", "recipes/ct100-segmenter.yaml", "-m"), ("features", "write")])
@@ -279,6 +258,13 @@ def test_studies_of_one_patient_share_its_name_and_split(write_study, tmp_path):
     assert len({row.split for row in found if row.patient == names["a"]}) == 1
 
 
+def test_pseudonyms_stay_with_the_salt_and_change_with_it(write_study, tmp_path):
+    write_study(tmp_path / "set" / "a", 1, "MRN-1")
+    first, again, other = (find_studies(tmp_path / "set", salt=salt).manifest for salt in (SALT, SALT, SALT[::-1]))
+    assert first == again
+    assert first.rows[0].patient != other.rows[0].patient
+
+
 def test_a_series_in_two_folders_is_refused(write_study, tmp_path):
     for name in ("one", "two"):
         write_study(tmp_path / "set" / name, 11, "MRN-1")
@@ -313,17 +299,17 @@ def table(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_labels_are_found_by_patient_study_or_folder(archive, tmp_path):
-    dataset = pydicom.dcmread(archive / "archive" / "P0" / "CT" / "0001.dcm")
-    for key, named in (("patient", "MRN-1001"), ("study", dataset.StudyInstanceUID), ("folder", "P0")):
-        labels = read_study_labels(table(tmp_path, f"{key},label", f"{named},1", "nobody,0"), archive / "archive")
-        found = find_studies(archive / "archive", salt=SALT, labels=labels)
-        assert [row.label for row in found.manifest if row.path.parent.name == "P0"] == [1]
-        assert sum(row.label is None for row in found.manifest) == 5
-        assert found.lines_unused == 1
+@pytest.mark.parametrize(("key", "named"), [("patient", "MRN-1"), ("study", "1.2.826.1"), ("folder", "a")])
+def test_labels_are_found_by_patient_study_or_folder(key, named, write_study, tmp_path):
+    write_study(tmp_path / "set" / "a" / "CT", 1, "MRN-1")
+    write_study(tmp_path / "set" / "b", 2, "MRN-2")
+    labels = read_study_labels(table(tmp_path, f"{key},label", f"{named},1", "nobody,0"), tmp_path / "set")
+    found = find_studies(tmp_path / "set", salt=SALT, labels=labels)
+    assert {row.path.name: row.label for row in found.manifest} == {"CT": 1, "b": None}
+    assert found.lines_unused == 1
 
 
-def test_labels_that_cannot_be_used_are_listed_without_whom_they_name(archive, tmp_path):
+def test_labels_that_cannot_be_used_are_listed_without_whom_they_name(write_study, tmp_path):
     path = table(tmp_path, "patient,label,split", "MRN-1,2,", ",1,", "MRN-2,1,holdout", "MRN-3,1,", "MRN-3,0,")
     with pytest.raises(ConfigError) as caught:
         read_study_labels(path, tmp_path)
@@ -339,8 +325,9 @@ def test_labels_that_cannot_be_used_are_listed_without_whom_they_name(archive, t
     ):
         read_study_labels(table(tmp_path, "id,label", "a,1"), tmp_path)
     labels = read_study_labels(table(tmp_path, "patient,label", "nobody,1"), tmp_path)
-    with pytest.raises(ConfigError, match=r"none of the 1 line\(s\) of the table of labels fits one of 6 studies"):
-        find_studies(archive / "archive", salt=SALT, labels=labels)
+    write_study(tmp_path / "set" / "a", 1, "MRN-1")
+    with pytest.raises(ConfigError, match=r"none of the 1 line\(s\) of the table of labels fits one of 1 studies"):
+        find_studies(tmp_path / "set", salt=SALT, labels=labels)
 
 
 def test_one_patient_in_two_splits_of_the_table_is_refused(write_study, tmp_path):
