@@ -68,7 +68,7 @@ def archive(tmp_path_factory) -> Path:
         mask = f"mask-{number}.nii.gz" if label else ""
         if label:
             nibabel.save(nibabel.Nifti1Image(binary, volume.affine), root / mask)
-        lines.append(f"{patient},{label},{mask},{('train', 'train', 'val')[number]}")
+        lines.append(f"{patient},{label},{mask},{('train', 'train', 'val', 'test')[number]}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 

@@ -141,14 +141,15 @@ def test_an_untrained_first_stage_is_said(released, tmp_path):
 
 
 def test_what_features_cannot_do_is_said_at_once(released, tmp_path):
-    recipe = Recipe.model_validate(RECIPES["segmenter"] | {"coarse_size": 32})
+    recipe = Recipe.model_validate(RECIPES["segmenter"] | {"coarse_size": 32, "copy_paste": 0.5})
     labels = replace(lists(released / "classifier"), val=())
     with pytest.raises(ConfigError) as caught:
         train(make_task(recipe), recipe, labels, tmp_path)
     message = str(caught.value)
-    assert "3 problem(s)" in message
+    assert "4 problem(s)" in message
     assert "give --validation LIST, or set choose_weights: last" in message
     assert "--set coarse_size=0" in message
+    assert "--set copy_paste=0" in message
     assert "a segmenter needs a mask for every slice" in message
 
 

@@ -66,16 +66,13 @@ def crossval(
     Example:  jcs crossval recipes/ct100-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
     """
     from jcs_ct.evaluation.crossval import Method
-    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.predictions import read_given
 
     loaded = _recipe(recipe, settings)
     borrowed = _optional_recipe(classifier_recipe, classifier_settings)
     method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
     cases = _cases(data, protocol)
-    others = []
-    for given in against or []:
-        name, separator, folder = given.rpartition("=")
-        others.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    others = [read_given(given, cases) for given in against or []]
     _run([method], cases, output, "Cross-validation", protocol, extra, fold, threads, draws, others=others)
 
 
@@ -131,15 +128,12 @@ def train_networks(
     threads: int,
 ) -> None:
     """What `jcs compare --train` does (Table VII)."""
-    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.predictions import read_given
     from jcs_ct.evaluation.published import TABLE_VII
     from jcs_ct.evaluation.variants import network_methods
 
     cases = _cases(data, protocol)
-    read = []
-    for given in others:
-        name, separator, folder = given.rpartition("=")
-        read.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    read = [read_given(given, cases) for given in others]
     narrow = () if width == 1.0 else (f"comparison networks with {width:g} times their published channel counts",)
     methods = network_methods(_recipe(recipe, settings), presets, width=width)
     _run(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting
 from jcs_ct.data.datasets import balanced_weights
 from jcs_ct.data.features import StoredFeatures, dequantise, read_features
 from jcs_ct.data.lists import ListedSlice
@@ -92,6 +93,7 @@ class FeatureDataset:
         augmentation: Augmentation | None = None,
         generator: np.random.Generator | None = None,
         share: tuple[int, int] = (0, 1),
+        pasting: LesionPasting | None = None,
     ) -> FeatureBatch:
         """Assemble slices of one size into a batch.
 
@@ -100,10 +102,13 @@ class FeatureDataset:
             augmentation: Flips by its probabilities; its other changes need the slice itself and are left out.
             generator: Source of the draws; needed with ``augmentation``.
             share: (number, of): every ``of``-th slice from ``number`` on.
+            pasting: None; lesions are pasted into slices, not into their features.
 
         Raises:
-            ConfigError: unreadable files, or slices of several sizes.
+            ConfigError: unreadable files, slices of several sizes, or ``pasting``.
         """
+        if pasting is not None:
+            raise ConfigError("lesions cannot be pasted into first-stage features: --set copy_paste=0")
         turned = [_NO_TURN] * len(indices)
         if augmentation is not None and generator is not None:
             drawn = [augmentation.draw(generator) for _ in indices]

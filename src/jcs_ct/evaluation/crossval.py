@@ -56,7 +56,9 @@ class Method:
 
     def __post_init__(self) -> None:
         if self.recipe.task != "segmenter":
-            raise ConfigError(f"cross-validation is of segmenters; the recipe of {self.name!r} trains a classifier")
+            raise ConfigError(
+                f"the recipe of {self.name!r} trains a classifier: `jcs crossval-classifier` cross-validates those"
+            )
         preset = SEGMENTERS.get(self.recipe.preset)
         if preset is not None and preset.joint and self.classifier is None:
             raise ConfigError(

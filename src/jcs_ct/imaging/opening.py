@@ -1,10 +1,10 @@
-"""`open_study` and `list_series`: from a path to a study, whatever lies there."""
+"""`open_study`, `list_series` and `inspect_study`: from a path to a study, whatever lies there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
@@ -39,10 +39,7 @@ def open_study(
             study = read_dicom(_survey(source, allow_deflated=allow_deflated), series, lenient=lenient)
         else:
             study = _open_single(source, lenient=lenient)
-            if series is not None and not study.identifier.startswith(series.lower()):
-                raise ConfigError(
-                    f"no series has an identifier that starts with {series!r}; there is {study.identifier}"
-                )
+            _check_wanted(study, series)
         return study if source.root == path else replace(study, paths=(path,))
 
 
@@ -56,13 +53,68 @@ def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool
     with _source(Path(path)) as source:
         if source.dicom:
             return describe_series(_survey(source, allow_deflated=allow_deflated), None, lenient=lenient)
-        _one_kind(source)
-        kind = "nifti" if source.nifti else "slices"
-        try:
-            study = _open_single(source, lenient=lenient)
-        except StudyError as error:
-            return (describe_single(kind, len(source.nifti or source.pictures), error),)
-        return (describe_single(kind, len(study.paths), study),)
+        return _inspect_single(source, None, lenient=lenient).series
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What lies at a path and what would be read.
+
+    Args:
+        series: Every series, the best first, with its fate and why; empty when there are no images at all.
+        result: The study, or why it is refused.
+    """
+
+    series: tuple[SeriesInfo, ...]
+    result: Study | StudyError
+
+
+def inspect_study(
+    path: str | Path, *, series: str | None = None, lenient: bool = False, allow_deflated: bool = False
+) -> Inspection:
+    """What :func:`list_series` and :func:`open_study` say, reading every header once.
+
+    Raises:
+        ConfigError: nothing at ``path``, or ``series`` names none.
+    """
+    path = Path(path)
+    try:
+        with _source(path) as source:
+            if source.dicom:
+                survey = _survey(source, allow_deflated=allow_deflated)
+                inspection = _inspect_dicom(survey, series, lenient=lenient)
+            else:
+                inspection = _inspect_single(source, series, lenient=lenient)
+    except StudyError as error:
+        return Inspection((), error)
+    if isinstance(inspection.result, StudyError) or source.root == path:
+        return inspection
+    return replace(inspection, result=replace(inspection.result, paths=(path,)))
+
+
+def _inspect_dicom(survey: DicomSurvey, series: str | None, *, lenient: bool) -> Inspection:
+    listed = describe_series(survey, None, lenient=lenient)
+    try:
+        return Inspection(listed, read_dicom(survey, series, lenient=lenient))
+    except StudyError as error:
+        return Inspection(listed, error)
+
+
+def _inspect_single(source: SourceFiles, series: str | None, *, lenient: bool) -> Inspection:
+    _one_kind(source)
+    kind = "nifti" if source.nifti else "slices"
+    try:
+        study = _open_single(source, lenient=lenient)
+    except StudyError as error:
+        return Inspection((describe_single(kind, len(source.nifti or source.pictures), error),), error)
+    _check_wanted(study, series)
+    return Inspection((describe_single(kind, len(study.paths), study),), study)
+
+
+def _check_wanted(study: Study, series: str | None) -> None:
+    """Refuse an identifier that is not that of the only series."""
+    if series is not None and not study.identifier.startswith(series.lower()):
+        raise ConfigError(f"no series has an identifier that starts with {series!r}; there is {study.identifier}")
 
 
 @contextmanager

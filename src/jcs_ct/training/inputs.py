@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting
 from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.data.feature_dataset import FeatureBatch, FeatureDataset
 from jcs_ct.data.lists import FeatureLists
@@ -45,6 +46,7 @@ class TrainingData(Protocol):
         augmentation: Augmentation | None,
         generator: np.random.Generator,
         share: tuple[int, int] = (0, 1),
+        pasting: LesionPasting | None = None,
     ) -> Batch:
         """Slices as a batch, each changed by its own draw."""
         ...
@@ -58,11 +60,13 @@ class Inputs:
         training: Drawn from.
         validation: Chooses the weights; None where the recipe keeps the last ones.
         sha256: Of the manifest or the lists, for provenance.
+        pasting: Gives training slices the lesions of others; None where the recipe does not ask for it.
     """
 
     training: TrainingData
     validation: TrainingData | None
     sha256: str
+    pasting: LesionPasting | None = None
 
 
 def open_inputs(
@@ -81,7 +85,21 @@ def open_inputs(
         data = data.with_masks()
     training = SliceDataset(_split(data, "train"), preprocessor, cache=recipe.cache_slices)
     validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
-    return Inputs(training, validation, data.sha256)
+    return Inputs(training, validation, data.sha256, make_pasting(training.manifest, recipe))
+
+
+def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
+    """The recipe's pasting of lesions between training slices; None where it is off.
+
+    Raises:
+        ConfigError: no training slice has a lesion mask.
+    """
+    if not recipe.copy_paste:
+        return None
+    try:
+        return LesionPasting.among(training, recipe.copy_paste)
+    except ValueError as error:
+        raise ConfigError(f"copy_paste: {error}") from error
 
 
 def _split(manifest: Manifest, name: str) -> Manifest:
@@ -100,6 +118,8 @@ def _check_features(lists: FeatureLists, recipe: Recipe, network: nn.Module, *, 
         )
     if recipe.coarse_size:
         problems.append("coarse_size shrinks slices, which features no longer are: --set coarse_size=0")
+    if recipe.copy_paste:
+        problems.append("copy_paste moves lesions between slices, which features no longer are: --set copy_paste=0")
     if recipe.task == "segmenter" and any(one.mask is None for one in (*lists.train, *lists.val)):
         problems.append("a segmenter needs a mask for every slice of its lists, not a label")
     if not isinstance(network, Classifier | Segmenter):

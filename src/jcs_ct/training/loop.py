@@ -49,6 +49,7 @@ def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
             window=Window(config.level_hu, config.width_hu),
             body_crop=config.body_crop,
             centre_share=config.centre_share,
+            region=config.region,
             channels=config.channels,
             mean=config.mean,
             std=config.std,
@@ -170,7 +171,9 @@ def fit(
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
             share = (fabric.global_rank, fabric.world_size)
-            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator, share=share)
+            batch = training.batch(
+                part.tolist(), augmentation=augmentation, pasting=inputs.pasting, generator=generator, share=share
+            )
             if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
                 batch = batch.resized(recipe.coarse_size)
             losses = task.loss(network, batch.to(fabric.device), generator)
