@@ -4,12 +4,14 @@ import json
 import re
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from jcs_ct import NOTICE
 from jcs_ct.cli import app, main
 
 runner = CliRunner()
+RECIPE = re.compile(r"recipes/[\w-]+\.yaml")
 COMMANDS = ("diagnose", "info", "phantom", "train", "calibrate", "doctor", "data")
 
 
@@ -26,6 +28,18 @@ def test_every_command_teaches_by_an_example(name):
     result = runner.invoke(app, [name, "--help"])
     assert result.exit_code == 0
     assert f"jcs {name} " in " ".join(result.output.split())
+
+
+def every_help(command, path=("jcs",)):
+    yield path, command.help or ""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from every_help(inner, (*path, name))
+
+
+def test_recipes_that_help_names_are_there(request):
+    named = {(path, name) for path, text in every_help(typer.main.get_command(app)) for name in RECIPE.findall(text)}
+    assert {path[-1] for path, _ in named} >= {"train", "crossval", "ablate"}
+    assert [entry for entry in named if not (request.config.rootpath / entry[1]).is_file()] == []
 
 
 def test_version():

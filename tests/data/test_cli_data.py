@@ -41,11 +41,6 @@ def test_all_problems_of_a_manifest_are_listed_at_once_with_exit_code_2(tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_a_parquet_table_says_what_to_do(tmp_path):
-    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "slices.parquet")])
-    assert "save the table as CSV" in str(done.exception)
-
-
 def test_stats_describe_patients_scanners_and_lesions(tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[3:6, 2:9] = 255

@@ -11,9 +11,12 @@ from typer.testing import CliRunner
 from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
 from jcs_ct.cli import app
 from jcs_ct.data.annotations import LesionAnnotation, annotate, read_annotations
-from jcs_ct.data.covid_cs import FeatureDataset, check_annotations, check_list, read_list
+from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.covid_cs import check_annotations, check_list
 from jcs_ct.data.datasets import prepare_slice
+from jcs_ct.data.feature_dataset import FeatureDataset
 from jcs_ct.data.feature_writing import write_feature_set
+from jcs_ct.data.lists import read_list
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import ConfigError
@@ -93,12 +96,15 @@ def test_flips_turn_features_and_masks_together(slices, segmenter, tmp_path):
     write_feature_set(slices, segmenter, tmp_path)
     dataset = FeatureDataset(read_list(tmp_path / "train.txt"))
     plain = dataset.batch([0] * 8)
-    drawn = dataset.batch([0] * 8, generator=np.random.default_rng(0))
+    drawn = dataset.batch([0] * 8, augmentation=Augmentation(), generator=np.random.default_rng(0))
     turned = [not torch.equal(one, other) for one, other in zip(plain.masks, drawn.masks, strict=True)]
     assert 0 < sum(turned) < 8
     for index, flip in enumerate(turned):
         for one, other in zip((*plain.images, plain.masks), (*drawn.images, drawn.masks), strict=True):
             assert torch.equal(one[index].flip(-1) if flip else one[index], other[index])
+    upright = Augmentation(flip_left_right=0.0, flip_up_down=1.0)
+    upside_down = dataset.batch([0] * 3, augmentation=upright, generator=np.random.default_rng(0), share=(1, 2))
+    assert torch.equal(upside_down.masks, plain.masks[:1].flip(-2))
 
 
 def test_a_classifiers_features_carry_labels(slices, tmp_path):

@@ -1,14 +1,15 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jcs_ct.data.checking import check_files
 from jcs_ct.data.manifest import (
     Manifest,
     ManifestRow,
     assign_splits,
-    check_files,
     count_manifest,
     read_grey,
     read_manifest,
@@ -107,4 +108,69 @@ def test_counts_are_per_split_and_source():
     assert count_manifest(Manifest(rows)) == [
         {"split": "train", "source": "x", "patients": 1, "infected": 1, "uninfected": 1, "with_mask": 1},
         {"split": "test", "source": "y", "patients": 1, "infected": 0, "uninfected": 1, "with_mask": 0},
+    ]
+
+
+@pytest.fixture
+def two_slices(tmp_path) -> Path:
+    """A data set in set/, its manifest beside it."""
+    for name in ("a", "b", "m"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "set" / f"{name}.png")
+    return write_csv(tmp_path, "set/a.png,p1,1,set/m.png,train,x", "set/b.png,p2,0,,test,x")
+
+
+def test_the_hash_does_not_depend_on_how_paths_are_typed(two_slices, tmp_path, monkeypatch):
+    known = read_manifest(two_slices).sha256
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(Path("slices.csv")).sha256 == known
+    assert read_manifest(tmp_path / "set" / ".." / "slices.csv").sha256 == known
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert read_manifest(tmp_path / "link" / "slices.csv").sha256 == known
+    (tmp_path / "elsewhere").mkdir()
+    read_manifest(two_slices).write(Path("elsewhere/slices.parquet"))
+    assert read_manifest(tmp_path / "elsewhere" / "slices.parquet").sha256 == known
+    tested = read_manifest(two_slices).split("test").sha256
+    assert read_manifest(Path("slices.csv")).split("test").sha256 == tested != known
+
+
+def test_the_hash_does_not_depend_on_where_the_set_lies(two_slices, tmp_path):
+    known = read_manifest(two_slices).sha256
+    shutil.copytree(tmp_path / "set", tmp_path / "moved" / "set")
+    shutil.copy(two_slices, tmp_path / "moved")
+    assert read_manifest(tmp_path / "moved" / "slices.csv").sha256 == known
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("p2,0", "p2,1"),
+        ("p2,0", "p3,0"),
+        (",test,", ",val,"),
+        ("set/b.png", "set/m.png"),
+        ("set/m.png", ""),
+        (",x\n", ",y\n"),
+    ],
+    ids=["label", "patient", "split", "file", "mask", "source"],
+)
+def test_the_hash_changes_with_what_the_table_says(two_slices, before, after):
+    known = read_manifest(two_slices).sha256
+    two_slices.write_text(two_slices.read_text().replace(before, after))
+    assert read_manifest(two_slices).sha256 != known
+
+
+def test_the_hash_changes_with_a_file_of_the_same_name_or_the_order(two_slices, tmp_path):
+    known = read_manifest(two_slices)
+    assert Manifest(known.rows[::-1]).sha256 != known.sha256
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "set" / "m.png")
+    assert read_manifest(two_slices).sha256 != known.sha256
+
+
+def test_a_manifest_may_lie_elsewhere_than_its_files(two_slices, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(Path("slices.csv"))
+    manifest.write(Path("elsewhere/slices.csv"))
+    assert [row.path for row in read_manifest(Path("elsewhere/slices.csv"))] == [
+        tmp_path / "set/a.png",
+        tmp_path / "set/b.png",
     ]

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jcs_ct.checkpoints.published import PUBLISHED
 from jcs_ct.errors import ConfigError
 from jcs_ct.training.config import load_recipe
 from jcs_ct.training.loop import make_preprocessor
@@ -78,3 +79,14 @@ def test_the_recipes_of_the_paper_are_what_it_says(request):
     assert (segmenter.steps, segmenter.batch_size, segmenter.preprocessing.size) == (21_000, 4, 512)
     assert learning_rate(segmenter.optimiser, 10_500, 21_000) == pytest.approx(2.5e-5 * 0.5**0.9)
     assert load_recipe(folder / "paper-joint.yaml").model_copy(update={"preset": "paper"}) == segmenter
+
+
+def test_the_published_classifier_sees_what_its_checkpoint_says(request):
+    assert {"official-classifier", "official-segmenter", "official-joint"} <= set(RECIPES)
+    folder = request.config.rootpath / "recipes"
+    recipe = load_recipe(folder / "official-classifier.yaml")
+    assert make_preprocessor(recipe.preprocessing) == PUBLISHED["official-classifier"].preprocessor
+    with torch.device("meta"):
+        assert recipe_classifier(recipe).config == PUBLISHED["official-classifier"].config
+    other = {"preset": recipe.preset, "preprocessing": recipe.preprocessing}
+    assert load_recipe(folder / "paper-classifier-lseg.yaml").model_copy(update=other) == recipe

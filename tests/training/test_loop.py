@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from jcs_ct.checkpoints import load_checkpoint, read_info
-from jcs_ct.data.manifest import Manifest
+from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import train
@@ -113,6 +115,16 @@ def test_another_recipe_does_not_continue_a_run(drawn_slices, trained_classifier
     other = CLASSIFIER.model_copy(update={"steps": 8})
     with pytest.raises(ConfigError, match=r"other settings \(steps changed\)"):
         train(make_task(other), other, drawn_slices, trained_classifier)
+
+
+def test_a_manifest_typed_otherwise_continues_a_run(drawn_slices, trained_classifier, tmp_path, monkeypatch):
+    folder = drawn_slices.rows[0].path.parent
+    drawn_slices.write(folder / "slices.csv")
+    monkeypatch.chdir(folder)
+    train(make_task(CLASSIFIER), CLASSIFIER, read_manifest(Path("slices.csv")), trained_classifier)
+    relabelled = Manifest((replace(drawn_slices.rows[0], label=1), *drawn_slices.rows[1:]))
+    with pytest.raises(ConfigError, match="other settings \\(the manifest changed\\)"):
+        train(make_task(CLASSIFIER), CLASSIFIER, relabelled, trained_classifier)
 
 
 def test_an_empty_split_is_named(drawn_slices, tmp_path):

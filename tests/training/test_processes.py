@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import _trim_log, make_preprocessor, train
+from jcs_ct.training.loop import make_preprocessor, train
+from jcs_ct.training.records import trim_log
 from jcs_ct.training.tasks import make_task
 
 HERE = Path(__file__).resolve().parent
@@ -144,5 +145,5 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(drawn_slices: Manifest, tm
 def test_a_log_forgets_what_will_be_logged_again(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 2.0}\n{"step": 4.0}\n{"step": 6')
-    _trim_log(log, 3)
+    trim_log(log, 3)
     assert log.read_text() == '{"step": 2.0}\n'

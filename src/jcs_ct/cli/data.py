@@ -9,34 +9,123 @@ import typer
 
 from jcs_ct.cli.console import print_json
 
-app = typer.Typer(name="data", help="Make, join and check manifests: tables of slices.", no_args_is_help=True)
+app = typer.Typer(
+    name="data", help="Make, join and check manifests: tables of slices or studies.", no_args_is_help=True
+)
 
 
 @app.command("make")
 def make(
-    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267, phantom, images or covid-cs.")],
+    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267, phantom, images, covid-cs or dicom.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Of dicom: table with patient, study or folder; label; perhaps mask (NIfTI) and split."),
+    ] = None,
+    salt: Annotated[
+        Path | None,
+        typer.Option(help="Of dicom: file that patients' pseudonyms follow from; made beside the output if absent."),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Of dicom: leave studies out that the gate refuses, and say so.")
+    ] = False,
 ) -> None:
-    """Turn a public data set into a manifest, split by patient.
+    """Turn a data set into a manifest, split by patient.
+
+    dicom gives one row a study: its best series by the rule of `jcs info`, scanner, age, sex and thickness from the
+    headers, and a pseudonym for the patient. `jcs data slices` then writes the slices.
 
     Example:  jcs data make ct100 downloads/ct100 -o ct100.csv
+
+    Example:  jcs data make dicom archive/ -o studies.csv --labels labels.csv
     """
     from jcs_ct.data.sources import MAKERS
     from jcs_ct.errors import ConfigError
 
+    if source == "dicom":
+        _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), skip_bad)
+        return
     if source not in MAKERS:
-        raise ConfigError(f"unknown source {source!r}; choose one of {', '.join(MAKERS)}")
+        raise ConfigError(f"unknown source {source!r}; choose one of {', '.join([*MAKERS, 'dicom'])}")
+    if labels is not None or salt is not None or skip_bad:
+        raise ConfigError(f"--labels, --salt and --skip-bad are for dicom; {source} needs none of them")
     manifest = MAKERS[source](folder)
     manifest.write(output)
     typer.echo(f"{len(manifest)} slices -> {output}")
+
+
+def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, skip_bad: bool) -> None:
+    from jcs_ct.cli.console import stage_progress
+    from jcs_ct.data.dicom_studies import find_studies, read_salt
+    from jcs_ct.data.study_labels import read_study_labels
+    from jcs_ct.errors import ConfigError
+
+    known = None if labels is None else read_study_labels(labels, folder)
+    with stage_progress() as progress:
+        found = find_studies(
+            folder, salt=read_salt(salt), labels=known, progress=lambda done, total: progress("headers", done, total)
+        )
+    if found.refused:
+        listed = "\n  ".join([f"{len(found.refused)} study(ies) cannot be read:", *found.refused])
+        if not skip_bad:
+            raise ConfigError(f"{listed}\nmend or remove them, or leave them out with --skip-bad")
+        typer.echo(f"left out, {listed}", err=True)
+    found.manifest.write(output)
+    rows = found.manifest.rows
+    unlabelled = sum(row.label is None for row in rows)
+    typer.echo(f"{len(rows)} studies of {len({row.patient for row in rows})} patients -> {output}")
+    if unlabelled:
+        typer.echo(f"{unlabelled} without a label: give a table with --labels")
+    if found.lines_unused:
+        typer.echo(f"{found.lines_unused} line(s) of {labels} belong to no study here")
+    typer.echo(f"pseudonyms follow from {salt}: keep it secret, and keep it for further manifests of these patients")
+
+
+@app.command("slices")
+def slices(
+    studies: Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet).")],
+    folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the slices and their masks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the slices.")],
+    level: Annotated[float, typer.Option(help="Centre of the HU that are kept.")] = -600.0,
+    width: Annotated[float, typer.Option(min=1.0, help="How many HU around it are kept.")] = 1500.0,
+    every: Annotated[int, typer.Option(min=1, help="Take every such slice only.")] = 1,
+) -> None:
+    """Write the slices of studies (DICOM series, NIfTI volumes) as 16-bit PNG that training and evaluation read.
+
+    With a mask a slice is infected where the mask has a pixel; slices of an uninfected study are uninfected. Those of
+    an infected study without a mask are not known one by one, and left out.
+
+    Example:  jcs data slices studies.csv -f slices -o slices.csv
+    """
+    from jcs_ct.cli.console import stage_progress
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.data.studies import write_slices
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.preprocessing import Window
+
+    with stage_progress() as progress:
+        written, unknown = write_slices(
+            read_manifest(studies),
+            folder,
+            window=Window(level, width),
+            every=every,
+            progress=lambda done, total: progress("studies", done, total),
+        )
+    if not written.rows:
+        raise ConfigError(f"{studies}: no slice has a label; give masks of infected studies, or uninfected studies")
+    written.write(output)
+    infected = sum(row.label == 1 for row in written)
+    typer.echo(f"{len(written)} slices, {infected} infected -> {output}")
+    if unknown:
+        typer.echo(f"{unknown} slices left out: of infected or unlabelled studies without a mask")
 
 
 @app.command("paint")
 def paint(
     manifest: Annotated[Path, typer.Argument(help="Manifest whose uninfected slices are painted on.")],
     folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the painted slices and their masks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV of the painted slices.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the painted slices.")],
     per_slice: Annotated[int, typer.Option(min=1, help="Copies of each slice, each with its own lesions.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other lesions.")] = 0,
 ) -> None:
@@ -66,7 +155,7 @@ def paint(
 @app.command("join")
 def join(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests to join.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
 ) -> None:
     """Join manifests into one; a patient that stands in two splits is an error.
 
@@ -81,14 +170,15 @@ def join(
 
 @app.command("check")
 def check(
-    manifest: Annotated[Path, typer.Argument(help="CSV to check.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet to check.")],
     as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
 ) -> None:
     """Read every file of a manifest and report all problems at once; then count slices and patients.
 
     Example:  jcs data check slices.csv
     """
-    from jcs_ct.data.manifest import check_manifest, count_manifest
+    from jcs_ct.data.checking import check_manifest
+    from jcs_ct.data.manifest import count_manifest
 
     counts = count_manifest(check_manifest(manifest))
     if as_json:
@@ -104,7 +194,7 @@ def check(
 
 @app.command("annotate")
 def annotate(
-    manifest: Annotated[Path, typer.Argument(help="CSV of slices with masks.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies with masks.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, one row a lesion.")],
 ) -> None:
     """Write the paper's annotation fields (Fig. 6) of every lesion, from the masks.
@@ -122,7 +212,7 @@ def annotate(
 
 @app.command("stats")
 def stats(
-    manifest: Annotated[Path, typer.Argument(help="CSV of slices.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")],
 ) -> None:
     """Describe a data set as the paper does: ages and sexes, thickness, scanners, lesions (Table III, Fig. 7 and 8).

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jcs_ct.cli.console import parse_settings, step_progress
 
+if TYPE_CHECKING:
+    from jcs_ct.data.lists import FeatureLists
+    from jcs_ct.data.manifest import Manifest
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/compact-classifier.yaml.")],
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV of slices, from `jcs data make`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues.")],
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", "-m", help="CSV or Parquet of slices, from `jcs data make`.")
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="List of first-stage features (COVID-CS) to train on instead of a manifest.", metavar="LIST"
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="List of features that chooses the weights.", metavar="LIST")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that the lists' names count from; each list's own when not given.")
+    ] = None,
     classifier: Annotated[
         Path | None, typer.Option(help="Trained classifier (.safetensors) that a joint segmenter borrows.")
     ] = None,
@@ -30,30 +48,64 @@ def train(
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")] = 0,
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share every batch.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Validation slices on the picture of every validation; 0 draws none.")
+    ] = 6,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write a TensorBoard log too (extra 'tensorboard').")
+    ] = False,
 ) -> None:
     """Train a classifier or a segmenter; a run that was stopped continues where it was.
 
-    Writes best.safetensors (by validation), last.safetensors, log.jsonl and the state to resume from.
+    Writes best.safetensors (by validation), last.safetensors, log.jsonl, a picture of a few validation slices each
+    time (samples/) and the state to resume from.
 
     Example:  jcs train recipes/compact-classifier.yaml -m slices.csv -o runs/classifier
     """
     import torch
 
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.training.config import load_recipe
     from jcs_ct.training.loop import train as run_training
+    from jcs_ct.training.records import Shown
     from jcs_ct.training.tasks import make_task
 
     if threads:
         torch.set_num_threads(threads)
     loaded = load_recipe(recipe, parse_settings(settings))
-    table = read_manifest(manifest)
+    data = _data(manifest, features, validation, root)
     task = make_task(loaded, classifier, pretrained)
+    if features is not None and pretrained is None:
+        typer.echo(_FIRST_STAGE_NOTE, err=True)
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
+    shown = Shown(samples, tensorboard)
     with step_progress(loaded.steps, silent=not is_first) as progress:
-        state = run_training(task, loaded, table, output, devices=devices, progress=progress)
+        state = run_training(task, loaded, data, output, devices=devices, shown=shown, progress=progress)
     if not is_first:
         return
     last = state.history[-1] if state.history else {}
     typer.echo(", ".join(f"{name} {value:.4g}" for name, value in last.items()))
-    typer.echo(f"best weights: {output / 'best.safetensors'}")
+    kept = "best" if loaded.choose_weights == "best" else "last"
+    typer.echo(f"{kept} weights: {output / f'{kept}.safetensors'}")
+
+
+_FIRST_STAGE_NOTE = (
+    "note: features skip the first stage, so it stays untrained: the network will read such features only. To read "
+    "slices with it, start from the network that wrote them (--pretrained)"
+)
+
+
+def _data(
+    manifest: Path | None, features: Path | None, validation: Path | None, root: Path | None
+) -> Manifest | FeatureLists:
+    from jcs_ct.data.lists import FeatureLists, read_list
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.errors import ConfigError
+
+    if (manifest is None) == (features is None):
+        raise ConfigError("give slices by --manifest or features by --features, one of the two")
+    if manifest is not None:
+        if validation is not None or root is not None:
+            raise ConfigError("--validation and --root are for --features; a manifest has a val split and a folder")
+        return read_manifest(manifest)
+    assert features is not None  # one of the two is there
+    return FeatureLists(read_list(features, root), () if validation is None else read_list(validation, root))

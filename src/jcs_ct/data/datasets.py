@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from jcs_ct.data.augment import Augmentation
 from jcs_ct.data.copy_paste import LesionPasting, Paste, paste_lesions
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
+from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 
 
@@ -71,6 +73,8 @@ class SliceDataset:
     def __init__(self, manifest: Manifest, preprocessor: SlicePreprocessor, *, cache: bool = True) -> None:
         if any(row.label is None for row in manifest):
             raise ValueError("every slice needs a label here; leave rows without one out of the manifest")
+        if any(row.is_study for row in manifest):
+            raise ConfigError("the manifest holds studies; write their slices with `jcs data slices` and use those")
         self.manifest = manifest
         self.preprocessor = preprocessor
         self._cache: dict[int, tuple[Tensor, Tensor | None]] | None = {} if cache else None
@@ -87,6 +91,15 @@ class SliceDataset:
             label=int(row.label or 0),
             has_mask=mask is not None or row.label == 0,
         )
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """1 infected, 0 not."""
+        return tuple(int(row.label or 0) for row in self.manifest)
+
+    def weights(self, balance: str, *, infected_share: float) -> NDArray[np.float64]:
+        """Probability of drawing each slice, see :func:`sampling_weights`."""
+        return sampling_weights(self.manifest, balance, infected_share=infected_share)
 
     def _prepared(self, index: int, row: ManifestRow) -> tuple[Tensor, Tensor | None]:
         if self._cache is not None and index in self._cache:
@@ -182,10 +195,25 @@ def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float 
     """
     if balance == "none":
         return np.full(len(manifest), 1.0 / len(manifest))
-    keys = [(row.label, row.source if balance == "source" else "") for row in manifest]
+    sources = [row.source if balance == "source" else "" for row in manifest]
+    return balanced_weights([int(row.label or 0) for row in manifest], sources, infected_share=infected_share)
+
+
+def balanced_weights(labels: Sequence[int], sources: Sequence[str], *, infected_share: float) -> NDArray[np.float64]:
+    """Probability of drawing each slice so that labels stand by ``infected_share``, and sources alike within a label.
+
+    Args:
+        labels: 1 infected, 0 not.
+        sources: The same for all makes labels alone count.
+        infected_share: Share of infected slices drawn. Where one label is absent the other takes all.
+
+    Returns:
+        (slices,) float64, sums to 1.
+    """
+    keys = list(zip(labels, sources, strict=True))
     sizes = Counter(keys)
     sources_of = Counter(label for label, _ in sizes)
     share = {1: infected_share, 0: 1.0 - infected_share}
-    weights = np.array([share[key[0] or 0] / (sources_of[key[0]] * sizes[key]) for key in keys])
+    weights = np.array([share[key[0]] / (sources_of[key[0]] * sizes[key]) for key in keys])
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from jcs_ct.data.covid_cs import ListedSlice, write_list
 from jcs_ct.data.datasets import prepare_slice
 from jcs_ct.data.features import StoredFeatures, write_features
+from jcs_ct.data.lists import ListedSlice, write_list
 from jcs_ct.data.manifest import SPLITS, Manifest
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import ConfigError

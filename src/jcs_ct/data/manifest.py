@@ -1,32 +1,33 @@
-"""Manifests: one table of slices with patient, label, mask and split; checked before any training starts."""
+"""Manifests: one table of slices or studies with patient, label, mask and split; checked before training starts."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+import json
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jcs_ct.data.file_identity import identify_files
+from jcs_ct.data.table_files import Cell, csv_text, read_table, write_table
 from jcs_ct.errors import ConfigError, MaskError
-from jcs_ct.files import write_text
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One slice.
+    """One slice, or one study whose slices are still to be written (``jcs data slices``).
 
     Args:
-        path: Image file (PNG or JPEG).
+        path: Image file (PNG or JPEG); of a study the folder of its DICOM series, or a NIfTI volume.
         patient: Whose slice it is, unique over all sources; splits never share a patient.
         label: 1 infected, 0 not, None unknown.
         mask: Lesion mask on the image's grid, or None. An uninfected slice needs none: its mask is empty.
@@ -34,6 +35,7 @@ class ManifestRow:
         source: Data set the slice comes from.
         scanner, age, sex, thickness_mm: For statistics; empty when unknown.
         level_hu, width_hu: Window under which the grey levels were made, where it is known.
+        series: Of a DICOM study: which series, as ``jcs info`` names it. Empty for everything else.
     """
 
     path: Path
@@ -48,15 +50,35 @@ class ManifestRow:
     thickness_mm: float | None = None
     level_hu: float | None = None
     width_hu: float | None = None
+    series: str = ""
+
+    @property
+    def is_study(self) -> bool:
+        """Whether the row is a whole study: it names a series, or a NIfTI volume."""
+        return bool(self.series) or is_volume(self.path)
 
 
-_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+def is_volume(path: Path) -> bool:
+    """Whether a file's name says NIfTI."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+#: Columns in the order they are written, with their type.
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("path", "patient"), str),
+    "label": int,
+    **dict.fromkeys(("mask", "split", "source", "scanner"), str),
+    "age": float,
+    "sex": str,
+    **dict.fromkeys(("thickness_mm", "level_hu", "width_hu"), float),
+    "series": str,
+}
 _REQUIRED = ("path", "patient", "label")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked table of slices."""
+    """A checked table of slices, or of studies whose slices are still to be written."""
 
     rows: tuple[ManifestRow, ...]
 
@@ -74,87 +96,84 @@ class Manifest:
         """The rows whose lesion pixels are known: a mask file, or an uninfected slice (empty mask)."""
         return Manifest(tuple(row for row in self.rows if row.mask is not None or row.label == 0))
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hash of the table's text, for a checkpoint's metadata."""
-        return hashlib.sha256(self.to_csv(Path()).encode()).hexdigest()
+        """Hash of which files these are and what the table says of them, for a checkpoint's metadata.
+
+        Paths count from the deepest folder that holds all files, links to folders followed, and every file counts
+        with its size: how paths were typed, where the whole set lies, and CSV or Parquet make no difference. Cells
+        that are empty are left aside, so that a column of a later version changes no hash.
+        """
+        places = identify_files(path for row in self.rows for path in (row.path, row.mask) if path is not None)
+        digest = hashlib.sha256()
+        for row in self.rows:
+            said = {name: getattr(row, name) for name in COLUMNS}
+            named = {name: places.get(value, value) for name, value in said.items() if value not in (None, "")}
+            digest.update(json.dumps(named, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
 
     def to_csv(self, folder: Path) -> str:
         """CSV text with paths relative to ``folder`` where they lie below it."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in self.rows:
-            writer.writerow([_cell(getattr(row, name), folder) for name in _COLUMNS])
-        return text.getvalue()
+        return csv_text(COLUMNS, self._cells(folder))
 
     def write(self, path: Path) -> None:
-        """Write the table as CSV, whole or not at all."""
-        write_text(path, self.to_csv(path.parent))
+        """Write the table as CSV, or as Parquet by its ending; whole or not at all.
+
+        Raises:
+            ConfigError: Parquet without the extra ``parquet``.
+            OutputError: the file cannot be written.
+        """
+        write_table(path, COLUMNS, self._cells(path.parent))
+
+    def _cells(self, folder: Path) -> list[dict[str, Cell]]:
+        return [{name: _cell(getattr(row, name), folder) for name in COLUMNS} for row in self.rows]
 
 
-def _cell(value: object, folder: Path) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Path):
-        return str(value.relative_to(folder)) if value.is_relative_to(folder) else str(value)
-    return str(value)
+def _cell(value: Path | Cell, folder: Path) -> Cell:
+    """A cell as it is written; a path that is not below ``folder`` is absolute, whatever the working folder is."""
+    if not isinstance(value, Path):
+        return value
+    absolute, base = Path(os.path.abspath(value)), os.path.abspath(folder)
+    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a CSV manifest; relative paths count from the manifest's folder.
+    """Read a manifest, CSV or Parquet; relative paths count from the manifest's folder.
 
     Raises:
-        ConfigError: with every problem of the table at once (files are looked at by :func:`check_manifest`).
+        ConfigError: with every problem of the table at once (files are looked at by ``checking.check_manifest``).
     """
-    rows, problems = _parse(path)
-    _raise_all(path, problems)
+    rows, problems = parse_manifest(path)
+    refuse_problems(path, problems)
     return Manifest(tuple(rows))
 
 
-def check_manifest(path: Path) -> Manifest:
-    """Read a CSV manifest and every image and mask that it names.
-
-    Raises:
-        ConfigError: with every problem of the table and of the files at once.
-    """
-    rows, problems = _parse(path)
-    _raise_all(path, [*problems, *file_problems(rows)])
-    return Manifest(tuple(rows))
-
-
-def _parse(path: Path) -> tuple[list[ManifestRow], list[str]]:
+def parse_manifest(path: Path) -> tuple[list[ManifestRow], list[str]]:
     """The rows that can be read, and every problem of the table.
 
     Raises:
         ConfigError: no table at all.
     """
-    if path.suffix.lower() in (".parquet", ".pq"):
-        raise ConfigError(f"{path}: manifests are CSV here; save the table as CSV with the same column names")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read the manifest {path}: {error.strerror}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    table = read_table(path)
+    missing = [name for name in _REQUIRED if name not in table.columns]
     if missing:
         raise ConfigError(
             f"the manifest {path} lacks the column(s) {', '.join(missing)}; it needs path, patient, label"
         )
     rows: list[ManifestRow] = []
     problems: list[str] = []
-    for line, values in enumerate(reader, start=2):
+    for where, values in table:
         try:
             rows.append(_parse_row(values, path.parent))
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
+            problems.append(f"{where}: {error}")
     problems += split_problems(rows)
     if not rows and not problems:
         problems.append("it has no rows")
     return rows, problems
 
 
-def _parse_row(values: dict[str, str], folder: Path) -> ManifestRow:
+def _parse_row(values: Mapping[str, str], folder: Path) -> ManifestRow:
     if not values["path"] or not values["patient"]:
         raise ValueError("path and patient must not be empty")
     label = values["label"].strip()
@@ -176,10 +195,11 @@ def _parse_row(values: dict[str, str], folder: Path) -> ManifestRow:
         thickness_mm=_number(values, "thickness_mm"),
         level_hu=_number(values, "level_hu"),
         width_hu=_number(values, "width_hu"),
+        series=values.get("series") or "",
     )
 
 
-def _number(values: dict[str, str], name: str) -> float | None:
+def _number(values: Mapping[str, str], name: str) -> float | None:
     return float(values[name]) if values.get(name) else None
 
 
@@ -195,43 +215,11 @@ def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
     ]
 
 
-def _raise_all(path: Path, problems: list[str]) -> None:
+def refuse_problems(path: Path, problems: list[str]) -> None:
+    """Raise one ConfigError that lists all problems of a manifest, when there are any."""
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"the manifest {path} has {len(problems)} problem(s):\n{listed}")
-
-
-def check_files(manifest: Manifest, name: Path) -> None:
-    """Read every image and mask of a manifest.
-
-    Raises:
-        ConfigError: missing or unreadable files, masks with more than two values or of another size; all at once.
-    """
-    _raise_all(name, file_problems(manifest))
-
-
-def file_problems(rows: Iterable[ManifestRow]) -> list[str]:
-    """One line for every image or mask that cannot be used."""
-    return [problem for row in rows for problem in _row_problems(row)]
-
-
-def _row_problems(row: ManifestRow) -> list[str]:
-    """Problems of a row's image and of its mask, each looked at whatever the other is."""
-    problems: list[str] = []
-    shapes: list[tuple[int, ...]] = []
-    if row.mask is None:
-        readers: list[tuple[Callable[[Path], NDArray[Any]], Path]] = [(read_grey, row.path)]
-    else:
-        readers = [(read_grey, row.path), (read_mask, row.mask)]
-    for read, path in readers:
-        try:
-            shapes.append(read(path).shape)
-        except (ConfigError, MaskError) as error:
-            problems.append(str(error))
-    if len(shapes) == 2 and shapes[0] != shapes[1]:
-        image, mask = shapes
-        problems.append(f"{row.mask}: the mask has {mask[0]}x{mask[1]} pixels, its image {image[0]}x{image[1]}")
-    return problems
 
 
 def count_manifest(manifest: Manifest) -> list[dict[str, str | int]]:
@@ -255,6 +243,8 @@ def count_manifest(manifest: Manifest) -> list[dict[str, str | int]]:
 
 
 def _open(path: Path) -> Image.Image:
+    if is_volume(path) or path.is_dir():
+        raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
     try:
         image = Image.open(path)
         image.load()

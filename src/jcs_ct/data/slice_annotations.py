@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, read_mask
 from jcs_ct.findings import SliceLesion, find_lesions
+from jcs_ct.imaging.masks import open_mask
 from jcs_ct.volume import CTVolume
 
 _FIELDS = ("area_pixel", "position_x", "position_y", "x0", "y0", "width", "height")
@@ -47,17 +48,23 @@ def annotate_mask(mask: NDArray[np.bool_]) -> tuple[SliceLesion, ...]:
 
 
 def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
-    """Annotate every slice that has a mask file.
+    """Annotate every slice that has a mask file; of a study every slice, named by its series and its number.
 
     Raises:
         ConfigError, MaskError: a mask that cannot be read.
     """
     found = []
     for row in manifest:
-        if row.mask is not None:
-            mask = read_mask(row.mask)
+        if row.mask is None:
+            continue
+        if row.is_study:
+            planes: NDArray[np.bool_] = open_mask(row.mask).labels
+            named = [(Path(f"{row.series or row.path.name}#{n:04d}"), plane) for n, plane in enumerate(planes)]
+        else:
+            named = [(row.path, read_mask(row.mask))]
+        for image, mask in named:
             shape = (mask.shape[0], mask.shape[1])
-            found.append(SliceAnnotation(row.path, row.mask, shape, annotate_mask(mask)))
+            found.append(SliceAnnotation(image, row.mask, shape, annotate_mask(mask)))
     return tuple(found)
 
 

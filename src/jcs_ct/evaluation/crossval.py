@@ -23,8 +23,9 @@ from jcs_ct.evaluation.running import predict_cases
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.models.presets import SEGMENTERS
 from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import Task, train
+from jcs_ct.training.loop import train
 from jcs_ct.training.state import STATE_PATTERN
+from jcs_ct.training.task import Task
 from jcs_ct.training.tasks import make_task
 
 #: Called with what is being done, the steps (or slices) done, and how many there are.

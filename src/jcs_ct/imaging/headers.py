@@ -49,6 +49,8 @@ class SliceHeader:
         window_widths: Window Width of each, in HU.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
         whole: Whether the pixel data reaches its end in the file.
+        age_years: The patient's, in years, 90 for all from 90 on; for statistics over many, never for a report.
+        sex: ``f``, ``m``, ``o`` or empty; likewise.
     """
 
     file_index: int = 0
@@ -91,6 +93,8 @@ class SliceHeader:
     lossy: bool = False
     pixel_bytes: int = -1
     whole: bool = True
+    age_years: float | None = None
+    sex: str = ""
 
     @property
     def decoded_bytes(self) -> int:

@@ -59,19 +59,7 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED, NOT_AXIAL or NO_HU.
     """
-    try:
-        image: Any = nib.load(path)
-        _check_header(image)
-        stored = np.asanyarray(image.dataobj)
-        _check_end(image)
-    except EOFError as error:
-        raise StudyError(GateCode.TRUNCATED, "the volume is cut off; copy it again from its source") from error
-    except _DAMAGED as error:
-        cut = "Expected" in str(error) and "bytes" in str(error)
-        code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
-        reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
-        raise StudyError(code, f"the NIfTI volume {reason}; copy or convert it again") from error
-    stored = stored.reshape(stored.shape[:3])
+    image, stored = _load(path)
     affine, findings = _affine(image)
     order, flips = _axes(affine)
     steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
@@ -90,6 +78,48 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
         "findings": findings,
         "identifier": hashlib.sha256(samples).hexdigest()[:16],
     }
+
+
+def read_nifti_labels(path: Path, fd: int) -> dict[str, Any]:
+    """Read a volume of labels, write where it is not 0 to ``fd`` as (slices, rows, columns) uint8, and describe it.
+
+    Returns:
+        As :func:`read_nifti`, and ``values``: up to six of the values in it.
+
+    Raises:
+        StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED or NOT_AXIAL.
+    """
+    image, stored = _load(path)
+    affine, findings = _affine(image)
+    order, flips = _axes(affine)
+    steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    labels = np.ascontiguousarray(np.transpose(stored != 0, order)[steps])
+    with os.fdopen(fd, "r+b", closefd=False) as out:
+        out.write(labels.astype(np.uint8).tobytes())
+    return {
+        "shape": labels.shape,
+        "dtype": "|u1",
+        "affine": _turned(affine, stored.shape, order, flips).tolist(),
+        "findings": findings,
+        "values": [float(value) for value in np.unique(stored)[:6]],
+    }
+
+
+def _load(path: Path) -> tuple[Any, NDArray[Any]]:
+    """The image and its samples with three axes, after the checks that need no geometry."""
+    try:
+        image: Any = nib.load(path)
+        _check_header(image)
+        stored = np.asanyarray(image.dataobj)
+        _check_end(image)
+    except EOFError as error:
+        raise StudyError(GateCode.TRUNCATED, "the volume is cut off; copy it again from its source") from error
+    except _DAMAGED as error:
+        cut = "Expected" in str(error) and "bytes" in str(error)
+        code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
+        reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
+        raise StudyError(code, f"the NIfTI volume {reason}; copy or convert it again") from error
+    return image, stored.reshape(stored.shape[:3])
 
 
 def _check_header(image: Any) -> None:

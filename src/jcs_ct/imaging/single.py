@@ -23,7 +23,7 @@ from jcs_ct.volume import CTVolume
 _NIFTI_HEADROOM = 2 * MAXIMUM_DECODED_BYTES
 
 
-def _decode(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any], NDArray[Any]]:
+def decode_volume(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any], NDArray[Any]]:
     """Do a one-item job; its answer and the volume it wrote.
 
     Raises:
@@ -48,7 +48,7 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     Raises:
         StudyError: the gate refuses.
     """
-    answer, hu = _decode("nifti", {"path": str(path.absolute())})
+    answer, hu = decode_volume("nifti", {"path": str(path.absolute())})
     findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
     if findings and not lenient:
         raise refuse(findings)
@@ -67,7 +67,7 @@ def open_pictures(paths: Sequence[Path]) -> Study:
     Raises:
         StudyError: a picture cannot be read, is coloured, or differs in size.
     """
-    answer, hu = _decode("pictures", {"paths": [str(path.absolute()) for path in paths]})
+    answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
     if answer["shifted"]:
         levels = "16-bit grey levels were taken as HU + 1024"
     else:

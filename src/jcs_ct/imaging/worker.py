@@ -68,6 +68,12 @@ def _nifti_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     return lambda item: read_nifti(Path(item["path"]), options["fd"])
 
 
+def _nifti_labels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    from jcs_ct.imaging.nifti import read_nifti_labels
+
+    return lambda item: read_nifti_labels(Path(item["path"]), options["fd"])
+
+
 def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     from jcs_ct.imaging.slices import read_pictures
 
@@ -78,6 +84,7 @@ _TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
     "headers": _headers_task,
     "pixels": _pixels_task,
     "nifti": _nifti_task,
+    "nifti-labels": _nifti_labels_task,
     "pictures": _pictures_task,
 }
 

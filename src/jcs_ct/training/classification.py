@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
-from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.data.mixup import mixup
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
 from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.first_stage import FirstStage, chosen, joined
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe
+from jcs_ct.training.inputs import Batch, TrainingData
 from jcs_ct.training.losses import activation_map_loss, soft_cross_entropy
 from jcs_ct.training.networks import recipe_classifier
 from jcs_ct.training.validation import validation_batches
@@ -35,7 +36,7 @@ class ClassificationTask:
         self.config = self.network.config
         self.pretrained: PretrainedWeights | None = None
 
-    def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
         """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.
 
         The map of a mixture has no mask of its own, so L_seg looks at unmixed slices: those of the batch that are
@@ -43,15 +44,17 @@ class ClassificationTask:
         normalisation sees one batch.
         """
         recipe = self.recipe
-        images, labels = batch.images, batch.labels
+        images: Tensor | FirstStage = batch.images
+        labels = batch.labels
         if recipe.mixup_alpha:
             images, labels, _, _ = mixup(images, labels, alpha=recipe.mixup_alpha, generator=generator)
         supervised = batch.has_mask & (batch.labels[:, 1] > 0.5)
         if not recipe.activation_map_weight or not bool(supervised.any()):
             entropy = soft_cross_entropy(network(images), labels, smoothing=recipe.label_smoothing)
             return {"loss": entropy, "cross_entropy": entropy}
-        stages: list[Tensor] = network.features(torch.cat([images, batch.images[supervised]]))  # type: ignore[operator]
-        features, unmixed = torch.split(stages[-1].float(), [len(images), int(supervised.sum())])
+        unmixed_images = chosen(batch.images, supervised)
+        stages: list[Tensor] = network.features(joined(images, unmixed_images))  # type: ignore[operator]
+        features, unmixed = torch.split(stages[-1].float(), [len(labels), int(supervised.sum())])
         logits = self.network.head_logits(features)
         entropy = soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing)
         raw = activation_map_from_features(unmixed, self.network.head_logits(unmixed), self.network.head.weight, 1)
@@ -63,7 +66,7 @@ class ClassificationTask:
             "activation_map": map_loss,
         }
 
-    def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
+    def validate(self, network: nn.Module, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """AUC, cross-entropy and accuracy on the validation slices, mixed sources and all."""
         logits, labels = [], []
         for batch in validation_batches(dataset, device):
@@ -80,6 +83,14 @@ class ClassificationTask:
             "cross_entropy": entropy,
             "accuracy": float(((margin > 0) == truth).mean()),
         }
+
+    def maps(self, network: nn.Module, batch: Batch) -> tuple[Tensor, list[str]]:
+        """Activation maps of infection between 0 and 1, (N, 1, h, w), and the probability behind each."""
+        last = cast(Classifier, network).features(batch.images)[-1].float()
+        logits = self.network.head_logits(last)
+        raw = activation_map_from_features(last, logits, self.network.head.weight, 1)
+        probability = torch.softmax(logits, dim=1)[:, 1]
+        return normalise_map(raw), [f"infected {float(value):.2f}" for value in probability]
 
     def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
         """Write the classifier as a checkpoint without an operating point."""

@@ -27,6 +27,9 @@ class PreprocessingConfig(_Frozen):
     level_hu: float = -600.0
     width_hu: Positive = 1500.0
     body_crop: bool = False
+    centre_share: Annotated[float, Field(ge=0.1, le=1)] = Field(
+        1.0, description="Share of the sides that is kept around the middle; the published classifier keeps 224/256."
+    )
     region: Literal["body", "lungs"] = Field(
         "body", description="What body_crop cuts to; lungs that are not found leave the body."
     )

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
-from jcs_ct.data.datasets import SliceBatch, SliceDataset
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.comparison.losses import dss_loss, egnet_loss, poolnet_loss
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe
+from jcs_ct.training.inputs import Batch, TrainingData
 from jcs_ct.training.losses import deep_supervision_loss
 from jcs_ct.training.networks import recipe_segmenter
 from jcs_ct.training.validation import validation_batches
@@ -55,7 +55,7 @@ class SegmentationTask:
                 )
             self.network.load_classifier(classifier)
 
-    def loss(self, network: nn.Module, batch: SliceBatch, generator: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
         """Eq. 6 or the published loss; ``generator`` is not used, the slices are not mixed."""
         if self.loss_name == "egnet":
             return {"loss": egnet_loss(network.forward_with_edge(batch.images), batch.masks, divisor=1.0)}  # type: ignore[operator]
@@ -67,7 +67,7 @@ class SegmentationTask:
             return {"loss": poolnet_loss(outputs, batch.masks, divisor=1.0)}
         return {"loss": deep_supervision_loss(outputs, batch.masks)}
 
-    def validate(self, network: nn.Module, dataset: SliceDataset, device: torch.device) -> dict[str, float]:
+    def validate(self, network: nn.Module, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """Mean Dice per infected slice at threshold 0.5, and the share of false pixels on uninfected ones."""
         dice: list[Tensor] = []
         false_share: list[Tensor] = []
@@ -83,6 +83,12 @@ class SegmentationTask:
         mean_dice = float(per_slice.mean()) if len(per_slice) else 0.0
         mean_false = float(false.mean()) if len(false) else 0.0
         return {"score": mean_dice - mean_false, "dice": mean_dice, "false_pixel_share": mean_false}
+
+    def maps(self, network: nn.Module, batch: Batch) -> tuple[Tensor, list[str]]:
+        """Probabilities of lesion, (N, 1, H, W), and how much of each slice is above one half."""
+        probability = torch.sigmoid(network(batch.images)[0].float())
+        shares = (probability >= 0.5).float().mean(dim=(1, 2, 3))
+        return probability, [f"lesion {100.0 * float(share):.1f} %" for share in shares]
 
     def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
         """Write the segmenter as a checkpoint."""

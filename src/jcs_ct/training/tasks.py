@@ -14,8 +14,8 @@ from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.training.classification import ClassificationTask
 from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import Task
 from jcs_ct.training.segmentation import SegmentationTask
+from jcs_ct.training.task import Task
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,140 @@
+"""Tables on disk as manifests are kept: named columns of text, CSV or Parquet by the file's ending."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import replacing, write_text
+
+#: Endings that mean Parquet; every other is read as CSV.
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table as it was read; a cell that is absent is empty.
+
+    Args:
+        columns: Names in order.
+        rows: (where it stands, as ``line 7``; text by column).
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, Mapping[str, str]], ...]
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        return iter(self.rows)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a table of this name is Parquet."""
+    return path.suffix.lower() in PARQUET_SUFFIXES
+
+
+def read_table(path: Path, *, what: str = "manifest") -> TextTable:
+    """Read CSV (UTF-8, with or without a byte order mark) or Parquet.
+
+    Args:
+        path: Its ending says which.
+        what: The table's name in errors.
+
+    Raises:
+        ConfigError: it cannot be read, or Parquet without the extra ``parquet``.
+    """
+    if is_parquet(path):
+        return _read_parquet(path, what)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the {what} {path} is no CSV in UTF-8 ({error.reason} at byte {error.start})") from error
+    reader = csv.DictReader(io.StringIO(text))
+    columns = tuple(reader.fieldnames or ())
+    rows = ((f"line {reader.line_num}", {name: values[name] or "" for name in columns}) for values in reader)
+    return TextTable(columns, tuple(rows))
+
+
+def write_table(path: Path, columns: Mapping[str, type], rows: Sequence[Mapping[str, Cell]]) -> None:
+    """Write rows as CSV or Parquet, whole or not at all.
+
+    Args:
+        path: Its ending says which.
+        columns: Type (``str``, ``int`` or ``float``) by name, in order; CSV has text only.
+        rows: Cells by column; None is empty.
+
+    Raises:
+        ConfigError: Parquet without the extra ``parquet``.
+        OutputError: the file cannot be written.
+    """
+    if is_parquet(path):
+        _write_parquet(path, columns, rows)
+    else:
+        write_text(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Cell]]) -> str:
+    """The rows as CSV with a head line."""
+    text = io.StringIO()
+    names = list(columns)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(["" if row[name] is None else str(row[name]) for name in names] for row in rows)
+    return text.getvalue()
+
+
+def _read_parquet(path: Path, what: str) -> TextTable:
+    arrow, parquet = _arrow(path)
+    try:
+        with path.open("rb") as stream:
+            table = parquet.read_table(stream)
+    except arrow.ArrowException as error:
+        raise ConfigError(f"the {what} {path} is no Parquet file that can be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    columns = tuple(str(name) for name in table.column_names)
+    records = enumerate(table.to_pylist(), start=1)
+    return TextTable(
+        columns, tuple((f"row {n}", {name: _text(values[name]) for name in columns}) for n, values in records)
+    )
+
+
+def _text(value: object) -> str:
+    """A cell as CSV would have it: data frames keep whole numbers with gaps as floats, and gaps as NaN."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _write_parquet(path: Path, columns: Mapping[str, type], rows: Sequence[Mapping[str, Cell]]) -> None:
+    arrow, parquet = _arrow(path)
+    kinds = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
+    schema = arrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    # An empty text and an absent one are one thing in CSV, so they are here.
+    content = [{name: None if row[name] == "" else row[name] for name in columns} for row in rows]
+    with replacing(path) as temporary:
+        parquet.write_table(arrow.Table.from_pylist(content, schema=schema), temporary)
+
+
+def _arrow(path: Path) -> tuple[ModuleType, ModuleType]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{path}: Parquet needs the extra 'parquet': pip install \"jcs-ct[parquet]\"; or use CSV, which has the "
+            "same columns"
+        ) from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,62 @@
+"""Lesion masks of whole studies: NIfTI on the grid of the study's CT, read in the decoding child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.single import decode_volume
+from jcs_ct.imaging.sources import FileKind, file_kind
+from jcs_ct.volume import CTVolume, LabelVolume
+
+#: Corners of mask and CT may lie this far apart, in mm (affines are rounded by the tools that write masks).
+PLACEMENT_TOLERANCE_MM = 0.5
+
+
+def open_mask(path: Path) -> LabelVolume:
+    """Read a mask of two values, slices from superior to inferior.
+
+    Raises:
+        ConfigError: no such file.
+        MaskError: no NIfTI, damaged, without a trustworthy geometry, or of more than two values.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if file_kind(path) is not FileKind.NIFTI:
+        raise MaskError(f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz); convert this one")
+    try:
+        answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
+    except StudyError as error:
+        raise MaskError(f"{path}: {error}") from error
+    if answer["findings"]:
+        code, message = answer["findings"][0]
+        raise MaskError(f"{path}: {message} ({code})")
+    values = answer["values"]
+    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
+        shown = ", ".join(f"{value:g}" for value in values)
+        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
+    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+
+
+def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+    """A mask on the very grid of a CT volume, (slices, rows, columns) bool; nothing is resampled.
+
+    Raises:
+        ConfigError, MaskError: as :func:`open_mask`, or the mask has another grid.
+    """
+    mask = open_mask(path)
+    if mask.shape != volume.shape:
+        have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
+        raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")
+    if volume.affine is not None and mask.affine is not None:
+        corners = np.array(
+            [[*np.multiply(corner, np.subtract(mask.shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]
+        ).T
+        apart = float(np.linalg.norm(((mask.affine - volume.affine) @ corners)[:3], axis=0).max())
+        if apart > PLACEMENT_TOLERANCE_MM:
+            raise MaskError(f"{path}: the mask lies {apart:.1f} mm from its CT; resample it to the CT's grid")
+    labels: NDArray[np.bool_] = mask.labels
+    return labels

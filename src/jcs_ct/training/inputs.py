@@ -1,0 +1,140 @@
+"""What a run trains on: slices of a manifest, or lists of first-stage features; the loop sees one interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting
+from jcs_ct.data.datasets import SliceBatch, SliceDataset
+from jcs_ct.data.feature_dataset import FeatureBatch, FeatureDataset
+from jcs_ct.data.lists import FeatureLists
+from jcs_ct.data.manifest import Manifest
+from jcs_ct.errors import ConfigError
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.config import Recipe
+
+Batch = SliceBatch | FeatureBatch
+
+
+class TrainingData(Protocol):
+    """Labelled slices in any form that networks take."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """1 infected, 0 not."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def weights(self, balance: str, *, infected_share: float) -> NDArray[np.float64]:
+        """Probability of drawing each slice, (slices,), sums to 1."""
+        ...
+
+    def batch(
+        self,
+        indices: list[int],
+        *,
+        augmentation: Augmentation | None,
+        generator: np.random.Generator,
+        share: tuple[int, int] = (0, 1),
+        pasting: LesionPasting | None = None,
+    ) -> Batch:
+        """Slices as a batch, each changed by its own draw."""
+        ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The two parts of a run's data, and their identity.
+
+    Args:
+        training: Drawn from.
+        validation: Chooses the weights; None where the recipe keeps the last ones.
+        sha256: Of the manifest or the lists, for provenance.
+        pasting: Gives training slices the lesions of others; None where the recipe does not ask for it.
+    """
+
+    training: TrainingData
+    validation: TrainingData | None
+    sha256: str
+    pasting: LesionPasting | None = None
+
+
+def open_inputs(
+    data: Manifest | FeatureLists, recipe: Recipe, preprocessor: SlicePreprocessor, network: nn.Module
+) -> Inputs:
+    """A recipe's data as it is drawn from.
+
+    Raises:
+        ConfigError: an empty split, studies in the place of slices, or features that do not fit the recipe.
+    """
+    chooses = recipe.choose_weights == "best"
+    if isinstance(data, FeatureLists):
+        _check_features(data, recipe, network, validates=chooses)
+        return Inputs(FeatureDataset(data.train), FeatureDataset(data.val) if chooses else None, data.sha256)
+    if recipe.task == "segmenter":
+        data = data.with_masks()
+    training = SliceDataset(_split(data, "train"), preprocessor, cache=recipe.cache_slices)
+    validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
+    return Inputs(training, validation, data.sha256, make_pasting(training.manifest, recipe))
+
+
+def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
+    """The recipe's pasting of lesions between training slices; None where it is off.
+
+    Raises:
+        ConfigError: no training slice has a lesion mask.
+    """
+    if not recipe.copy_paste:
+        return None
+    try:
+        return LesionPasting.among(training, recipe.copy_paste)
+    except ValueError as error:
+        raise ConfigError(f"copy_paste: {error}") from error
+
+
+def _split(manifest: Manifest, name: str) -> Manifest:
+    part = Manifest(tuple(row for row in manifest.split(name) if row.label is not None))
+    if not part.rows:
+        raise ConfigError(f"the manifest has no labelled slice in the split {name!r}")
+    return part
+
+
+def _check_features(lists: FeatureLists, recipe: Recipe, network: nn.Module, *, validates: bool) -> None:
+    """Refuse what features cannot do before anything is trained; the first slice goes through the network once."""
+    problems = []
+    if validates and not lists.val:
+        problems.append(
+            "weights are chosen on a validation list: give --validation LIST, or set choose_weights: last"
+        )
+    if recipe.coarse_size:
+        problems.append("coarse_size shrinks slices, which features no longer are: --set coarse_size=0")
+    if recipe.copy_paste:
+        problems.append("copy_paste moves lesions between slices, which features no longer are: --set copy_paste=0")
+    if recipe.task == "segmenter" and any(one.mask is None for one in (*lists.train, *lists.val)):
+        problems.append("a segmenter needs a mask for every slice of its lists, not a label")
+    if not isinstance(network, Classifier | Segmenter):
+        problems.append(f"{recipe.preset!r} does not start from first-stage features; our own networks do")
+    if problems:
+        raise ConfigError("\n  ".join([f"features cannot train this recipe, {len(problems)} problem(s):", *problems]))
+    first = FeatureDataset(lists.train[:1]).batch([0])
+    rows = first.masks.shape[-2]
+    if rows != recipe.preprocessing.size:
+        raise ConfigError(
+            f"the features are of slices of {rows} rows, the recipe's are {recipe.preprocessing.size}: "
+            f"--set preprocessing.size={rows}, so that the checkpoint says what the network was trained on"
+        )
+    try:
+        with torch.no_grad():
+            network.eval()(first.images)
+    except ValueError as error:
+        raise ConfigError(f"{lists.train[0].features}: {error}") from error
