@@ -93,6 +93,9 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = labels == int(sizes.argmax())
+    if sum(bool(edge.any()) for edge in _edges(body)) >= 3:
+        # A figure cut to the chest: corners of the wall may hang together only beyond the picture.
+        body = np.isin(labels, np.unique(np.concatenate([edge[edge > 0] for edge in _edges(labels)])))
     # Lungs that touch the picture's border (cropped figures) are part of the body: its hull keeps them, which a
     # filling of holes, or of rows and columns, loses in part.
     body = ndimage.binary_dilation(_convex_hull(body), iterations=1)
@@ -141,6 +144,10 @@ def lung_box(hu: NDArray[Any], body: Region) -> Region:
         max(body.left, body.left + int(columns[0]) - aside),
         min(body.right, body.left + int(columns[-1]) + 1 + aside),
     )
+
+
+def _edges(plane: NDArray[Any]) -> list[NDArray[Any]]:
+    return [plane[0], plane[-1], plane[:, 0], plane[:, -1]]
 
 
 def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
