@@ -47,7 +47,8 @@ def simplified(path: NDArray[np.float64], tolerance: float) -> NDArray[np.float6
         farthest = np.maximum.reduceat(distance, kept[:-1])
         candidates = np.flatnonzero((distance == farthest[pieces]) & (farthest > tolerance)[pieces])
         if not len(candidates):
-            return path[kept]
+            line: NDArray[np.float64] = path[kept]
+            return line
         _, first = np.unique(pieces[candidates], return_index=True)
         kept = np.sort(np.concatenate([kept, candidates[first]]))
 
