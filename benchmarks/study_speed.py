@@ -108,11 +108,8 @@ def scaling(slices: Sequence[int], threads: Sequence[int], rounds: int) -> dict[
 
 def work(batch: int, rounds: int) -> dict[str, Any]:
     """GFLOP, GFLOP/s and the share of the measured peak, of the networks in the box and of the paper's."""
-    rows = []
-    for networks in (compact(), untrained_networks("paper")):
-        for ready in (networks.classifier, networks.segmenter):
-            rows.append(_work_of(ready, 1 if ready.preset == "paper" else batch, rounds))
-    return {"rows": rows}
+    timed = [ready for networks in (compact(), untrained_networks("paper")) for ready in networks.both]
+    return {"rows": [_work_of(ready, 1 if ready.preset == "paper" else batch, rounds) for ready in timed]}
 
 
 def _work_of(ready: ReadyNetwork, batch: int, rounds: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -26,6 +28,24 @@ def test_every_command_teaches_by_an_example(name):
     result = runner.invoke(app, [name, "--help"])
     assert result.exit_code == 0
     assert f"jcs {name} " in " ".join(result.output.split())
+
+
+def test_the_command_line_starts_without_what_its_commands_need():
+    heavy = (
+        "torch",
+        "numpy",
+        "scipy",
+        "skimage",
+        "matplotlib",
+        "pydicom",
+        "nibabel",
+        "highdicom",
+        "pydantic",
+        "yaml",
+    )
+    code = f"import sys, jcs_ct.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_version():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,12 +35,13 @@ def info(
     Example:  jcs info my-study/
     """
     from jcs_ct.errors import StudyError
-    from jcs_ct.imaging import list_series, open_study
+    from jcs_ct.imaging import open_study
 
-    listed: tuple[SeriesInfo, ...] = ()
+    listed: list[SeriesInfo] = []
     try:
-        listed = list_series(study, lenient=lenient, allow_deflated=allow_deflated)
-        opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+        opened = open_study(
+            study, series=series, lenient=lenient, allow_deflated=allow_deflated, listed=listed.extend
+        )
     except StudyError as error:
         if as_json:
             refusal = {"code": str(error.code), "message": str(error)}
@@ -91,7 +93,7 @@ def _study_facts(opened: Study) -> dict[str, Any]:
     }
 
 
-def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
+def _print_table(listed: Sequence[SeriesInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -57,6 +57,11 @@ class TimedNetworks:
     segmenter: ReadyNetwork
     trained: bool = True
 
+    @property
+    def both(self) -> tuple[ReadyNetwork, ReadyNetwork]:
+        """In the order they run in."""
+        return self.classifier, self.segmenter
+
 
 @dataclass(frozen=True, eq=False)
 class TimedStudy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,12 @@ from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
 
 
 def open_study(
-    path: str | Path, *, series: str | None = None, lenient: bool = False, allow_deflated: bool = False
+    path: str | Path,
+    *,
+    series: str | None = None,
+    lenient: bool = False,
+    allow_deflated: bool = False,
+    listed: Callable[[tuple[SeriesInfo, ...]], None] | None = None,
 ) -> Study:
     """Read one chest CT series through the geometry gate.
 
@@ -25,6 +30,7 @@ def open_study(
         series: Identifier (or its beginning) of the series to read, as :func:`list_series` gives it.
         lenient: Turn geometry faults into flags and withhold the affine; slices can still be read.
         allow_deflated: Read DICOM in the deflated transfer syntax, which can unpack to a thousand times its size.
+        listed: Called with what :func:`list_series` would return, before one is read or refused.
 
     Returns:
         The study; ``paths`` of one out of an archive is the archive.
@@ -36,9 +42,17 @@ def open_study(
     path = Path(path)
     with _source(path) as source:
         if source.dicom:
-            study = read_dicom(_survey(source, allow_deflated=allow_deflated), series, lenient=lenient)
+            survey = _survey(source, allow_deflated=allow_deflated)
+            if listed is not None:
+                listed(describe_series(survey, None, lenient=lenient))
+            study = read_dicom(survey, series, lenient=lenient)
         else:
-            study = _open_single(source, lenient=lenient)
+            opened, info = _open_and_describe(source, lenient=lenient)
+            if listed is not None:
+                listed((info,))
+            if isinstance(opened, StudyError):
+                raise opened
+            study = opened
             if series is not None and not study.identifier.startswith(series.lower()):
                 raise ConfigError(
                     f"no series has an identifier that starts with {series!r}; there is {study.identifier}"
@@ -56,13 +70,7 @@ def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool
     with _source(Path(path)) as source:
         if source.dicom:
             return describe_series(_survey(source, allow_deflated=allow_deflated), None, lenient=lenient)
-        _one_kind(source)
-        kind = "nifti" if source.nifti else "slices"
-        try:
-            study = _open_single(source, lenient=lenient)
-        except StudyError as error:
-            return (describe_single(kind, len(source.nifti or source.pictures), error),)
-        return (describe_single(kind, len(study.paths), study),)
+        return (_open_and_describe(source, lenient=lenient)[1],)
 
 
 @contextmanager
@@ -85,8 +93,18 @@ def _survey(source: SourceFiles, *, allow_deflated: bool) -> DicomSurvey:
     return DicomSurvey(survey.files, survey.series, survey.damaged, (note,))
 
 
-def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
+def _open_and_describe(source: SourceFiles, *, lenient: bool) -> tuple[Study | StudyError, SeriesInfo]:
+    """What is no DICOM: the study, or why it is refused; and its line in the list."""
     _one_kind(source)
+    kind = "nifti" if source.nifti else "slices"
+    try:
+        study = _open_single(source, lenient=lenient)
+    except StudyError as error:
+        return error, describe_single(kind, len(source.nifti or source.pictures), error)
+    return study, describe_single(kind, len(study.paths), study)
+
+
+def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
     study = open_nifti(source.nifti[0], lenient=lenient) if source.nifti else open_pictures(source.pictures)
     ignored = len(source.others) + len(source.archives)
     if not ignored:
