@@ -1,14 +1,13 @@
 """The patient rule and the order of work, with networks whose answers are known."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from torch import nn
 
 from jcs_ct import diagnosis as diagnosis_module
 from jcs_ct.checkpoints import Models
 from jcs_ct.diagnosis import diagnose, is_positive, slice_predictions
-from jcs_ct.engine import ClassifiedSlice
+from jcs_ct.engine import ClassifiedSlice, ReadyNetwork
 from jcs_ct.errors import StudyError
 from jcs_ct.imaging.study import Study
 from jcs_ct.operating_point import OperatingPoint
@@ -27,7 +26,7 @@ def phantom():
 
 @pytest.fixture
 def models():
-    ready = SimpleNamespace(preprocessor=PREPROCESSOR, name="known", preset="compact", sha256="0" * 64)
+    ready = ReadyNetwork(nn.Identity(), PREPROCESSOR, "classifier", "compact", "0" * 64, "known")
     return Models(ready, ready, POINT)
 
 

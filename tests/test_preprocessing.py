@@ -5,14 +5,14 @@ import torch
 from jcs_ct.preprocessing import Region, SlicePreprocessor, Window, body_mask
 
 
-def thorax(rows: int = 96, columns: int = 128) -> np.ndarray:
+def thorax(rows: int = 96, columns: int = 128, *, scale: int = 1) -> np.ndarray:
     """A slice in HU: air, an elliptic body with two lungs, a table below it."""
-    y, x = np.mgrid[0:rows, 0:columns]
+    y, x = np.mgrid[0:rows, 0:columns] // scale
     hu = np.full((rows, columns), -1000.0, dtype=np.float32)
     hu[((x - 64) / 50) ** 2 + ((y - 44) / 34) ** 2 < 1] = 40
     for centre in (42, 86):
         hu[((x - centre) / 16) ** 2 + ((y - 44) / 24) ** 2 < 1] = -850
-    hu[88:90, 10:118] = 200
+    hu[88 * scale : 90 * scale, 10 * scale : 118 * scale] = 200
     return hu
 
 
@@ -45,6 +45,47 @@ def test_what_lies_outside_the_body_does_not_reach_the_network():
     other, same_region = preprocessor(marked)
     assert region == same_region
     assert torch.equal(tensor, other)
+
+
+def lung_preprocessor() -> SlicePreprocessor:
+    return SlicePreprocessor(size=64, body_crop=True, region="lungs", channels=1, mean=(0.45,), std=(0.3,))
+
+
+def test_the_lungs_can_be_cut_out_with_a_margin_and_nothing_outside_the_body_moves_them():
+    plain = thorax(192, 256, scale=2)
+    _, region = lung_preprocessor()(plain)
+    # The lungs span rows 40 to 136 and columns 52 to 204; 5 % around them.
+    assert region.top == pytest.approx(35, abs=4)
+    assert region.bottom == pytest.approx(141, abs=4)
+    assert region.left == pytest.approx(44, abs=4)
+    assert region.right == pytest.approx(212, abs=4)
+    marked = plain.copy()
+    marked[0:12, 0:40] = 1000
+    tensor, same_region = lung_preprocessor()(marked)
+    assert same_region == region
+    assert torch.equal(tensor, lung_preprocessor()(plain)[0])
+
+
+def test_one_lung_alone_is_not_cut_out():
+    hu = thorax(192, 256, scale=2)
+    hu[:, 128:] = np.where(hu[:, 128:] == -850, 40, hu[:, 128:])
+    body = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))
+    assert lung_preprocessor()(hu)[1] == body(hu)[1]
+
+
+def test_without_lungs_the_body_is_kept():
+    solid = np.where(thorax() > -900, 40, -1000).astype(np.float32)
+    body = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.45,), std=(0.3,))
+    assert lung_preprocessor()(solid)[1] == body(solid)[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"region": "lungs"}, "needs body_crop"), ({"region": "heart"}, "body or lungs, got 'heart'")],
+)
+def test_a_region_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        SlicePreprocessor(**fields)
 
 
 def test_without_crop_the_whole_slice_is_seen():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jcs_ct.checkpoints import load_models, read_info
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.study import Study
+from jcs_ct.lungs.body import find_body
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
 WEIGHTS = Path(str(resources.files("jcs_ct"))) / "weights"
@@ -44,6 +47,29 @@ def test_phantoms_are_diagnosed_rightly(models, negative):
     phantom = make_phantom(PhantomConfig(slices=16, lesions=9, seed=11, negative=negative))
     study = Study(volume=phantom.volume, identifier="0" * 16, kind="nifti", paths=())
     assert diagnose(study, models).positive is not negative
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_what_lies_outside_the_body_changes_neither_verdict_nor_probabilities(models, negative):
+    phantom = make_phantom(PhantomConfig(slices=12, size=256, lesions=9, seed=11, negative=negative))
+    volume = phantom.volume
+    blanked, marked = volume.hu.copy(), volume.hu.copy()
+    for index, plane in enumerate(volume.hu):
+        outside = ~find_body(plane.astype(np.float32))
+        blanked[index][outside] = -1024
+        marked[index][outside & (np.arange(plane.shape[0]) < 20)[:, None]] = 1500  # a burned-in band
+    as_it_is = verdict(models, volume)
+    for changed in (blanked, marked):
+        assert (changed != volume.hu).any()
+        found = verdict(models, replace(volume, hu=changed))
+        assert found.positive is as_it_is.positive is not negative
+        for before, after in zip(as_it_is.slices, found.slices, strict=True):
+            assert after.infection_probability == pytest.approx(before.infection_probability, abs=0.02)
+
+
+def verdict(models, volume):
+    study = Study(volume=volume, identifier="0" * 16, kind="nifti", paths=())
+    return diagnose(study, models, segment="never")
 
 
 @pytest.mark.slow

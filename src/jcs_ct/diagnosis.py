@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
-from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
 from jcs_ct.findings import Burden, Lesion, find_lesions, measure_burden
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import lung_slices, require_lung, segment_lungs
@@ -56,6 +56,7 @@ class Diagnosis:
         flags: The gate's flags and those of the reading.
         timings_s: Seconds a stage.
         models: Facts about the networks: name, preset, sha256, of classifier and segmenter.
+        execution: What the networks ran on: backend with version, device, precision, batch size, threads, notes.
     """
 
     positive: bool
@@ -74,6 +75,7 @@ class Diagnosis:
     flags: tuple[QualityFlag, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    execution: Mapping[str, Any] = field(default_factory=dict)
 
 
 def diagnose(
@@ -92,11 +94,12 @@ def diagnose(
         models: From ``load_models``.
         segment: When the segmentation branch runs: ``positive`` (the paper), ``always`` or ``never``.
         map_variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
-        execution: Device, precision, batch size.
+        execution: Backend, device, precision, batch size.
         progress: Called as the work goes on.
 
     Raises:
         StudyError: NO_LUNG, when no slice shows lung.
+        ConfigError, BackendError: a backend asked for by name that is not installed or cannot run the networks.
     """
     if segment not in ("positive", "always", "never"):
         raise ValueError(f"segment must be positive, always or never, got {segment!r}")
@@ -153,6 +156,7 @@ def diagnose(
         flags=(*study.flags, *_reading_flags(study, point, segmented, positive)),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
+        execution=execution_facts((models.classifier, models.segmenter), execution),
     )
 
 

@@ -12,8 +12,11 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from jcs_ct.checkpoints import load_models
-from jcs_ct.engine import Execution
-from jcs_ct.errors import CheckpointError
+from jcs_ct.engine import Execution, choose
+from jcs_ct.engine.cache import cache_folder
+from jcs_ct.engine.execution import is_installed
+from jcs_ct.errors import CheckpointError, OutputError
+from jcs_ct.files import prepare_output_folder
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ _PACKAGES = ("torch", "pydicom", "nibabel", "safetensors", "numpy", "scipy")
 
 def examine() -> list[Check]:
     """Every check, in the order a user would ask."""
-    return [_python(), *_packages(), *_decoders(), _compute(), _memory(), _weights()]
+    return [_python(), *_packages(), *_decoders(), _compute(), *_backends(), _cache(), _memory(), _weights()]
 
 
 def _python() -> Check:
@@ -64,10 +67,33 @@ def _decoders() -> list[Check]:
 
 
 def _compute() -> Check:
-    execution = Execution()
-    device = execution.torch_device
+    choice = choose(Execution())
+    device = torch.device(choice.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return Check("compute", True, f"{device.type}, {name}, {'bf16' if execution.uses_bf16 else 'fp32'}")
+    return Check("compute", True, "; ".join([f"{choice}, {name}", *choice.notes]))
+
+
+#: Backend -> the extra that brings it; both are optional.
+_OPTIONAL_BACKENDS = {"openvino": "openvino", "onnxruntime": "onnx"}
+
+
+def _backends() -> list[Check]:
+    checks = []
+    for name, extra in _OPTIONAL_BACKENDS.items():
+        missing = f"not installed, not needed: pip install 'jcs-ct[{extra}]'"
+        checks.append(Check(name, True, version(name) if is_installed(name) else missing))
+    return checks
+
+
+def _cache() -> Check:
+    folder = cache_folder()
+    if folder is None:
+        return Check("model cache", True, "switched off: each run prepares its networks anew")
+    try:
+        prepare_output_folder(folder)
+    except OutputError as error:
+        return Check("model cache", True, f"each run prepares its networks anew: {error}")
+    return Check("model cache", True, str(folder))
 
 
 def _memory() -> Check:

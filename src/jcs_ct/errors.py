@@ -5,7 +5,8 @@ JCSError (exit code 5)
 ├── OutputError (2)      the output folder cannot be written, or the disk is full
 ├── StudyError (3)       the geometry gate refuses a study; carries the gate's code
 ├── MaskError (3)        a mask that is not what it says
-└── CheckpointError (3)  a weights file that cannot be read or does not fit
+├── CheckpointError (3)  a weights file that cannot be read or does not fit
+└── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
 """
 
 from __future__ import annotations
@@ -80,3 +81,7 @@ class CheckpointError(JCSError):
     """A weights file is damaged, unsafe or does not fit the network."""
 
     exit_code = 3
+
+
+class BackendError(JCSError):
+    """A backend cannot run a network, or an exported network does not agree with it."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from jcs_ct.errors import OutputError
 
 
-def _explain(path: Path, error: OSError) -> OutputError:
+def explain_unwritable(path: Path, error: OSError) -> OutputError:
+    """What went wrong while writing, as an error that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"cannot write {path}: the disk is full; free space or choose another folder (DISK_FULL)")
     reason = error.strerror or type(error).__name__
@@ -32,7 +33,7 @@ def prepare_output_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         probe.unlink(missing_ok=True) if folder.is_dir() else None
-        raise _explain(folder, error) from error
+        raise explain_unwritable(folder, error) from error
     return folder
 
 
@@ -55,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        raise _explain(path, error) from error
+        raise explain_unwritable(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
+
+from jcs_ct.lungs import LEFT, RIGHT, segment_lungs
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,44 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     return full
 
 
+#: A chest is taken to be this wide in mm, whatever the picture's size: the lungs' sizes follow from it.
+_ASSUMED_WIDTH_MM = 360.0
+_AIR_HU = np.float32(-1024.0)
+#: Kept around the lungs, as a share of the sides of their box: disease at the wall, and where it lies.
+LUNG_MARGIN = 0.05
+#: Lungs whose box is smaller than this share of the body's box were not found whole (figures cropped to the thorax).
+LEAST_LUNG_SHARE = 0.3
+#: Each lung is at least this share of the body's box, or a crop could keep one lung and lose the other.
+LEAST_EACH_LUNG = 0.02
+
+
+def lung_box(hu: NDArray[Any], body: Region) -> Region:
+    """The rectangle around both lungs with a margin, inside the body's; the body's own where they are not both found.
+
+    Args:
+        hu: (rows, columns) in HU.
+        body: The body's bounding box.
+    """
+    pixel_mm = _ASSUMED_WIDTH_MM / body.shape[1]
+    inside = np.asarray(hu)[body.top : body.bottom, body.left : body.right]
+    # The density between lung and tissue is found in the slice itself: grey levels may be of any window.
+    labels = segment_lungs(inside[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0]
+    if min((labels == side).mean() for side in (RIGHT, LEFT)) < LEAST_EACH_LUNG:
+        return body
+    lungs = labels > 0
+    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
+    height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    if height * width < LEAST_LUNG_SHARE * inside.size:
+        return body
+    above, aside = round(LUNG_MARGIN * height), round(LUNG_MARGIN * width)
+    return Region(
+        max(body.top, body.top + int(rows[0]) - above),
+        min(body.bottom, body.top + int(rows[-1]) + 1 + above),
+        max(body.left, body.left + int(columns[0]) - aside),
+        min(body.right, body.left + int(columns[-1]) + 1 + aside),
+    )
+
+
 def _between_first_and_last(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     forward = np.maximum.accumulate(mask, axis=axis)
     backward = np.flip(np.maximum.accumulate(np.flip(mask, axis=axis), axis=axis), axis=axis)
@@ -118,6 +158,7 @@ class SlicePreprocessor:
         window: HU -> grey.
         body_crop: Blank what lies outside the body and crop to its bounding box. Guards against reading the
             table, burned-in text or the field of view instead of the lungs.
+        region: What ``body_crop`` cuts to: ``body``, or ``lungs`` (:func:`lung_box`; a tenth of a second a slice).
         centre_share: Share of the region's sides that is kept around its middle. 1 keeps it whole; 224/256 is what
             is left where a slice is resized to 256 and the middle 224 pixels are cut out.
         channels: 1, or 3 to repeat the grey channel.
@@ -132,6 +173,7 @@ class SlicePreprocessor:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     centre_share: float = 1.0
+    region: Literal["body", "lungs"] = "body"
 
     def __post_init__(self) -> None:
         if self.size < 32:
@@ -140,6 +182,10 @@ class SlicePreprocessor:
             raise ValueError(f"mean and std need {self.channels} values, got {len(self.mean)} and {len(self.std)}")
         if not 0.1 <= self.centre_share <= 1.0:
             raise ValueError(f"centre_share must be at least 0.1 and at most 1, got {self.centre_share}")
+        if self.region not in ("body", "lungs"):
+            raise ValueError(f"region must be body or lungs, got {self.region!r}")
+        if self.region == "lungs" and not self.body_crop:
+            raise ValueError("region lungs is cut out of the body: it needs body_crop")
 
     def grey_and_region(self, hu: NDArray[Any]) -> tuple[NDArray[np.float32], Region]:
         """(rows, columns) in HU -> windowed grey, cut to the region the network sees, and that region."""
@@ -151,9 +197,11 @@ class SlicePreprocessor:
         body = body_mask(grey)
         inside_rows = np.flatnonzero(body.any(axis=1))
         inside_columns = np.flatnonzero(body.any(axis=0))
-        region = self._centre(
-            Region(int(inside_rows[0]), int(inside_rows[-1]) + 1, int(inside_columns[0]), int(inside_columns[-1]) + 1)
+        box = Region(
+            int(inside_rows[0]), int(inside_rows[-1]) + 1, int(inside_columns[0]), int(inside_columns[-1]) + 1
         )
+        # What lies outside the body must not move the box either.
+        region = self._centre(lung_box(np.where(body, hu, _AIR_HU), box) if self.region == "lungs" else box)
         grey = np.where(body, grey, np.float32(0.0))
         return grey[region.top : region.bottom, region.left : region.right], region
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.augment import LARGEST_ELASTIC, Augmentation
 from jcs_ct.data.mixup import mixup
 
 
@@ -46,6 +46,51 @@ def test_the_same_draw_is_the_same_change():
     assert not torch.allclose(changed, grey, atol=0.05)
     assert changed.min() >= 0
     assert changed.max() <= 1
+
+
+def test_an_elastic_deformation_moves_slice_and_mask_alike_and_never_folds():
+    y, x = np.mgrid[0:64, 0:64]
+    disc = ((x - 30) ** 2 + (y - 34) ** 2 < 15**2).astype(np.float32)
+    grey, mask = torch.from_numpy(0.9 * disc)[None], torch.from_numpy(disc)[None]
+    elastic = Augmentation(flip_left_right=0.0, elastic=LARGEST_ELASTIC)
+    moved = 0
+    for seed in range(20):
+        drawn = elastic.draw(np.random.default_rng(seed))
+        new_grey, new_mask = drawn.apply(grey, mask)
+        assert torch.equal(new_mask, (new_grey >= 0.45).float())
+        moved += int(not torch.equal(new_mask, mask))
+        across, down = drawn.displacement((64, 64))[0].numpy().transpose(2, 0, 1) * 32
+        assert np.abs(across).max() <= LARGEST_ELASTIC * 64
+        # Jacobian determinant of the map from a pixel to where it is sampled.
+        (x_down, x_across), (y_down, y_across) = np.gradient(across), np.gradient(down)
+        assert ((1 + x_across) * (1 + y_down) - x_down * y_across).min() > 0
+    assert moved > 15
+
+
+def test_marks_are_burned_in_after_everything_else_and_the_mask_does_not_follow():
+    grey, mask = slice_and_mask()
+    drawn = Augmentation(flip_left_right=0.0, marks=1.0).draw(np.random.default_rng(0))
+    new_grey, new_mask = drawn.apply(grey, mask)
+    assert torch.equal(new_mask, mask)
+    changed = (new_grey - grey).abs() > 0.01
+    assert 0 < changed.float().mean() < 0.6
+    assert torch.equal(drawn.apply(grey, mask)[0], new_grey)
+
+
+def test_new_changes_leave_the_draws_of_older_recipes_where_they_were():
+    plain, strong = np.random.default_rng(3), np.random.default_rng(3)
+    first = Augmentation(noise=0.1, blur=1.0).draw(plain)
+    second = Augmentation(noise=0.1, blur=1.0, elastic=0.05, marks=0.5).draw(strong)
+    assert plain.bit_generator.state == strong.bit_generator.state
+    assert (first.noise, first.noise_seed, first.blur) == (second.noise, second.noise_seed, second.blur)
+    # Of the version that had neither.
+    assert (first.noise_seed, first.elastic, first.is_marked) == (902188168, 0.0, False)
+
+
+@pytest.mark.parametrize("share", [-0.01, 0.07])
+def test_a_deformation_that_could_fold_is_refused(share):
+    with pytest.raises(ValueError, match=r"elastic must be at least 0 and at most 0\.06"):
+        Augmentation(elastic=share)
 
 
 def test_backwards_crop_scale_is_refused():

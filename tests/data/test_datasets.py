@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from jcs_ct.data.copy_paste import LesionPasting
 from jcs_ct.data.datasets import SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.preprocessing import SlicePreprocessor, Window
@@ -62,6 +63,37 @@ def test_sources_count_alike_within_a_label():
     assert weights[10:].sum() == pytest.approx(0.25)
     assert sampling_weights(Manifest(tuple(rows)), "label")[10:].sum() == pytest.approx(0.5)
     assert sampling_weights(Manifest(tuple(rows)), "none") == pytest.approx(np.full(20, 0.05))
+
+
+def test_pasting_draws_alike_for_every_share_and_takes_no_draw_where_it_is_off(tmp_path):
+    lungs, lesion = np.full((48, 48), 180, dtype=np.uint8), np.zeros((48, 48), dtype=np.uint8)
+    lungs[8:40, 8:20] = lungs[8:40, 28:40] = 40
+    lesion[16:30, 9:19] = 255
+    Image.fromarray(lungs).save(tmp_path / "clean.png")
+    lungs[lesion > 0] = 120
+    Image.fromarray(lungs).save(tmp_path / "ill.png")
+    Image.fromarray(lesion).save(tmp_path / "mask.png")
+    clean, ill = tmp_path / "clean.png", tmp_path / "ill.png"
+    dataset = SliceDataset(
+        Manifest((ManifestRow(clean, "a", 0), ManifestRow(ill, "b", 1, tmp_path / "mask.png"))), PLAIN
+    )
+    pasting = LesionPasting.among(dataset.manifest, 1.0)
+
+    def batch(share=(0, 1), **more):
+        generator = np.random.default_rng(2)
+        found = dataset.batch([0, 0, 0, 0], augmentation=None, generator=generator, share=share, **more)
+        return found, generator.bit_generator.state
+
+    whole, _ = batch(pasting=pasting)
+    assert whole.labels.tolist() == [[0, 1]] * 4
+    assert whole.masks.flatten(1).any(dim=1).all()
+    halves = [batch((part, 2), pasting=pasting)[0] for part in range(2)]
+    assert torch.equal(halves[0].images, whole.images[::2])
+    assert torch.equal(halves[1].masks, whole.masks[1::2])
+    plain, state = batch()
+    assert state == np.random.default_rng(2).bit_generator.state
+    assert not plain.masks.any()
+    assert plain.labels.tolist() == [[1, 0]] * 4
 
 
 def test_a_batch_can_be_made_coarser(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,18 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from jcs_ct.checkpoints import file_sha256, load_checkpoint
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import ct100_cases
 from jcs_ct.evaluation.crossval import Method, budget_warnings, cross_validate, fold_manifest, fold_note
+from jcs_ct.evaluation.running import predict_cases
 from jcs_ct.evaluation.variants import ablation_methods, network_methods
 from jcs_ct.training.config import Recipe
+from jcs_ct.training.loop import make_preprocessor
+from jcs_ct.training.tasks import make_task
 
 TINY = {
     "task": "segmenter",
@@ -128,6 +134,40 @@ def test_a_joint_method_trains_its_classifier_in_the_fold(ct100_like, tmp_path):
     record = json.loads((tmp_path / "cv/val2/fold.json").read_text())
     assert record["cases"] == ["0002", "0007"]
     assert (tmp_path / "cv/val2/classifier/best.safetensors").is_file()
+
+
+def test_with_the_last_weights_all_other_folds_train(ct100_like, tmp_path):
+    cases = ct100_cases(ct100_like)
+    kept = fold_manifest(cases, "val0", validating=False)
+    assert {row.split for row in kept} == {"train", "test"}
+    assert "one is held out, 4 train, the last step's weights are taken" in fold_note(cases, validating=False)
+    first = RECIPE.model_copy(update={"choose_weights": "last"})
+    assert cross_validate(Method("first", first), cases, tmp_path / "a", folds=["val0"]) is None
+    assert not (tmp_path / "a/val0/best.safetensors").exists()
+    weights = tmp_path / "a/val0/last.safetensors"
+    going_on = Method("second", first, pretrained=weights)
+    assert cross_validate(going_on, cases, tmp_path / "b", folds=["val0"]) is None
+    assert file_sha256(weights) != file_sha256(tmp_path / "b/val0/last.safetensors")
+    with pytest.raises(ConfigError, match="finished with other settings"):
+        cross_validate(Method("second", first), cases, tmp_path / "b", folds=["val0"])
+
+
+def test_flip_average_is_the_mean_of_both_views(ct100_like, tmp_path):
+    case = ct100_cases(ct100_like).cases[0]
+    network = make_task(RECIPE)
+    network.write(tmp_path / "s.safetensors", make_preprocessor(RECIPE.preprocessing), {})
+    ready = load_checkpoint(tmp_path / "s.safetensors")
+    assert case.image is not None
+    mirrored = tmp_path / "mirrored.png"
+    Image.fromarray(np.asarray(Image.open(case.image))[:, ::-1]).save(mirrored)
+
+    def levels(image, flip):
+        (plane,) = predict_cases(ready, [replace(case, image=image)], execution=Execution(), flip_average=flip)
+        return plane.astype(float)
+
+    mean = (levels(case.image, False) + levels(mirrored, False)[:, ::-1]) / 2
+    np.testing.assert_allclose(levels(case.image, True), mean, atol=1.0)
+    np.testing.assert_array_equal(levels(mirrored, True)[:, ::-1], levels(case.image, True))
 
 
 def test_networks_share_everything_but_the_network():

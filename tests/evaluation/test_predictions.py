@@ -4,7 +4,7 @@ from PIL import Image
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import ct100_cases
-from jcs_ct.evaluation.predictions import read_predictions, to_levels, write_predictions
+from jcs_ct.evaluation.predictions import read_given, read_predictions, to_levels, write_predictions
 
 
 def test_the_cut_at_a_half_survives_the_file(tmp_path, ct100_like):
@@ -36,6 +36,20 @@ def test_all_problems_are_listed_at_once(perfect, ct100_like):
         match=r"(?s)4 problem.*0001.*no such file.*0002.*not a readable.*8x8 pixels, its mask 24x20.*8-bit grey",
     ):
         read_predictions(perfect, ct100_cases(ct100_like))
+
+
+def test_the_mean_of_folders_is_an_ensemble_whose_cut_stays_at_a_half(tmp_path, ct100_like):
+    cases = ct100_cases(ct100_like)
+    for name, level in (("a", 127), ("b", 128), ("c+d", 0)):
+        planes = [np.full((24, 20), level, dtype=np.uint8)] * len(cases)
+        write_predictions(tmp_path / name, [case.name for case in cases], planes)
+    both = read_given(f"both={tmp_path / 'a'}+{tmp_path / 'b'}", cases)
+    assert (both.name, both.note) == ("both", "mean of 2: a, b")
+    assert set(np.unique(both.levels[0])) == {128}
+    assert read_given(str(tmp_path / "c+d"), cases).name == "c+d"
+    assert read_given(f"x={tmp_path / 'a'}", cases).name == "x"
+    with pytest.raises(ConfigError, match="the mean of several folders needs a name: NAME="):
+        read_given(f"{tmp_path / 'a'}+{tmp_path / 'b'}", cases)
 
 
 def test_files_of_no_case_are_named_and_left_alone(perfect, ct100_like):

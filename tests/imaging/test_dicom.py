@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage
+from pydicom.uid import EnhancedCTImageStorage, RLELossless
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import list_series, open_study
@@ -181,3 +181,17 @@ def test_mutated_files_are_read_or_refused(write_series, seed):
         assert str(error).endswith(f"({error.code})")  # noqa: PT017
     else:
         assert study.volume.affine == pytest.approx(truth)
+
+
+def test_encapsulated_pixels_of_fewer_frames_than_announced(write_series):
+    """pydicom's generator of frames ends before it is asked to, which is a StopIteration."""
+
+    def edit(number, ds):
+        ds.compress(RLELossless, generate_instance_uid=False)
+        if number == 3:
+            ds.NumberOfFrames = 2
+
+    with pytest.raises(StudyError) as refused:
+        open_study(write_series(edit=edit).folder)
+    assert refused.value.code is GateCode.UNREADABLE
+    assert "the pixel data cannot be decoded (StopIteration)" in str(refused.value)

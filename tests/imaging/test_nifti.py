@@ -88,6 +88,21 @@ WITHHELD = {
         GateCode.NO_POSITION,
         "sform and qform place the volume 5.0 mm apart in one space",
     ),
+    "no rotation": (
+        lambda t: (t, RAS, {"qform_code": 2, "quatern_b": 2.0}),
+        GateCode.NO_POSITION,
+        "the qform is no rotation",
+    ),
+    "unknown space": (
+        lambda t: (t, RAS, {"sform_code": -32768, "qform_code": 1, "qoffset_y": -20}),
+        GateCode.NO_POSITION,
+        "a form code is -32768, 0 to 5 are known",
+    ),
+    "unknown unit": (
+        lambda t: (t, RAS, {"xyzt_units": 7}),
+        GateCode.NO_POSITION,
+        "states lengths in a unit of code 7, 0 to 3 are known",
+    ),
     "metres": (
         lambda t: (t, RAS, {"xyzt_units": 1}),
         GateCode.NO_POSITION,

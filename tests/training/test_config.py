@@ -29,6 +29,19 @@ def test_every_problem_is_listed_at_once(tmp_path):
         load_recipe(path)
 
 
+def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recipe(tmp_path):
+    path = write(tmp_path, "task: classifier\npreset: compact\ncopy_paste: 0.5\n")
+    with pytest.raises(ConfigError, match=r"recipe: copy_paste is for segmenters: .*`jcs data paint`\)$"):
+        load_recipe(path)
+
+
+def test_lungs_are_cut_out_of_the_body(tmp_path):
+    path = write(tmp_path, "task: classifier\npreset: compact\npreprocessing: {region: lungs}\n")
+    with pytest.raises(ConfigError, match="preprocessing: region lungs is cut out of the body: it needs body_crop"):
+        make_preprocessor(load_recipe(path).preprocessing)
+    assert make_preprocessor(load_recipe(path, {"preprocessing.body_crop": True}).preprocessing).region == "lungs"
+
+
 def test_a_recipe_that_is_no_mapping_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="must be a mapping of settings, got list"):
         load_recipe(write(tmp_path, "- 1\n"))

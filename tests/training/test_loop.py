@@ -76,6 +76,24 @@ def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, tra
     assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
 
 
+def test_a_resumed_segmenter_with_every_change_of_slices_equals_an_uninterrupted_one(drawn_slices, tmp_path):
+    changes = {"elastic": 0.05, "marks": 0.5, "rotate_degrees": 10}
+    strong = recipe("segmenter", "compact", batch_size=2, steps=4, copy_paste=0.7, augmentation=changes)
+    for name, stops in (("whole", ()), ("killed", (1, 3))):
+        for stop in stops:
+            with pytest.raises(Killed):
+                train(make_task(strong), strong, drawn_slices, tmp_path / name, progress=kill_at(stop))
+        train(make_task(strong), strong, drawn_slices, tmp_path / name)
+    assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
+
+
+def test_pasting_without_a_lesion_mask_is_refused(drawn_slices, tmp_path):
+    pasting = recipe("segmenter", "compact", copy_paste=0.5)
+    healthy = Manifest(tuple(row for row in drawn_slices if row.label == 0))
+    with pytest.raises(ConfigError, match="copy_paste: pasting lesions needs a training slice with a lesion mask"):
+        train(make_task(pasting), pasting, healthy, tmp_path)
+
+
 def test_a_damaged_state_falls_back_to_the_one_before(drawn_slices, trained_classifier, tmp_path):
     with pytest.raises(Killed):
         train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, progress=kill_at(5))

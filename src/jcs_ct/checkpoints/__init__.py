@@ -15,6 +15,7 @@ from jcs_ct.checkpoints.format import (
     load_strictly,
     read_info,
     save_checkpoint,
+    shipped_checkpoint,
 )
 from jcs_ct.checkpoints.importing import ImportedWeights, import_weights, write_imported
 from jcs_ct.checkpoints.pretrained import PretrainedWeights, start_from
@@ -34,6 +35,7 @@ __all__ = [
     "load_strictly",
     "read_info",
     "save_checkpoint",
+    "shipped_checkpoint",
     "start_from",
     "write_imported",
 ]

@@ -236,10 +236,11 @@ def load_models(name: str | Path = "compact") -> Models:
     Raises:
         CheckpointError: files missing or damaged, or a classifier without an operating point.
     """
-    folder = _shipped_folder() if name == "compact" else Path(name)
-    stem = "compact-" if name == "compact" else ""
-    classifier_path = folder / f"{stem}classifier.safetensors"
-    segmenter_path = folder / f"{stem}segmenter.safetensors"
+    if name == "compact":
+        classifier_path, segmenter_path = shipped_checkpoint("classifier"), shipped_checkpoint("segmenter")
+    else:
+        classifier_path = Path(name) / "classifier.safetensors"
+        segmenter_path = Path(name) / "segmenter.safetensors"
     point = read_info(classifier_path).operating_point
     if point is None:
         raise CheckpointError(
@@ -248,5 +249,6 @@ def load_models(name: str | Path = "compact") -> Models:
     return Models(load_checkpoint(classifier_path), load_checkpoint(segmenter_path), point)
 
 
-def _shipped_folder() -> Path:
-    return Path(str(resources.files("jcs_ct"))) / "weights"
+def shipped_checkpoint(task: str) -> Path:
+    """The weights in the box for ``classifier`` or ``segmenter``."""
+    return Path(str(resources.files("jcs_ct"))) / "weights" / f"compact-{task}.safetensors"

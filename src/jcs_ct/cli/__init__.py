@@ -15,10 +15,13 @@ from jcs_ct.cli import (
     calibrate,
     compare,
     crossval,
+    crossval_classifier,
     data,
     diagnose,
     doctor,
     evaluate,
+    evaluate_classifier,
+    export,
     features,
     info,
     pacs,
@@ -43,11 +46,16 @@ app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.add_typer(features.app, rich_help_panel="Data")
 app.add_typer(weights.app, rich_help_panel="Training")
+app.add_typer(export.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
+evaluate.app.command("classifier")(evaluate_classifier.classifier)
+evaluate.app.command("shortcuts")(evaluate_classifier.shortcuts)
 app.add_typer(evaluate.app, rich_help_panel="Evaluation")
 app.command("compare", rich_help_panel="Evaluation")(compare.compare)
 app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
+app.command("crossval-classifier", rich_help_panel="Evaluation")(crossval_classifier.crossval_classifier)
+app.command("transfer", rich_help_panel="Evaluation")(crossval_classifier.transfer)
 app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)
 
 

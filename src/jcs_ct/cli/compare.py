@@ -18,7 +18,7 @@ def compare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
     predictions: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders of grey PNG, as NAME=FOLDER or FOLDER; first the baseline."),
+        typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="image, official, miniseg or patient-safe.")] = "image",
     split: Annotated[str, typer.Option(help="Split of a manifest.")] = "test",
@@ -38,7 +38,7 @@ def compare(
     """Score methods by their prediction files and compare each with the first, slice by slice.
 
     A prediction is an 8-bit grey PNG on its mask's grid, named as the mask: probability times 255, or a mask of
-    0/255 or 0/1. Intervals resample patients; nothing is tuned here.
+    0/255 or 0/1. The first method is the baseline. Intervals resample patients; nothing is tuned here.
 
     With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
     was stopped continues.
@@ -49,7 +49,7 @@ def compare(
     from jcs_ct.evaluation.cases import open_cases
     from jcs_ct.evaluation.comparing import PROTOCOLS, evaluate_predictions
     from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.predictions import read_given
     from jcs_ct.evaluation.segmentation import Resampling
 
     if networks:
@@ -61,10 +61,7 @@ def compare(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     cases = open_cases(reference, protocol=protocol, split=split)
-    methods = []
-    for given in predictions or []:
-        name, separator, folder = given.rpartition("=")
-        methods.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    methods = [read_given(given, cases) for given in predictions or []]
     evaluation = evaluate_predictions(
         methods,
         cases,

@@ -31,6 +31,10 @@ ClassifierSettingsOption = Annotated[
     list[str] | None, typer.Option("--set-classifier", help="The same for the classifier's recipe.")
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
+PretrainedOption = Annotated[
+    Path | None,
+    typer.Option(help="Weights that every fold starts from, of the same preset; never trained on a judged slice."),
+]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
 
 
@@ -47,26 +51,28 @@ def crossval(
     fold: FoldsOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
+    pretrained: PretrainedOption = None,
+    flip_average: Annotated[
+        bool, typer.Option("--flip-average", help="Predict each slice and its mirror image, and average.")
+    ] = False,
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
     """Train one network a fold, predict the slices it was kept from, and score them all.
 
-    One fold is held out, the next chooses the weights, the others train. A run that was stopped continues; the
-    predictions are grey PNG that `jcs compare` scores again.
+    One fold is held out, the next chooses the weights, the others train; with --set choose_weights=last all others
+    train. A run that was stopped continues; the predictions are grey PNG that `jcs compare` scores again.
 
-    Example:  jcs crossval recipes/compact-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
+    Example:  jcs crossval recipes/ct100-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
     """
     from jcs_ct.evaluation.crossval import Method
-    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.predictions import read_given
 
     loaded = _recipe(recipe, settings)
-    method = Method(recipe.stem, loaded, _optional_recipe(classifier_recipe, classifier_settings))
+    borrowed = _optional_recipe(classifier_recipe, classifier_settings)
+    method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
     cases = _cases(data, protocol)
-    others = []
-    for given in against or []:
-        name, separator, folder = given.rpartition("=")
-        others.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    others = [read_given(given, cases) for given in against or []]
     _run([method], cases, output, "Cross-validation", protocol, extra, fold, threads, draws, others=others)
 
 
@@ -87,7 +93,7 @@ def ablate(
 
     The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices.
 
-    Example:  jcs ablate recipes/compact-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
+    Example:  jcs ablate recipes/ct100-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
     """
     from jcs_ct.evaluation.published import TABLE_V, TABLE_VI
     from jcs_ct.evaluation.variants import ablation_methods
@@ -122,15 +128,12 @@ def train_networks(
     threads: int,
 ) -> None:
     """What `jcs compare --train` does (Table VII)."""
-    from jcs_ct.evaluation.predictions import read_predictions
+    from jcs_ct.evaluation.predictions import read_given
     from jcs_ct.evaluation.published import TABLE_VII
     from jcs_ct.evaluation.variants import network_methods
 
     cases = _cases(data, protocol)
-    read = []
-    for given in others:
-        name, separator, folder = given.rpartition("=")
-        read.append(read_predictions(Path(folder), cases, name=name if separator else None))
+    read = [read_given(given, cases) for given in others]
     narrow = () if width == 1.0 else (f"comparison networks with {width:g} times their published channel counts",)
     methods = network_methods(_recipe(recipe, settings), presets, width=width)
     _run(

@@ -44,7 +44,12 @@ def diagnose(
         bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="What runs the networks: auto (the fastest installed), torch, openvino, onnxruntime.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the hardware has it), fp32, bf16, or int8 once it was calibrated.")
+    ] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -61,7 +66,7 @@ def diagnose(
 
     from jcs_ct.checkpoints import load_models
     from jcs_ct.diagnosis import diagnose as run_diagnosis
-    from jcs_ct.engine import Execution
+    from jcs_ct.engine import BACKENDS, PRECISIONS, Execution, choose
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.imaging import open_study
     from jcs_ct.reporting import write_report
@@ -69,7 +74,10 @@ def diagnose(
 
     _check_choice("--segment", segment, ("positive", "always", "never"))
     _check_choice("--map", map_variant, ("paper", "grad_cam"))
-    _check_choice("--precision", precision, ("auto", "fp32", "bf16"))
+    _check_choice("--backend", backend, BACKENDS)
+    _check_choice("--precision", precision, PRECISIONS)
+    execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)
+    choose(execution)  # what is not installed is said before anything is read
     prepare_output_folder(output)
     ready = load_models(models)
     if threshold is not None:
@@ -86,7 +94,7 @@ def diagnose(
             ready,
             segment=segment,  # type: ignore[arg-type]
             map_variant=map_variant,
-            execution=Execution(device=device, precision=precision, batch_size=batch_size),
+            execution=execution,
             progress=progress,
         )
         progress("report", 0, 1)
@@ -111,6 +119,7 @@ def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
         "percent_opacity": burden.percent_opacity if burden else None,
         "flags": [{"code": str(flag.code), "message": flag.message} for flag in result.flags],
         "timings_s": dict(result.timings_s),
+        "execution": dict(result.execution),
         "report": str(paths.html),
         "dicom": [str(path) for path in paths.dicom],
         "notice": NOTICE,
@@ -130,6 +139,8 @@ def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
         typer.echo(f"{len(result.lesions)} lesion(s){measured}{share}")
     for flag in result.flags:
         typer.echo(f"note: {flag.message} ({flag.code})")
+    ran = result.execution
+    typer.echo("; ".join([f"computed with {ran['backend']}, {ran['device']}, {ran['precision']}", *ran["notes"]]))
     typer.echo(f"report: {paths.html}")
     if paths.dicom:
         typer.echo(f"DICOM results: {len(paths.dicom)} objects in {paths.folder}")

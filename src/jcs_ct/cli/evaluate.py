@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jcs_ct.cli.console import print_tables, stage_progress
+from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
 
 if TYPE_CHECKING:
-    from jcs_ct.data.manifest import Manifest
-    from jcs_ct.evaluation.page import Evaluation
+    pass
 
 app = typer.Typer(name="evaluate", help="Tables and figures of trained networks.", no_args_is_help=True)
 
@@ -50,9 +50,9 @@ def segmentation(
 
     table = read_manifest(manifest)
     cases = manifest_cases(table, split, title=manifest.stem)
-    methods, thresholds, warnings, weights = [], {}, _split_warnings(split), {}
+    methods, thresholds, warnings, weights = [], {}, split_warnings(split), {}
     with stage_progress() as progress:
-        for name, path in _named(segmenters):
+        for name, path in named_checkpoints(segmenters, "segmenter"):
             ready, info = load_checkpoint(path), read_info(path)
             if ready.task != "segmenter":
                 raise ConfigError(f"{path} holds a {ready.task}; give segmenters")
@@ -65,7 +65,7 @@ def segmentation(
             methods.append(Predictions(name, levels))
             if info.operating_point is not None:
                 thresholds[name] = info.operating_point.lesion_probability
-            warnings += _manifest_warnings(name, info.provenance, table)
+            warnings += manifest_warnings(name, info.provenance, table)
             weights[name] = ready.sha256
     evaluation = evaluate_predictions(
         methods,
@@ -77,7 +77,7 @@ def segmentation(
         warnings=warnings,
         resampling=Resampling(draws=draws),
     )
-    _write(output, evaluation)
+    write_page(output, evaluation)
 
 
 @app.command("patients")
@@ -131,7 +131,7 @@ def patients(
     evaluation = evaluate_cohort(
         cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
     )
-    _write(output, evaluation)
+    write_page(output, evaluation)
 
 
 @app.command("explanations")
@@ -168,9 +168,9 @@ def explanations(
         return CaseSet(found.title, tuple(case for case in found if case.read_mask().any()))
 
     judged, tuning = with_lesions(split), with_lesions("train").cases
-    results, warnings, weights = [], _split_warnings(split), {}
+    results, warnings, weights = [], split_warnings(split), {}
     with stage_progress() as progress:
-        for name, path in _named(classifiers):
+        for name, path in named_checkpoints(classifiers, "classifier"):
             ready = load_checkpoint(path)
 
             def scored(done: int, total: int, name: str = name) -> None:
@@ -181,7 +181,7 @@ def explanations(
                     ready, judged, tuning, name=name, variant=variant, perturbation_steps=steps, progress=scored
                 )
             )
-            warnings += _manifest_warnings(name, read_info(path).provenance, table)
+            warnings += manifest_warnings(name, read_info(path).provenance, table)
             weights[name] = ready.sha256
     evaluation = evaluate_explanations(
         results,
@@ -190,7 +190,7 @@ def explanations(
         warnings=warnings,
         resampling=Resampling(draws=draws),
     )
-    _write(output, evaluation)
+    write_page(output, evaluation)
 
 
 @app.command("speed")
@@ -212,6 +212,7 @@ def speed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; eager always takes one.")] = 8,
+    backend: Annotated[str, typer.Option(help="auto, torch, openvino or onnxruntime; eager is torch.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="evaluation.json on stdout, progress as JSON.")] = False,
 ) -> None:
     """Table II: seconds for an infected and an uninfected study, beside the same networks run the plain way.
@@ -242,7 +243,7 @@ def speed(
             networks,
             phantom_study(measured or slices),
             slices=slices,
-            execution=Execution(device=device, precision=precision, batch_size=batch_size),
+            execution=Execution(device=device, precision=precision, batch_size=batch_size, backend=backend),
             rounds=rounds,
             peer=peer,
             progress=progress,
@@ -251,7 +252,7 @@ def speed(
         write_evaluation(output, evaluation)
         typer.echo((output / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     else:
-        _write(output, evaluation)
+        write_page(output, evaluation)
 
 
 @app.command("card")
@@ -278,42 +279,3 @@ def card(
     write_text(output / "MODEL_CARD.md", model_card(infos, evaluations))
     write_text(output / "CLAIM.md", claim_table(infos, evaluations))
     typer.echo(f"{output / 'MODEL_CARD.md'}, {output / 'CLAIM.md'}")
-
-
-def _named(given: list[str]) -> list[tuple[str, Path]]:
-    """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors."""
-    from jcs_ct.errors import ConfigError
-
-    found = []
-    for text in given:
-        name, separator, file = text.rpartition("=")
-        path = Path(file)
-        stem = path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
-        found.append((name if separator else stem, path))
-    names = [name for name, _ in found]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
-    return found
-
-
-def _split_warnings(split: str) -> list[str]:
-    if split == "test":
-        return []
-    return [f"the split {split!r} was looked at in training: these figures are not of unseen slices"]
-
-
-def _manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
-    """Whether the network was trained with this very manifest, so that its test split is known to be unseen."""
-    if provenance.get("manifest_sha256") in (table.sha256, table.with_masks().sha256):
-        return []
-    return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
-
-
-def _write(output: Path, evaluation: Evaluation) -> None:
-    from jcs_ct.evaluation.page import write_evaluation
-
-    page = write_evaluation(output, evaluation)
-    for warning in evaluation.warnings:
-        typer.echo(f"note: {warning}", err=True)
-    print_tables(table for table in evaluation.tables if len(table.rows) <= 20)
-    typer.echo(f"page: {page}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,26 +35,22 @@ def info(
     Example:  jcs info my-study/
     """
     from jcs_ct.errors import StudyError
-    from jcs_ct.imaging import open_study
+    from jcs_ct.imaging import inspect_study
 
-    listed: list[SeriesInfo] = []
-    try:
-        opened = open_study(
-            study, series=series, lenient=lenient, allow_deflated=allow_deflated, listed=listed.extend
-        )
-    except StudyError as error:
+    found = inspect_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+    listed = [_series_facts(one) for one in found.series]
+    if isinstance(found.result, StudyError):
         if as_json:
-            refusal = {"code": str(error.code), "message": str(error)}
-            print_json({"usable": False, "series": [_series_facts(one) for one in listed], "refusal": refusal})
+            refusal = {"code": str(found.result.code), "message": str(found.result)}
+            print_json({"usable": False, "series": listed, "refusal": refusal})
         else:
-            _print_table(listed)
-        raise
+            _print_table(found.series)
+        raise found.result
     if as_json:
-        facts = {"usable": True, "series": [_series_facts(one) for one in listed], "study": _study_facts(opened)}
-        print_json(facts)
+        print_json({"usable": True, "series": listed, "study": _study_facts(found.result)})
         return
-    _print_table(listed)
-    _print_study(opened)
+    _print_table(found.series)
+    _print_study(found.result)
 
 
 def _series_facts(one: SeriesInfo) -> dict[str, Any]:
@@ -90,10 +86,11 @@ def _study_facts(opened: Study) -> dict[str, Any]:
         "is_measurable": volume.is_measurable,
         "flags": [{"code": str(flag.code), "message": flag.message} for flag in opened.flags],
         "acquisition": dict(opened.acquisition),
+        "header_windows": [asdict(window) for window in opened.header_windows],
     }
 
 
-def _print_table(listed: Sequence[SeriesInfo]) -> None:
+def _print_table(listed: tuple[SeriesInfo, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -133,5 +130,10 @@ def _print_study(opened: Study) -> None:
     typer.echo(f"HU                  {facts['hu_minimum']:.0f} to {facts['hu_maximum']:.0f}{assumed}")
     for name, value in opened.acquisition.items():
         typer.echo(f"{name:<19} {value}")
+    if opened.header_windows:
+        offered = ", ".join(f"{one.level_hu:g}/{one.width_hu:g}" for one in opened.header_windows)
+        typer.echo(
+            f"display windows     {offered} (level/width in HU, as the header offers them; not used for analysis)"
+        )
     for flag in opened.flags:
         typer.echo(f"note: {flag.message} ({flag.code})")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting, Paste, paste_lesions
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 
@@ -95,6 +96,14 @@ class SliceDataset:
             self._cache[index] = prepared
         return prepared
 
+    def _pasted(self, sample: SliceSample, paste: Paste | None) -> SliceSample:
+        """A slice whose lesion pixels are known, with another one's lesions; it is infected then."""
+        if paste is None or not sample.has_mask:
+            return sample
+        donor = self[paste.donor]
+        grey, mask = paste_lesions(sample.grey, sample.mask, donor.grey, donor.mask, paste)
+        return replace(sample, grey=grey, mask=mask, label=1 if mask.any() else sample.label)
+
     def batch(
         self,
         indices: list[int],
@@ -102,6 +111,7 @@ class SliceDataset:
         augmentation: Augmentation | None,
         generator: np.random.Generator,
         share: tuple[int, int] = (0, 1),
+        pasting: LesionPasting | None = None,
     ) -> SliceBatch:
         """Assemble slices into a batch; with ``augmentation``, each is changed by its own draw.
 
@@ -111,10 +121,12 @@ class SliceDataset:
             generator: Source of the draws.
             share: (number, of): every ``of``-th slice from ``number`` on. All draws are made whatever the share, so
                 that a slice is changed alike however many devices share the batch.
+            pasting: Gives slices the lesions of others, before they are changed.
         """
         drawn = [augmentation.draw(generator) if augmentation else None for _ in indices]
+        pastes = [pasting.draw(generator) if pasting else None for _ in indices]
         own = range(share[0], len(indices), share[1])
-        samples = [self[indices[place]] for place in own]
+        samples = [self._pasted(self[indices[place]], pastes[place]) for place in own]
         changes = [drawn[place] for place in own]
         pairs = [
             change.apply(sample.grey, sample.mask) if change else (sample.grey, sample.mask)
@@ -144,6 +156,16 @@ def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Te
         return resized, None
     mask = read_mask(row.mask)[region.top : region.bottom, region.left : region.right]
     return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
+
+
+def prepared_images(manifest: Manifest, preprocessor: SlicePreprocessor, *, most: int) -> NDArray[np.float32]:
+    """(N, channels, size, size) standardised slices, at most ``most``, evenly over the manifest."""
+    places = np.unique(np.linspace(0, len(manifest) - 1, min(most, len(manifest))).round().astype(int))
+    grey = [prepare_slice(manifest.rows[place], preprocessor)[0].float() / 255.0 for place in places]
+    if not grey:
+        return np.zeros((0, preprocessor.channels, preprocessor.size, preprocessor.size), dtype=np.float32)
+    images: NDArray[np.float32] = preprocessor.normalise(torch.stack(grey)).numpy()
+    return images
 
 
 def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float = 0.5) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Cross-validation: every slice is predicted by a network that saw neither it nor its patient, and none chose by it.
 
-Of the folds one is held out, the next chooses the weights, the others train. Finished folds are kept: a run that was
+Of the folds one is held out, the next chooses the weights, the others train; a recipe that takes the last weights
+(``choose_weights: last``) trains on all but the held-out one, as MiniSeg did. Finished folds are kept: a run that was
 stopped continues in the fold it was in, at the step it was at.
 """
 
@@ -22,7 +23,7 @@ from jcs_ct.evaluation.running import predict_cases
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.models.presets import SEGMENTERS
 from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import train
+from jcs_ct.training.loop import Task, train
 from jcs_ct.training.state import STATE_PATTERN
 from jcs_ct.training.tasks import make_task
 
@@ -41,15 +42,22 @@ class Method:
         name: For tables and folders.
         recipe: Of the segmenter.
         classifier: Recipe of the classifier that a joint segmenter borrows; trained anew in every fold.
+        pretrained: What every fold's segmenter starts from. It must never have seen a judged slice, which nothing
+            here can check.
+        flip_average: Predict every slice and its mirror image, and average.
     """
 
     name: str
     recipe: Recipe
     classifier: Recipe | None = None
+    pretrained: Path | None = None
+    flip_average: bool = False
 
     def __post_init__(self) -> None:
         if self.recipe.task != "segmenter":
-            raise ConfigError(f"cross-validation is of segmenters; the recipe of {self.name!r} trains a classifier")
+            raise ConfigError(
+                f"the recipe of {self.name!r} trains a classifier: `jcs crossval-classifier` cross-validates those"
+            )
         preset = SEGMENTERS.get(self.recipe.preset)
         if preset is not None and preset.joint and self.classifier is None:
             raise ConfigError(
@@ -58,6 +66,10 @@ class Method:
             )
         if self.classifier is not None and self.classifier.task != "classifier":
             raise ConfigError(f"the classifier's recipe of {self.name!r} trains a segmenter")
+
+
+#: A fold's network predicts its held-out slices once: compiling it for another backend would not pay.
+ONE_FOLD = Execution(backend="torch")
 
 
 def cross_validate(
@@ -78,7 +90,7 @@ def cross_validate(
         folder: ``<fold>/`` for each run, ``predictions/`` for the PNG files.
         extra: Further train and val slices for every fold (as uninfected ones, which a classifier needs).
         folds: Train these only, as on several machines.
-        execution: For predicting.
+        execution: For predicting; default torch.
         progress: Called with what is being done.
 
     Returns:
@@ -94,21 +106,30 @@ def cross_validate(
         raise ConfigError(f"needs three folds or more, and of those only; got {unknown or len(cases.folds)}")
     prepare_output_folder(folder)
     for fold in wanted:
-        _run_fold(method, cases, fold, folder, extra, execution or Execution(), progress)
+        _run_fold(method, cases, fold, folder, extra, execution or ONE_FOLD, progress)
     if not all(_record(folder / fold) for fold in cases.folds):
         return None
     return read_predictions(folder / "predictions", cases, name=method.name)
 
 
-def fold_manifest(cases: CaseSet, held_out: str, extra: Manifest | None = None) -> Manifest:
+def fold_manifest(
+    cases: CaseSet, held_out: str, extra: Manifest | None = None, *, validating: bool = True
+) -> Manifest:
     """The slices of one fold's run: the next fold validates, the others train, the held-out one tests.
+
+    Args:
+        cases: With images, masks and folds.
+        held_out: Name of the fold that is judged.
+        extra: Further slices of every fold's run.
+        validating: Whether the next fold validates; else it trains, too.
 
     Raises:
         ConfigError: a patient in two splits, or an extra slice that is among the cases.
     """
     names = list(cases.folds)
-    validating = names[(names.index(held_out) + 1) % len(names)]
-    splits = {held_out: "test", validating: "val"}
+    splits = {held_out: "test"}
+    if validating:
+        splits[names[(names.index(held_out) + 1) % len(names)]] = "val"
     rows = [_row(case, splits.get(case.fold, "train"), cases) for case in cases]
     if extra is not None:
         known = {row.path.resolve() for row in rows}
@@ -152,7 +173,7 @@ def _run_fold(
     execution: Execution,
     progress: Progress | None,
 ) -> None:
-    manifest = fold_manifest(cases, fold, extra)
+    manifest = fold_manifest(cases, fold, extra, validating=validates(method))
     settings = _settings(method, manifest)
     done = _record(folder / fold)
     if done is not None:
@@ -164,37 +185,57 @@ def _run_fold(
     held_out = [case for case in cases if case.fold == fold]
     classifier = None
     if method.classifier is not None:
-        _train(method.classifier, manifest, folder / fold / "classifier", None, f"{fold} classifier", progress)
-        classifier = folder / fold / "classifier" / "best.safetensors"
-    _train(method.recipe, manifest, folder / fold, classifier, f"{method.name} {fold}", progress)
-    best = folder / fold / "best.safetensors"
+        task = make_task(method.classifier)
+        classifier = _train(
+            task, method.classifier, manifest, folder / fold / "classifier", f"{fold} classifier", progress
+        )
+    task = make_task(method.recipe, classifier, method.pretrained)
+    chosen = _train(task, method.recipe, manifest, folder / fold, f"{method.name} {fold}", progress)
 
     def predicted(number: int, total: int) -> None:
         if progress is not None:
             progress(f"{method.name} {fold} predicts", number, total)
 
-    levels = list(predict_cases(load_checkpoint(best), held_out, execution=execution, progress=predicted))
+    ready = load_checkpoint(chosen)
+    levels = list(
+        predict_cases(ready, held_out, execution=execution, flip_average=method.flip_average, progress=predicted)
+    )
     write_predictions(folder / "predictions", [case.name for case in held_out], levels)
-    record = {"settings": settings, "checkpoint_sha256": file_sha256(best), "cases": [case.name for case in held_out]}
+    record = {
+        "settings": settings,
+        "checkpoint_sha256": file_sha256(chosen),
+        "cases": [case.name for case in held_out],
+    }
     write_text(folder / fold / _RECORD, json.dumps(record, indent=1) + "\n")
     for state in [*(folder / fold).glob(STATE_PATTERN), *(folder / fold / "classifier").glob(STATE_PATTERN)]:
         state.unlink()  # what resumes a finished run is only large
 
 
+def validates(method: Method) -> bool:
+    """Whether a fold of its own chooses the weights of one of the method's networks."""
+    recipes = [method.recipe, method.classifier]
+    return any(recipe is not None and recipe.choose_weights == "best" for recipe in recipes)
+
+
 def _train(
-    recipe: Recipe, manifest: Manifest, folder: Path, classifier: Path | None, what: str, progress: Progress | None
-) -> None:
+    task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: str, progress: Progress | None
+) -> Path:
+    """Train and give the file with the weights that the recipe chooses."""
+
     def step(done: int, total: int, losses: Mapping[str, float]) -> None:
         if progress is not None:
             progress(what, done, total)
 
-    train(make_task(recipe, classifier), recipe, manifest, folder, progress=step)
+    train(task, recipe, manifest, folder, progress=step)
+    return folder / f"{recipe.choose_weights}.safetensors"
 
 
 def _settings(method: Method, manifest: Manifest) -> dict[str, Any]:
     return {
         "recipe": method.recipe.model_dump(mode="json"),
         "classifier": method.classifier.model_dump(mode="json") if method.classifier else None,
+        "pretrained_sha256": file_sha256(method.pretrained) if method.pretrained else None,
+        "flip_average": method.flip_average,
         "manifest_sha256": manifest.sha256,
     }
 
@@ -213,10 +254,15 @@ def budget_warnings(recipes: Sequence[Recipe]) -> tuple[str, ...]:
     return (f"short budget: {listed} a fold (paper: 21 000 steps of batch 4); not to be compared with full training",)
 
 
-def fold_note(cases: CaseSet) -> str:
+def fold_note(cases: CaseSet, *, validating: bool = True) -> str:
     """What the reader must know of how the folds were used."""
     count = len(cases.folds)
-    text = f"{count} folds: one is held out, the next one chooses the weights, {count - 2} train. The cut is 0.5."
+    if validating:
+        text = f"{count} folds: one is held out, the next one chooses the weights, {count - 2} train. The cut is 0.5."
+    else:
+        text = (
+            f"{count} folds: one is held out, {count - 1} train, the last step's weights are taken. The cut is 0.5."
+        )
     if len({(case.patient, case.fold) for case in cases}) > len(set(cases.patients)):
         text += " These folds part slices of one acquisition, as published: figures of patient-safe folds are honest."
     return text

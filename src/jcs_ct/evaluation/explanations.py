@@ -116,7 +116,7 @@ def score_explanations(
         variant: ``paper`` or ``grad_cam``.
         perturbation_steps: Of deletion and insertion; 0 leaves them out.
         seed: Of the randomised weights.
-        execution: Device, precision and batch size.
+        execution: Backend, device, precision and batch size; default torch.
         progress: Called with the judged cases done.
 
     Raises:
@@ -126,7 +126,8 @@ def score_explanations(
         raise ConfigError(f"{name} is a {ready.task}: activation maps are a classifier's")
     if not tuning:
         raise ConfigError("the map's threshold is tuned on training slices with a lesion mask, and there are none")
-    execution = execution or Execution()
+    # Each classifier, and a randomised one beside it, sees few slices one by one: compiling would not pay.
+    execution = execution or Execution(backend="torch")
     chosen = [tuning[i] for i in np.unique(np.linspace(0, len(tuning) - 1, MOST_TUNING_SLICES).round().astype(int))]
     threshold = tune_threshold(
         (case_map(ready, case, variant=variant, execution=execution).fine, case.read_mask()) for case in chosen

@@ -90,6 +90,32 @@ def read_predictions(folder: Path, cases: CaseSet, *, name: str | None = None) -
     return Predictions(name or folder.name, tuple(levels), note)
 
 
+def read_given(given: str, cases: CaseSet) -> Predictions:
+    """Predictions as a user names them: ``NAME=FOLDER`` or ``FOLDER``; ``NAME=FOLDER+FOLDER`` is their mean.
+
+    Raises:
+        ConfigError: several folders without a name, or as :func:`read_predictions`.
+    """
+    name, separator, place = given.rpartition("=")
+    # A folder may have a plus in its name.
+    folders = [Path(place)] if Path(place).is_dir() else [Path(part) for part in place.split("+")]
+    if len(folders) == 1:
+        return read_predictions(folders[0], cases, name=name if separator else None)
+    if not separator:
+        raise ConfigError(f"the mean of several folders needs a name: NAME={place}")
+    return mean_predictions([read_predictions(folder, cases) for folder in folders], name=name)
+
+
+def mean_predictions(members: Sequence[Predictions], *, name: str) -> Predictions:
+    """An ensemble: the mean probability of several methods, case by case."""
+    # Of the levels themselves, halves rounded up: sums of whole numbers have no error that could move the cut.
+    levels = tuple(
+        np.floor(np.mean(planes, axis=0, dtype=np.float64) + 0.5).astype(np.uint8)
+        for planes in zip(*(member.levels for member in members), strict=True)
+    )
+    return Predictions(name, levels, f"mean of {len(members)}: {', '.join(member.name for member in members)}")
+
+
 def _read_plane(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:

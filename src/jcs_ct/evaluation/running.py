@@ -19,9 +19,17 @@ def predict_cases(
     cases: Sequence[Case],
     *,
     execution: Execution,
+    flip_average: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Levels (rows, columns) of every case, in order, on its own grid.
+
+    Args:
+        ready: A segmenter.
+        cases: With images.
+        execution: Device, precision and batch size.
+        flip_average: Average the probability with that of the slice's mirror image, mirrored back.
+        progress: Called with (done, total).
 
     Raises:
         ValueError: a case without an image.
@@ -29,8 +37,9 @@ def predict_cases(
     """
     for done, case in enumerate(cases, start=1):
         hu = case_hu(case, ready.preprocessor.window)
-        ((_, probability),) = segment_slices(ready, hu[None], [0], execution=execution)
-        yield to_levels(probability)
+        views = np.stack([hu, hu[:, ::-1]]) if flip_average else hu[None]
+        planes = [plane for _, plane in segment_slices(ready, views, range(len(views)), execution=execution)]
+        yield to_levels((planes[0] + planes[1][:, ::-1]) / 2 if flip_average else planes[0])
         if progress is not None:
             progress(done, len(cases))
 

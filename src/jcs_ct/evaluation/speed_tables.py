@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jcs_ct.engine import Execution
+from jcs_ct.engine import Execution, execution_facts
 from jcs_ct.evaluation.figures import stacked_bars
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.published import TABLE_II
@@ -192,11 +192,7 @@ def _figures(rows: Sequence[Mapping[str, Cell]]) -> dict[str, Any]:
 def _facts(networks: Sequence[TimedNetworks], execution: Execution, *, rounds: int, measured: int) -> dict[str, Any]:
     return {
         "machine": machine_facts(),
-        "execution": {
-            "device": str(execution.torch_device),
-            "precision": "bf16" if execution.uses_bf16 else "fp32",
-            "batch_size": execution.batch_size,
-        },
+        "execution": execution_facts([ready for one in networks for ready in one.both], execution),
         "slices_measured": measured,
         "rounds": rounds,
         "weights": {

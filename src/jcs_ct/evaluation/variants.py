@@ -12,7 +12,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.comparing import evaluate_predictions
-from jcs_ct.evaluation.crossval import Method, Progress, budget_warnings, cross_validate, fold_note
+from jcs_ct.evaluation.crossval import Method, Progress, budget_warnings, cross_validate, fold_note, validates
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
@@ -132,7 +132,9 @@ def train_and_compare(
         resampling=resampling,
         warnings=(*budget_warnings([method.recipe for method in methods]), *warnings),
         facts={
-            "folds": fold_note(cases),
+            "folds": fold_note(cases, validating=any(validates(method) for method in methods)),
+            "pretrained": {method.name: method.pretrained.name for method in methods if method.pretrained},
+            "flip_average": [method.name for method in methods if method.flip_average],
             "recipes": {method.name: method.recipe.model_dump(mode="json") for method in methods},
             "classifier_recipes": {
                 method.name: method.classifier.model_dump(mode="json") for method in methods if method.classifier

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from jcs_ct.imaging.opening import list_series, open_study
-from jcs_ct.imaging.study import QualityFlag, SeriesFate, SeriesInfo, Study
+from jcs_ct.imaging.opening import Inspection, inspect_study, list_series, open_study
+from jcs_ct.imaging.study import HeaderWindow, QualityFlag, SeriesFate, SeriesInfo, Study
 
-__all__ = ["QualityFlag", "SeriesFate", "SeriesInfo", "Study", "list_series", "open_study"]
+__all__ = [
+    "HeaderWindow",
+    "Inspection",
+    "QualityFlag",
+    "SeriesFate",
+    "SeriesInfo",
+    "Study",
+    "inspect_study",
+    "list_series",
+    "open_study",
+]

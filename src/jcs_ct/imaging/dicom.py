@@ -36,6 +36,7 @@ DAMAGED_FILE_ERRORS = (
     OSError,
     RecursionError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
     struct.error,
@@ -73,6 +74,20 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
         return None
     found = [_number(item) for item in value]
     return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)
+
+
+def _windows(dataset: Dataset) -> dict[str, tuple[float, ...]]:
+    """The windows that a data set offers for display (PS3.3 C.11.2.1.2); pairs that are no window are left out."""
+    levels, widths = (
+        list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
+        for value in (dataset.get("WindowCenter"), dataset.get("WindowWidth"))
+    )
+    numbers = [(_number(level), _number(width)) for level, width in zip(levels, widths, strict=False)]
+    usable = [(level, width) for level, width in numbers if level is not None and width is not None and width > 0]
+    return {
+        "window_levels": tuple(level for level, _ in usable),
+        "window_widths": tuple(width for _, width in usable),
+    }
 
 
 def _integer(value: Any) -> int | None:
@@ -195,6 +210,7 @@ def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, who
         "lossy": _text(dataset.get("LossyImageCompression")) == "01" or str(syntax) in _LOSSY_SYNTAXES,
         "padding": _padding(dataset, "PixelPaddingValue"),
         "padding_limit": _padding(dataset, "PixelPaddingRangeLimit"),
+        **_windows(dataset),
         "pixel_bytes": pixel_bytes,
         "whole": whole,
     }
@@ -225,7 +241,8 @@ def _frame_header(dataset: Dataset, common: dict[str, Any], number: int) -> Slic
     facts["image_type"] = facts["image_type"] or _image_type(dataset.get("ImageType"))
     tilt = _number(_functional_group(dataset, number, "CTAcquisitionDetailsSequence").get("GantryDetectorTilt"))
     facts["gantry_tilt"] = common["gantry_tilt"] if tilt is None else tilt
-    return SliceHeader(**{**common, **facts, "frame": number + 1})
+    windows = _windows(_functional_group(dataset, number, "FrameVOILUTSequence"))
+    return SliceHeader(**{**common, **facts, **(windows if windows["window_levels"] else {}), "frame": number + 1})
 
 
 def _slice_facts(

@@ -45,6 +45,8 @@ class SliceHeader:
         intercept: Rescale Intercept of this very slice.
         padding: Pixel Padding Value, in stored values.
         padding_limit: Pixel Padding Range Limit, in stored values.
+        window_levels: Window Center of each window the header offers for display, in HU; never used for analysis.
+        window_widths: Window Width of each, in HU.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
         whole: Whether the pixel data reaches its end in the file.
     """
@@ -76,6 +78,8 @@ class SliceHeader:
     has_modality_lut: bool = False
     padding: int | None = None
     padding_limit: int | None = None
+    window_levels: tuple[float, ...] = ()
+    window_widths: tuple[float, ...] = ()
     gantry_tilt: float | None = None
     instance_number: int | None = None
     kernel: str = ""

@@ -15,7 +15,12 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.gate import MINIMUM_SLICES, PIXEL_SPACING_TOLERANCE, TILT_TOLERANCE_DEG, implausible_spacing
+from jcs_ct.imaging.gate_geometry import (
+    MINIMUM_SLICES,
+    PIXEL_SPACING_TOLERANCE,
+    TILT_TOLERANCE_DEG,
+    implausible_spacing,
+)
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -23,6 +28,8 @@ from jcs_ct.volume import BACKGROUND_HU
 MAXIMUM_PIXEL_MM = 3.0
 #: Two placements in one header may differ by this much at the volume's corners, in mm (quaternions are rounded).
 PLACEMENT_TOLERANCE_MM = 0.1
+#: Spaces that a NIfTI may name: none, scanner, aligned, Talairach, MNI, another template.
+LARGEST_FORM_CODE = 5
 _DAMAGED = (
     ArithmeticError,
     EOFError,
@@ -35,7 +42,8 @@ _DAMAGED = (
     ValueError,
     zlib.error,
 )
-_UNIT_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+#: The header's unit of length (its low three bits) in mm: not stated, metre, millimetre, micrometre.
+_UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 def read_nifti(path: Path, fd: int) -> dict[str, Any]:
@@ -119,7 +127,10 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
     findings: list[tuple[GateCode, str]] = []
     header = image.header
     affine = np.array(image.affine, dtype=np.float64)
-    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+    if invalid := [code for code in _form_codes(image) if not 0 <= code <= LARGEST_FORM_CODE]:
+        message = f"a form code is {invalid[0]}, 0 to {LARGEST_FORM_CODE} are known; convert the volume again"
+        findings.append((GateCode.NO_POSITION, message))
+    elif int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         message = "the header states no position or orientation (sform and qform code 0); convert the volume again"
         findings.append((GateCode.NO_POSITION, message))
     axes = affine[:3, :3]
@@ -127,7 +138,11 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
         message = "the header's affine is singular or not finite; convert the volume again"
         return np.eye(4), [(GateCode.NO_POSITION, message)]
     findings += _contradictions(image)
-    affine[:3] *= _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _UNIT_MM:
+        message = f"the header states lengths in a unit of code {unit}, 0 to 3 are known; convert the volume again"
+        findings.append((GateCode.NO_POSITION, message))
+    affine[:3] *= _UNIT_MM.get(unit, 1.0)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
     if unbelieved := implausible_spacing(*spacing_mm.tolist()):
@@ -137,6 +152,15 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
         message = f"the volume is sheared by {shear:.1f} degrees (gantry tilt); have it reconstructed without tilt"
         findings.append((GateCode.TILT, message))
     return affine, findings
+
+
+def _form_codes(image: Any) -> tuple[int, int]:
+    """sform_code and qform_code as the file states them: nibabel turns unknown ones into 0."""
+    header = image.header
+    with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+        block = stream.read(header.sizeof_hdr)
+    stated = type(header)(block, endianness=header.endianness, check=False)
+    return int(stated["sform_code"]), int(stated["qform_code"])
 
 
 def shear_deg(affine: NDArray[np.float64]) -> float:
@@ -158,14 +182,25 @@ def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
         stated = [" x ".join(f"{size:.3f}" for size in sizes) for sizes in (by_sform, by_sizes)]
         message = f"the header states two voxel sizes, {stated[0]} and {stated[1]} mm; convert the volume again"
         findings.append((GateCode.MIXED_SPACING, message))
-    elif sform == qform:  # two statements about the same space
-        shape = image.shape[:3]
-        corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
-        apart = np.linalg.norm((header.get_qform() @ corners - image.affine @ corners)[:3], axis=0).max()
-        if not apart <= PLACEMENT_TOLERANCE_MM and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:
+    elif sform == qform and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:  # two statements about the same space
+        apart = _placements_apart_mm(image)
+        if apart is None:
+            findings.append((GateCode.NO_POSITION, "the qform is no rotation; convert the volume again"))
+        elif not apart <= PLACEMENT_TOLERANCE_MM:
             message = f"sform and qform place the volume {apart:.1f} mm apart in one space; convert the volume again"
             findings.append((GateCode.NO_POSITION, message))
     return findings
+
+
+def _placements_apart_mm(image: Any) -> float | None:
+    """Largest distance between a corner placed by sform and by qform; None when the qform is no rotation."""
+    try:
+        by_qform = image.header.get_qform()
+    except ValueError:
+        return None
+    shape = image.shape[:3]
+    corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
+    return float(np.linalg.norm((by_qform @ corners - image.affine @ corners)[:3], axis=0).max())
 
 
 def _axes(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

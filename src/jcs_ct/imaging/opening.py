@@ -1,10 +1,10 @@
-"""`open_study` and `list_series`: from a path to a study, whatever lies there."""
+"""`open_study`, `list_series` and `inspect_study`: from a path to a study, whatever lies there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
@@ -16,12 +16,7 @@ from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
 
 
 def open_study(
-    path: str | Path,
-    *,
-    series: str | None = None,
-    lenient: bool = False,
-    allow_deflated: bool = False,
-    listed: Callable[[tuple[SeriesInfo, ...]], None] | None = None,
+    path: str | Path, *, series: str | None = None, lenient: bool = False, allow_deflated: bool = False
 ) -> Study:
     """Read one chest CT series through the geometry gate.
 
@@ -30,7 +25,6 @@ def open_study(
         series: Identifier (or its beginning) of the series to read, as :func:`list_series` gives it.
         lenient: Turn geometry faults into flags and withhold the affine; slices can still be read.
         allow_deflated: Read DICOM in the deflated transfer syntax, which can unpack to a thousand times its size.
-        listed: Called with what :func:`list_series` would return, before one is read or refused.
 
     Returns:
         The study; ``paths`` of one out of an archive is the archive.
@@ -42,21 +36,10 @@ def open_study(
     path = Path(path)
     with _source(path) as source:
         if source.dicom:
-            survey = _survey(source, allow_deflated=allow_deflated)
-            if listed is not None:
-                listed(describe_series(survey, None, lenient=lenient))
-            study = read_dicom(survey, series, lenient=lenient)
+            study = read_dicom(_survey(source, allow_deflated=allow_deflated), series, lenient=lenient)
         else:
-            opened, info = _open_and_describe(source, lenient=lenient)
-            if listed is not None:
-                listed((info,))
-            if isinstance(opened, StudyError):
-                raise opened
-            study = opened
-            if series is not None and not study.identifier.startswith(series.lower()):
-                raise ConfigError(
-                    f"no series has an identifier that starts with {series!r}; there is {study.identifier}"
-                )
+            study = _open_single(source, lenient=lenient)
+            _check_wanted(study, series)
         return study if source.root == path else replace(study, paths=(path,))
 
 
@@ -70,7 +53,68 @@ def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool
     with _source(Path(path)) as source:
         if source.dicom:
             return describe_series(_survey(source, allow_deflated=allow_deflated), None, lenient=lenient)
-        return (_open_and_describe(source, lenient=lenient)[1],)
+        return _inspect_single(source, None, lenient=lenient).series
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What lies at a path and what would be read.
+
+    Args:
+        series: Every series, the best first, with its fate and why; empty when there are no images at all.
+        result: The study, or why it is refused.
+    """
+
+    series: tuple[SeriesInfo, ...]
+    result: Study | StudyError
+
+
+def inspect_study(
+    path: str | Path, *, series: str | None = None, lenient: bool = False, allow_deflated: bool = False
+) -> Inspection:
+    """What :func:`list_series` and :func:`open_study` say, reading every header once.
+
+    Raises:
+        ConfigError: nothing at ``path``, or ``series`` names none.
+    """
+    path = Path(path)
+    try:
+        with _source(path) as source:
+            if source.dicom:
+                survey = _survey(source, allow_deflated=allow_deflated)
+                inspection = _inspect_dicom(survey, series, lenient=lenient)
+            else:
+                inspection = _inspect_single(source, series, lenient=lenient)
+    except StudyError as error:
+        return Inspection((), error)
+    if isinstance(inspection.result, StudyError) or source.root == path:
+        return inspection
+    return replace(inspection, result=replace(inspection.result, paths=(path,)))
+
+
+def _inspect_dicom(survey: DicomSurvey, series: str | None, *, lenient: bool) -> Inspection:
+    listed = describe_series(survey, None, lenient=lenient)
+    try:
+        return Inspection(listed, read_dicom(survey, series, lenient=lenient))
+    except StudyError as error:
+        return Inspection(listed, error)
+
+
+def _inspect_single(source: SourceFiles, series: str | None, *, lenient: bool) -> Inspection:
+    _one_kind(source)
+    kind = "nifti" if source.nifti else "slices"
+    try:
+        study = _open_single(source, lenient=lenient)
+    except StudyError as error:
+        return Inspection((describe_single(kind, len(source.nifti or source.pictures), error),), error)
+    _check_wanted(study, series)
+    return Inspection((describe_single(kind, len(study.paths), study),), study)
+
+
+def _check_wanted(study: Study, series: str | None) -> None:
+    """Refuse an identifier that is not that of the only series."""
+    if series is not None and not study.identifier.startswith(series.lower()):
+        raise ConfigError(f"no series has an identifier that starts with {series!r}; there is {study.identifier}")
 
 
 @contextmanager
@@ -93,18 +137,8 @@ def _survey(source: SourceFiles, *, allow_deflated: bool) -> DicomSurvey:
     return DicomSurvey(survey.files, survey.series, survey.damaged, (note,))
 
 
-def _open_and_describe(source: SourceFiles, *, lenient: bool) -> tuple[Study | StudyError, SeriesInfo]:
-    """What is no DICOM: the study, or why it is refused; and its line in the list."""
-    _one_kind(source)
-    kind = "nifti" if source.nifti else "slices"
-    try:
-        study = _open_single(source, lenient=lenient)
-    except StudyError as error:
-        return error, describe_single(kind, len(source.nifti or source.pictures), error)
-    return study, describe_single(kind, len(study.paths), study)
-
-
 def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
+    _one_kind(source)
     study = open_nifti(source.nifti[0], lenient=lenient) if source.nifti else open_pictures(source.pictures)
     ignored = len(source.others) + len(source.archives)
     if not ignored:

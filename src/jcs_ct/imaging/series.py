@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError, GateCode, JCSError, StudyError
-from jcs_ct.imaging.gate import Examination, Finding, Severity, examine
+from jcs_ct.imaging.gate import Examination, examine
+from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader, identity_hash
 from jcs_ct.imaging.sandbox import run_in_child
-from jcs_ct.imaging.study import QualityFlag, SeriesFate, SeriesInfo, Study
+from jcs_ct.imaging.study import HeaderWindow, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
 
 logger = logging.getLogger(__name__)
 
 #: Kernel names or parts of them that are reconstructed sharp, for lung and bone.
 _SHARP_WORDS = ("LUNG", "BONE", "EDGE", "SHARP", "CHEST")
+_MOST_WINDOWS = 4
 _SHARP_FROM = 50  # Siemens kernels: B50 and above, Br54, Bl57, D60...
 
 
@@ -260,6 +263,7 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         paths=files[:1] if all(frames) and len(set(files)) == 1 else files,
         flags=tuple(flags),
         acquisition=_acquisition(ordered),
+        header_windows=_header_windows(ordered),
         frame_numbers=frames if any(frames) else (),
     )
 
@@ -313,6 +317,16 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
     if hu.size != np.prod(shape):
         raise JCSError("the decoding child wrote less than a whole volume")
     return hu
+
+
+def _header_windows(ordered: Sequence[SliceHeader]) -> tuple[HeaderWindow, ...]:
+    """The few windows that most slices offer; some scanners state another one on every slice."""
+    offered = Counter(
+        HeaderWindow(level, width)
+        for header in ordered
+        for level, width in zip(header.window_levels, header.window_widths, strict=True)
+    )
+    return tuple(window for window, _ in offered.most_common(_MOST_WINDOWS))
 
 
 def _acquisition(ordered: Sequence[SliceHeader]) -> dict[str, str | float]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.gate import MINIMUM_SLICES, Finding
+from jcs_ct.imaging.gate_finding import Finding
+from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.imaging.sandbox import run_in_child
 from jcs_ct.imaging.series import refuse

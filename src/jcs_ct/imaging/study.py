@@ -19,6 +19,19 @@ class QualityFlag:
     message: str
 
 
+@dataclass(frozen=True)
+class HeaderWindow:
+    """A grey window that the input's header offers for display; analysis never uses it.
+
+    Args:
+        level_hu: Its centre.
+        width_hu: Its width, greater than 0.
+    """
+
+    level_hu: float
+    width_hu: float
+
+
 class SeriesFate(StrEnum):
     """What becomes of a series: read, could have been read, or refused by the gate."""
 
@@ -73,6 +86,7 @@ class Study:
         paths: Source file of every slice, in the volume's order (one entry for NIfTI and multi-frame).
         flags: Warnings of the gate.
         acquisition: Non-identifying facts for the report: manufacturer, model, kernel, slice_thickness_mm, kvp...
+        header_windows: Grey windows that the header offers for display, the commonest among the slices first.
         frame_numbers: For a multi-frame file, the frame (from 1) of every slice in the volume's order; else empty.
     """
 
@@ -82,4 +96,5 @@ class Study:
     paths: tuple[Path, ...]
     flags: tuple[QualityFlag, ...] = ()
     acquisition: Mapping[str, str | float] = field(default_factory=dict)
+    header_windows: tuple[HeaderWindow, ...] = ()
     frame_numbers: tuple[int, ...] = ()

@@ -13,7 +13,7 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def _pixels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     shape = tuple(options["shape"])
-    stream = os.fdopen(options["fd"], "r+b")
+    stream = os.fdopen(options["fd"], "r+b", closefd=False)
     out = np.memmap(stream, dtype=options["dtype"], mode="r+", shape=shape)
     limits = np.iinfo(out.dtype) if out.dtype.kind == "i" else None
 
@@ -82,32 +82,38 @@ _TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
 }
 
 
-def main() -> None:
-    """Read the job, do its items, answer each."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
-    job = json.load(sys.stdin)
-    _limit(job["memory_bytes"], job["cpu_seconds"], job["file_bytes"])
+def run_job(job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+    """Do the items of a job and answer each, as the module says."""
     work = _TASKS[job["task"]](job["options"])
-
-    def answer(**values: Any) -> None:
-        sys.stdout.write(json.dumps(values) + "\n")
-        sys.stdout.flush()
-
     for number, item in enumerate(job["items"]):
-        answer(begin=number)
+        answer({"begin": number})
         try:
-            answer(done=number, value=work(item))
+            answer({"done": number, "value": work(item)})
         except StudyError as error:
-            answer(done=number, code=error.code, message=str(error).removesuffix(f" ({error.code})"))
+            answer({"done": number, "code": error.code, "message": str(error).removesuffix(f" ({error.code})")})
         except MemoryError:
-            answer(done=number, code=GateCode.UNREADABLE, message="reading it takes more memory than is allowed")
+            message = "reading it takes more memory than is allowed"
+            answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
         except BaseException as error:
             # A decoder written in Rust panics with a BaseException whose class cannot be imported.
             if type(error).__module__ != "pyo3_runtime":
                 raise
             message = "a decoder gave up on the pixel data; the file is damaged, export it again"
-            answer(done=number, code=GateCode.UNREADABLE, message=message)
+            answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
+
+
+def _print(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Take the job from stdin, accept its limits, do it."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    job = json.load(sys.stdin)
+    _limit(job["memory_bytes"], job["cpu_seconds"], job["file_bytes"])
+    run_job(job, _print)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,14 @@ def write_report(
     if dicom:
         paths = replace(paths, dicom=write_dicom_results(study, diagnosis, folder))
     timings_s = {**diagnosis.timings_s, "report": time.perf_counter() - started}
-    write_run_record(paths.run, study, timings_s=timings_s, outputs=paths.written(), command=command)
+    write_run_record(
+        paths.run,
+        study,
+        timings_s=timings_s,
+        execution=diagnosis.execution,
+        outputs=paths.written(),
+        command=command,
+    )
     logger.info("report of study %s written: %d files", study.identifier, len(paths.written()) + 1)
     return paths
 

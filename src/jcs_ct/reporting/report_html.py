@@ -82,6 +82,7 @@ def render_report(study: Study, diagnosis: Diagnosis, *, progress: Callable[[int
         shown_count=len(shown),
         map_colours=["#{:02x}{:02x}{:02x}".format(*colour) for colour in MAP_COLOURS],
         timings_s=dict(diagnosis.timings_s),
+        execution=dict(diagnosis.execution),
         script=Markup(script),
         style=Markup(style),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

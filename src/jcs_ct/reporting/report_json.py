@@ -95,6 +95,7 @@ def _study(study: Study) -> dict[str, Any]:
         "slice_row_column_to_lps_mm": None if volume.affine is None else volume.affine.tolist(),
         "geometry_is_known": volume.is_measurable,
         "hu_is_assumed": volume.hu_is_assumed,
+        "header_windows": [asdict(window) for window in study.header_windows],
         "acquisition": {
             str(name): value if isinstance(value, str) else _number(value)
             for name, value in sorted(study.acquisition.items())

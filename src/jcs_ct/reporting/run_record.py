@@ -25,6 +25,8 @@ RUN_SCHEMA_VERSION = "1.0"
 #: Packages whose versions can change a result.
 _PACKAGES = (
     "torch",
+    "openvino",
+    "onnxruntime",
     "lightning-fabric",
     "numpy",
     "scipy",
@@ -42,7 +44,8 @@ _PACKAGES = (
 )
 #: Arguments that say how a study is read and cannot name it; every other word of a command is left out.
 _PLAIN_WORDS = frozenset(
-    {"diagnose", "positive", "always", "never", "paper", "grad_cam", "auto", "cpu", "cuda", "fp32", "bf16"}
+    {"diagnose", "positive", "always", "never", "paper", "grad_cam", "auto", "cpu", "cuda", "fp32", "bf16", "int8"}
+    | {"torch", "openvino", "onnxruntime"}
     | {"compact", "official"}
 )
 _PLAIN_NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?")
@@ -77,6 +80,7 @@ def write_run_record(
     study: Study,
     *,
     timings_s: Mapping[str, float],
+    execution: Mapping[str, Any] | None = None,
     outputs: Sequence[Path] = (),
     command: Sequence[str] | None = None,
     exit_code: int = 0,
@@ -87,6 +91,7 @@ def write_run_record(
         path: ``run.json``; writing it is the last act of a run, so its presence means that the outputs are complete.
         study: What was read; it appears by hashes and counts only.
         timings_s: Seconds a stage.
+        execution: What the networks ran on, as ``Diagnosis.execution``.
         outputs: Files that were written; they appear with size and SHA-256.
         command: Arguments of the process (default: this process's); names and paths are left out.
         exit_code: The command line's.
@@ -101,6 +106,7 @@ def write_run_record(
         "inputs": [_input(study)],
         "outputs": [_output(output, path.parent) for output in outputs],
         "timings_s": {stage: round(float(seconds), 3) for stage, seconds in timings_s.items()},
+        "execution": dict(execution or {}),
         "versions": _versions(),
         "host": {
             "system": platform.system(),

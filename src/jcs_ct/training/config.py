@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from jcs_ct.data.augment import LARGEST_ELASTIC
 from jcs_ct.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -25,6 +27,9 @@ class PreprocessingConfig(_Frozen):
     level_hu: float = -600.0
     width_hu: Positive = 1500.0
     body_crop: bool = False
+    region: Literal["body", "lungs"] = Field(
+        "body", description="What body_crop cuts to; lungs that are not found leave the body."
+    )
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -42,6 +47,10 @@ class AugmentationConfig(_Frozen):
     gamma: Annotated[float, Field(ge=0, lt=2)] = Field(0.0, description="Largest |log gamma|.")
     noise: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="Largest standard deviation of added noise.")
     blur: Annotated[float, Field(ge=0)] = Field(0.0, description="Largest Gaussian sigma in network pixels.")
+    elastic: Annotated[float, Field(ge=0, le=LARGEST_ELASTIC)] = Field(
+        0.0, description="Largest displacement of a smooth deformation as a share of the side length."
+    )
+    marks: Fraction = Field(0.0, description="Chance of burned-in text or a frame.")
 
 
 class OptimiserConfig(_Frozen):
@@ -88,12 +97,27 @@ class Recipe(_Frozen):
         0, description="Rows and columns of the slices while training starts; 0 is the full size throughout."
     )
     coarse_share: Fraction = Field(0.65, description="Share of the steps that are taken at coarse_size.")
+    choose_weights: Literal["best", "last"] = Field(
+        "best", description="best by the val split, or the last step's: then no val split is needed."
+    )
     seed: int = 0
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250
+    copy_paste: Fraction = Field(
+        0.0, description="Of a segmenter: chance that a slice is given the lesions of another training slice."
+    )
     balance: Literal["none", "label", "source"] = "none"
     infected_share: Fraction = Field(0.5, description="Share of infected slices drawn, where balance is not none.")
     cache_slices: bool = Field(True, description="Keep prepared slices in memory after first reading.")
+
+    @model_validator(mode="after")
+    def _pasted_lesions_are_for_segmenters(self) -> Recipe:
+        if self.copy_paste and self.task == "classifier":
+            raise ValueError(
+                "copy_paste is for segmenters: a classifier could learn the seam of a pasted lesion instead of the "
+                "lesion; give it painted slices (`jcs data paint`)"
+            )
+        return self
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -119,8 +143,12 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (got {item['input']!r})"
-            for item in error.errors()
-        ]
+        problems = [_problem(item) for item in error.errors()]
         raise ConfigError("\n".join([f"the recipe {path} has {len(problems)} problem(s):", *problems])) from error
+
+
+def _problem(item: ErrorDetails) -> str:
+    """One line of what is wrong; settings that do not fit together have no one place and value."""
+    if not item["loc"]:
+        return f"  recipe: {item['msg'].removeprefix('Value error, ')}"
+    return f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"

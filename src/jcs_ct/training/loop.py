@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jcs_ct.data.augment import Augmentation
+from jcs_ct.data.copy_paste import LesionPasting
 from jcs_ct.data.datasets import SliceBatch, SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
@@ -74,6 +75,7 @@ def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
             size=config.size,
             window=Window(config.level_hu, config.width_hu),
             body_crop=config.body_crop,
+            region=config.region,
             channels=config.channels,
             mean=config.mean,
             std=config.std,
@@ -96,6 +98,20 @@ def make_optimiser(recipe: Recipe, network: nn.Module) -> Optimizer:
     return maker(groups, lr=settings.learning_rate, betas=settings.betas)
 
 
+def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
+    """The recipe's pasting of lesions between training slices; None where it is off.
+
+    Raises:
+        ConfigError: no training slice has a lesion mask.
+    """
+    if not recipe.copy_paste:
+        return None
+    try:
+        return LesionPasting.among(training, recipe.copy_paste)
+    except ValueError as error:
+        raise ConfigError(f"copy_paste: {error}") from error
+
+
 def train(
     task: Task,
     recipe: Recipe,
@@ -107,7 +123,8 @@ def train(
 ) -> TrainingState:
     """Train ``task.network`` from a manifest's train split, choosing the best weights on its val split.
 
-    Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``.
+    Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` into ``folder``. With
+    ``choose_weights: last`` nothing is validated: ``best.safetensors`` and the log are not written.
     When ``folder`` holds a run with the same recipe and manifest, it continues.
 
     Args:
@@ -141,7 +158,9 @@ def train(
     if recipe.task == "segmenter":
         manifest = manifest.with_masks()
     training = SliceDataset(_split(manifest, "train"), preprocessor, cache=recipe.cache_slices)
-    validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
+    validation = None
+    if recipe.choose_weights == "best":
+        validation = SliceDataset(_split(manifest, "val"), preprocessor, cache=recipe.cache_slices)
     state = TrainingState(task.network, make_optimiser(recipe, task.network))
     if recipe.ema_decay:
         state.average = MovingAverage(task.network, recipe.ema_decay)
@@ -163,7 +182,7 @@ def fit(
     state: TrainingState,
     recipe: Recipe,
     training: SliceDataset,
-    validation: SliceDataset,
+    validation: SliceDataset | None,
     folder: Path,
     manifest_sha256: str,
     progress: Progress | None,
@@ -174,6 +193,7 @@ def fit(
         network.mark_forward_method(name)
     weights = sampling_weights(training.manifest, recipe.balance, infected_share=recipe.infected_share)
     augmentation = Augmentation(**recipe.augmentation.model_dump())
+    pasting = make_pasting(training.manifest, recipe)
     while state.step < recipe.steps:
         generator = np.random.default_rng([recipe.seed, state.step])
         torch.manual_seed(int(generator.integers(2**31)))
@@ -184,7 +204,9 @@ def fit(
         drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
         for part in np.array_split(drawn, recipe.accumulate):
             share = (fabric.global_rank, fabric.world_size)
-            batch = training.batch(part.tolist(), augmentation=augmentation, generator=generator, share=share)
+            batch = training.batch(
+                part.tolist(), augmentation=augmentation, pasting=pasting, generator=generator, share=share
+            )
             if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
                 batch = batch.resized(recipe.coarse_size)
             losses = task.loss(network, batch.to(fabric.device), generator)
@@ -195,13 +217,13 @@ def fit(
         state.step += 1
         if state.average is not None:
             state.average.update(state.network)
-        validates = state.step % recipe.validate_every == 0 or state.step == recipe.steps
+        validates = validation is not None and (state.step % recipe.validate_every == 0 or state.step == recipe.steps)
         saves = state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps
         shown = _shown(fabric, losses) if validates or progress is not None else {}
         if fabric.is_global_zero:
             if progress is not None:
                 progress(state.step, recipe.steps, shown)
-            if validates:
+            if validation is not None and validates:
                 _validate(fabric, task, state, recipe, validation, folder, manifest_sha256, shown)
             if saves:
                 state.save(folder, recipe, manifest_sha256)

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.engine import execution as execution_module
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.preprocessing import SlicePreprocessor
 
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
-FP32 = Execution(device="cpu", precision="fp32", batch_size=3)
+FP32 = Execution(device="cpu", precision="fp32", batch_size=3, backend="torch")
 
 
 def ready(task):
@@ -63,12 +64,24 @@ def test_a_consumer_never_runs_in_inference_mode():
         assert not torch.is_autocast_enabled("cpu")
 
 
-def test_bf16_stays_close_to_fp32():
+def test_bf16_stays_close_to_fp32(monkeypatch):
+    monkeypatch.setattr(execution_module, "multiplies_bf16", lambda device: True)  # slow where it is not so
     hu, network = volume(4), ready("classifier")
     exact = classify_slices(network, hu, range(4), execution=FP32)
-    half = classify_slices(network, hu, range(4), execution=Execution(device="cpu", precision="bf16"))
+    execution = Execution(device="cpu", precision="bf16", backend="torch")
+    half = classify_slices(network, hu, range(4), execution=execution)
     for one, other in zip(exact, half, strict=True):
         assert other.probability == pytest.approx(one.probability, abs=0.05)
+    assert [item.probability for item in half] != [item.probability for item in exact]
+
+
+def test_a_network_whose_weights_were_changed_is_prepared_anew():
+    hu, network = volume(1), ready("classifier")
+    first = classify_slices(network, hu, [0], execution=FP32)[0].probability
+    with torch.no_grad():
+        network.network.head.weight.mul_(-1.0)
+        network.network.head.bias.mul_(-1.0)
+    assert classify_slices(network, hu, [0], execution=FP32)[0].probability == pytest.approx(1 - first, abs=1e-5)
 
 
 def test_progress_counts_every_slice():
@@ -80,7 +93,9 @@ def test_progress_counts_every_slice():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="precision must be auto, fp32 or bf16, got 'int4'"):
+    with pytest.raises(ValueError, match="precision must be auto, fp32, bf16 or int8, got 'int4'"):
         Execution(precision="int4")
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         Execution(batch_size=0)
+    with pytest.raises(ValueError, match="backend must be auto, torch, openvino or onnxruntime, got 'tpu'"):
+        Execution(backend="tpu")

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The ablation, the comparison of networks and the explanations on CT100, each network with the same small budget: that
+# the commands run end to end on real slices, not what the networks are worth. Continues where it was stopped; about
+# an hour and a half on one CPU core.
+#
+#   scripts/short_budget.sh DATA MANIFEST WORK
+#
+# DATA holds ct100/; MANIFEST is the joined slices.csv of scripts/make_weights.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -eq 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
+data=$1 manifest=$2 work=$3
+jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
+threads=${THREADS:-1}
+mkdir -p "$work"
+small=(--set preprocessing.size=128 --set optimiser.warmup_steps=10 --set ema_decay=0.9 --set precision=fp32)
+
+# Fig. 9: one classifier without mixing, one with, one with mixing and pixel labels, 600 steps of batch 16 at 144 x 144
+for variant in "plain 0 0" "mixing 0.5 0" "lseg 0.5 1"; do
+  read -r name alpha weight <<<"$variant"
+  "$jcs" train recipes/compact-classifier.yaml -m "$manifest" -o "$work/classifier-$name" --threads "$threads" \
+    --set preprocessing.size=144 --set coarse_size=0 --set steps=600 --set validate_every=200 \
+    --set mixup_alpha="$alpha" --set activation_map_weight="$weight"
+done
+[ -f "$work/ct100.csv" ] || "$jcs" data make ct100 "$data/ct100" -o "$work/ct100.csv"
+"$jcs" evaluate explanations plain="$work/classifier-plain/best.safetensors" \
+  mixing="$work/classifier-mixing/best.safetensors" lseg="$work/classifier-lseg/best.safetensors" \
+  -m "$work/ct100.csv" -o "$work/explanations"
+
+# Table VII: every network, 60 steps of batch 8 at 128 x 128, five patient-safe folds
+"$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
+  --train compact --train unet --train unet-bilinear --train dss-vgg16-scratch --train poolnet-vgg16-scratch \
+  --train poolnet-resnet50-scratch --train egnet-vgg16-scratch --train egnet-resnet50-scratch --width 0.25 \
+  "${small[@]}" --set steps=60 --set validate_every=30 --threads "$threads"
+
+# Tables V and VI: EFM x AFF x combination, the same budget; a classifier of 60 steps for every fold's combination
+[ -f "$work/extra.csv" ] || "$python" - "$manifest" "$work/extra.csv" <<'PY'
+import csv, sys
+with open(sys.argv[1], newline="") as source, open(sys.argv[2], "w", newline="") as target:
+    rows = csv.DictReader(source)
+    writer = csv.DictWriter(target, rows.fieldnames)
+    writer.writeheader()
+    writer.writerows(row for row in rows if row["source"] in ("ucsd", "lungs267") and row["split"] != "test")
+PY
+"$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" \
+  --classifier-recipe recipes/compact-classifier.yaml "${small[@]}" --set steps=60 --set validate_every=30 \
+  --set-classifier preprocessing.size=128 --set-classifier coarse_size=0 --set-classifier steps=60 \
+  --set-classifier validate_every=60 --threads "$threads"

@@ -1,0 +1,124 @@
+"""`jcs evaluate classifier` and `jcs evaluate shortcuts`: trained classifiers on a manifest's slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.evaluate import DrawsOption, ManifestOption, OutputOption, SplitOption
+from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
+
+if TYPE_CHECKING:
+    from jcs_ct.data.manifest import Manifest
+    from jcs_ct.engine import ReadyNetwork
+
+ClassifiersArgument = Annotated[
+    list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box.")
+]
+
+
+def classifier(
+    classifiers: ClassifiersArgument,
+    manifest: ManifestOption,
+    output: OutputOption,
+    split: SplitOption = "test",
+    draws: DrawsOption = 2000,
+) -> None:
+    """AUC, sensitivity and specificity of slices, source by source, with intervals over patients, and ROC.
+
+    A slice is infected from the probability that a checkpoint's operating point names, else from 0.5. Every slice's
+    probability is kept as CSV. FILE may be such a CSV (scores.csv), which is then scored again.
+
+    Example:  jcs evaluate classifier compact -m slices.csv -o evaluation/classifier
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.engine import Execution
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.slice_scores import read_scores, score_manifest, write_scores
+    from jcs_ct.evaluation.slice_tables import evaluate_scores
+    from jcs_ct.evaluation.variants import method_folder
+
+    table = read_manifest(manifest)
+    methods, warnings, weights = [], split_warnings(split), {}
+    with stage_progress() as progress:
+        for number, (name, path) in enumerate(named_checkpoints(classifiers, "classifier")):
+            progress("classifiers", number, len(classifiers))
+            if path.suffix == ".csv":
+                methods.append(read_scores(path, name=name))
+                warnings.append(f"{name} was scored from {path.name}: its slices are those of that file")
+                continue
+            ready, cut, found = _opened(name, path, table)
+            warnings += found
+            weights[name] = ready.sha256
+            methods.append(score_manifest(ready, table.split(split), cut=cut, name=name, execution=Execution()))
+            write_scores(output / "scores" / f"{method_folder(name)}.csv", methods[-1])
+        progress("classifiers", len(classifiers), len(classifiers))
+    evaluation = evaluate_scores(
+        methods,
+        title=f"Slices: {manifest.stem}, split {split}",
+        facts={"weights_sha256": weights, "manifest_sha256": table.sha256, "split": split},
+        warnings=warnings,
+        resampling=Resampling(draws=draws),
+    )
+    write_page(output, evaluation)
+
+
+def shortcuts(
+    classifiers: ClassifiersArgument,
+    manifest: ManifestOption,
+    output: OutputOption,
+    split: SplitOption = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Slices at most, spread evenly over sources and labels.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the text and frames that are added.")] = 0,
+    draws: DrawsOption = 2000,
+) -> None:
+    """Whether a classifier reads the lungs: slices blanked outside, marked, windowed otherwise, without lungs.
+
+    The verdict should stay under all changes but one: with the lungs blanked it should fall to uninfected.
+
+    Example:  jcs evaluate shortcuts compact -m slices.csv -o evaluation/shortcuts --limit 100
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.shortcut_tables import evaluate_shortcuts
+    from jcs_ct.evaluation.shortcuts import manifest_planes, measure_shortcuts, spread_slices
+
+    table = read_manifest(manifest)
+    chosen = spread_slices(table.split(split), limit)
+    planes = manifest_planes(chosen, seed=seed)
+    results, warnings, weights = [], split_warnings(split), {}
+    with stage_progress() as progress:
+        for name, path in named_checkpoints(classifiers, "classifier"):
+            ready, cut, found = _opened(name, path, table)
+            warnings += found
+            weights[name] = ready.sha256
+
+            def measured(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total)
+
+            results.append(measure_shortcuts(ready, planes, chosen, name=name, cut=cut, progress=measured))
+    evaluation = evaluate_shortcuts(
+        results,
+        planes,
+        chosen,
+        title=f"Shortcuts: {manifest.stem}, split {split}",
+        facts={"weights_sha256": weights, "cuts": {r.name: r.cut for r in results}, "split": split, "seed": seed},
+        warnings=warnings,
+        resampling=Resampling(draws=draws),
+    )
+    write_page(output, evaluation)
+
+
+def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyNetwork, float, list[str]]:
+    """The classifier, its cut, and what the reader should know of both."""
+    from jcs_ct.checkpoints import load_checkpoint, read_info
+
+    info = read_info(path)
+    warnings = manifest_warnings(name, info.provenance, table)
+    if info.operating_point is None:
+        warnings.append(f"{name} has no operating point (see `jcs calibrate`): a slice is infected from 0.5")
+    cut = info.operating_point.slice_probability if info.operating_point else 0.5
+    return load_checkpoint(path), cut, warnings

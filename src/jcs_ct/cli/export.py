@@ -1,0 +1,124 @@
+"""`jcs export`: networks as files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jcs_ct.cli.console import print_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from jcs_ct.engine import ReadyNetwork
+    from jcs_ct.engine.exporting import Exported
+
+app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
+
+WeightsArgument = Annotated[Path, typer.Argument(help="A checkpoint of a classifier or a segmenter.")]
+VariantOption = Annotated[str, typer.Option("--map", help="Activation map of a classifier: paper or grad_cam.")]
+ToleranceOption = Annotated[
+    float, typer.Option(min=0.0, help="Largest absolute difference from torch that is accepted (fp32).")
+]
+JSONOption = Annotated[bool, typer.Option("--json", help="Facts as JSON.")]
+
+
+@app.command("onnx")
+def onnx(
+    weights: WeightsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.onnx); a .json comes beside it.")],
+    variant: VariantOption = "paper",
+    tolerance: ToleranceOption = 1e-4,
+    as_json: JSONOption = False,
+) -> None:
+    """Write a network as ONNX, compared with torch first (extra `onnx`).
+
+    The JSON beside it holds preprocessing, preset, SHA-256 of the weights, names and shapes, and the comparison.
+    Exit code 0: written, 2: usage, 3: no usable checkpoint, 5: the exported network differs; nothing is written.
+
+    Example:  jcs export onnx models/classifier.safetensors -o classifier.onnx
+    """
+    from jcs_ct.engine.exporting import export_network
+
+    ready, described = _load(weights, variant)
+    exported = export_network(ready, output, "onnx", variant=variant, tolerance=tolerance, described=described)
+    _print(exported, as_json)
+
+
+@app.command("openvino")
+def openvino(
+    weights: WeightsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.xml); .bin and .json beside it.")],
+    variant: VariantOption = "paper",
+    tolerance: ToleranceOption = 1e-4,
+    precision: Annotated[str, typer.Option(help="fp32, or int8 (extra `int8`), calibrated on --manifest.")] = "fp32",
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", "-m", help="For int8: its train split calibrates, no other slice.")
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, help="For int8: calibration slices, evenly over the split.")] = 128,
+    as_json: JSONOption = False,
+) -> None:
+    """Write a network as OpenVINO IR, compared with torch first (extra `openvino`).
+
+    int8 is also kept in the cache, where `jcs diagnose --backend openvino --precision int8` finds it; how much it
+    differs from torch is stated, not judged. Exit codes as of `jcs export onnx`.
+
+    Example:  jcs export openvino models/segmenter.safetensors -o segmenter.xml
+    """
+    from jcs_ct.engine.exporting import export_network
+    from jcs_ct.errors import ConfigError
+
+    if precision not in ("fp32", "int8"):
+        raise typer.BadParameter(f"{precision!r} is not one of fp32, int8", param_hint="--precision")
+    if (precision == "int8") != (manifest is not None):
+        raise ConfigError("--precision int8 and --manifest go together: int8 is calibrated on its training slices")
+    ready, described = _load(weights, variant)
+    calibration = None if manifest is None else _training_slices(ready, manifest, slices)
+    exported = export_network(
+        ready,
+        output,
+        "openvino",
+        variant=variant,
+        tolerance=tolerance,
+        calibration=calibration,
+        described=described,
+    )
+    _print(exported, as_json)
+
+
+def _load(weights: Path, variant: str) -> tuple[ReadyNetwork, dict[str, Any]]:
+    from dataclasses import asdict
+
+    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.models.activation_map import VARIANTS
+
+    if variant not in VARIANTS:
+        raise typer.BadParameter(f"{variant!r} is not one of {', '.join(VARIANTS)}", param_hint="--map")
+    point = read_info(weights).operating_point
+    return load_checkpoint(weights), {"operating_point": asdict(point) if point is not None else None}
+
+
+def _training_slices(ready: ReadyNetwork, manifest: Path, most: int) -> NDArray[np.float32]:
+    """(N, C, H, W) prepared slices, evenly over the train split."""
+    from jcs_ct.data.datasets import prepared_images
+    from jcs_ct.data.manifest import read_manifest
+
+    return prepared_images(read_manifest(manifest).split("train"), ready.preprocessor, most=most)
+
+
+def _print(exported: Exported, as_json: bool) -> None:
+    if as_json:
+        print_json({**exported.facts, "output": [str(path) for path in exported.paths]})
+        return
+    facts = exported.facts
+    typer.echo(f"{facts['task']} of the preset {facts['preset']}, {facts['precision']} -> {facts['format']}")
+    for value in (*facts["inputs"], *facts["outputs"]):
+        shape = " x ".join(map(str, value["shape"]))
+        typer.echo(f"  {value['name']:<15} {shape:<24} {value['meaning']}")
+    for name, difference in facts["agreement_with_torch"]["max_abs_difference"].items():
+        typer.echo(f"  {name} differs from torch by at most {difference:.2g}")
+    typer.echo(f"written: {', '.join(str(path) for path in exported.paths)}")
+    typer.echo(facts["notice"])

@@ -1,0 +1,59 @@
+"""What the commands that judge trained networks share: which checkpoints, what the reader must know, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from jcs_ct.cli.console import print_tables
+
+if TYPE_CHECKING:
+    from jcs_ct.data.manifest import Manifest
+    from jcs_ct.evaluation.page import Evaluation
+
+#: Tables of more rows are not printed.
+MOST_ROWS_PRINTED = 20
+
+
+def named_checkpoints(given: list[str], task: str) -> list[tuple[str, Path]]:
+    """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors; ``compact`` is in the box."""
+    from jcs_ct.checkpoints import shipped_checkpoint
+    from jcs_ct.errors import ConfigError
+
+    found = []
+    for text in given:
+        name, separator, file = text.rpartition("=")
+        path = shipped_checkpoint(task) if file == "compact" else Path(file)
+        stem = path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
+        found.append((name if separator else "compact" if file == "compact" else stem, path))
+    names = [name for name, _ in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
+    return found
+
+
+def split_warnings(split: str) -> list[str]:
+    """Whether the split was unseen in training."""
+    if split == "test":
+        return []
+    return [f"the split {split!r} was looked at in training: these figures are not of unseen slices"]
+
+
+def manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
+    """Whether the network was trained with this very manifest, so that its test split is known to be unseen."""
+    if provenance.get("manifest_sha256") in (table.sha256, table.with_masks().sha256):
+        return []
+    return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
+
+
+def write_page(output: Path, evaluation: Evaluation) -> None:
+    """Write the evaluation; warnings go to stderr, short tables and the page's path to stdout."""
+    from jcs_ct.evaluation.page import write_evaluation
+
+    page = write_evaluation(output, evaluation)
+    for warning in evaluation.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    print_tables(table for table in evaluation.tables if len(table.rows) <= MOST_ROWS_PRINTED)
+    typer.echo(f"page: {page}")

@@ -1,0 +1,184 @@
+"""How networks are run: what was asked for, and what this machine makes of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import torch
+
+from jcs_ct.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+#: What ``auto`` takes on a CPU, first to last, by the measurements in docs/reference/backends.md.
+_FASTEST_ON_CPU = ("openvino", "onnxruntime", "torch")
+#: Backend (or a precision that needs more) -> packages, and the extra that brings them.
+_NEEDS = {
+    "openvino": (("openvino", "onnx"), "openvino"),
+    "onnxruntime": (("onnxruntime", "onnx"), "onnx"),
+    "int8": (("openvino", "onnx", "nncf"), "int8"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What networks are run with.
+
+    Args:
+        backend: ``torch``, ``openvino`` or ``onnxruntime``.
+        device: As torch names it.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        notes: Where this is not what was asked for, or not the fastest there is, and why.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Of the backend's package."""
+        return version(self.backend)
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.version}, {self.device}, {self.precision}"
+
+    def with_note(self, note: str, **changes: str) -> Choice:
+        """The same with other fields and one more note."""
+        return replace(self, notes=(*self.notes, note), **changes)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How networks are run.
+
+    Args:
+        device: ``auto`` takes a GPU where there is one.
+        precision: ``auto`` is bf16 where the hardware multiplies it natively, else fp32; ``int8`` is never taken by
+            ``auto`` and needs a calibrated model (``jcs export --precision int8``).
+        batch_size: Slices a forward pass.
+        backend: ``auto`` is torch on a GPU; on a CPU the first of openvino, onnxruntime and torch that is installed.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 8
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be auto, fp32, bf16 or int8, got {self.precision!r}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be auto, torch, openvino or onnxruntime, got {self.backend!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that torch uses."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    @property
+    def uses_bf16(self) -> bool:
+        """Whether torch runs networks in bf16; asked for where the hardware lacks it, it is fp32 and is logged."""
+        if self.precision not in ("auto", "bf16"):
+            return False
+        native = multiplies_bf16(self.torch_device)
+        if self.precision == "bf16" and not native:
+            logger.warning("%s", _no_bf16(self.torch_device))
+        return native
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 natively, so that it is faster than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def is_installed(backend: str) -> bool:
+    """Whether every package that a backend needs is there; nothing is imported."""
+    packages, _ = _NEEDS.get(backend, ((), ""))
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+def require_installed(backend: str) -> None:
+    """Raise unless a backend's packages are there.
+
+    Raises:
+        ConfigError: names what is missing and the extra that brings it.
+    """
+    if not is_installed(backend):
+        packages, extra = _NEEDS[backend]
+        raise ConfigError(
+            f"{backend} needs the packages {' and '.join(packages)}, and not all of them are installed: "
+            f"pip install 'jcs-ct[{extra}]'"
+        )
+
+
+def choose(execution: Execution) -> Choice:
+    """What an :class:`Execution` comes to on this machine.
+
+    Raises:
+        ConfigError: a backend that is not installed, or that cannot use the device asked for.
+    """
+    chosen = _choose_backend(execution)
+    if execution.precision == "int8":
+        if chosen.backend != "openvino":
+            return chosen.with_note(f"int8 needs the openvino backend: {chosen.backend} runs in fp32")
+        return replace(chosen, precision="int8")
+    device = torch.device(chosen.device)
+    if execution.precision == "fp32" or (execution.precision == "auto" and not multiplies_bf16(device)):
+        return chosen
+    if chosen.backend == "onnxruntime":
+        note = "onnxruntime has no bf16 on a CPU: it runs in fp32"
+        return chosen.with_note(note) if execution.precision == "bf16" else chosen
+    if not multiplies_bf16(device):
+        return chosen.with_note(_no_bf16(device))
+    return replace(chosen, precision="bf16")
+
+
+def _choose_backend(execution: Execution) -> Choice:
+    device = execution.torch_device
+    if execution.backend == "torch" or (execution.backend == "auto" and device.type != "cpu"):
+        return Choice("torch", str(device), "fp32")
+    if execution.backend != "auto":
+        require_installed(execution.backend)
+        if execution.device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"{execution.backend} runs on the CPU here, not on {execution.device!r}; use --device cpu, "
+                "or --backend torch"
+            )
+        return Choice(execution.backend, "cpu", "fp32")
+    # In bf16 torch on a CPU that has it is ahead of onnxruntime, which has none.
+    in_bf16 = execution.precision in ("auto", "bf16") and multiplies_bf16(device)
+    wanted = [name for name in _FASTEST_ON_CPU if not (in_bf16 and name == "onnxruntime")]
+    found = next(name for name in wanted if is_installed(name))
+    if found == "torch":
+        note = "openvino is not installed: torch runs the networks; pip install 'jcs-ct[openvino]' is faster on a CPU"
+        return Choice("torch", "cpu", "fp32", (note,))
+    return Choice(found, "cpu", "fp32")
+
+
+def _no_bf16(device: torch.device) -> str:
+    return f"bf16 was asked for and this {device.type.upper()} does not multiply it natively: fp32 is used"
+
+
+@contextmanager
+def inference(execution: Execution) -> Iterator[None]:
+    """No gradients, and bf16 where it was chosen; entered per batch so that a consumer never runs inside it."""
+    device = execution.torch_device
+    precision = torch.autocast(device.type, dtype=torch.bfloat16) if execution.uses_bf16 else nullcontext()
+    with torch.inference_mode(), precision:
+        yield

@@ -1,0 +1,123 @@
+"""Networks on OpenVINO's CPU plugin, with its telemetry switched off."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_TELEMETRY = "openvino_telemetry"
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what is not quantised stays fp32
+
+
+def without_telemetry() -> None:
+    """Keep OpenVINO (and NNCF) from sending anything, for this process.
+
+    ``import openvino`` sends an event through the package ``openvino_telemetry`` unless the user has opted out in a
+    file in the home folder. Where that package cannot be imported OpenVINO puts a stub in its place; a None in
+    ``sys.modules`` makes Python say so. Nothing is written anywhere.
+    """
+    if sys.modules.get(_TELEMETRY) is not None:
+        logger.warning(
+            "this program imported %s before jcs-ct could switch it off; jcs-ct itself calls nothing that sends, "
+            "but what else uses OpenVINO here may: opt out with `opt_in_out --opt_out`",
+            _TELEMETRY,
+        )
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+
+
+@cache
+def openvino() -> ModuleType:
+    """The package, without its telemetry.
+
+    Raises:
+        ImportError: it is not installed, or broken.
+    """
+    without_telemetry()
+    package: ModuleType = importlib.import_module("openvino")
+    return package
+
+
+@cache
+def _core() -> Any:
+    return openvino().Core()
+
+
+def processor() -> str:
+    """What a compiled network depends on beside its own facts: the processor's name and what it can do."""
+    core = _core()
+    abilities = ", ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+    return f"{core.get_property('CPU', 'FULL_DEVICE_NAME').strip()} ({abilities})"
+
+
+class OpenVINOModel:
+    """A compiled network."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    @classmethod
+    def from_onnx(cls, onnx: bytes, precision: str) -> OpenVINOModel:
+        """Compile an ONNX model.
+
+        Raises:
+            RuntimeError: OpenVINO cannot read or compile it.
+        """
+        return cls.from_graph(read_onnx(onnx), precision)
+
+    @classmethod
+    def from_graph(cls, graph: Any, precision: str) -> OpenVINOModel:
+        """Compile an ``openvino.Model``.
+
+        Raises:
+            RuntimeError: OpenVINO cannot compile it.
+        """
+        return cls(_core().compile_model(graph, "CPU", _settings(precision)))
+
+    @classmethod
+    def from_bytes(cls, stored: bytes, precision: str) -> OpenVINOModel:
+        """The inverse of :meth:`to_bytes`, by the same version on the same kind of processor.
+
+        Raises:
+            RuntimeError: OpenVINO does not take it.
+        """
+        return cls(_core().import_model(io.BytesIO(stored), "CPU", _settings(precision)))
+
+    def to_bytes(self) -> bytes:
+        """The compiled network, for the cache."""
+        stream = io.BytesIO()
+        self._compiled.export_model(stream)
+        return stream.getvalue()
+
+    def place(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same, contiguous."""
+        return images.contiguous()
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(N, C, H, W) float32 -> the graph's outputs, float32."""
+        results = self._compiled(images.numpy(), share_inputs=True)
+        return tuple(torch.from_numpy(results[output]) for output in self._compiled.outputs)
+
+
+def read_onnx(onnx: bytes) -> Any:
+    """An ONNX model as ``openvino.Model``.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read it.
+    """
+    return _core().read_model(io.BytesIO(onnx))
+
+
+def _settings(precision: str) -> dict[str, Any]:
+    """As many threads as torch was given: one setting (OMP_NUM_THREADS, torch.set_num_threads) holds for both."""
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}

@@ -1,0 +1,183 @@
+"""From a network and an Execution to something that runs: chosen, prepared, remembered, kept on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from jcs_ct.engine import openvino_backend
+from jcs_ct.engine.cache import CacheEntry
+from jcs_ct.engine.execution import Choice, Execution, choose
+from jcs_ct.engine.graphs import graph_of
+from jcs_ct.engine.network import ReadyNetwork, weights_sha256, weights_version
+from jcs_ct.engine.onnx_graph import onnx_bytes
+from jcs_ct.engine.onnxruntime_backend import ONNXRuntimeModel
+from jcs_ct.engine.openvino_backend import OpenVINOModel
+from jcs_ct.engine.torch_backend import TorchModel
+from jcs_ct.errors import BackendError
+
+logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What a backend makes of a graph."""
+
+    def place(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same where and how the network wants it."""
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(N, C, H, W), placed -> the graph's outputs, float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A network prepared on one backend.
+
+    Args:
+        model: Runs it.
+        choice: What it runs on.
+        origin: ``torch``, ``compiled`` (in this process) or ``cache``.
+    """
+
+    model: Model
+    choice: Choice
+    origin: str
+
+
+_Settings = tuple[object, ...]
+#: Network -> settings -> what was prepared, and of which state of its weights; goes when the network goes.
+_PREPARED: WeakKeyDictionary[nn.Module, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
+
+
+def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
+    """The network prepared as asked for; prepared once for each network, setting and state of the weights.
+
+    Raises:
+        ConfigError: a backend that is not installed or cannot use the device, or a part of a network.
+        BackendError: a backend asked for by name that cannot run this network. ``auto`` falls back to torch.
+    """
+    known = _prepared(ready, execution)
+    if known is None:
+        known = _prepare(ready, choose(execution), fall_back=execution.backend == "auto")
+        _PREPARED.setdefault(ready.network, {})[_settings(execution)] = weights_version(ready.network), known
+        _say(ready, known, execution)
+    return known
+
+
+def execution_facts(networks: Iterable[ReadyNetwork], execution: Execution) -> dict[str, Any]:
+    """What ran, for a record: of the networks prepared so far, or what was chosen where none was."""
+    runners = [_prepared(ready, execution) for ready in networks]
+    choices = [runner.choice for runner in runners if runner is not None] or [choose(execution)]
+    return {
+        "backend": " + ".join(dict.fromkeys(f"{choice.backend} {choice.version}" for choice in choices)),
+        "device": " + ".join(dict.fromkeys(choice.device for choice in choices)),
+        "precision": " + ".join(dict.fromkeys(choice.precision for choice in choices)),
+        "batch_size": execution.batch_size,
+        "threads": torch.get_num_threads(),
+        "notes": list(dict.fromkeys(note for choice in choices for note in choice.notes)),
+    }
+
+
+def _settings(execution: Execution) -> _Settings:
+    return execution.backend, execution.precision, execution.torch_device, torch.get_num_threads()
+
+
+def _prepared(ready: ReadyNetwork, execution: Execution) -> Runner | None:
+    found = _PREPARED.get(ready.network, {}).get(_settings(execution))
+    return found[1] if found is not None and found[0] == weights_version(ready.network) else None
+
+
+def _say(ready: ReadyNetwork, runner: Runner, execution: Execution) -> None:
+    logger.info("the %s runs on %s (%s)", ready.task, runner.choice, runner.origin)
+    # What was asked for by name and not given is a warning; what auto makes of a machine is not.
+    asked = execution.backend != "auto" or execution.precision not in ("auto", "fp32")
+    for note in runner.choice.notes:
+        logger.log(logging.WARNING if asked else logging.INFO, "%s", note)
+
+
+def _prepare(ready: ReadyNetwork, choice: Choice, *, fall_back: bool) -> Runner:
+    if choice.backend == "torch":
+        return Runner(TorchModel(graph_of(ready), choice), choice, "torch")
+    try:
+        return _from_cache_or_compiled(ready, choice)
+    except (RuntimeError, ImportError) as error:
+        reason = f"{choice.backend} cannot run the {ready.task} {ready.name} ({_first_line(error)})"
+        if not fall_back:
+            raise BackendError(f"{reason}; use --backend torch or auto") from error
+        logger.warning("%s: torch is used", reason)
+        other = choice.with_note(f"{reason}: torch is used", backend="torch", precision="fp32")
+        return _prepare(ready, other, fall_back=False)
+
+
+def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
+    """Where the network is kept as compiled for a choice, and all that it depends on."""
+    weights = weights_sha256(ready.network)
+    made_of: dict[str, Any] = {
+        "task": ready.task,
+        "weights_sha256": weights,
+        "input_shape": ready.input_shape,
+        "backend": choice.backend,
+        "backend_version": choice.version,
+        "precision": choice.precision,
+        "torch": torch.__version__,
+    }
+    name = f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}"
+    if choice.backend == "openvino":
+        made_of["processor"] = openvino_backend.processor()
+    return CacheEntry(name, made_of)
+
+
+def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> Runner:
+    entry = cache_entry(ready, choice)
+    kept = entry.read()
+    if kept is not None:
+        try:
+            return Runner(load_model(kept, choice), choice, "cache")
+        except RuntimeError as error:
+            logger.warning("cached model %s is not taken (%s): made anew", entry.name, _first_line(error))
+    if choice.precision == "int8":
+        return _prepare(ready, choice.with_note(_not_calibrated(ready), precision="fp32"), fall_back=False)
+    model, to_keep = compile_onnx(onnx_bytes(graph_of(ready), ready.input_shape), choice)
+    entry.write(to_keep)
+    return Runner(model, choice, "compiled")
+
+
+def load_model(kept: bytes, choice: Choice) -> Model:
+    """What the cache holds -> a model.
+
+    Raises:
+        RuntimeError: the backend does not take it.
+    """
+    if choice.backend == "openvino":
+        return OpenVINOModel.from_bytes(kept, choice.precision)
+    return ONNXRuntimeModel(kept)
+
+
+def compile_onnx(onnx: bytes, choice: Choice) -> tuple[Model, bytes]:
+    """An ONNX model on a backend, and what to keep of it.
+
+    Raises:
+        RuntimeError: the backend does not take it.
+    """
+    if choice.backend == "openvino":
+        model = OpenVINOModel.from_onnx(onnx, choice.precision)
+        return model, model.to_bytes()
+    return ONNXRuntimeModel(onnx), onnx
+
+
+def _not_calibrated(ready: ReadyNetwork) -> str:
+    return (
+        f"int8 was asked for and the cache has no calibrated {ready.task} of these weights: it runs in fp32; "
+        f"make one with `jcs export openvino WEIGHTS -o OUT --precision int8 -m slices.csv`"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,39 @@
+"""Folds of patients, drawn from a seed and alike in sources and labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+
+from jcs_ct.data.manifest import ManifestRow
+from jcs_ct.errors import ConfigError
+
+
+def patient_folds(rows: Iterable[ManifestRow], count: int, *, seed: int) -> dict[str, int]:
+    """The fold, from 0 on, of every patient.
+
+    Patients with the same sources and labels are ordered by a hash of their name and the seed and dealt to the folds
+    in turn, so that each fold gets its share of every source and label. A patient's slices stay together, whatever
+    sources they come from.
+
+    Raises:
+        ConfigError: fewer than three folds (one is held out, one chooses, one trains), or fewer patients than folds.
+    """
+    kinds: dict[str, set[tuple[str, int | None]]] = defaultdict(set)
+    for row in rows:
+        kinds[row.patient].add((row.source, row.label))
+    if count < 3 or len(kinds) < count:
+        raise ConfigError(
+            f"needs at least three folds (one is held out, the next chooses, the others train) and a patient for "
+            f"each; got {count} fold(s) and {len(kinds)} patient(s)"
+        )
+    strata: dict[tuple[tuple[str, int | None], ...], list[str]] = defaultdict(list)
+    for patient, kind in kinds.items():
+        strata[tuple(sorted(kind, key=str))].append(patient)
+    folds: dict[str, int] = {}
+    for stratum in sorted(strata, key=str):
+        for patient in sorted(strata[stratum], key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
+            # Dealing goes on where the last stratum ended: no fold gets the odd patient of every one.
+            folds[patient] = len(folds) % count
+    return folds

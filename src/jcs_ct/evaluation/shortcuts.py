@@ -1,0 +1,141 @@
+"""Does a classifier's verdict come from the lungs? Slices are changed where disease is not, and where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.data.manifest import Manifest, read_grey
+from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import row_window
+from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane, slice_plane
+
+#: Name of the slice as it is.
+UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, eq=False)
+class ShortcutResult:
+    """What one classifier says of slices as they are and changed.
+
+    Args:
+        name: Of the classifier.
+        cut: Probability from which a slice is infected.
+        infected: (n,) the truth.
+        patients: (n,) resampled as a whole.
+        unchanged: (n,) probability of the slices as they are.
+        changed: (n,) by the perturbation's key; NaN where it does not apply.
+    """
+
+    name: str
+    cut: float
+    infected: NDArray[np.bool_]
+    patients: tuple[str, ...]
+    unchanged: NDArray[np.float64]
+    changed: Mapping[str, NDArray[np.float64]]
+
+
+def spread_slices(manifest: Manifest, limit: int) -> Manifest:
+    """At most ``limit`` labelled slices, in turn of every source and label, within one spread evenly.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    members: dict[tuple[str, int | None], list[int]] = {}
+    for index, row in enumerate(manifest):
+        if row.label is not None:
+            members.setdefault((row.source, row.label), []).append(index)
+    if not members:
+        raise ConfigError("there is no labelled slice to judge")
+    share = dict.fromkeys(members, 0)
+    while sum(share.values()) < min(limit, sum(len(rows) for rows in members.values())):
+        # The kind that has the fewest so far, among those that have more to give.
+        open_kinds = [key for key, rows in members.items() if share[key] < len(rows)]
+        share[min(open_kinds, key=lambda key: (share[key], str(key)))] += 1
+    chosen = [
+        rows[place]
+        for key, rows in members.items()
+        for place in np.unique(np.linspace(0, len(rows) - 1, share[key]).round().astype(int))
+    ]
+    return Manifest(tuple(manifest.rows[index] for index in sorted(chosen)))
+
+
+def manifest_planes(manifest: Manifest, *, seed: int = 0) -> list[SlicePlane]:
+    """Every slice in HU, with its lungs.
+
+    Raises:
+        ConfigError: a picture that cannot be read.
+    """
+    return [
+        slice_plane((row_window(row) or LUNG_WINDOW).inverse(read_grey(row.path)), seed=seed * 1_000_003 + number)
+        for number, row in enumerate(manifest)
+    ]
+
+
+def measure_shortcuts(
+    ready: ReadyNetwork,
+    planes: Sequence[SlicePlane],
+    manifest: Manifest,
+    *,
+    name: str,
+    cut: float,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    execution: Execution | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ShortcutResult:
+    """Score every slice as it is and under every change.
+
+    Args:
+        ready: A classifier.
+        planes: From :func:`manifest_planes`.
+        manifest: Their rows.
+        name: Of the classifier.
+        cut: Probability from which a slice is infected.
+        perturbations: Changes.
+        execution: Device, precision, batch size.
+        progress: Called with the changes done.
+
+    Raises:
+        ConfigError: not a classifier, or one that looks through another window than the lung window.
+    """
+    if ready.task != "classifier":
+        raise ConfigError(f"{name} is a {ready.task}: give classifiers")
+    if ready.preprocessor.window != LUNG_WINDOW:
+        raise ConfigError(
+            f"{name} looks through a window of level {ready.preprocessor.window.level:g}, width "
+            f"{ready.preprocessor.window.width:g} HU; the changes are made for the lung window "
+            f"({LUNG_WINDOW.level:g}, {LUNG_WINDOW.width:g})"
+        )
+    execution = execution or Execution()
+    unchanged = _probabilities(ready, [plane.hu for plane in planes], execution)
+    changed: dict[str, NDArray[np.float64]] = {}
+    for done, perturbation in enumerate(perturbations, start=1):
+        applies = [not perturbation.needs_lungs or plane.lungs is not None for plane in planes]
+        values = np.full(len(planes), np.nan)
+        values[applies] = _probabilities(
+            ready, [perturbation.apply(plane) for plane, use in zip(planes, applies) if use], execution
+        )
+        changed[perturbation.key] = values
+        if progress is not None:
+            progress(done, len(perturbations))
+    return ShortcutResult(
+        name,
+        cut,
+        np.array([row.label == 1 for row in manifest], dtype=bool),
+        tuple(row.patient for row in manifest),
+        unchanged,
+        changed,
+    )
+
+
+def _probabilities(
+    ready: ReadyNetwork, planes: Sequence[NDArray[np.float32]], execution: Execution
+) -> NDArray[np.float64]:
+    """(n,) of infection; slices may differ in size."""
+    return np.array(
+        [classify_slices(ready, hu[None], [0], execution=execution)[0].probability for hu in planes], dtype=np.float64
+    )

@@ -1,0 +1,205 @@
+"""Discrimination of slices by source: AUC, sensitivity and specificity with intervals over patients, and ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.figures import roc_figure
+from jcs_ct.evaluation.page import Evaluation
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.evaluation.slice_scores import ScoredSlices
+from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.metrics.classification import roc_auc, roc_curve
+from jcs_ct.metrics.resampling import bootstrap
+
+ALL_SOURCES = "all sources"
+#: What one row of a table says of a set of slices.
+SCORE_COLUMNS = (
+    Column("auc", "AUC", 3, True),
+    Column("sensitivity_percent", "sensitivity %", 1, True),
+    Column("specificity_percent", "specificity %", 1, True),
+    Column("n_infected", "infected"),
+    Column("n_uninfected", "uninfected"),
+    Column("n_patients", "patients"),
+    Column("one_class", "one class"),
+)
+
+
+def score_cells(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLING) -> dict[str, Cell]:
+    """The cells of :data:`SCORE_COLUMNS`; what one class alone does not define stays empty, and is said so."""
+    truth, positive = scores.infected, scores.positive
+    infected = int(truth.sum())
+    cells: dict[str, Cell] = {
+        "n_infected": infected,
+        "n_uninfected": len(scores) - infected,
+        "n_patients": len(set(scores.patients)),
+    }
+    if not len(scores):
+        return cells | {"one_class": "no slices"}
+    if not scores.has_both_classes:
+        cells["one_class"] = one_class(scores)
+
+    def auc(rows: NDArray[np.int64]) -> float | None:
+        part = truth[rows]
+        return roc_auc(part, scores.probability[rows]) if part.any() and not part.all() else None
+
+    def sensitivity(rows: NDArray[np.int64]) -> float | None:
+        return float(positive[rows][truth[rows]].mean()) if truth[rows].any() else None
+
+    def specificity(rows: NDArray[np.int64]) -> float | None:
+        return float((~positive[rows])[~truth[rows]].mean()) if not truth[rows].all() else None
+
+    measures = (
+        ("auc", auc, 1.0),
+        ("sensitivity_percent", sensitivity, 100.0),
+        ("specificity_percent", specificity, 100.0),
+    )
+    for key, statistic, scale in measures:
+        if statistic(np.arange(len(scores))) is None:
+            continue
+        interval = bootstrap(
+            statistic,
+            scores.patients,
+            generator=resampling.generator(),
+            draws=resampling.draws,
+            confidence=resampling.confidence,
+        )
+        cells |= interval_cells(key, interval, scale=scale)
+    return cells
+
+
+def one_class(scores: ScoredSlices) -> str:
+    """What stands where an AUC cannot: which class alone is there; empty where both are."""
+    if not len(scores):
+        return "no slices"
+    if scores.has_both_classes:
+        return ""
+    return "infected only" if scores.infected.any() else "uninfected only"
+
+
+def score_notes(resampling: Resampling) -> tuple[str, ...]:
+    """What the reader must know of the figures."""
+    return (
+        f"[ , ] are 95 % percentile intervals of {resampling.draws} bootstrap draws of patients, never of slices. "
+        "A source with one class has no AUC: figures that separate two sources are not figures of a disease.",
+        "Sensitivity and specificity at a probability that was chosen on validation patients, never on these.",
+    )
+
+
+def source_table(methods: Sequence[ScoredSlices], resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
+    """One row a method and source, and one for all sources together."""
+    rows: list[Mapping[str, Cell]] = []
+    for scores in methods:
+        for source, part in by_source(scores):
+            rows.append({"method": scores.name, "source": source} | score_cells(part, resampling))
+    columns = (Column("method", "classifier"), Column("source", "source"), *SCORE_COLUMNS)
+    return Table("sources", "Slices by source", columns, tuple(rows), score_notes(resampling))
+
+
+def by_source(scores: ScoredSlices) -> Iterator[tuple[str, ScoredSlices]]:
+    """(source, its slices) for every source, and all of them where there are several."""
+    names = sorted(set(scores.sources))
+    for name in names:
+        yield name or "not named", scores.of_source(name)
+    if len(names) > 1:
+        yield ALL_SOURCES, scores
+
+
+def run_table(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
+    """One row a run (a fold): its own AUC is not mixed with other networks' probabilities."""
+    runs = np.array(scores.runs, dtype=object)
+    rows: list[Mapping[str, Cell]] = []
+    for run in sorted(set(scores.runs)):
+        part = scores.where(runs == run)
+        named: dict[str, Cell] = {"run": run, "cut": float(part.cuts[0])}
+        rows.append(named | score_cells(part, resampling))
+    areas = [value for row in rows if isinstance(value := row.get("auc"), float)]
+    columns = (Column("run", "fold"), Column("cut", "infected from"), *SCORE_COLUMNS)
+    notes = (
+        f"Mean AUC of the {len(areas)} folds that define one: {np.mean(areas):.3f}. The tables above pool the folds, "
+        "whose networks may be calibrated differently.",
+    )
+    return Table("folds", "Fold by fold", columns, tuple(rows), notes if areas else ())
+
+
+def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
+    """AUC of every further method minus the first one's, on the slices that both have, patients drawn together."""
+    rows: list[Mapping[str, Cell]] = []
+    for other in methods[1:]:
+        first, second = matched(methods[0], other)
+        row: dict[str, Cell] = {"method": other.name, "n": len(first), "n_patients": len(set(first.patients))}
+        if first.has_both_classes:
+
+            def difference(
+                drawn: NDArray[np.int64], first: ScoredSlices = first, second: ScoredSlices = second
+            ) -> float | None:
+                truth = first.infected[drawn]
+                if truth.all() or not truth.any():
+                    return None
+                return roc_auc(truth, second.probability[drawn]) - roc_auc(truth, first.probability[drawn])
+
+            interval = bootstrap(difference, first.patients, generator=resampling.generator(), draws=resampling.draws)
+            row |= interval_cells("auc_difference", interval)
+        rows.append(row)
+    columns = (
+        Column("method", "classifier"),
+        Column("auc_difference", f"AUC minus that of {methods[0].name}", 3, True),
+        Column("n", "slices"),
+        Column("n_patients", "patients"),
+    )
+    return Table("differences", "Differences between classifiers, all sources", columns, tuple(rows))
+
+
+def matched(first: ScoredSlices, second: ScoredSlices) -> tuple[ScoredSlices, ScoredSlices]:
+    """The rows of the slices that both have, in the first one's order.
+
+    Raises:
+        ConfigError: a slice that is infected in one and not in the other.
+    """
+    place = {name: index for index, name in enumerate(second.slices)}
+    kept = [index for index, name in enumerate(first.slices) if name in place]
+    partners = [place[first.slices[index]] for index in kept]
+    one, other = first.at(kept), second.at(partners)
+    if (one.infected != other.infected).any():
+        raise ConfigError(f"{first.name} and {second.name} have other labels for the same slices: nothing to compare")
+    return one, other
+
+
+def roc_figures(methods: Sequence[ScoredSlices]) -> dict[str, tuple[Figure, str]]:
+    """ROC curves of every source with both classes, one figure a method."""
+    figures: dict[str, tuple[Figure, str]] = {}
+    for number, scores in enumerate(methods):
+        curves = {
+            f"{source} (n = {len(part)})": (
+                roc_curve(part.infected, part.probability),
+                roc_auc(part.infected, part.probability),
+            )
+            for source, part in by_source(scores)
+            if part.has_both_classes
+        }
+        if curves:
+            name = "roc" if len(methods) == 1 else f"roc-{number + 1}"
+            figures[name] = (roc_figure(curves), f"ROC over slices by source: {scores.name}")
+    return figures
+
+
+def evaluate_scores(
+    methods: Sequence[ScoredSlices],
+    *,
+    title: str,
+    facts: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    more_tables: Sequence[Table] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> Evaluation:
+    """The page of classifiers' slice probabilities."""
+    known = {"bootstrap_draws": resampling.draws, "bootstrap_seed": resampling.seed}
+    compared = [auc_differences(methods, resampling)] if len(methods) > 1 else []
+    tables = (source_table(methods, resampling), *compared, *more_tables)
+    return Evaluation(title, tables, roc_figures(methods), {**known, **facts}, tuple(warnings))

@@ -1,0 +1,100 @@
+"""The matrix of a transfer as a table and as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from jcs_ct.evaluation.classifier_runs import ClassifierMethod
+from jcs_ct.evaluation.figures import roc_figure
+from jcs_ct.evaluation.page import Evaluation
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.evaluation.slice_tables import SCORE_COLUMNS, one_class, score_cells, score_notes
+from jcs_ct.evaluation.tables import Cell as TableCell
+from jcs_ct.evaluation.tables import Column, Table
+from jcs_ct.evaluation.transfer import FOLDS, Cell, TrainingSet
+from jcs_ct.metrics.classification import roc_auc, roc_curve
+
+SEEN, UNSEEN = "held-out patients", "unseen source"
+
+
+def evaluate_transfer(
+    cells: Sequence[Cell],
+    sets: Sequence[TrainingSet],
+    method: ClassifierMethod,
+    *,
+    title: str,
+    facts: Mapping[str, object],
+    warnings: Sequence[str] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> Evaluation:
+    """The page of a transfer."""
+    figures = {"matrix": (matrix_figure(cells), "AUC by training set and source judged; framed where no slice of the "
+                          "source trained")}  # fmt: skip
+    unseen = [cell for cell in cells if not cell.is_seen and cell.scores.has_both_classes]
+    if unseen:
+        curves = {
+            f"{cell.row}, on {cell.group}": (
+                roc_curve(cell.scores.infected, cell.scores.probability),
+                roc_auc(cell.scores.infected, cell.scores.probability),
+            )
+            for cell in unseen
+        }
+        figures["roc-unseen"] = (roc_figure(curves), "ROC on sources that did not train")
+    known = {
+        "training": f"Patients of the training sources in {FOLDS} folds: one is held out, one chooses the weights "
+        f"and the cut, {FOLDS - 2} train.",
+        "recipe": method.recipe.model_dump(mode="json"),
+        "pretrained": method.pretrained.name if method.pretrained else None,
+        "bootstrap_draws": resampling.draws,
+        "bootstrap_seed": resampling.seed,
+    }
+    return Evaluation(title, (matrix_table(cells, sets, resampling),), figures, {**known, **facts}, tuple(warnings))
+
+
+def matrix_table(
+    cells: Sequence[Cell], sets: Sequence[TrainingSet], resampling: Resampling = DEFAULT_RESAMPLING
+) -> Table:
+    """One row a training set and group of sources; sets that were not trained are named below."""
+    rows: list[Mapping[str, TableCell]] = [
+        {"trained_on": cell.row, "judged_on": cell.group, "kind": SEEN if cell.is_seen else UNSEEN}
+        | score_cells(cell.scores, resampling)
+        for cell in cells
+    ]
+    left_out = tuple(f"Not trained: {each.name} ({each.reason})." for each in sets if each.run is None)
+    columns = (
+        Column("trained_on", "trained on"),
+        Column("judged_on", "judged on"),
+        Column("kind", "who is judged"),
+        *SCORE_COLUMNS,
+    )
+    return Table("matrix", "Across sources", columns, tuple(rows), (*score_notes(resampling), *left_out))
+
+
+def matrix_figure(cells: Sequence[Cell]) -> Figure:
+    """AUC of every cell; one that has no AUC says which class it holds."""
+    rows, groups = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.group for c in cells))
+    values = np.full((len(rows), len(groups)), np.nan)
+    figure = Figure(figsize=(1.5 * len(groups) + 2.6, 0.55 * len(rows) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    for cell in cells:
+        row, column = rows.index(cell.row), groups.index(cell.group)
+        text = one_class(cell.scores)
+        if not text:
+            values[row, column] = roc_auc(cell.scores.infected, cell.scores.probability)
+            text = f"{values[row, column]:.3f}\nn = {len(cell.scores)}"
+        dark = not np.isnan(values[row, column]) and values[row, column] < 0.8
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        if not cell.is_seen:
+            edges = ((column - 0.47, row - 0.45), 0.94, 0.90)
+            axis.add_patch(Rectangle(*edges, fill=False, edgecolor="#b00020", linewidth=1.5))
+    shown = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
+    axis.set_facecolor("0.92")
+    axis.set_xticks(range(len(groups)), groups, fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    axis.set(xlabel="judged on", ylabel="trained on")
+    figure.colorbar(shown, ax=axis, label="AUC over slices")
+    return figure

@@ -1,0 +1,166 @@
+"""Checks of the gate on what slices are: their kind, whether they are whole, one series, and have a way to HU."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.gate_finding import Finding, Severity, count_of
+from jcs_ct.imaging.headers import (
+    CT_SOP_CLASSES,
+    DECODED_SYNTAXES,
+    DEFLATED_SYNTAX,
+    MAXIMUM_DECODED_BYTES,
+    UNCOMPRESSED_SYNTAXES,
+    SliceHeader,
+)
+
+#: Rescale types (PS3.3 C.11.1.1.2) that are not Hounsfield units.
+NOT_HOUNSFIELD = frozenset({"OD", "PCT", "Z_EFF", "ED", "EDW", "MGML", "HU_MOD", "IOD", "H2O", "%", "MG/ML"})
+
+
+def check_modality(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """NOT_CT: a slice of another modality, with colour pixels, or in an object that is no CT image."""
+    for header in headers:
+        if header.modality != "CT" and not (header.modality == "" and header.sop_class in CT_SOP_CLASSES):
+            came = f"modality {header.modality}" if header.modality else "no modality and no CT image class"
+            message = f"a CT series is needed, the header has {came}"
+        elif header.samples != 1:
+            message = f"CT slices have 1 value a pixel, these have {header.samples}: a screenshot or a fused picture"
+        elif header.sop_class not in CT_SOP_CLASSES:
+            message = "the modality is CT, the object is not a CT image (secondary capture, report, structure set)"
+        else:
+            continue
+        return [Finding(GateCode.NOT_CT, message, Severity.REFUSED)]
+    return []
+
+
+def check_localizer(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """LOCALIZER: a scout view, not a slice."""
+    if any("LOCALIZER" in header.image_type for header in headers):
+        message = "the series is a localizer (scout view); give the axial series of the same study"
+        return [Finding(GateCode.LOCALIZER, message, Severity.REFUSED)]
+    return []
+
+
+def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """TRUNCATED and UNREADABLE by arithmetic: what the header announces against what the file holds."""
+    for number, header in enumerate(headers, start=1):
+        where = f"file {header.file_index + 1} (in name order)"
+        if min(header.rows, header.columns) < 1 or header.bits_allocated not in (8, 16, 32):
+            message = (
+                f"{where} states {header.rows}x{header.columns} pixels of {header.bits_allocated} bits; "
+                "slices of 8, 16 or 32 bits are read"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        if not 0 < header.bits_stored <= header.bits_allocated:
+            message = f"{where} stores {header.bits_stored} of {header.bits_allocated} bits a pixel"
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        if header.decoded_bytes > MAXIMUM_DECODED_BYTES:
+            message = (
+                f"{where} announces {header.decoded_bytes / 1024**3:.1f} GiB of pixels, "
+                f"the limit is {MAXIMUM_DECODED_BYTES / 1024**3:.0f} GiB"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        plain = header.transfer_syntax in UNCOMPRESSED_SYNTAXES
+        short = plain and 0 <= header.pixel_bytes < header.decoded_bytes
+        row_bytes = header.columns * header.samples * ((header.bits_allocated + 7) // 8)
+        if plain and header.pixel_bytes >= header.decoded_bytes + row_bytes:
+            message = (
+                f"{where} holds {header.pixel_bytes} bytes of pixels, its header announces {header.decoded_bytes}; "
+                "rows, columns or bits are stated wrongly, export the file again"
+            )
+            return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
+        if not header.whole or short or header.pixel_bytes == 0:
+            expected = f"{header.decoded_bytes} bytes of pixels" if plain else "compressed pixels to their end"
+            message = (
+                f"{where} is cut off: expected {expected}, found {max(header.pixel_bytes, 0)} bytes; "
+                f"copy it again from its source ({len(headers) - number} slices not checked)"
+            )
+            return [Finding(GateCode.TRUNCATED, message.replace(" (0 slices not checked)", ""), Severity.REFUSED)]
+    return []
+
+
+def check_syntax(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """UNSUPPORTED: a transfer syntax that none of the permissive decoders reads."""
+    known = UNCOMPRESSED_SYNTAXES | DECODED_SYNTAXES | {DEFLATED_SYNTAX}
+    unknown = sorted({header.transfer_syntax for header in headers} - known)
+    if not unknown:
+        return []
+    message = (
+        f"no decoder for the transfer syntax {unknown[0] or '(none stated)'}; convert the series to Explicit VR "
+        "Little Endian"
+    )
+    return [Finding(GateCode.UNSUPPORTED, message, Severity.REFUSED)]
+
+
+def check_size(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """MIXED_SIZE: slices of different numbers of rows or columns."""
+    sizes = Counter((header.rows, header.columns) for header in ordered)
+    if len(sizes) == 1:
+        return []
+    listed = ", ".join(f"{number} of {rows}x{columns}" for (rows, columns), number in sizes.most_common(4))
+    message = f"slices differ in size: {listed} pixels; export one reconstruction"
+    return [Finding(GateCode.MIXED_SIZE, message, Severity.REFUSED)]
+
+
+def check_rescale(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """NO_HU: no way to Hounsfield units; HU_VARIES: the way differs from slice to slice."""
+    lacking = [
+        number
+        for number, header in enumerate(ordered, start=1)
+        if header.slope is None or header.intercept is None or header.slope == 0 or header.has_modality_lut
+    ]
+    if lacking:
+        message = (
+            f"{count_of(len(lacking), len(ordered))} have no usable rescale slope and intercept, the first is slice "
+            f"{lacking[0]}; grey levels cannot become HU, export the series again"
+        )
+        return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
+    types = {header.rescale_type.upper() for header in ordered} & NOT_HOUNSFIELD
+    parametric = {"PERFUSION", "VIRTUAL_MONO", "MATERIAL"} & {part for h in ordered for part in h.image_type[2:]}
+    if types or parametric & {"PERFUSION", "MATERIAL"}:
+        kind = ", ".join(sorted(types | parametric))
+        return [Finding(GateCode.NO_HU, f"the values are {kind}, not Hounsfield units", Severity.REFUSED)]
+    rescales = Counter((header.slope, header.intercept) for header in ordered)
+    if len(rescales) == 1:
+        return []
+    (slope, intercept), number = rescales.most_common(1)[0]
+    message = (
+        f"{len(ordered) - number} of {len(ordered)} slices have another rescale than slope {slope:g}, intercept "
+        f"{intercept:g}; every slice was read with its own values"
+    )
+    return [Finding(GateCode.HU_VARIES, message, Severity.NOTE)]
+
+
+def check_one_series(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """MIXED_SERIES: one Series Instance UID over slices of different patients, studies, frames or kernels."""
+    findings = []
+    names = {
+        "patient_key": "patients",
+        "study_key": "studies",
+        "frame_of_reference_key": "frames of reference",
+        "kernel": "kernels",
+    }
+    for name, plural in names.items():
+        values = Counter(getattr(header, name) for header in ordered)
+        if len(values) > 1:
+            message = f"slices of {len(values)} {plural} carry one series identity; export one series"
+            findings.append(Finding(GateCode.MIXED_SERIES, message))
+    return findings
+
+
+def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
+    """Notes on how the pixels came about: lossy compression, derivation, doubtful headers."""
+    findings = []
+    if any(header.lossy for header in ordered):
+        message = "the pixels were compressed with loss: HU are approximate"
+        findings.append(Finding("LOSSY_COMPRESSION", message, Severity.NOTE))
+    if any("SECONDARY" in header.image_type[1:2] for header in ordered):
+        message = "the series was derived from another one (reformatted or averaged)"
+        findings.append(Finding("DERIVED_SERIES", message, Severity.NOTE))
+    if any(header.modality == "" for header in ordered):
+        message = "the header names no modality; read as CT because of its object class"
+        findings.append(Finding("NO_MODALITY", message, Severity.NOTE))
+    return findings

@@ -1,0 +1,282 @@
+"""Every backend gives torch's answers, is prepared once, and says so where it cannot do what was asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jcs_ct.checkpoints import load_checkpoint
+from jcs_ct.engine import Execution, choose, classify_slices, execution_facts, runner_for, segment_slices
+from jcs_ct.engine import cache as cache_module
+from jcs_ct.engine import execution as execution_module
+from jcs_ct.engine import runners as runners_module
+from jcs_ct.engine.execution import is_installed
+from jcs_ct.errors import BackendError, ConfigError
+from jcs_ct.phantom import PhantomConfig, make_phantom
+
+WEIGHTS = Path(str(resources.files("jcs_ct"))) / "weights"
+TORCH = Execution(device="cpu", precision="fp32", backend="torch")
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.skipif(not is_installed(name), reason=f"{name} is not installed (optional)"))
+    for name in ("openvino", "onnxruntime")
+]
+
+
+def on(backend, **more):
+    return Execution(device="cpu", precision="fp32", backend=backend, batch_size=2, **more)
+
+
+def differences(ready, hu, execution):
+    """Largest differences from torch: of the one output, or of probability and map."""
+    if ready.task == "segmenter":
+        pairs = zip(
+            segment_slices(ready, hu, range(len(hu)), execution=TORCH),
+            segment_slices(ready, hu, range(len(hu)), execution=execution),
+            strict=True,
+        )
+        return max(float(np.abs(one - other).max()) for (_, one), (_, other) in pairs)
+    pairs = zip(
+        classify_slices(ready, hu, range(len(hu)), execution=TORCH),
+        classify_slices(ready, hu, range(len(hu)), execution=execution),
+        strict=True,
+    )
+    return max(
+        max(abs(one.probability - other.probability), float(np.abs(one.activation - other.activation).max()))
+        for one, other in pairs
+    )
+
+
+@pytest.mark.parametrize("task", ["classifier", "segmenter"])
+@pytest.mark.parametrize("backend", OTHERS)
+def test_answers_are_torchs(backend, task, tiny, hu, cache):
+    ready = tiny(task)
+    assert differences(ready, hu, on(backend)) < 1e-4
+    assert runner_for(ready, on(backend)).choice.backend == backend
+
+
+@pytest.mark.parametrize("task", ["classifier", pytest.param("segmenter", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", OTHERS)
+def test_the_shipped_networks_give_torchs_answers(backend, task):
+    hu = make_phantom(PhantomConfig(slices=8, lesions=5, seed=2, size=128)).volume.hu[2:5]
+    assert differences(load_checkpoint(WEIGHTS / f"compact-{task}.safetensors"), hu, on(backend)) < 1e-4
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_a_network_is_compiled_once_and_then_read_from_the_cache(backend, tiny, hu, cache):
+    assert runner_for(tiny("classifier"), on(backend)).origin == "compiled"
+    again = tiny("classifier")
+    assert runner_for(again, on(backend)).origin == "cache"
+    assert differences(again, hu, on(backend)) < 1e-4
+    assert runner_for(again, on(backend)) is runner_for(again, on(backend))
+    assert runner_for(tiny("classifier", seed=1), on(backend)).origin == "compiled", "other weights, another entry"
+    assert len(list(cache.iterdir())) == 2
+
+
+def damage_model(content: bytes) -> bytes:
+    return content[:-40] + bytes(40)
+
+
+def truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def lose_header(content: bytes) -> bytes:
+    return b"\x00\xff" + content
+
+
+def age(content: bytes) -> bytes:
+    first, _, model = content.partition(b"\n")
+    header = json.loads(first)
+    header["made_of"]["backend_version"] = "0.1"
+    return json.dumps(header).encode() + b"\n" + model
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (damage_model, "is damaged (its SHA-256 differs): made anew"),
+        (truncate, "is damaged (its SHA-256 differs): made anew"),
+        (lose_header, "cannot be read (UnicodeDecodeError): made anew"),
+        (age, "was made by another version: made anew"),
+    ],
+)
+@pytest.mark.parametrize("backend", OTHERS[:1])
+def test_an_old_or_damaged_entry_is_made_anew_and_said(backend, change, said, tiny, hu, cache, caplog):
+    runner_for(tiny("classifier"), on(backend))
+    (entry,) = cache.iterdir()
+    entry.write_bytes(change(entry.read_bytes()))
+    ready = tiny("classifier")
+    with caplog.at_level(logging.INFO):
+        assert runner_for(ready, on(backend)).origin == "compiled"
+    assert said in caplog.text
+    assert differences(ready, hu, on(backend)) < 1e-4
+    assert runner_for(tiny("classifier"), on(backend)).origin == "cache", "it was kept again"
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_an_entry_that_the_backend_does_not_take_is_made_anew(backend, tiny, cache, caplog):
+    ready = tiny("classifier")
+    choice = choose(on(backend))
+    runners_module.cache_entry(ready, choice).write(b"intact, and no network")
+    assert runner_for(ready, on(backend)).origin == "compiled"
+    assert "is not taken" in caplog.text
+
+
+@pytest.mark.parametrize("backend", OTHERS[:1])
+def test_a_folder_that_cannot_be_written_is_said_once(backend, tiny, hu, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("JCS_CT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(cache_module, "_unwritable_said", False)
+    for task in ("classifier", "segmenter"):
+        assert differences(tiny(task), hu, on(backend)) < 1e-4
+    assert caplog.text.count("compiled networks cannot be kept") == 1
+    assert "name a folder that can be written in JCS_CT_CACHE" in caplog.text
+
+
+@pytest.mark.parametrize("backend", OTHERS[:1])
+def test_an_empty_variable_switches_the_cache_off(backend, tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("JCS_CT_CACHE", "")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert runner_for(tiny("classifier"), on(backend)).origin == "compiled"
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "variables", "expected"),
+    [
+        ("Linux", {}, "home/.cache/jcs-ct"),
+        ("Linux", {"XDG_CACHE_HOME": "elsewhere"}, "elsewhere/jcs-ct"),
+        ("Darwin", {}, "home/Library/Caches/jcs-ct"),
+        ("Windows", {"LOCALAPPDATA": "local"}, "local/jcs-ct/Cache"),
+        ("Windows", {}, "home/AppData/Local/jcs-ct/Cache"),
+    ],
+)
+def test_the_cache_lies_where_the_platform_keeps_such_files(system, variables, expected, monkeypatch):
+    for name in ("JCS_CT_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cache_module.platform, "system", lambda: system)
+    monkeypatch.setattr(cache_module.Path, "home", lambda: Path("home"))
+    assert cache_module.cache_folder() == Path(expected)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """``installed("openvino")``: as if only these optional packages were there; on a CPU without bf16."""
+
+    def only(*names, bf16=False):
+        monkeypatch.setattr(execution_module, "is_installed", lambda backend: backend in ("torch", *names))
+        monkeypatch.setattr(execution_module, "multiplies_bf16", lambda device: bf16)
+        monkeypatch.setattr(execution_module, "version", lambda package: "1.2.3")
+
+    return only
+
+
+def test_auto_takes_the_first_that_is_there(installed):
+    execution = Execution(device="cpu")
+    installed("openvino", "onnxruntime")
+    assert (choose(execution).backend, choose(execution).precision) == ("openvino", "fp32")
+    assert str(choose(execution)) == "openvino 1.2.3, cpu, fp32"
+    installed("onnxruntime")
+    assert choose(execution).backend == "onnxruntime"
+    installed("onnxruntime", bf16=True)
+    assert (choose(execution).backend, choose(execution).precision) == ("torch", "bf16")
+    installed("openvino", bf16=True)
+    assert (choose(execution).backend, choose(execution).precision) == ("openvino", "bf16")
+
+
+def test_auto_without_a_backend_is_torch_and_says_what_would_be_faster(installed):
+    installed()
+    choice = choose(Execution(device="cpu"))
+    assert choice.backend == "torch"
+    assert choice.notes == (
+        "openvino is not installed: torch runs the networks; pip install 'jcs-ct[openvino]' is faster on a CPU",
+    )
+
+
+@pytest.mark.parametrize(("backend", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+def test_a_backend_asked_for_and_not_there_is_an_error_with_its_extra(backend, extra, installed, tiny):
+    installed()
+    with pytest.raises(ConfigError, match=rf"{backend} needs .* pip install 'jcs-ct\[{extra}\]'"):
+        runner_for(tiny("classifier"), on(backend))
+
+
+def test_a_gpu_is_torchs(installed):
+    installed("openvino", "onnxruntime")
+    assert choose(Execution(device="cuda:0")).backend == "torch"
+    with pytest.raises(ConfigError, match="openvino runs on the CPU here, not on 'cuda:0'; use --device cpu"):
+        choose(Execution(device="cuda:0", backend="openvino"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
+def test_bf16_that_the_hardware_lacks_becomes_fp32_and_is_said(backend, installed):
+    installed("openvino", "onnxruntime")
+    choice = choose(Execution(device="cpu", backend=backend, precision="bf16"))
+    assert choice.precision == "fp32"
+    (note,) = choice.notes
+    assert "bf16" in note
+    assert "fp32" in note
+    assert choose(Execution(device="cpu", backend=backend)).notes == (), "nothing was asked for, nothing is said"
+
+
+def test_the_fallback_from_bf16_is_logged_and_recorded(installed, tiny, caplog):
+    installed()
+    execution = Execution(device="cpu", backend="torch", precision="bf16")
+    ready = tiny("classifier")
+    runner_for(ready, execution)
+    note = "bf16 was asked for and this CPU does not multiply it natively: fp32 is used"
+    assert [record.levelname for record in caplog.records if record.message == note] == ["WARNING"]
+    facts = execution_facts([ready], execution)
+    assert (facts["precision"], facts["notes"]) == ("fp32", [note])
+    assert not execution.uses_bf16
+
+
+def fail(*arguments):
+    raise RuntimeError("an operation it does not know\nand more")
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_a_network_that_a_backend_cannot_run_falls_back_only_under_auto(
+    backend, tiny, hu, cache, monkeypatch, caplog
+):
+    monkeypatch.setattr(runners_module, "compile_onnx", fail)
+    ready = tiny("segmenter")
+    with pytest.raises(BackendError, match=rf"{backend} cannot run the segmenter tiny-segmenter \(an operation"):
+        runner_for(ready, on(backend))
+    monkeypatch.setattr(execution_module, "_FASTEST_ON_CPU", (backend, "torch"))
+    assert differences(ready, hu, on("auto")) < 1e-6  # other batches, the same torch
+    assert f"{backend} cannot run the segmenter tiny-segmenter (an operation it does not know): torch is used" in (
+        caplog.text
+    )
+    facts = execution_facts([ready], on("auto"))
+    assert facts["backend"] == f"torch {torch.__version__}"
+    assert facts["notes"][0].endswith("torch is used")
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
+def test_int8_that_was_never_calibrated_becomes_fp32_and_says_how_to_make_it(backend, tiny, hu, cache, caplog):
+    if not is_installed(backend):
+        pytest.skip(f"{backend} is not installed (optional)")
+    execution = Execution(device="cpu", backend=backend, precision="int8")
+    ready = tiny("classifier")
+    assert runner_for(ready, execution).choice.precision == "fp32"
+    assert differences(ready, hu, execution) < 1e-4
+    if backend == "openvino":
+        assert "jcs export openvino WEIGHTS -o OUT --precision int8 -m slices.csv" in caplog.text
+    else:
+        assert f"int8 needs the openvino backend: {backend} runs in fp32" in caplog.text
+
+
+def test_auto_never_takes_int8(installed):
+    for bf16 in (False, True):
+        installed("openvino", "onnxruntime", bf16=bf16)
+        assert choose(Execution(device="cpu")).precision != "int8"
