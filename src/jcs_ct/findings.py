@@ -132,7 +132,8 @@ def find_lesions(
     """
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
-    components, count = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
+    box = _bounding_box(mask)
+    components, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3), dtype=bool))
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     least = least_voxels if volume.voxel_ml is None else max(1, int(np.ceil(least_volume_ml / volume.voxel_ml)))
     kept = [number for number in range(1, count + 1) if sizes[number] >= least]
@@ -141,13 +142,24 @@ def find_lesions(
         raise ValueError(f"{len(kept)} lesions are more than a label volume can hold (65 535)")
     renumber = np.zeros(count + 1, dtype=np.uint16)
     renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
-    labels: NDArray[np.uint16] = renumber[components]
+    labels = np.zeros(mask.shape, dtype=np.uint16)
+    labels[box] = renumber[components]
     heights = _lung_heights(lungs)
     boxes = ndimage.find_objects(labels)
     lesions = tuple(
         _describe(number, box, labels, volume, lungs, heights) for number, box in enumerate(boxes, start=1)
     )
     return labels, lesions
+
+
+def _bounding_box(mask: NDArray[np.bool_]) -> Box:
+    """Where the mask is; what lies outside is not looked at again. Empty where the mask is."""
+    ranges = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        present = np.flatnonzero(mask.any(axis=others))
+        ranges.append(slice(int(present[0]), int(present[-1]) + 1) if len(present) else slice(0, 0))
+    return tuple(ranges)
 
 
 def _describe(

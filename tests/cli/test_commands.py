@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -40,6 +42,24 @@ def test_recipes_that_help_names_are_there(request):
     named = {(path, name) for path, text in every_help(typer.main.get_command(app)) for name in RECIPE.findall(text)}
     assert {path[-1] for path, _ in named} >= {"train", "crossval", "ablate"}
     assert [entry for entry in named if not (request.config.rootpath / entry[1]).is_file()] == []
+
+
+def test_the_command_line_starts_without_what_its_commands_need():
+    heavy = (
+        "torch",
+        "numpy",
+        "scipy",
+        "skimage",
+        "matplotlib",
+        "pydicom",
+        "nibabel",
+        "highdicom",
+        "pydantic",
+        "yaml",
+    )
+    code = f"import sys, jcs_ct.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_version():

@@ -14,7 +14,6 @@ from jcs_ct.reporting.slice_images import (
     PICTURE_PIXELS,
     Display,
     ct_picture,
-    lesion_outlines,
     map_picture,
 )
 from jcs_ct.volume import CTVolume
@@ -29,14 +28,6 @@ def _volume(row_axis=(0, 0.5, 0), column_axis=(0.5, 0, 0), shape=(3, 20, 30)):
 def _picture(uri):
     kind, data = re.fullmatch(r"data:image/(\w+);base64,(.+)", uri).groups()
     return kind, Image.open(io.BytesIO(base64.b64decode(data)))
-
-
-def _area(path):
-    total = 0.0
-    for ring in re.findall(r"M([^Z]+)Z", path):
-        x, y = np.array([[float(value) for value in point.split(",")] for point in ring.split("L")]).T
-        total += 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
-    return total
 
 
 @pytest.mark.parametrize(
@@ -110,28 +101,3 @@ def test_map_pictures_are_clear_where_nothing_is_active():
 
 def test_no_map_where_there_is_no_activation():
     assert map_picture(np.zeros((8, 8), dtype=np.float16), Display.of(_volume())) is None
-
-
-def test_outlines_enclose_the_lesions():
-    labels = np.zeros((60, 80), dtype=np.uint16)
-    rows, columns = np.mgrid[:60, :80]
-    labels[(rows - 30) ** 2 + (columns - 40) ** 2 < 15**2] = 7
-    labels[0:6, 0:9] = 2
-    display = Display.of(CTVolume(np.zeros((1, 60, 80), dtype=np.int16), None))
-    outlines = dict(lesion_outlines(labels, display))
-    assert outlines.keys() == {2, 7}
-    for number, path in outlines.items():
-        assert _area(path) == pytest.approx((labels == number).sum(), rel=0.04)
-    numbers = np.array([float(value) for value in re.findall(r"[\d.]+", outlines[2])]).reshape(-1, 2)
-    np.testing.assert_allclose(numbers.max(axis=0), [9.0, 6.0])
-    np.testing.assert_allclose(numbers.min(axis=0), [0.0, 0.0])
-
-
-def test_lesions_that_touch_have_an_outline_each_and_holes_are_drawn():
-    labels = np.zeros((20, 20), dtype=np.uint16)
-    labels[2:18, 2:10] = 1
-    labels[2:18, 10:18] = 2
-    labels[6:14, 4:8] = 0
-    outlines = dict(lesion_outlines(labels, Display.of(CTVolume(np.zeros((1, 20, 20), np.int16), None))))
-    assert outlines[1].count("M") == 2
-    assert outlines[2].count("M") == 1

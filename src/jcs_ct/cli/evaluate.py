@@ -193,6 +193,68 @@ def explanations(
     write_page(output, evaluation)
 
 
+@app.command("speed")
+def speed(
+    output: OutputOption,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'compact', a folder of weights, or a preset (paper, official) with drawn weights; repeatable."
+        ),
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the study.")] = 300,
+    measured: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure this many slices and scale linearly; the page says so. Default: all."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Every method runs once a round.")] = 3,
+    peer: Annotated[bool, typer.Option(help="Time a MONAI U-Net of the first segmenter's input beside.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; eager always takes one.")] = 8,
+    backend: Annotated[str, typer.Option(help="auto, torch, openvino or onnxruntime; eager is torch.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="evaluation.json on stdout, progress as JSON.")] = False,
+) -> None:
+    """Table II: seconds for an infected and an uninfected study, beside the same networks run the plain way.
+
+    The plain way is one slice at a time in fp32, as research code does it. Slices are phantoms in memory.
+
+    Example:  jcs evaluate speed -o speed --models compact --models paper --measured 8
+    """
+    from jcs_ct.checkpoints import load_models
+    from jcs_ct.engine import Execution
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.page import write_evaluation
+    from jcs_ct.evaluation.speed import WITHOUT_WEIGHTS, TimedNetworks, phantom_study, untrained_networks
+    from jcs_ct.evaluation.speed_tables import evaluate_speed
+
+    names = models or ["compact"]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"each of --models once, got {', '.join(names)}")
+    networks = []
+    for name in names:
+        if name in WITHOUT_WEIGHTS:
+            networks.append(untrained_networks(name))
+        else:
+            loaded = load_models(name)
+            networks.append(TimedNetworks(Path(name).name, loaded.classifier, loaded.segmenter))
+    with stage_progress(as_json=as_json) as progress:
+        evaluation = evaluate_speed(
+            networks,
+            phantom_study(measured or slices),
+            slices=slices,
+            execution=Execution(device=device, precision=precision, batch_size=batch_size, backend=backend),
+            rounds=rounds,
+            peer=peer,
+            progress=progress,
+        )
+    if as_json:
+        write_evaluation(output, evaluation)
+        typer.echo((output / "evaluation.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        write_page(output, evaluation)
+
+
 @app.command("card")
 def card(
     runs: Annotated[list[Path], typer.Argument(help="Folders that jcs evaluate, crossval or data stats wrote.")],

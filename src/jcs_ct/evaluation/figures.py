@@ -135,6 +135,25 @@ def bars(values: Mapping[str, int], *, title: str, xlabel: str, ylabel: str) -> 
     return figure
 
 
+def stacked_bars(values: Mapping[str, Mapping[str, float]], *, xlabel: str) -> Figure:
+    """Parts by name, one lying bar a row, in the order given; the sum is written behind."""
+    figure = Figure(figsize=(8.0, 0.45 * len(values) + 1.4), layout="constrained")
+    axis = figure.subplots()
+    names = list(values)
+    left = np.zeros(len(names))
+    for part in next(iter(values.values())):
+        lengths = np.array([values[name][part] for name in names])
+        axis.barh(range(len(names)), lengths, left=left, label=part)
+        left += lengths
+    for position, total in enumerate(left):
+        axis.text(total, position, f" {total:.1f}", va="center", fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.invert_yaxis()
+    axis.set(xlabel=xlabel, xlim=(0, 1.12 * max(1e-9, float(left.max()))))
+    axis.legend(loc="lower right", fontsize=8)
+    return figure
+
+
 def roc_figure(curves: Mapping[str, tuple[RocCurve, float]]) -> Figure:
     """ROC curves by the name of the score, with their AUC."""
     figure, (axis,) = _figure()

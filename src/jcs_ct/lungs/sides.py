@@ -39,9 +39,12 @@ def _densest_path(plane: NDArray[np.float32], middle: int, reach: int) -> NDArra
     strip = np.clip(plane[:, first : middle + reach + 1], -1000.0, 50.0)
     best = strip.copy()
     came = np.zeros(strip.shape, dtype=np.int8)
+    # What may come before each column: its left neighbour in the row above, the column itself, its right neighbour.
+    options = np.full((3, strip.shape[1]), -np.inf, dtype=strip.dtype)
     for row in range(1, strip.shape[0]):
-        before = np.pad(best[row - 1], 1, constant_values=-np.inf)
-        options = np.stack([before[:-2], before[1:-1], before[2:]])
+        options[0, 1:] = best[row - 1, :-1]
+        options[1] = best[row - 1]
+        options[2, :-1] = best[row - 1, 1:]
         came[row] = options.argmax(axis=0) - 1
         best[row] += options.max(axis=0)
     path = np.zeros(strip.shape[0], dtype=np.int64)

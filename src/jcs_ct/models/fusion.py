@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from jcs_ct.models.layers import ConvNormReLU, NormKind, SqueezeExcitation, resize_to, size_of
 
@@ -49,9 +50,24 @@ class FeatureCombination(nn.Module):
 
     def forward(self, encoder: Tensor, classifier: Tensor) -> Tensor:
         """M_Ek (N, C, H, W) and A_k (N, C', h, w) -> N_Ek, at M_Ek's size (``up``) or A_k's (``down``)."""
-        if self.resize == "up":
-            classifier = resize_to(classifier, size_of(encoder))
-        else:
+        if self.resize == "down":
             encoder = resize_to(encoder, size_of(classifier))
-        fused: Tensor = self.fuse(self.attend(self.join(torch.cat([encoder, classifier], dim=1))))
+            joined = self.join(torch.cat([encoder, classifier], dim=1))
+        elif self.join.conv.kernel_size == (1, 1):
+            joined = self._joined_before_resize(encoder, classifier)
+        else:
+            joined = self.join(torch.cat([encoder, resize_to(classifier, size_of(encoder))], dim=1))
+        fused: Tensor = self.fuse(self.attend(joined))
         return fused
+
+    def _joined_before_resize(self, encoder: Tensor, classifier: Tensor) -> Tensor:
+        """The 1x1 over both maps, with less work: a convolution over a concatenation is a sum of two.
+
+        A 1x1 works pixel by pixel and a bilinear resize channel by channel, so the classifier's part can run first,
+        on a quarter of the pixels and with fewer channels left to resize.
+        """
+        own, weight = encoder.shape[1], self.join.conv.weight
+        borrowed = F.conv2d(classifier, weight[:, own:])
+        joined = F.conv2d(encoder, weight[:, :own], self.join.conv.bias) + resize_to(borrowed, size_of(encoder))
+        joined = self.join.norm(joined)
+        return F.relu(joined) if self.join.relu else joined

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
+from jcs_ct.reporting.outlines import lesion_outlines
 from jcs_ct.reporting.report_json import report_dict
 from jcs_ct.reporting.slice_images import (
     LUNG_WINDOW,
@@ -24,7 +27,6 @@ from jcs_ct.reporting.slice_images import (
     MEDIASTINAL_WINDOW,
     Display,
     ct_picture,
-    lesion_outlines,
     map_picture,
 )
 
@@ -51,10 +53,12 @@ def render_report(study: Study, diagnosis: Diagnosis, *, progress: Callable[[int
     display = Display.of(study.volume)
     shown = shown_slices(study.volume.shape[0])
     pictures = []
-    for done, index in enumerate(shown):
-        pictures.append(_pictures(study, diagnosis, display, index))
-        if progress is not None:
-            progress(done + 1, len(shown))
+    # Shrinking and encoding, most of the time, run outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures") as pool:
+        for picture in pool.map(lambda index: _pictures(study, diagnosis, display, index), shown):
+            pictures.append(picture)
+            if progress is not None:
+                progress(len(pictures), len(shown))
     key_slices = _key_slices(report, shown)
     script, style = _source("page.js"), _source("page.css")
     environment = Environment(

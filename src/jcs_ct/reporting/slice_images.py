@@ -1,4 +1,4 @@
-"""Slices as small pictures for the page: CT in two windows, the activation map, the lesions' outlines.
+"""Slices as small pictures for the page: CT in two windows and the activation map.
 
 Everything is turned to the way radiologists look at an axial slice (the patient's right on the left of the picture,
 anterior on top) by one :class:`Display`, so that pictures, maps and outlines cannot disagree.
@@ -14,8 +14,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
-from skimage import measure
 
 from jcs_ct.volume import CTVolume
 
@@ -24,8 +22,6 @@ PICTURE_PIXELS = 384
 MAP_PIXELS = 96
 
 _WEBP_QUALITY = 80
-#: Outlines are simplified by at most this many pixels.
-_OUTLINE_TOLERANCE_PIXEL = 0.35
 _MAP_LEVELS = 32
 #: Activation below this is not drawn at all.
 _MAP_FLOOR = 0.05
@@ -150,26 +146,6 @@ def map_picture(activation: NDArray[Any], display: Display) -> str | None:
     stream = io.BytesIO()
     picture.save(stream, "PNG", transparency=alphas, optimize=True)
     return _data_uri("image/png", stream)
-
-
-def lesion_outlines(labels: NDArray[Any], display: Display) -> list[tuple[int, str]]:
-    """(rows, columns) lesion ids -> (lesion_id, SVG path) of every lesion on the slice, in picture units."""
-    find_contours: Any = measure.find_contours  # scikit-image has no annotations
-    simplified: Any = measure.approximate_polygon
-    boxes: Any = ndimage.find_objects(labels)
-    outlines = []
-    for index, box in enumerate(boxes):
-        if box is None:
-            continue
-        mask = np.pad(labels[box] == index + 1, 1)
-        corner = np.array([box[0].start - 1, box[1].start - 1])
-        parts = []
-        for contour in find_contours(mask.astype(np.float32), 0.5):
-            path = simplified(contour, _OUTLINE_TOLERANCE_PIXEL) + corner
-            points = display.points(path[:, 0], path[:, 1])[:-1]
-            parts.append("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points) + "Z")
-        outlines.append((index + 1, "".join(parts)))
-    return outlines
 
 
 def _shrunk(picture: Image.Image, longest: int) -> Image.Image:

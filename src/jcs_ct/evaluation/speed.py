@@ -1,0 +1,294 @@
+"""Table II: seconds for an infected and an uninfected study, beside the plain way to run the same networks.
+
+An infected study has every slice classified, mapped and segmented, an uninfected one is classified and nothing more;
+which slices those are does not depend on what the networks say, so networks with drawn weights can be timed too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.timing import Method
+from jcs_ct.models.activation_map import normalise_map
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.presets import (
+    CLASSIFIERS,
+    SEGMENTERS,
+    build_classifier,
+    build_segmenter,
+    classifier_preset,
+    segmenter_preset,
+)
+from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.preprocessing import SlicePreprocessor
+
+STAGES = ("classify", "map", "segment")
+#: Input sizes of the paper (III-A, V-B).
+PAPER_CLASSIFIER_PIXELS, PAPER_SEGMENTER_PIXELS = 224, 512
+#: Different slices that are drawn; a longer study repeats them.
+_DRAWN_SLICES = 24
+#: Drawn weights: the networks of a preset that has none to be timed with.
+WITHOUT_WEIGHTS = tuple(name for name in CLASSIFIERS if f"{name}-joint" in SEGMENTERS and name != "compact")
+
+
+@dataclass(frozen=True, eq=False)
+class TimedNetworks:
+    """A classifier and a segmenter to be timed.
+
+    Args:
+        name: In tables.
+        classifier, segmenter: The networks.
+        trained: False when the weights were drawn: times are good, answers are not.
+    """
+
+    name: str
+    classifier: ReadyNetwork
+    segmenter: ReadyNetwork
+    trained: bool = True
+
+    @property
+    def both(self) -> tuple[ReadyNetwork, ReadyNetwork]:
+        """In the order they run in."""
+        return self.classifier, self.segmenter
+
+
+@dataclass(frozen=True, eq=False)
+class TimedStudy:
+    """Slices to be timed with.
+
+    Args:
+        hu: (different slices, rows, columns).
+        indices: Into ``hu``, one a slice of the study; slices repeat.
+    """
+
+    hu: NDArray[np.int16]
+    indices: tuple[int, ...]
+
+
+def phantom_study(slices: int, *, size: int = 512, seed: int = 0) -> TimedStudy:
+    """A study of phantom slices; at most 24 different ones are drawn.
+
+    Raises:
+        ConfigError: a phantom that cannot be drawn.
+    """
+    drawn = make_phantom(PhantomConfig(slices=min(slices, _DRAWN_SLICES), size=size, seed=seed)).volume.hu
+    return TimedStudy(drawn, tuple(index % len(drawn) for index in range(slices)))
+
+
+def untrained_networks(preset: str, *, seed: int = 0) -> TimedNetworks:
+    """The networks of a preset at the paper's input sizes, with weights drawn from ``seed``.
+
+    Raises:
+        ConfigError: a preset that is not known, or the one whose weights come in the box.
+    """
+    if preset not in WITHOUT_WEIGHTS:
+        raise ConfigError(f"no preset {preset!r} to draw weights for; known: {', '.join(WITHOUT_WEIGHTS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = build_classifier(classifier_preset(preset)).eval()
+        segmenter = build_segmenter(segmenter_preset(f"{preset}-joint")).eval()
+
+    def ready(network: nn.Module, task: str, size: int) -> ReadyNetwork:
+        sha256 = f"drawn from seed {seed}"
+        return ReadyNetwork(network, SlicePreprocessor(size=size), task, preset, sha256, f"{preset} {task}")
+
+    return TimedNetworks(
+        name=f"{preset} (drawn weights)",
+        classifier=ready(classifier, "classifier", PAPER_CLASSIFIER_PIXELS),
+        segmenter=ready(segmenter, "segmenter", PAPER_SEGMENTER_PIXELS),
+        trained=False,
+    )
+
+
+def engine_method(
+    networks: TimedNetworks,
+    study: TimedStudy,
+    execution: Execution,
+    *,
+    name: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Method:
+    """The way ``jcs diagnose`` runs its networks, without the slices that it skips.
+
+    The map's closed form runs in the classifier's pass; what is left of it is bringing the maps to the slices' grid.
+    """
+    found: list[ClassifiedSlice] = []
+    named = name or f"{networks.name}: jcs"
+    shape = cast(tuple[int, int], study.hu.shape[1:])
+
+    def report(stage: str) -> Callable[[int, int], None] | None:
+        if progress is None:
+            return None
+        return lambda done, total: progress(f"{named}: {stage}", done, total)
+
+    def classify() -> None:
+        found[:] = classify_slices(
+            networks.classifier, study.hu, study.indices, execution=execution, progress=report("classify")
+        )
+
+    def bring_maps() -> None:
+        for item in found:
+            networks.classifier.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape)
+
+    def segment() -> None:
+        slices = segment_slices(
+            networks.segmenter, study.hu, study.indices, execution=execution, progress=report("segment")
+        )
+        for _ in slices:
+            pass
+
+    return Method(named, {"classify": classify, "map": bring_maps, "segment": segment})
+
+
+def eager_method(
+    networks: TimedNetworks,
+    study: TimedStudy,
+    *,
+    device: torch.device,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Method:
+    """The same networks as research code runs them: one slice at a time, fp32, module by module.
+
+    Nothing is prepared ahead, maps come by a backward pass, and all five side outputs are computed.
+    """
+    classifier, segmenter = _plain_copies(networks, device)
+    named = f"{networks.name}: eager"
+
+    def counted(stage: str, run: Callable[[int], object]) -> Callable[[], None]:
+        def all_slices() -> None:
+            for done, index in enumerate(study.indices, start=1):
+                run(index)
+                if progress is not None:
+                    progress(f"{named}: {stage}", done, len(study.indices))
+
+        return all_slices
+
+    return Method(
+        named,
+        {
+            "classify": counted(
+                "classify", lambda i: eager_probability(classifier, networks.classifier, study.hu[i])
+            ),
+            "map": counted("map", lambda i: eager_map(classifier, networks.classifier, study.hu[i])),
+            "segment": counted("segment", lambda i: eager_lesions(segmenter, networks.segmenter, study.hu[i])),
+        },
+    )
+
+
+def _plain_copies(networks: TimedNetworks, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """Copies whose weights lie as torch makes them; running the engine leaves its own networks channels-last."""
+
+    def plain(ready: ReadyNetwork) -> nn.Module:
+        network = copy.deepcopy(ready.network)
+        # torch's annotation of Module.to has no memory_format.
+        return network.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+    return plain(networks.classifier), plain(networks.segmenter)
+
+
+def _input(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> tuple[torch.Tensor, Any]:
+    image, region = ready.preprocessor(hu)
+    return image[None].to(next(network.parameters()).device), region
+
+
+def eager_probability(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> float:
+    """(rows, columns) HU -> the probability of infection, the plain way."""
+    image, _ = _input(network, ready, hu)
+    with torch.no_grad():
+        return float(torch.softmax(network(image), dim=1)[0, 1])
+
+
+def eager_map(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
+    """(rows, columns) HU -> the activation map on the slice's grid (Eq. 1-2), by a backward pass."""
+    image, region = _input(network, ready, hu)
+    classifier = cast(Classifier, network)
+    with torch.enable_grad():
+        features = classifier.features(image)[-1]
+        probability = torch.softmax(classifier.head_logits(features), dim=1)[0, 1]
+        (gradient,) = torch.autograd.grad(probability, features)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    raw = torch.relu(weights * features.detach()).sum(dim=1, keepdim=True)
+    return ready.preprocessor.restore(normalise_map(raw)[0, 0], region, cast(tuple[int, int], hu.shape))
+
+
+def eager_lesions(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
+    """(rows, columns) HU -> the probability of lesion on the slice's grid, the plain way."""
+    image, region = _input(network, ready, hu)
+    with torch.no_grad():
+        probabilities = [torch.sigmoid(logits) for logits in cast(Segmenter, network)(image)]
+    return ready.preprocessor.restore(probabilities[0][0, 0], region, cast(tuple[int, int], hu.shape))
+
+
+def peer_method(
+    ready: ReadyNetwork,
+    study: TimedStudy,
+    *,
+    device: torch.device,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Method:
+    """A MONAI U-Net of its tutorials' size, on the same input, in batches, eager fp32: segmentation alone.
+
+    Raises:
+        ConfigError: MONAI is not installed.
+    """
+    try:
+        from monai.networks.nets.unet import UNet  # an optional peer, not needed to diagnose
+    except ImportError as error:
+        raise ConfigError("the peer needs MONAI: pip install monai, or leave it out with --no-peer") from error
+    channels = (16, 32, 64, 128, 256)
+    unet = UNet(2, ready.preprocessor.channels, 1, channels=channels, strides=(2, 2, 2, 2), num_res_units=2)
+    unet = unet.eval().to(device)
+    shape = cast(tuple[int, int], study.hu.shape[1:])
+
+    def segment() -> None:
+        done = 0
+        for group in _groups(study.indices, batch_size):
+            pairs = [ready.preprocessor(study.hu[index]) for index in group]
+            images = torch.stack([image for image, _ in pairs]).to(device)
+            with torch.no_grad():
+                probabilities = torch.sigmoid(unet(images)).cpu()
+            for plane, (_, region) in zip(probabilities, pairs, strict=True):
+                ready.preprocessor.restore(plane[0], region, shape)
+            done += len(group)
+            if progress is not None:
+                progress(done, len(study.indices))
+
+    return Method(f"MONAI U-Net, {ready.preprocessor.size} pixels: eager", {"segment": segment})
+
+
+def _groups(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def largest_differences(
+    networks: TimedNetworks, study: TimedStudy, execution: Execution, *, slices: int = 3
+) -> dict[str, float]:
+    """Between ``jcs diagnose``'s way and the plain one: largest difference of probabilities, per network.
+
+    The plain way runs on the CPU in fp32 and takes the first ``slices`` different slices.
+    """
+    chosen = sorted(set(study.indices))[:slices]
+    ours = classify_slices(networks.classifier, study.hu, chosen, execution=execution)
+    lesions = dict(segment_slices(networks.segmenter, study.hu, chosen, execution=execution))
+    classifier, segmenter = _plain_copies(networks, torch.device("cpu"))
+    plain = [eager_probability(classifier, networks.classifier, study.hu[index]) for index in chosen]
+    return {
+        "classify": max(abs(item.probability - other) for item, other in zip(ours, plain, strict=True)),
+        "segment": max(
+            float(np.abs(lesions[index] - eager_lesions(segmenter, networks.segmenter, study.hu[index])).max())
+            for index in chosen
+        ),
+    }
