@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.data.patient_folds import patient_folds
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_crossval import fold_runs, judged_slices
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun
-from jcs_ct.evaluation.patient_folds import patient_folds
 from jcs_ct.evaluation.slice_scores import read_scores
 from jcs_ct.evaluation.transfer import read_groups, training_sets
 from jcs_ct.training.config import Recipe

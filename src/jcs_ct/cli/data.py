@@ -82,6 +82,27 @@ def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, ski
     typer.echo(f"pseudonyms follow from {salt}: keep it secret, and keep it for further manifests of these patients")
 
 
+@app.command("split")
+def split(
+    manifest: Annotated[Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
+    parts: Annotated[int, typer.Option(min=3, help="Parts of the patients: one tests, one validates.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
+) -> None:
+    """Split a manifest anew, by patient, each part with its share of every source and label.
+
+    Example:  jcs data split slices.csv -o split.csv --parts 5
+    """
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.data.patient_folds import split_by_patient
+
+    divided = split_by_patient(read_manifest(manifest), parts, seed=seed)
+    divided.write(output)
+    for name in ("train", "val", "test"):
+        rows = [row for row in divided if row.split == name]
+        typer.echo(f"{name}: {len({row.patient for row in rows})} patients, {len(rows)} rows")
+
+
 @app.command("slices")
 def slices(
     studies: Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet).")],

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest
+from jcs_ct.data.patient_folds import patient_folds
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished
 from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.patient_folds import patient_folds
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.evaluation.slice_scores import ScoredSlices, joined, write_scores
 from jcs_ct.evaluation.slice_tables import evaluate_scores, run_table

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
-from jcs_ct.data.manifest import ManifestRow
+from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
 
 
@@ -37,3 +38,14 @@ def patient_folds(rows: Iterable[ManifestRow], count: int, *, seed: int) -> dict
             # Dealing goes on where the last stratum ended: no fold gets the odd patient of every one.
             folds[patient] = len(folds) % count
     return folds
+
+
+def split_by_patient(manifest: Manifest, count: int, *, seed: int) -> Manifest:
+    """The same rows with new splits: of ``count`` folds of patients one tests, one validates, the others train.
+
+    Raises:
+        ConfigError: as :func:`patient_folds`.
+    """
+    splits = {0: "test", 1: "val"}
+    fold_of = patient_folds(manifest, count, seed=seed)
+    return Manifest(tuple(replace(row, split=splits.get(fold_of[row.patient], "train")) for row in manifest))
