@@ -13,7 +13,7 @@ data=$1 manifest=$2 work=$3
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
 threads=${THREADS:-1}
 mkdir -p "$work"
-small=(--set preprocessing.size=128 --set optimiser.warmup_steps=10 --set ema_decay=0.9 --set precision=fp32)
+small=(--set optimiser.warmup_steps=10 --set ema_decay=0.9 --set precision=fp32)
 
 # Fig. 9: one classifier without mixing, one with, one with mixing and pixel labels, 600 steps of batch 16 at 144 x 144
 for variant in "plain 0 0" "mixing 0.5 0" "lseg 0.5 1"; do
@@ -31,9 +31,10 @@ done
 "$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
   --train compact --train unet --train unet-bilinear --train dss-vgg16-scratch --train poolnet-vgg16-scratch \
   --train poolnet-resnet50-scratch --train egnet-vgg16-scratch --train egnet-resnet50-scratch --width 0.25 \
-  "${small[@]}" --set steps=60 --set validate_every=30 --threads "$threads"
+  "${small[@]}" --set preprocessing.size=128 --set steps=60 --set validate_every=30 --threads "$threads"
 
-# Tables V and VI: EFM x AFF x combination, the same budget; a classifier of 60 steps for every fold's combination
+# Tables V and VI: EFM x AFF x combination, 30 steps of batch 8 at 96 x 96; a classifier of 30 steps for every fold's
+# combination
 [ -f "$work/extra.csv" ] || "$python" - "$manifest" "$work/extra.csv" <<'PY'
 import csv, sys
 with open(sys.argv[1], newline="") as source, open(sys.argv[2], "w", newline="") as target:
@@ -43,6 +44,6 @@ with open(sys.argv[1], newline="") as source, open(sys.argv[2], "w", newline="")
     writer.writerows(row for row in rows if row["source"] in ("ucsd", "lungs267") and row["split"] != "test")
 PY
 "$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" \
-  --classifier-recipe recipes/compact-classifier.yaml "${small[@]}" --set steps=60 --set validate_every=30 \
-  --set-classifier preprocessing.size=128 --set-classifier coarse_size=0 --set-classifier steps=60 \
-  --set-classifier validate_every=60 --threads "$threads"
+  --classifier-recipe recipes/compact-classifier.yaml "${small[@]}" --set preprocessing.size=96 \
+  --set steps=30 --set validate_every=30 --set-classifier preprocessing.size=96 --set-classifier coarse_size=0 \
+  --set-classifier steps=30 --set-classifier validate_every=30 --threads "$threads"

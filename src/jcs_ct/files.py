@@ -39,12 +39,16 @@ def prepare_output_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed and renamed over ``path``.
 
     The temporary name keeps every suffix of ``path`` (writers such as nibabel choose their format by it).
     On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the umask gives
     to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
+
+    Args:
+        path: The file that is written.
+        private: Only the owner may read the file, from its first byte on.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -52,9 +56,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        temporary.touch(0o600 if private else 0o666)
         mode = stat.S_IMODE(temporary.stat().st_mode)
-        temporary.unlink()
+        if not private:
+            temporary.unlink()  # some writers want to make it themselves
         yield temporary
         temporary.chmod(mode)
         with temporary.open("rb") as written:

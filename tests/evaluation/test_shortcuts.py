@@ -44,6 +44,7 @@ class MeanOf(Classifier):
     def __init__(self, rows: slice, columns: slice, *, centre: float, gain: float = 40.0) -> None:
         nn.Module.__init__(self)
         self.rows, self.columns = rows, columns
+        self.config = (rows, columns)  # two networks of equal weights are told apart by it
         self.dropout, self.head = nn.Identity(), nn.Linear(1, 2)
         with torch.no_grad():
             self.head.weight.copy_(torch.tensor([[-gain / 2], [gain / 2]]))

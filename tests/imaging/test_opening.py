@@ -433,7 +433,8 @@ def test_nothing_there(tmp_path):
 
 
 def test_public_names():
-    assert set(imaging.__all__) == {"QualityFlag", "SeriesFate", "SeriesInfo", "Study", "list_series", "open_study"}
+    data = {"HeaderWindow", "Inspection", "QualityFlag", "SeriesFate", "SeriesInfo", "Study"}
+    assert set(imaging.__all__) == data | {"inspect_study", "list_series", "open_study"}
 
 
 def test_real_volume_with_guid_uids(shared_data):

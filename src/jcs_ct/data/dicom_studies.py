@@ -54,10 +54,8 @@ def read_salt(path: Path) -> bytes:
         OutputError: it cannot be written.
     """
     if not path.exists():
-        with replacing(path) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32) + "\n")
+        with replacing(path, private=True) as temporary:
+            temporary.write_text(secrets.token_hex(32) + "\n", encoding="utf-8")
     try:
         salt = path.read_bytes().strip()
     except OSError as error:
