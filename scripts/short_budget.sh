@@ -36,12 +36,13 @@ done
 # Tables V and VI: EFM x AFF x combination, 30 steps of batch 8 at 96 x 96; a classifier of 30 steps for every fold's
 # combination
 [ -f "$work/extra.csv" ] || "$python" - "$manifest" "$work/extra.csv" <<'PY'
-import csv, sys
-with open(sys.argv[1], newline="") as source, open(sys.argv[2], "w", newline="") as target:
-    rows = csv.DictReader(source)
-    writer = csv.DictWriter(target, rows.fieldnames)
-    writer.writeheader()
-    writer.writerows(row for row in rows if row["source"] in ("ucsd", "lungs267") and row["split"] != "test")
+import sys
+from pathlib import Path
+
+from jcs_ct.data.manifest import Manifest, read_manifest
+
+rows = [row for row in read_manifest(Path(sys.argv[1])) if row.source in ("ucsd", "lungs267") and row.split != "test"]
+Manifest(tuple(rows)).write(Path(sys.argv[2]))
 PY
 "$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" \
   --classifier-recipe recipes/compact-classifier.yaml "${small[@]}" --set preprocessing.size=96 \
