@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the networks that come in the box, from the public data sets to src/jcs_ct/weights; every step continues where
-# it was stopped. Two CPU cores need about two hours.
+# it was stopped. Two CPU cores need about three hours.
 #
 #   scripts/make_weights.sh DATA WORK
 #
@@ -26,9 +26,11 @@ done
 "$jcs" train recipes/compact-classifier.yaml -m "$work/slices.csv" -o "$work/classifier"
 "$jcs" train recipes/compact-classifier-finetune.yaml -m "$work/slices.csv" -o "$work/classifier-finetune" \
   --pretrained "$work/classifier/best.safetensors"
+"$jcs" train recipes/compact-classifier-finish.yaml -m "$work/slices.csv" -o "$work/classifier-finish" \
+  --pretrained "$work/classifier-finetune/best.safetensors"
 "$jcs" train recipes/compact-joint.yaml -m "$work/slices.csv" -o "$work/segmenter" \
   --classifier "$work/classifier/best.safetensors"
-"$jcs" calibrate --classifier "$work/classifier-finetune/best.safetensors" --segmenter "$work/segmenter/best.safetensors" \
+"$jcs" calibrate --classifier "$work/classifier-finish/best.safetensors" --segmenter "$work/segmenter/best.safetensors" \
   -m "$work/slices.csv" -o "$work/models"
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"
