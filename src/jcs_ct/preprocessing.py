@@ -19,7 +19,7 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 from torch.nn import functional as F
 
-from jcs_ct.lungs import LEFT, RIGHT, segment_lungs
+from jcs_ct.lungs import lesser_lung_share, segment_picture
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Region:
         if not (0 <= self.top < self.bottom and 0 <= self.left < self.right):
             raise ValueError(f"empty or negative region: {self}")
 
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Region:
+        """The bounding box of a mask that has a pixel."""
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        return cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
@@ -95,7 +101,7 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     body = labels == int(sizes.argmax())
     if sum(bool(edge.any()) for edge in _edges(body)) >= 3:
         # A figure cut to the chest: corners of the wall may hang together only beyond the picture.
-        body = np.isin(labels, np.unique(np.concatenate([edge[edge > 0] for edge in _edges(labels)])))
+        body = np.isin(labels, np.concatenate([edge[edge > 0] for edge in _edges(labels)]))
     # Lungs that touch the picture's border (cropped figures) are part of the body: its hull keeps them, which a
     # filling of holes, or of rows and columns, loses in part.
     body = ndimage.binary_dilation(_convex_hull(body), iterations=1)
@@ -108,8 +114,6 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     return full
 
 
-#: A chest is taken to be this wide in mm, whatever the picture's size: the lungs' sizes follow from it.
-_ASSUMED_WIDTH_MM = 360.0
 _AIR_HU = np.float32(-1024.0)
 #: Kept around the lungs, as a share of the sides of their box: disease at the wall, and where it lies.
 LUNG_MARGIN = 0.05
@@ -126,23 +130,20 @@ def lung_box(hu: NDArray[Any], body: Region) -> Region:
         hu: (rows, columns) in HU.
         body: The body's bounding box.
     """
-    pixel_mm = _ASSUMED_WIDTH_MM / body.shape[1]
     inside = np.asarray(hu)[body.top : body.bottom, body.left : body.right]
-    # The density between lung and tissue is found in the slice itself: grey levels may be of any window.
-    labels = segment_lungs(inside[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0]
-    if min((labels == side).mean() for side in (RIGHT, LEFT)) < LEAST_EACH_LUNG:
+    labels = segment_picture(inside)
+    if lesser_lung_share(labels) < LEAST_EACH_LUNG:
         return body
-    lungs = labels > 0
-    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
-    height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    lungs = Region.around(labels > 0)
+    height, width = lungs.shape
     if height * width < LEAST_LUNG_SHARE * inside.size:
         return body
     above, aside = round(LUNG_MARGIN * height), round(LUNG_MARGIN * width)
     return Region(
-        max(body.top, body.top + int(rows[0]) - above),
-        min(body.bottom, body.top + int(rows[-1]) + 1 + above),
-        max(body.left, body.left + int(columns[0]) - aside),
-        min(body.right, body.left + int(columns[-1]) + 1 + aside),
+        max(body.top, body.top + lungs.top - above),
+        min(body.bottom, body.top + lungs.bottom + above),
+        max(body.left, body.left + lungs.left - aside),
+        min(body.right, body.left + lungs.right + aside),
     )
 
 
@@ -207,11 +208,7 @@ class SlicePreprocessor:
             region = self._centre(Region(0, rows, 0, columns))
             return grey[region.top : region.bottom, region.left : region.right], region
         body = body_mask(grey)
-        inside_rows = np.flatnonzero(body.any(axis=1))
-        inside_columns = np.flatnonzero(body.any(axis=0))
-        box = Region(
-            int(inside_rows[0]), int(inside_rows[-1]) + 1, int(inside_columns[0]), int(inside_columns[-1]) + 1
-        )
+        box = Region.around(body)
         # What lies outside the body must not move the box either.
         region = self._centre(lung_box(np.where(body, hu, _AIR_HU), box) if self.region == "lungs" else box)
         grey = np.where(body, grey, np.float32(0.0))

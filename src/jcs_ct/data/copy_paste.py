@@ -115,9 +115,10 @@ def paste_lesions(
 
 def _lung(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Air inside the body with its vessels: fast, for pasting only (``jcs_ct.lungs`` finds lungs for measuring)."""
-    air = ndimage.binary_opening(body_mask(grey) & (grey < BODY_GREY), iterations=2)
+    body = body_mask(grey)
+    air = ndimage.binary_opening(body & (grey < BODY_GREY), iterations=2)
     lung: NDArray[np.bool_] = ndimage.binary_fill_holes(ndimage.binary_closing(air, iterations=2))
-    return lung & body_mask(grey)
+    return lung & body
 
 
 def _moved(plane: NDArray[D], paste: Paste) -> NDArray[D]:

@@ -19,13 +19,11 @@ from scipy import ndimage
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing
-from jcs_ct.lungs import segment_lungs
+from jcs_ct.lungs import ASSUMED_WIDTH_MM, segment_picture
 from jcs_ct.phantom.grid import Plane, SliceGrid, stream
 from jcs_ct.phantom.lesions import LesionKind, LesionShape, LesionTexture, paint_lesions
 from jcs_ct.preprocessing import Window
 
-#: Taken where a picture does not say how large its pixels are: a chest of 360 mm across 512 pixels.
-ASSUMED_FIELD_MM = 360.0
 _KINDS = (LesionKind.GROUND_GLASS, LesionKind.CONSOLIDATION, LesionKind.CRAZY_PAVING, LesionKind.BAND)
 _SHARES = (0.58, 0.17, 0.17, 0.08)
 _SMALLEST_LUNG_MM2 = 2500.0
@@ -158,8 +156,8 @@ def paint_manifest(
 def _paint_row(row: ManifestRow, number: int, folder: Path, per_slice: int, seed: int) -> list[ManifestRow]:
     window = Window(float(row.level_hu or 0.0), float(row.width_hu or 1.0))
     hu = window.inverse(read_grey(row.path))
-    pixel_mm = ASSUMED_FIELD_MM / hu.shape[1]
-    lungs = segment_lungs(hu[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0] > 0
+    pixel_mm = ASSUMED_WIDTH_MM / hu.shape[1]
+    lungs = segment_picture(hu) > 0
     if lungs.sum() * pixel_mm**2 < _SMALLEST_LUNG_MM2:
         return []
     rows: list[ManifestRow] = []

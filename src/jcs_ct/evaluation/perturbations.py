@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.data.marks import burn_text, draw_frame, remove_marks
-from jcs_ct.lungs import LEFT, RIGHT, segment_lungs
+from jcs_ct.lungs import lesser_lung_share, segment_picture
 from jcs_ct.preprocessing import Window, body_mask
 
 #: What air is set to.
 AIR_HU = np.float32(-1024.0)
 #: Denser than this is tissue around the lungs.
 TISSUE_HU = -300.0
-#: A chest is taken to be this wide in mm where nothing says how large a picture's pixels are.
-_ASSUMED_WIDTH_MM = 360.0
 #: Lungs are blanked, and kept, with this margin as a share of the picture's width: disease at the wall is theirs.
 _LUNG_MARGIN = 0.02
 #: Each lung shows at least this share of the picture, or the lungs were not found (as in figures cropped to the
@@ -86,9 +84,8 @@ def slice_plane(hu: NDArray[Any], *, seed: int) -> SlicePlane:
         seed: Of what is random.
     """
     plane = np.asarray(hu, dtype=np.float32)
-    pixel_mm = _ASSUMED_WIDTH_MM / plane.shape[1]
-    labels = segment_lungs(plane[None], spacing_mm=(1.0, pixel_mm, pixel_mm), hu_is_assumed=True)[0]
-    if min((labels == side).mean() for side in (RIGHT, LEFT)) < LEAST_LUNG:
+    labels = segment_picture(plane)
+    if lesser_lung_share(labels) < LEAST_LUNG:
         return SlicePlane(plane, None, seed)
     lungs = labels > 0
     margin = max(1, round(_LUNG_MARGIN * plane.shape[1]))

@@ -17,3 +17,5 @@ TISSUE_HU = -500.0
 GAS_HU = -925.0
 #: Pixel size in mm that is assumed where the geometry is not known.
 ASSUMED_PIXEL_MM = 0.7
+#: Width in mm that a picture of a chest is taken to have where it does not say how large its pixels are.
+ASSUMED_WIDTH_MM = 360.0
