@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
+from jcs_ct.densities import split_densities
 from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
 from jcs_ct.findings import Burden, Lesion, find_lesions, measure_burden
 from jcs_ct.imaging.study import QualityFlag, Study
@@ -51,6 +52,8 @@ class Diagnosis:
             infection probability, on the study's grid; zeros on slices that are not infected.
         lung_labels: (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung (the patient's).
         lesion_labels: (slices, rows, columns) uint16: lesion_id, 0 background; all 0 when not segmented.
+        density_labels: (slices, rows, columns) uint8: 0 no lesion, 1 ground glass, 2 consolidation; None when not
+            segmented, and where lung and soft tissue could not be measured.
         lesions, burden: Findings; ``burden`` is None when not segmented.
         operating_point: What decided.
         flags: The gate's flags and those of the reading.
@@ -72,6 +75,7 @@ class Diagnosis:
     lesions: tuple[Lesion, ...]
     burden: Burden | None
     operating_point: OperatingPoint
+    density_labels: NDArray[np.uint8] | None = None
     flags: tuple[QualityFlag, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -131,13 +135,15 @@ def diagnose(
     labels = np.zeros(volume.shape, dtype=np.uint16)
     lesions: tuple[Lesion, ...] = ()
     burden: Burden | None = None
+    densities: NDArray[np.uint8] | None = None
     if segmented:
         wanted = [int(index) for index in np.flatnonzero(shows_lung)]
         with clock.stage("segment", len(wanted)) as report:
             mask = _lesion_mask(models, volume, lungs, wanted, execution, report)
         with clock.stage("findings", 1):
             labels, lesions = find_lesions(mask, volume, lungs)
-            burden = measure_burden(volume, lungs, labels > 0)
+            densities = split_densities(volume.hu, lungs, labels > 0, _pixel_mm(volume))
+            burden = measure_burden(volume, lungs, labels > 0, densities=densities)
     lung_count = int(shows_lung.sum())
     return Diagnosis(
         positive=positive,
@@ -152,6 +158,7 @@ def diagnose(
         lesion_labels=labels,
         lesions=lesions,
         burden=burden,
+        density_labels=densities,
         operating_point=point,
         flags=(*study.flags, *_reading_flags(study, point, segmented, positive)),
         timings_s=clock.seconds,
@@ -219,9 +226,15 @@ def _activation_volume(
     return activation
 
 
-#: Lesions are kept this far outside the lung mask, in mm (pixels of 0.7 mm where the spacing is not known):
+#: Taken for a pixel's side where the spacing is not known.
+ASSUMED_PIXEL_MM = 0.7
+#: Lesions are kept this far outside the lung mask, in mm:
 #: disease that touches the chest wall may lie just outside a mask made from density.
 LESION_MARGIN_MM = 3.0
+
+
+def _pixel_mm(volume: CTVolume) -> float:
+    return min(volume.spacing_mm[1:]) if volume.spacing_mm else ASSUMED_PIXEL_MM
 
 
 def _lesion_mask(
@@ -234,8 +247,7 @@ def _lesion_mask(
 ) -> NDArray[np.bool_]:
     """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
     mask = np.zeros(volume.shape, dtype=bool)
-    pixel_mm = min(volume.spacing_mm[1:]) if volume.spacing_mm else 0.7
-    margin = max(1, round(LESION_MARGIN_MM / pixel_mm))
+    margin = max(1, round(LESION_MARGIN_MM / _pixel_mm(volume)))
     cut = models.operating_point.lesion_probability
     for index, probability in segment_slices(
         models.segmenter, volume.hu, indices, execution=execution, progress=progress

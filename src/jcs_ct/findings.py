@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
 from jcs_ct.lungs import LEFT, RIGHT
 from jcs_ct.volume import CTVolume
 
@@ -93,6 +94,8 @@ class Burden:
         lung_volume_ml, opacification_volume_ml: None when the geometry is not known.
         percent_opacity: PO, opacified voxels as % of lung voxels; None without lung.
         percent_high_opacity: PHO, lesion voxels above ``high_opacity_cut_hu`` as % of lung; None when HU are assumed.
+        percent_ground_glass, percent_consolidation: Voxels of each density as % of lung voxels; None where the
+            lesions were not split, and without lung. Together they are ``percent_opacity``.
         hu_bin_edges, hu_counts: Histogram of HU inside the lungs.
         zones: Six zones, right upper ... left lower.
     """
@@ -102,6 +105,8 @@ class Burden:
     percent_opacity: float | None
     percent_high_opacity: float | None
     high_opacity_cut_hu: float
+    percent_ground_glass: float | None
+    percent_consolidation: float | None
     hu_bin_edges: tuple[float, ...]
     hu_counts: tuple[int, ...]
     zones: tuple[Zone, ...]
@@ -279,6 +284,7 @@ def measure_burden(
     lungs: NDArray[np.uint8],
     lesion_mask: NDArray[np.bool_],
     *,
+    densities: NDArray[np.uint8] | None = None,
     high_opacity_cut_hu: float = HIGH_OPACITY_CUT_HU,
 ) -> Burden:
     """How much lung the opacifications take.
@@ -290,6 +296,7 @@ def measure_burden(
         volume: Grid, geometry and HU.
         lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
         lesion_mask: (slices, rows, columns) bool.
+        densities: (slices, rows, columns) from ``split_densities``; None where that is not known.
         high_opacity_cut_hu: Lesion voxels above it are high opacity.
 
     Raises:
@@ -308,6 +315,9 @@ def measure_burden(
     counts, _ = np.histogram(
         np.clip(volume.hu[lung], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1]), HISTOGRAM_EDGES_HU
     )
+    by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
+    if densities is not None and lung_voxels:
+        by_density = {kind: 100.0 * int(np.count_nonzero(densities == kind)) / lung_voxels for kind in by_density}
     voxel_ml = volume.voxel_ml
     return Burden(
         lung_volume_ml=None if voxel_ml is None else lung_voxels * voxel_ml,
@@ -315,6 +325,8 @@ def measure_burden(
         percent_opacity=100.0 * opacity_voxels / lung_voxels if lung_voxels else None,
         percent_high_opacity=high,
         high_opacity_cut_hu=high_opacity_cut_hu,
+        percent_ground_glass=by_density[GROUND_GLASS],
+        percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
         hu_counts=tuple(int(value) for value in counts),
         zones=tuple(_zones(sides, lesion_mask, superior_first=_superior_first(volume))),

@@ -25,7 +25,14 @@ def test_a_study_becomes_a_report(diagnose, tmp_path):
     assert answer["positive_slice_threshold"] == 1
     assert answer["positive_slice_count"] == answer["lung_slice_count"] > 2
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"report.html", "report.json", "lesions.nii.gz", "activation.nii.gz", "run.json"}
+    assert names == {
+        "report.html",
+        "report.json",
+        "lesions.nii.gz",
+        "densities.nii.gz",
+        "activation.nii.gz",
+        "run.json",
+    }
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["verdict"]["positive_slice_count"] == answer["positive_slice_count"]
     assert report["segmentation"]["lesion_count"] == answer["lesion_count"]

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError
 
-REPORT = {"report.html", "report.json", "lesions.nii.gz", "activation.nii.gz"}
+REPORT = {"report.html", "report.json", "lesions.nii.gz", "densities.nii.gz", "activation.nii.gz"}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import Case, CaseSet, ct100_cases
-from jcs_ct.evaluation.comparing import evaluate_predictions
+from jcs_ct.evaluation.comparing import MOST_PICTURE_ROWS, evaluate_predictions, failures
 from jcs_ct.evaluation.predictions import read_predictions
 from jcs_ct.evaluation.segmentation import Resampling, compare_methods, holm, score_method
 from jcs_ct.evaluation.segmentation_tables import subgroup_table
@@ -39,6 +39,18 @@ def test_compare_writes_page_tables_and_figures(perfect, shifted, ct100_like, tm
     assert 'class="foreign"' in page
     assert {path.suffix for path in out.glob("figure-11*")} == {".png", ".svg"}
     assert (out / "figure-10-qualitative.svg").is_file()
+    assert (out / "figure-11-failures.svg").is_file()
+
+
+def test_failures_are_the_worst_slices_of_every_method_by_turns(perfect, shifted, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    scores = [score_method(read_predictions(f, cases), masks, cases, resampling=FEW) for f in (perfect, shifted)]
+    worst_first = np.argsort(scores[1].per_image["dice_percent"].values, kind="stable").tolist()
+    everything = range(len(cases))
+    assert failures(scores[1:], everything) == worst_first[:MOST_PICTURE_ROWS]
+    # The first method is right everywhere, so its slices come in their own order.
+    assert failures(scores, everything)[:2] == [0, next(index for index in worst_first if index != 0)]
 
 
 def test_a_difference_is_second_minus_first_with_its_interval(perfect, shifted, ct100_like):

@@ -145,6 +145,8 @@ def _burden(study: Study, labels: Any) -> Burden:
         percent_opacity=100 * opacity / labels.size,
         percent_high_opacity=None if volume.hu_is_assumed else 0.5,
         high_opacity_cut_hu=-200.0,
+        percent_ground_glass=0.75,
+        percent_consolidation=0.5,
         hu_bin_edges=tuple(float(edge) for edge in edges),
         hu_counts=tuple(int(count) for count in counts),
         zones=tuple(zones),

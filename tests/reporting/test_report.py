@@ -10,7 +10,7 @@ import pytest
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.reporting import report, write_report
 
-EVERYTHING = {"report.html", "report.json", "lesions.nii.gz", "activation.nii.gz", "run.json"}
+EVERYTHING = {"report.html", "report.json", "lesions.nii.gz", "densities.nii.gz", "activation.nii.gz", "run.json"}
 
 
 @pytest.fixture

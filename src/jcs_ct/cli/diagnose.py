@@ -56,9 +56,9 @@ def diagnose(
 ) -> None:
     """Read a chest CT study: verdict, lesions, burden and a report to check them by.
 
-    Writes report.html, report.json, lesions.nii.gz, activation.nii.gz and run.json; --dicom adds lesions.seg.dcm,
-    activation.pm.dcm, findings.sr.dcm, overlay/ and report.pdf.dcm. Exit code 0: done (positive or negative),
-    2: usage, 3: the study is refused, with its code and what to do.
+    Writes report.html, report.json, lesions.nii.gz, densities.nii.gz, activation.nii.gz and run.json; --dicom adds
+    lesions.seg.dcm, activation.pm.dcm, findings.sr.dcm, overlay/ and report.pdf.dcm. Exit code 0: done (positive or
+    negative), 2: usage, 3: the study is refused, with its code and what to do.
 
     Example:  jcs diagnose my-study/ -o report/
     """

@@ -193,6 +193,35 @@ def explanations(
     write_page(output, evaluation)
 
 
+@app.command("densities")
+def densities(
+    data: Annotated[Path, typer.Option("--data", "-d", help="CT100 folder: images/, masks3/, splits.json.")],
+    output: OutputOption,
+    predictions: Annotated[
+        list[str] | None, typer.Argument(help="Folders of lesion predictions (grey PNG), as NAME=FOLDER or FOLDER.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="Folds: patient-safe, or miniseg as published.")] = "patient-safe",
+    draws: DrawsOption = 2000,
+) -> None:
+    """Ground glass and consolidation: how well density parts the lesions, against the readers' three-class masks.
+
+    The readers' own lesions are parted first, then those of every folder of predictions. The cut between lung and
+    soft tissue is chosen on the other folds than it is judged on.
+
+    Example:  jcs evaluate densities cv=runs/cv/predictions -d ct100 -o densities
+    """
+    from jcs_ct.evaluation.cases import ct100_cases
+    from jcs_ct.evaluation.densities import evaluate_densities
+    from jcs_ct.evaluation.predictions import read_given
+    from jcs_ct.evaluation.segmentation import Resampling
+
+    cases = ct100_cases(data, protocol)
+    methods = [read_given(given, cases) for given in predictions or []]
+    with stage_progress() as progress:
+        evaluation = evaluate_densities(data, cases, methods, resampling=Resampling(draws=draws), progress=progress)
+    write_page(output, evaluation)
+
+
 @app.command("speed")
 def speed(
     output: OutputOption,

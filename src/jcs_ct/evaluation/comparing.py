@@ -87,9 +87,7 @@ def evaluate_predictions(
     tables += [pooled_table(scores, cases), *([groups] if groups else [])]
     shares, figures = _lesion_figures(scores, masks)
     tables += [shares, per_image_table(scores, cases)]
-    qualitative = _qualitative(methods, scores, masks, cases)
-    if qualitative is not None:
-        figures["figure-10-qualitative"] = qualitative
+    figures.update(_pictures(methods, scores, masks, cases))
     known = {
         "protocol": protocol,
         "cases": cases.title,
@@ -139,26 +137,63 @@ def _lesion_figures(
     )
 
 
-def _qualitative(
+def _pictures(
     methods: Sequence[Predictions],
     scores: Sequence[MethodScores],
     masks: Sequence[NDArray[np.bool_]],
     cases: CaseSet,
-) -> tuple[Figure, str] | None:
-    """Fig. 10: slices spread evenly over the lesion areas (not over the scores), every method beside the mask."""
-    with_picture = [i for i, case in enumerate(cases) if case.image is not None and case.image.is_file()]
-    order = sorted((i for i in with_picture if masks[i].any()), key=lambda i: int(masks[i].sum()))
-    if not order:
-        return None
+) -> dict[str, tuple[Figure, str]]:
+    """Fig. 10, and the failures of Fig. 11; none where no picture of a slice with a lesion is known."""
+    pictured = [
+        index
+        for index, case in enumerate(cases)
+        if masks[index].any() and case.image is not None and case.image.is_file()
+    ]
+    if not pictured:
+        return {}
+    order = sorted(pictured, key=lambda index: int(masks[index].sum()))
     places = np.unique(np.linspace(0, len(order) - 1, min(MOST_PICTURE_ROWS, len(order))).round().astype(int))
+    return {
+        "figure-10-qualitative": (
+            _picture_rows([order[place] for place in places], methods, scores, masks, cases),
+            "Slices from the smallest to the largest lesion area, chosen by area alone, with mask and methods",
+        ),
+        "figure-11-failures": (
+            _picture_rows(failures(scores, pictured), methods, scores, masks, cases),
+            "The slices with the lowest Dice of each method, worst first: chosen for their failure",
+        ),
+    }
+
+
+def failures(scores: Sequence[MethodScores], pictured: Sequence[int]) -> list[int]:
+    """Indices of every method's worst slices by Dice, by turns, as many as a figure holds.
+
+    Args:
+        scores: Of the methods.
+        pictured: Indices of the slices that can be shown.
+    """
+    ranked = [
+        sorted(pictured, key=lambda index, s=score: s.per_image["dice_percent"].values[index]) for score in scores
+    ]
+    by_turns = [index for turn in zip(*ranked, strict=True) for index in turn]
+    return list(dict.fromkeys(by_turns))[:MOST_PICTURE_ROWS]
+
+
+def _picture_rows(
+    indices: Sequence[int],
+    methods: Sequence[Predictions],
+    scores: Sequence[MethodScores],
+    masks: Sequence[NDArray[np.bool_]],
+    cases: CaseSet,
+) -> Figure:
+    """One row a slice: the slice, its mask, and what every method says."""
     rows = []
-    for index in (order[place] for place in places):
+    for index in indices:
         case = cases.cases[index]
-        assert case.image is not None  # chosen above
+        assert case.image is not None  # only pictured slices are asked for
         grey = read_grey(case.image)
         cells: list[PictureCell] = [(grey, None), (grey, masks[index])]
         for method, score in zip(methods, scores, strict=True):
             cells.append((grey, method.probability(index) >= score.threshold))
         rows.append((case.name, cells))
-    caption = "Slices from the smallest to the largest lesion area, chosen by area alone, with mask and methods"
-    return picture_rows(rows, ["slice", "mask", *(method.name for method in methods)]), caption
+    return picture_rows(rows, ["slice", "mask", *(method.name for method in methods)])

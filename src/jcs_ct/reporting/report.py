@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.reporting.dicom import remove_dicom_results, write_dicom_results
@@ -30,6 +32,7 @@ FORMATS: tuple[Format, ...] = ("json", "nifti", "html")
 REPORT_HTML = "report.html"
 REPORT_JSON = "report.json"
 LESIONS = "lesions.nii.gz"
+DENSITIES = "densities.nii.gz"
 ACTIVATION = "activation.nii.gz"
 RUN_RECORD = "run.json"
 
@@ -43,12 +46,13 @@ class ReportPaths:
     html: Path | None = None
     json: Path | None = None
     lesions: Path | None = None
+    densities: Path | None = None
     activation: Path | None = None
     dicom: tuple[Path, ...] = ()
 
     def written(self) -> tuple[Path, ...]:
         """Every output but the run record, in the order of writing."""
-        single = (self.json, self.lesions, self.activation, self.html)
+        single = (self.json, self.lesions, self.densities, self.activation, self.html)
         return (*(path for path in single if path is not None), *self.dicom)
 
 
@@ -93,6 +97,7 @@ def write_report(
         html=folder / REPORT_HTML if "html" in formats else None,
         json=folder / REPORT_JSON if "json" in formats else None,
         lesions=folder / LESIONS if "nifti" in formats else None,
+        densities=folder / DENSITIES if "nifti" in formats else None,
         activation=folder / ACTIVATION if "nifti" in formats else None,
     )
     prepare_output_folder(folder)
@@ -126,7 +131,7 @@ def _remove_earlier_report(paths: ReportPaths) -> None:
     """Take away the run record first, then outputs of that run which are not written anew."""
     if not paths.run.exists():
         return
-    stale = [paths.folder / name for name in (REPORT_HTML, REPORT_JSON, LESIONS, ACTIVATION)]
+    stale = [paths.folder / name for name in (REPORT_HTML, REPORT_JSON, LESIONS, DENSITIES, ACTIVATION)]
     try:
         for path in (paths.run, *stale):
             if path not in paths.written():
@@ -153,14 +158,19 @@ def _write_outputs(
         text = json.dumps(report_dict(study, diagnosis), indent=2, allow_nan=False, ensure_ascii=False)
         write_text(paths.json, text + "\n")
     advance(5)
-    if paths.lesions is not None and paths.activation is not None:
+    if paths.lesions is not None and paths.densities is not None and paths.activation is not None:
         affine = study.volume.affine
         state = "lesion_id, 0 none" if diagnosis.segmented else "not segmented, all 0"
         geometry = "" if affine is not None else "; geometry unknown: voxel units"
         write_label_volume(
             paths.lesions, diagnosis.lesion_labels, affine, description=f"jcs-ct lesions: {state}{geometry}"
         )
-        advance(15)
+        advance(12)
+        densities, split = diagnosis.density_labels, "1 ground glass, 2 consolidation"
+        if densities is None:
+            densities, split = np.zeros(study.volume.shape, dtype=np.uint8), "not split, all 0"
+        write_label_volume(paths.densities, densities, affine, description=f"jcs-ct densities: {split}{geometry}")
+        advance(18)
         description = f"jcs-ct activation map 0..1{geometry}"
         write_activation_volume(paths.activation, diagnosis.activation, affine, description=description)
     advance(25)

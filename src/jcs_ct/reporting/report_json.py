@@ -20,11 +20,12 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.imaging.study import Study
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 GEOMETRY_UNKNOWN = "the study's geometry is not known, so no position, length or volume can be stated"
 HU_ASSUMED = "HU were assumed from grey levels, so no density can be stated"
 NO_LUNG_IN_ZONE = "no lung voxel in this zone"
+DENSITY_UNKNOWN = "too little lung or soft tissue is seen to measure density between them"
 NO_LUNG = "no lung was found"
 
 
@@ -156,6 +157,8 @@ def _burden(burden: Burden) -> dict[str, Any]:
         "percent_opacity": _number(burden.percent_opacity),
         "percent_high_opacity": _number(burden.percent_high_opacity),
         "high_opacity_cut_hu": float(burden.high_opacity_cut_hu),
+        "percent_ground_glass": _number(burden.percent_ground_glass),
+        "percent_consolidation": _number(burden.percent_consolidation),
         "hu_histogram": {
             "bin_edges_hu": [float(edge) for edge in burden.hu_bin_edges],
             "voxel_counts": [int(count) for count in burden.hu_counts],
@@ -224,5 +227,9 @@ def _withheld_of_burden(study: Study, burden: Burden) -> Iterator[tuple[str, str
         yield "burden.percent_opacity", NO_LUNG
     if burden.percent_high_opacity is None:
         yield "burden.percent_high_opacity", HU_ASSUMED if study.volume.hu_is_assumed else NO_LUNG
+    if burden.percent_ground_glass is None:
+        reason = NO_LUNG if burden.percent_opacity is None else DENSITY_UNKNOWN
+        yield "burden.percent_ground_glass", reason
+        yield "burden.percent_consolidation", reason
     if any(zone.percent_opacity is None for zone in burden.zones):
         yield "burden.zones[].percent_opacity", NO_LUNG_IN_ZONE

@@ -1,0 +1,131 @@
+"""Ground glass and consolidation: lesions split by how dense they are between this patient's lung and soft tissue.
+
+Relative to both, the cut needs neither a known window nor true HU. It was chosen on the three-class masks of CT100
+(``jcs evaluate densities`` chooses it anew in every fold; docs/results.md has the figures).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+GROUND_GLASS, CONSOLIDATION = 1, 2
+#: Share of the way from lung to soft tissue from which smoothed density counts as consolidation.
+CONSOLIDATION_SHARE = 0.56
+#: Sigma of the in-plane Gaussian in mm: a class is a property of a patch, not of a noisy pixel.
+SMOOTHING_MM = 1.4
+#: HU above which a pixel beside the lungs is soft tissue or denser.
+_LEAST_TISSUE_HU = -500.0
+#: Pixels of each kind without which nothing is said.
+_LEAST_PIXELS = 50
+
+
+@dataclass(frozen=True)
+class TissueLevels:
+    """Median HU of aerated lung and of the soft tissue around it; ``lung < soft_tissue``."""
+
+    lung: float
+    soft_tissue: float
+
+    def __post_init__(self) -> None:
+        if not self.lung < self.soft_tissue:
+            raise ValueError(f"lung ({self.lung:g} HU) must be less dense than soft tissue ({self.soft_tissue:g} HU)")
+
+    def at(self, share: float) -> float:
+        """HU at a share of the way from lung (0) to soft tissue (1)."""
+        return self.lung + share * (self.soft_tissue - self.lung)
+
+
+def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> TissueLevels | None:
+    """Measure lung and soft tissue on the slices that show lesions.
+
+    Args:
+        hu: (slices, rows, columns) in HU, or in grey levels that were read under an assumed window.
+        lungs: Same shape: 0 outside, else lung.
+        lesions: Same shape.
+
+    Returns:
+        None where too little of either is seen.
+    """
+    lung_values, tissue_values = [], []
+    for index in np.flatnonzero(lesions.any(axis=(1, 2))):
+        lung = (lungs[index] > 0) & ~lesions[index]
+        rows, columns = np.flatnonzero((lungs[index] > 0).any(axis=1)), np.flatnonzero((lungs[index] > 0).any(axis=0))
+        if not len(rows):
+            continue
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        inside = hu[index][box]
+        beside = (lungs[index][box] == 0) & ~lesions[index][box] & (inside > _LEAST_TISSUE_HU)
+        air = lung[box] & (inside <= _LEAST_TISSUE_HU)
+        lung_values.append(inside[air])
+        tissue_values.append(inside[beside])
+    lung_seen = np.concatenate(lung_values) if lung_values else np.empty(0)
+    tissue_seen = np.concatenate(tissue_values) if tissue_values else np.empty(0)
+    if min(len(lung_seen), len(tissue_seen)) < _LEAST_PIXELS:
+        return None
+    return TissueLevels(float(np.median(lung_seen)), float(np.median(tissue_seen)))
+
+
+def smoothed_density(hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.float32]:
+    """One slice's HU after an in-plane Gaussian of :data:`SMOOTHING_MM`, at the lesion's pixels.
+
+    Args:
+        hu: (rows, columns).
+        lesions: Same shape.
+        pixel_mm: Side of a pixel.
+
+    Returns:
+        (n,) in the order of ``hu[lesions]``.
+    """
+    rows, columns = np.flatnonzero(lesions.any(axis=1)), np.flatnonzero(lesions.any(axis=0))
+    if not len(rows):
+        return np.empty(0, dtype=np.float32)
+    sigma = SMOOTHING_MM / pixel_mm
+    margin = int(np.ceil(4 * sigma))
+    box = np.s_[
+        max(0, rows[0] - margin) : rows[-1] + 1 + margin, max(0, columns[0] - margin) : columns[-1] + 1 + margin
+    ]
+    smooth: NDArray[np.float32] = ndimage.gaussian_filter(hu[box].astype(np.float32), sigma)[lesions[box]]
+    return smooth
+
+
+def split_densities(
+    hu: NDArray[Any],
+    lungs: NDArray[np.uint8],
+    lesions: NDArray[np.bool_],
+    pixel_mm: float,
+    *,
+    share: float = CONSOLIDATION_SHARE,
+) -> NDArray[np.uint8] | None:
+    """Split lesions into ground glass and consolidation.
+
+    Args:
+        hu: (slices, rows, columns) in HU, or in grey levels that were read under an assumed window.
+        lungs: Same shape: 0 outside, else lung.
+        lesions: Same shape.
+        pixel_mm: Side of a pixel.
+        share: See :data:`CONSOLIDATION_SHARE`.
+
+    Returns:
+        Same shape: 0 no lesion, 1 ground glass, 2 consolidation. None where lung and soft tissue cannot be measured.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if not hu.shape == lungs.shape == lesions.shape:
+        raise ValueError(f"hu {hu.shape}, lungs {lungs.shape} and lesions {lesions.shape} must have one shape")
+    labels = np.zeros(hu.shape, dtype=np.uint8)
+    if not lesions.any():
+        return labels
+    levels = tissue_levels(hu, lungs, lesions)
+    if levels is None:
+        return None
+    cut = levels.at(share)
+    for index in np.flatnonzero(lesions.any(axis=(1, 2))):
+        dense = smoothed_density(hu[index], lesions[index], pixel_mm) >= cut
+        labels[index][lesions[index]] = np.where(dense, CONSOLIDATION, GROUND_GLASS)
+    return labels

@@ -1,0 +1,104 @@
+"""`jcs evaluate densities` on drawn slices whose three classes are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from typer.testing import CliRunner
+
+from jcs_ct.cli import app
+from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import ct100_cases
+from jcs_ct.evaluation.densities import density_cases, evaluate_densities
+from jcs_ct.preprocessing import Window
+
+SIZE = 256
+
+
+def write_slice(folder: Path, name: str, generator: np.random.Generator) -> None:
+    """A chest with a lesion of each density; masks3 holds an effusion (3), which counts for nothing."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    hu = np.full((SIZE, SIZE), -1000.0)
+    hu[((rows - 128) / 90) ** 2 + ((columns - 128) / 120) ** 2 < 1] = 40.0
+    lungs = [((rows - 128) / 65) ** 2 + ((columns - middle) / 38) ** 2 < 1 for middle in (76, 180)]
+    hu[lungs[0] | lungs[1]] = -850.0
+    classes = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    classes[90:120, 60:90], hu[90:120, 60:90] = GROUND_GLASS, -560.0
+    classes[130:160, 165:195], hu[130:160, 165:195] = CONSOLIDATION, 0.0
+    classes[5:8, 5:8] = 3
+    hu = ndimage.gaussian_filter(hu, 0.7) + generator.normal(0, 20, hu.shape)
+    for kind, picture in (
+        ("images", np.round(255 * Window()(hu)).astype(np.uint8)),
+        ("masks", np.where(np.isin(classes, (1, 2)), 255, 0).astype(np.uint8)),
+        ("masks3", classes),
+    ):
+        (folder / kind).mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / kind / f"{name}.png")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        write_slice(tmp_path, f"{number:04d}", generator)
+    folds = {"val0": [0, 1], "val1": [2, 3]}
+    splits = {"patient_safe_folds": folds, "miniseg_folds": folds, "same_acquisition_groups": [[0, 1]]}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    return tmp_path
+
+
+def test_both_densities_are_found(data: Path) -> None:
+    (table,) = evaluate_densities(data, ct100_cases(data)).tables
+    assert [row["density"] for row in table.rows] == ["ground glass", "consolidation"]
+    for row in table.rows:
+        assert row["slices"] == 4
+        assert row["dice_percent"] > 85.0
+        assert row["dice_percent_low"] <= row["dice_percent"] <= row["dice_percent_high"]
+
+
+def test_an_effusion_is_neither(data: Path) -> None:
+    case = density_cases(data, ct100_cases(data))[0]
+    assert set(np.unique(case.classes)) == {0, GROUND_GLASS, CONSOLIDATION}
+
+
+def test_the_cut_of_a_fold_does_not_depend_on_its_own_slices(data: Path) -> None:
+    before = evaluate_densities(data, ct100_cases(data)).facts["cuts"]
+    for number in (2, 3):
+        path = data / "masks3" / f"{number:04d}.png"
+        swapped = np.asarray(Image.open(path)).copy()
+        swapped[np.isin(swapped, (1, 2))] ^= 3
+        Image.fromarray(swapped).save(path)
+    after = evaluate_densities(data, ct100_cases(data)).facts["cuts"]
+    assert after["val1"] == before["val1"]
+    assert after["val0"] != before["val0"]
+
+
+def test_the_command_parts_predictions_too(data: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    found.mkdir()
+    for path in (data / "masks").glob("*.png"):
+        mask = np.asarray(Image.open(path)).copy()
+        mask[:, SIZE // 2 :] = 0  # the consolidation is missed
+        Image.fromarray(mask).save(found / path.name)
+    out = tmp_path / "page"
+    result = CliRunner().invoke(app, ["evaluate", "densities", f"half={found}", "-d", str(data), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert (out / "densities.csv").is_file()
+    rows = {
+        (row["lesions"], row["density"]): row["dice_percent"]
+        for row in json.loads((out / "evaluation.json").read_text())["tables"]["densities"]["rows"]
+    }
+    assert rows["half", "consolidation"] < 20.0 < rows["half", "ground glass"]
+
+
+def test_without_three_class_masks(data: Path) -> None:
+    for path in (data / "masks3").iterdir():
+        path.unlink()
+    with pytest.raises(ConfigError, match="masks3"):
+        density_cases(data, ct100_cases(data))
