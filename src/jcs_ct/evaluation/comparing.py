@@ -172,8 +172,9 @@ def failures(scores: Sequence[MethodScores], pictured: Sequence[int]) -> list[in
         scores: Of the methods.
         pictured: Indices of the slices that can be shown.
     """
+    shown = np.asarray(pictured)
     ranked = [
-        sorted(pictured, key=lambda index, s=score: s.per_image["dice_percent"].values[index]) for score in scores
+        shown[np.argsort(score.per_image["dice_percent"].values[shown], kind="stable")].tolist() for score in scores
     ]
     by_turns = [index for turn in zip(*ranked, strict=True) for index in turn]
     return list(dict.fromkeys(by_turns))[:MOST_PICTURE_ROWS]
