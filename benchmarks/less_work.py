@@ -8,7 +8,7 @@ eager            slice by slice, fp32, all side outputs, the map by a backward p
 torch            the engine: folded, channels-last, one side output, the map in closed form, batches
 openvino         the same graph on OpenVINO, fp32
 lung slices      slices without lung are classified, not segmented
-int8             layers in int8 as `jcs export openvino --precision int8` left them in the cache; left out without
+int8             networks that `jcs export openvino --precision int8` left in the cache; the step is left out without
 crop to lungs    the preprocessing cuts to the lungs, at about the same pixel size (--crop-size), untrained for it
 
 CPU seconds are of phantom slices, preparation and the way back to the slice's grid included; rounds are interleaved
@@ -118,6 +118,11 @@ def cut_to_lungs(models: Models, size: int) -> Models:
     return replace(models, classifier=cut(models.classifier), segmenter=cut(models.segmenter))
 
 
+def quantised(models: Models) -> list[str]:
+    """The tasks whose networks the cache has in int8; the others run in fp32 there."""
+    return [ready.task for ready in (models.classifier, models.segmenter) if "openvino int8" in settings_here(ready)]
+
+
 def steps_here(models: Models, crop_size: int) -> list[Step]:
     """The steps that this machine has what it takes for."""
     exact, fast, int8 = SETTINGS["torch fp32"], SETTINGS["openvino fp32"], SETTINGS["openvino int8"]
@@ -128,7 +133,7 @@ def steps_here(models: Models, crop_size: int) -> list[Step]:
         Step("lung slices", "openvino", models, fast),
         Step("crop to lungs", "lung slices", cut_to_lungs(models, crop_size), fast),
     ]
-    if all("openvino int8" in settings_here(ready) for ready in (models.classifier, models.segmenter)):
+    if quantised(models):
         steps.append(Step("int8", "lung slices", models, int8))
     return steps
 
@@ -218,7 +223,7 @@ def study_answers(steps: Sequence[Step], count: int) -> dict[str, Any]:
                     "positive": found.positive,
                     "infected_slices": found.positive_slice_count,
                     "verdicts_that_skipping_overrules": sum(
-                        one.probability >= cut and not one.has_lung for one in found.slices
+                        one.infection_probability >= cut and not one.has_lung for one in found.slices
                     ),
                     "dice_with_torch": round(dice(lesions, reference), 5),
                 }
@@ -237,8 +242,13 @@ def main() -> None:
     parser.add_argument("--source", help="of the manifest's val split: this source alone")
     parser.add_argument("--phantoms", type=int, default=0)
     arguments = parser.parse_args()
-    steps = steps_here(load_models(arguments.models), arguments.crop_size)
-    report: dict[str, Any] = {"machine": machine_facts(), "rounds": arguments.rounds}
+    models = load_models(arguments.models)
+    steps = steps_here(models, arguments.crop_size)
+    report: dict[str, Any] = {
+        "machine": machine_facts(),
+        "rounds": arguments.rounds,
+        "int8_networks": quantised(models),
+    }
     if arguments.rounds:
         report["time"] = timings(steps, arguments.slices, arguments.rounds)
     if arguments.manifest:
