@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from jcs_ct.data.manifest import Manifest
     from jcs_ct.engine import ReadyNetwork
     from jcs_ct.engine.exporting import Exported
+    from jcs_ct.engine.mixed_precision import JudgingSlices
+    from jcs_ct.operating_point import OperatingPoint
 
 app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
 
@@ -56,18 +60,29 @@ def openvino(
     tolerance: ToleranceOption = 1e-4,
     precision: Annotated[str, typer.Option(help="fp32, or int8 (extra `int8`), calibrated on --manifest.")] = "fp32",
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", "-m", help="For int8: its train split calibrates, no other slice.")
+        Path | None,
+        typer.Option("--manifest", "-m", help="For int8: its train split calibrates, its val split judges."),
     ] = None,
-    slices: Annotated[int, typer.Option(min=1, help="For int8: calibration slices, evenly over the split.")] = 128,
+    slices: Annotated[
+        int, typer.Option(min=1, help="For int8: calibration slices, and judging ones; as many of every source.")
+    ] = 128,
+    largest_change: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="For int8: mean Dice (classifier: share of slice verdicts) that may change, in any source."
+        ),
+    ] = 0.002,
     as_json: JSONOption = False,
 ) -> None:
     """Write a network as OpenVINO IR, compared with torch first (extra `openvino`).
 
-    int8 is also kept in the cache, where `jcs diagnose --backend openvino --precision int8` finds it; how much it
-    differs from torch is stated, not judged. Exit codes as of `jcs export onnx`.
+    int8 is also kept in the cache, where `jcs diagnose --backend openvino --precision int8` finds it. Where the
+    manifest's val split has labels (segmenter: masks), layers stay in fp32 until --largest-change holds there; exit
+    code 5 when it never does. Other exit codes as of `jcs export onnx`.
 
     Example:  jcs export openvino models/segmenter.safetensors -o segmenter.xml
     """
+    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine.exporting import export_network
     from jcs_ct.errors import ConfigError
 
@@ -76,14 +91,16 @@ def openvino(
     if (precision == "int8") != (manifest is not None):
         raise ConfigError("--precision int8 and --manifest go together: int8 is calibrated on its training slices")
     ready, described = _load(weights, variant)
-    calibration = None if manifest is None else _training_slices(ready, manifest, slices)
+    table = None if manifest is None else read_manifest(manifest)
     exported = export_network(
         ready,
         output,
         "openvino",
         variant=variant,
         tolerance=tolerance,
-        calibration=calibration,
+        calibration=None if table is None else _training_slices(ready, table, slices),
+        judging=None if table is None else _judging_slices(ready, table, slices, _point(weights)),
+        largest_change=largest_change,
         described=described,
     )
     _print(exported, as_json)
@@ -92,21 +109,51 @@ def openvino(
 def _load(weights: Path, variant: str) -> tuple[ReadyNetwork, dict[str, Any]]:
     from dataclasses import asdict
 
-    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.checkpoints import load_checkpoint
     from jcs_ct.models.activation_map import VARIANTS
 
     if variant not in VARIANTS:
         raise typer.BadParameter(f"{variant!r} is not one of {', '.join(VARIANTS)}", param_hint="--map")
-    point = read_info(weights).operating_point
+    point = _point(weights)
     return load_checkpoint(weights), {"operating_point": asdict(point) if point is not None else None}
 
 
-def _training_slices(ready: ReadyNetwork, manifest: Path, most: int) -> NDArray[np.float32]:
-    """(N, C, H, W) prepared slices, evenly over the train split."""
-    from jcs_ct.data.datasets import prepared_images
-    from jcs_ct.data.manifest import read_manifest
+def _point(weights: Path) -> OperatingPoint | None:
+    from jcs_ct.checkpoints import read_info
 
-    return prepared_images(read_manifest(manifest).split("train"), ready.preprocessor, most=most)
+    return read_info(weights).operating_point
+
+
+def _training_slices(ready: ReadyNetwork, manifest: Manifest, most: int) -> NDArray[np.float32]:
+    """(N, C, H, W) prepared slices of the train split, every source alike."""
+    from jcs_ct.data.datasets import alike_by_source, prepared_images
+
+    return prepared_images(alike_by_source(manifest.split("train"), most), ready.preprocessor)
+
+
+def _judging_slices(
+    ready: ReadyNetwork, manifest: Manifest, most: int, point: OperatingPoint | None
+) -> JudgingSlices | None:
+    """Labelled slices of the val split, for a segmenter infected ones with masks; None where there are none."""
+    import numpy as np
+
+    from jcs_ct.data.datasets import alike_by_source, prepare_slice, prepared_images
+    from jcs_ct.data.manifest import Manifest
+    from jcs_ct.engine.mixed_precision import JudgingSlices
+    from jcs_ct.operating_point import OperatingPoint
+
+    segments, point = ready.task == "segmenter", point or OperatingPoint()
+    usable = (row for row in manifest.split("val") if row.label is not None)
+    rows = alike_by_source(
+        Manifest(tuple(row for row in usable if not segments or (row.label == 1 and row.mask is not None))), most
+    )
+    if len(rows) == 0:
+        return None
+    images, sources = prepared_images(rows, ready.preprocessor), tuple(row.source for row in rows)
+    if not segments:
+        return JudgingSlices(images, sources, point.slice_probability)
+    masks = [mask[0].numpy() > 0 for row in rows if (mask := prepare_slice(row, ready.preprocessor)[1]) is not None]
+    return JudgingSlices(images, sources, point.lesion_probability, np.stack(masks))
 
 
 def _print(exported: Exported, as_json: bool) -> None:
@@ -120,5 +167,18 @@ def _print(exported: Exported, as_json: bool) -> None:
         typer.echo(f"  {value['name']:<15} {shape:<24} {value['meaning']}")
     for name, difference in facts["agreement_with_torch"]["max_abs_difference"].items():
         typer.echo(f"  {name} differs from torch by at most {difference:.2g}")
+    if facts["mixed_precision"] is not None:
+        _print_mixed(facts["mixed_precision"])
     typer.echo(f"written: {', '.join(str(path) for path in exported.paths)}")
     typer.echo(facts["notice"])
+
+
+def _print_mixed(mixed: Mapping[str, Any]) -> None:
+    kept, count = mixed["fp32_groups"], len(mixed["int8_groups"]) + len(mixed["fp32_groups"])
+    typer.echo(f"  groups of layers in fp32: {len(kept)} of {count}{': ' if kept else ''}{', '.join(kept)}")
+    if mixed["judged"] is None:
+        typer.echo("  not judged: the manifest's val split has no slice to judge with")
+        return
+    for source, change in mixed["judged"]["changes"].items():
+        judged = f"{mixed['judged']['slices'][source]} val slices of {source or 'the manifest'}"
+        typer.echo(f"  {mixed['judged']['measure']}, {judged}: {change:+.4f}")

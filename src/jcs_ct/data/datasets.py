@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -153,17 +153,19 @@ class SliceDataset:
         )
 
 
-def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Tensor, Tensor | None]:
-    """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None).
+def hu_of(row: ManifestRow, window: Window) -> NDArray[np.float32]:
+    """Read one slice -> (rows, columns) HU, as a DICOM slice has them.
 
-    The window under which the grey levels were made is inverted first, so that the preprocessor treats them as it
-    treats a DICOM slice. Where that window is not known, it is taken to be the preprocessor's own.
+    The window under which the grey levels were made is inverted; where it is not known, it is taken to be ``window``.
     """
-    window = preprocessor.window
     if row.level_hu is not None and row.width_hu is not None:
         window = Window(row.level_hu, row.width_hu)
-    hu = window.inverse(read_grey(row.path))
-    grey, region = preprocessor.grey_and_region(hu)
+    return window.inverse(read_grey(row.path))
+
+
+def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Tensor, Tensor | None]:
+    """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None), see :func:`hu_of`."""
+    grey, region = preprocessor.grey_and_region(hu_of(row, preprocessor.window))
     resized = (preprocessor.resize(grey) * 255.0).round().clamp(0, 255).to(torch.uint8)
     if row.mask is None:
         return resized, None
@@ -171,10 +173,24 @@ def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Te
     return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
 
 
-def prepared_images(manifest: Manifest, preprocessor: SlicePreprocessor, *, most: int) -> NDArray[np.float32]:
-    """(N, channels, size, size) standardised slices, at most ``most``, evenly over the manifest."""
-    places = np.unique(np.linspace(0, len(manifest) - 1, min(most, len(manifest))).round().astype(int))
-    grey = [prepare_slice(manifest.rows[place], preprocessor)[0].float() / 255.0 for place in places]
+def alike_by_source(manifest: Manifest, most: int) -> Manifest:
+    """At most ``most`` rows, or one a source: every source's share is the same, evenly over its rows.
+
+    A source with fewer rows than its share gives all it has.
+    """
+    of_source: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in manifest:
+        of_source[row.source].append(row)
+    chosen: list[ManifestRow] = []
+    for rows in of_source.values():
+        count = min(max(1, most // len(of_source)), len(rows))
+        chosen += [rows[place] for place in np.linspace(0, len(rows) - 1, count).round().astype(int)]
+    return Manifest(tuple(chosen))
+
+
+def prepared_images(manifest: Manifest, preprocessor: SlicePreprocessor) -> NDArray[np.float32]:
+    """(N, channels, size, size) standardised slices."""
+    grey = [prepare_slice(row, preprocessor)[0].float() / 255.0 for row in manifest]
     if not grey:
         return np.zeros((0, preprocessor.channels, preprocessor.size, preprocessor.size), dtype=np.float32)
     images: NDArray[np.float32] = preprocessor.normalise(torch.stack(grey)).numpy()

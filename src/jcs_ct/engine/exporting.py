@@ -20,7 +20,8 @@ from torch import Tensor
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.engine.execution import Choice, require_installed
-from jcs_ct.engine.graphs import INPUT, NetworkGraph, explained_graph_of, graph_of
+from jcs_ct.engine.graphs import INPUT, NetworkGraph, explained_graph_of
+from jcs_ct.engine.mixed_precision import JudgingSlices, MixedPrecision, mixed_precision
 from jcs_ct.engine.network import ReadyNetwork
 from jcs_ct.engine.onnx_graph import BATCH, OPSET, onnx_bytes
 from jcs_ct.engine.onnxruntime_backend import ONNXRuntimeModel
@@ -65,6 +66,8 @@ def export_network(
     variant: str = "paper",
     tolerance: float = 1e-4,
     calibration: NDArray[np.float32] | None = None,
+    judging: JudgingSlices | None = None,
+    largest_change: float = 0.002,
     described: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write a network as ONNX or OpenVINO IR, with a JSON beside it, whole or not at all.
@@ -79,12 +82,16 @@ def export_network(
         variant: Of the activation map: ``paper`` or ``grad_cam``.
         tolerance: Largest absolute difference from torch that is accepted in fp32.
         calibration: (N, C, H, W) prepared training slices: the network is written in int8, for OpenVINO only, and
-            kept in the cache as well, where ``precision int8`` finds it. Its difference is stated, not judged.
+            kept in the cache as well, where ``precision int8`` finds it. Its difference from torch is stated, not
+            held against ``tolerance``.
+        judging: For int8: validation slices on which the answer is compared with fp32's. None: nothing is judged.
+        largest_change: For int8: limit of that comparison; layers stay in fp32 until it holds.
         described: More facts for the JSON.
 
     Raises:
         ConfigError: a wrong suffix, a missing package, int8 as ONNX, or a part of a network.
-        BackendError: the network cannot be exported, or what was exported differs from torch.
+        BackendError: the network cannot be exported, what was exported differs from torch, or int8 changes its
+            answers beyond the limit.
         OutputError: the folder cannot be written or the disk is full.
     """
     backend, suffix = _FORMATS[format]
@@ -98,7 +105,10 @@ def export_network(
     try:
         with _written_aside(path) as aside:
             onnx = onnx_bytes(graph, ready.input_shape)
-            model = _write(aside / path.name, onnx, format, calibration)
+            mixed = None
+            if calibration is not None:
+                mixed = mixed_precision(ready, calibration, judging, largest_change=largest_change)
+            model = _write(aside / path.name, onnx, format, calibration, mixed)
             agreement = _agreement(ready, graph, model)
             if calibration is None and max(agreement.values()) > tolerance:
                 raise BackendError(
@@ -106,19 +116,19 @@ def export_network(
                     f"{tolerance:g}; nothing was written"
                 )
             facts = _facts(ready, graph, format, agreement, tolerance, calibration, aside)
+            facts["mixed_precision"] = None if mixed is None else mixed.facts()
             facts |= dict(described or {})
             (aside / f"{path.stem}.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", "utf-8")
             names = sorted((file.name for file in aside.iterdir()), key=lambda name: name.endswith(".json"))
     except RuntimeError as error:
         raise BackendError(f"{ready.name} cannot be exported as {format}: {error}") from error
-    if calibration is not None:
-        keep_calibrated(ready, calibration)
+    if mixed is not None:
+        keep_calibrated(ready, mixed.graph)
     return Exported(tuple(path.parent / name for name in names), facts)
 
 
-def keep_calibrated(ready: ReadyNetwork, calibration: NDArray[np.float32]) -> None:
-    """Quantise what the engine runs of a network and keep it in the cache, where ``precision int8`` looks for it."""
-    quantised = quantised_graph(onnx_bytes(graph_of(ready), ready.input_shape), calibration)
+def keep_calibrated(ready: ReadyNetwork, quantised: Any) -> None:
+    """Keep a quantised ``openvino.Model`` of a network in the cache, where ``precision int8`` looks for it."""
     entry = cache_entry(ready, Choice("openvino", "cpu", "int8"))
     entry.write(OpenVINOModel.from_graph(quantised, "int8").to_bytes())
 
@@ -141,12 +151,21 @@ def _written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(path: Path, onnx: bytes, format: ExportFormat, calibration: NDArray[np.float32] | None) -> Model:
+def _write(
+    path: Path,
+    onnx: bytes,
+    format: ExportFormat,
+    calibration: NDArray[np.float32] | None,
+    mixed: MixedPrecision | None,
+) -> Model:
     """Write the model and read it again as another program would."""
     if format == "onnx":
         path.write_bytes(onnx)
         return ONNXRuntimeModel(path.read_bytes())
-    graph = read_onnx(onnx) if calibration is None else quantised_graph(onnx, calibration)
+    if calibration is None or mixed is None:
+        graph = read_onnx(onnx)
+    else:  # with the map's closed form, a classifier's graph is not quite what the engine runs
+        graph = quantised_graph(onnx, calibration, exact=mixed.fp32_groups)
     openvino().save_model(graph, path, compress_to_fp16=False)
     return OpenVINOModel.from_graph(openvino().Core().read_model(path), "fp32")
 

@@ -162,7 +162,7 @@ def eager_method(
 
     Nothing is prepared ahead, maps come by a backward pass, and all five side outputs are computed.
     """
-    classifier, segmenter = _plain_copies(networks, device)
+    classifier, segmenter = plain_copies(networks, device)
     named = f"{networks.name}: eager"
 
     def counted(stage: str, run: Callable[[int], object]) -> Callable[[], None]:
@@ -186,7 +186,7 @@ def eager_method(
     )
 
 
-def _plain_copies(networks: TimedNetworks, device: torch.device) -> tuple[nn.Module, nn.Module]:
+def plain_copies(networks: TimedNetworks, device: torch.device) -> tuple[nn.Module, nn.Module]:
     """Copies whose weights lie as torch makes them; running the engine leaves its own networks channels-last."""
 
     def plain(ready: ReadyNetwork) -> nn.Module:
@@ -283,7 +283,7 @@ def largest_differences(
     chosen = sorted(set(study.indices))[:slices]
     ours = classify_slices(networks.classifier, study.hu, chosen, execution=execution)
     lesions = dict(segment_slices(networks.segmenter, study.hu, chosen, execution=execution))
-    classifier, segmenter = _plain_copies(networks, torch.device("cpu"))
+    classifier, segmenter = plain_copies(networks, torch.device("cpu"))
     plain = [eager_probability(classifier, networks.classifier, study.hu[index]) for index in chosen]
     return {
         "classify": max(abs(item.probability - other) for item, other in zip(ours, plain, strict=True)),
