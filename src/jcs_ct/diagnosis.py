@@ -137,7 +137,9 @@ def diagnose(
             mask = _lesion_mask(models, volume, lungs, wanted, execution, report)
         with clock.stage("findings", 1):
             labels, lesions = find_lesions(mask, volume, lungs)
-            burden = measure_burden(volume, lungs, labels > 0)
+            # In place: without the lesions that were too small, and without another volume in memory.
+            burden = measure_burden(volume, lungs, np.greater(labels, 0, out=mask))
+        del mask
     lung_count = int(shows_lung.sum())
     return Diagnosis(
         positive=positive,
