@@ -6,8 +6,8 @@ The plain way is slice by slice in eager torch: BatchNorm apart, all side output
 are the largest absolute differences of the classifier's logits and probability (``classify``), of its normalised
 activation map and of the lesion probability (``segment``), both on the slice's grid, for each network and each
 backend that is installed; the exit code is 1 when one is not below 1e-4. ``compact`` has its trained weights; those
-of ``paper`` and ``official`` are drawn, at the paper's input sizes, with BatchNorm statistics that nothing has shaped:
-their logits grow so large that the comparison says nothing, so they are not compared unless named.
+of ``paper`` and ``official`` are drawn, at the paper's input sizes, with BatchNorm statistics that nothing has
+shaped: what they answer says little of trained ones, so they are not compared unless named.
 """
 
 from __future__ import annotations
