@@ -38,15 +38,13 @@ from jcs_ct.data.datasets import hu_of
 from jcs_ct.data.manifest import ManifestRow, read_manifest, read_mask
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.evaluation.eager import eager_lesions, eager_probability, plain_copy
 from jcs_ct.evaluation.speed import (
     TimedNetworks,
     TimedStudy,
-    eager_lesions,
     eager_method,
-    eager_probability,
     engine_method,
     phantom_study,
-    plain_copies,
 )
 from jcs_ct.evaluation.timing import Method, interleaved, machine_facts
 from jcs_ct.imaging.study import Study
@@ -95,7 +93,7 @@ class Step:
         """Of single slices, (rows, columns) HU each."""
         classifier, segmenter = self.models.classifier, self.models.segmenter
         if self.execution is None:
-            plain = plain_copies(self.networks, CPU)
+            plain = [plain_copy(ready, CPU) for ready in self.networks.both]
             return [
                 (eager_probability(plain[0], classifier, hu), eager_lesions(plain[1], segmenter, hu)) for hu in slices
             ]

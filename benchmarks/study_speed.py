@@ -3,12 +3,13 @@
     python benchmarks/study_speed.py stages [STUDY] [--slices 300] [--rounds 3]
     python benchmarks/study_speed.py scaling [--slices 50 100 300 600 1200] [--threads 1 2]
     python benchmarks/study_speed.py work
-    python benchmarks/study_speed.py command STUDY
+    python benchmarks/study_speed.py command STUDY [--dicom]
 
 stages   read, lungs, classify, map, segment, findings, write of a whole study (a phantom when none is given).
 scaling  the networks over slices and threads; slices are phantoms in memory, 24 different ones, repeated.
 work     GFLOP a slice of every network, the GFLOP/s it reaches, and the share of what matrix products reach here.
-command  `jcs diagnose STUDY` as a user runs it: seconds, CPU seconds and peak memory, decoding children included.
+command  `jcs diagnose STUDY` as a user runs it: seconds, CPU seconds and peak memory, by stage and of the whole,
+         decoding children included. A stage is the one that the command last said something of.
 
 Every command prints one JSON document with the machine and its load. CPU seconds stand beside those of the clock: on
 a machine that is shared the clock also counts what others do.
@@ -22,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +49,8 @@ from jcs_ct.imaging import open_study
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
 from jcs_ct.reporting import write_report
+
+_LOOKING_S = 0.25
 
 
 def compact() -> TimedNetworks:
@@ -140,46 +144,69 @@ def _work_of(ready: ReadyNetwork, batch: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def command(study: Path) -> dict[str, Any]:
+def command(study: Path, *, dicom: bool) -> dict[str, Any]:
     """`jcs diagnose` in a process of its own, watched from outside."""
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = [sys.executable, "-m", "jcs_ct", "diagnose", str(study), "-o", scratch, "--quiet"]
+        arguments = ["diagnose", str(study), "-o", scratch, "--json", "--segment", "always"]
+        arguments += ["--dicom"] if dicom else []
         started = time.perf_counter()
-        process = subprocess.Popen([*arguments, "--segment", "always"], stdout=subprocess.DEVNULL)
-        watched, peak, cpu = psutil.Process(process.pid), 0.0, 0.0
-        while process.poll() is None:
-            peak = max(peak, _resident_mb(watched))
-            cpu = max(cpu, _cpu_seconds(watched))
-            time.sleep(0.1)
+        with subprocess.Popen(
+            [sys.executable, "-m", "jcs_ct", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            stages = _watched(process)
         seconds = time.perf_counter() - started
         record = Path(scratch) / "run.json"
-        timings = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        run = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     return {
         "exit_code": process.returncode,
-        "slices": timings.get("inputs", [{}])[0].get("slice_count"),
+        "slices": run.get("inputs", [{}])[0].get("slice_count"),
         "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu, 1),
-        "peak_memory_mb_with_children": round(peak),
-        "timings_s": timings.get("timings_s"),
+        "cpu_seconds": round(sum(stage["cpu_seconds"] for stage in stages.values()), 1),
+        "peak_memory_mb_with_children": round(max(stage["peak_memory_mb"] for stage in stages.values())),
+        "stages": {name: {key: round(value, 1) for key, value in stage.items()} for name, stage in stages.items()},
+        "timings_s": run.get("timings_s"),
     }
 
 
-def _resident_mb(process: psutil.Process) -> float:
+def _watched(process: subprocess.Popen[str]) -> dict[str, dict[str, float]]:
+    """Seconds, CPU seconds and peak memory of a `jcs diagnose --json`, by the stage it last told of."""
+    current = ["start"]
+
+    def listen() -> None:
+        for line in process.stderr or ():
+            if line.startswith("{"):
+                told = json.loads(line)
+                current[0] = told["stage"] if told["done"] < told["total"] else f"after {told['stage']}"
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    watched, stages, known = psutil.Process(process.pid), dict[str, dict[str, float]](), {process.pid: 0.0}
+    then = time.perf_counter()
+    while process.poll() is None:
+        stage = stages.setdefault(current[0], {"seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mb": 0.0})
+        before = sum(known.values())
+        stage["peak_memory_mb"] = max(stage["peak_memory_mb"], _looked_at(watched, known))
+        stage["cpu_seconds"] += sum(known.values()) - before
+        now = time.perf_counter()
+        stage["seconds"] += now - then
+        then = now
+        time.sleep(_LOOKING_S)
+    listener.join()
+    return stages
+
+
+def _looked_at(process: psutil.Process, cpu_seconds: dict[int, float]) -> float:
+    """Resident MB of a process and its children now; their CPU seconds until now are kept by process."""
     total = 0
     try:
         for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
+            with one.oneshot():
+                times = one.cpu_times()
+                cpu_seconds[one.pid] = times.user + times.system
+                total += one.memory_info().rss
     except psutil.NoSuchProcess:  # one of them ended meanwhile: the next look sees the rest
         return 0.0
     return total / 2**20
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def main() -> None:
@@ -191,6 +218,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dicom", action="store_true")
     given = parser.parse_args()
     facts = machine_facts()
     if given.what == "stages":
@@ -202,7 +230,7 @@ def main() -> None:
     elif given.study is None:
         parser.error("command needs a study")
     else:
-        found = command(given.study)
+        found = command(given.study, dicom=given.dicom)
     print(json.dumps({"machine": facts, **found}, indent=2))
 
 

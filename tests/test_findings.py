@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -166,3 +168,26 @@ def test_shapes_must_agree() -> None:
         find_lesions(np.zeros((1, 2, 3), dtype=bool), volume(), two_lungs())
     with pytest.raises(ValueError, match="one shape"):
         measure_burden(volume(), two_lungs(), np.zeros((1, 2, 3), dtype=bool))
+
+
+def test_a_large_study_takes_few_bytes_a_voxel() -> None:
+    shape = (40, 256, 256)
+    grid = CTVolume(np.zeros(shape, dtype=np.int16), affine())
+    lungs = np.zeros(shape, dtype=np.uint8)
+    lungs[2:-2, 40:200, 20:120], lungs[2:-2, 40:200, 140:240] = 1, 2
+    mask = np.zeros(shape, dtype=bool)
+    mask[1:-1, 36:60, 16:110] = True
+    mask[0, 0, 0] = mask[-1, -1, -1] = True  # the bounding box is the whole volume
+    tracemalloc.start()
+    try:
+        labels, _ = find_lesions(mask, grid, lungs)
+        finding = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        measure_burden(grid, lungs, labels > 0)
+        measuring = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    # Labels are 2 bytes a voxel, components 4 for a while; the lungs with what lies beside them, and a mask, 1 each.
+    assert finding < 8 * mask.size
+    assert measuring < 3 * mask.size

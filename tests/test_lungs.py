@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs import LEFT, RIGHT, lung_slices, require_lung, segment_lungs
+from jcs_ct.lungs.body import largest_parts
 from jcs_ct.metrics.segmentation import Counts, dice_score
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
@@ -168,6 +170,21 @@ def test_a_study_without_lung_is_refused(hu: float) -> None:
     with pytest.raises(StudyError, match=r"none of 4 slice\(s\) shows lung") as caught:
         require_lung(found, SPACING)
     assert caught.value.code is GateCode.NO_LUNG
+
+
+def test_large_parts_are_told_from_gas_with_few_bytes_a_voxel() -> None:
+    hu, lungs = chest(slices=24)
+    air = lungs > 0
+    air[2:4, :8, :8] = True  # too small
+    air[:, 200:230, 20:60], hu[:, 200:230, 20:60] = True, -1000.0  # gas throughout
+    tracemalloc.start()
+    try:
+        kept = largest_parts(air, hu)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(kept, lungs > 0)
+    assert peak < 11 * air.size  # labels are 4, kept is 1; the rest is of the air, a quarter of all
 
 
 def test_wrong_dimensions_are_an_error() -> None:

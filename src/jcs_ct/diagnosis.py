@@ -142,8 +142,11 @@ def diagnose(
             mask = _lesion_mask(models, volume, lungs, wanted, execution, report)
         with clock.stage("findings", 1):
             labels, lesions = find_lesions(mask, volume, lungs)
-            densities = split_densities(volume.hu, lungs, labels > 0, _pixel_mm(volume))
-            burden = measure_burden(volume, lungs, labels > 0, densities=densities)
+            # In place: without the lesions that were too small, and without another volume in memory.
+            np.greater(labels, 0, out=mask)
+            densities = split_densities(volume.hu, lungs, mask, _pixel_mm(volume))
+            burden = measure_burden(volume, lungs, mask, densities=densities)
+        del mask
     lung_count = int(shows_lung.sum())
     return Diagnosis(
         positive=positive,

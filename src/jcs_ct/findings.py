@@ -138,8 +138,12 @@ def find_lesions(
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
     box = _bounding_box(mask)
-    components, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3), dtype=bool))
-    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    inside = mask[box]
+    components, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
+    # Of the lesions only: counting and renumbering want 8 bytes a voxel.
+    numbers = components[inside]
+    del components
+    sizes = np.bincount(numbers, minlength=count + 1)
     least = least_voxels if volume.voxel_ml is None else max(1, int(np.ceil(least_volume_ml / volume.voxel_ml)))
     kept = [number for number in range(1, count + 1) if sizes[number] >= least]
     kept.sort(key=lambda number: (-int(sizes[number]), number))
@@ -148,7 +152,7 @@ def find_lesions(
     renumber = np.zeros(count + 1, dtype=np.uint16)
     renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
     labels = np.zeros(mask.shape, dtype=np.uint16)
-    labels[box] = renumber[components]
+    labels[box][inside] = renumber[numbers]
     heights = _lung_heights(lungs)
     boxes = ndimage.find_objects(labels)
     lesions = tuple(
@@ -253,7 +257,7 @@ def _lung_heights(lungs: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
     """First and last slice of each lung."""
     heights = {}
     for side in SIDES:
-        present = np.flatnonzero((lungs == side).any(axis=(1, 2)))
+        present = np.flatnonzero([bool((plane == side).any()) for plane in lungs])
         if len(present):
             heights[side] = (int(present[0]), int(present[-1]))
     return heights
@@ -307,14 +311,10 @@ def measure_burden(
             f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
         )
     sides = _with_lesions(lungs, lesion_mask, volume)
-    lung, lung_voxels = sides > 0, int(np.count_nonzero(sides))
-    opacity_voxels = int(np.count_nonzero(lesion_mask))
+    lung_voxels, opacity_voxels = int(np.count_nonzero(sides)), int(np.count_nonzero(lesion_mask))
     high = None
     if not volume.hu_is_assumed and lung_voxels:
         high = 100.0 * int(np.count_nonzero(volume.hu[lesion_mask] > high_opacity_cut_hu)) / lung_voxels
-    counts, _ = np.histogram(
-        np.clip(volume.hu[lung], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1]), HISTOGRAM_EDGES_HU
-    )
     by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
     if densities is not None and lung_voxels:
         by_density = {kind: 100.0 * int(np.count_nonzero(densities == kind)) / lung_voxels for kind in by_density}
@@ -328,20 +328,28 @@ def measure_burden(
         percent_ground_glass=by_density[GROUND_GLASS],
         percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
-        hu_counts=tuple(int(value) for value in counts),
+        hu_counts=tuple(int(value) for value in _histogram(volume, sides)),
         zones=tuple(_zones(sides, lesion_mask, superior_first=_superior_first(volume))),
     )
 
 
+def _histogram(volume: CTVolume, lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Voxels of lung by HU, slice by slice: of a whole volume the sorted copies are larger than the volume."""
+    counts = np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64)
+    for hu, lung in zip(volume.hu, lungs, strict=True):
+        inside = np.clip(hu[lung > 0], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
+        counts += np.histogram(inside, HISTOGRAM_EDGES_HU)[0]
+    return counts
+
+
 def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], volume: CTVolume) -> NDArray[np.uint8]:
     """Lung labels, and lesion voxels outside them given to the side that is nearer by column."""
-    outside = lesion_mask & (lungs == 0)
-    if not outside.any():
-        return lungs
-    sides = lungs.copy()
     right, left = _mean_columns(lungs, volume)
-    columns = np.nonzero(outside)[2]
-    sides[outside] = np.where(np.abs(columns - left) < np.abs(columns - right), LEFT, RIGHT)
+    columns = np.arange(lungs.shape[2])
+    nearer = np.where(np.abs(columns - left) < np.abs(columns - right), LEFT, RIGHT).astype(np.uint8)
+    sides = lungs.copy()
+    for plane, lesions in zip(sides, lesion_mask, strict=True):
+        np.copyto(plane, nearer, where=lesions & (plane == 0))
     return sides
 
 
@@ -351,7 +359,7 @@ def _mean_columns(lungs: NDArray[np.uint8], volume: CTVolume) -> tuple[float, fl
     right, left = (0.25 * width, 0.75 * width) if _left_is_high_column(volume) else (0.75 * width, 0.25 * width)
     means = {RIGHT: right, LEFT: left}
     for side in SIDES:
-        weights = (lungs == side).sum(axis=(0, 1))
+        weights = sum(np.count_nonzero(plane == side, axis=0) for plane in lungs)
         if weights.any():
             means[side] = float(np.average(np.arange(width), weights=weights))
     return means[RIGHT], means[LEFT]
@@ -361,9 +369,10 @@ def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], *, superior
     """Side x third of each lung's own height; zonal, not lobar."""
     zones = []
     heights = _lung_heights(sides)
+    pairs = list(zip(sides, lesion_mask, strict=True))
     for side, name in SIDES.items():
-        lung = (sides == side).sum(axis=(1, 2))
-        opacity = ((sides == side) & lesion_mask).sum(axis=(1, 2))
+        lung = np.array([np.count_nonzero(plane == side) for plane in sides])
+        opacity = np.array([np.count_nonzero(lesions[plane == side]) for plane, lesions in pairs])
         height = heights.get(side)
         thirds = np.array([_third(index, height, superior_first=superior_first) for index in range(len(lung))])
         for third in THIRDS:

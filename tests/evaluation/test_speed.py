@@ -9,17 +9,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from jcs_ct.checkpoints import CheckpointInfo, save_checkpoint
+from jcs_ct.checkpoints import CheckpointInfo, load_models, save_checkpoint
 from jcs_ct.cli import app
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
+from jcs_ct.engine.execution import is_installed
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.eager import eager_map
 from jcs_ct.evaluation.speed import (
     TimedNetworks,
     TimedStudy,
-    eager_map,
     eager_method,
     engine_method,
     largest_differences,
+    phantom_study,
     untrained_networks,
 )
 from jcs_ct.evaluation.timing import Method, interleaved, matmul_gflops, measuring, network_gflop, spread_cells
@@ -62,8 +64,19 @@ def study():
 
 def test_fp32_with_nothing_skipped_is_the_plain_answer(networks, study):
     differences = largest_differences(networks, study, FP32, slices=4)
-    assert 0 <= differences["classify"] < 1e-4
-    assert 0 <= differences["segment"] < 1e-4
+    assert set(differences) == {"logits", "classify", "map", "segment"}
+    assert all(0 <= difference < 1e-4 for difference in differences.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
+def test_the_networks_in_the_box_give_the_plain_answer(backend):
+    if not is_installed(backend):
+        pytest.skip(f"{backend} is not installed (optional)")
+    models = load_models("compact")
+    networks = TimedNetworks("compact", models.classifier, models.segmenter)
+    differences = largest_differences(networks, phantom_study(2, size=256), replace(FP32, backend=backend), slices=2)
+    assert all(0 <= difference < 1e-4 for difference in differences.values())
 
 
 def test_the_closed_form_is_the_map_of_a_backward_pass(networks, study):

@@ -6,7 +6,6 @@ which slices those are does not depend on what the networks say, so networks wit
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,11 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.engine import (
+    ClassifiedSlice,
+    Execution,
+    ReadyNetwork,
+    classify_slices,
+    runner_for,
+    segment_slices,
+)
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.eager import eager_lesions, eager_logits, eager_map, eager_probability, plain_copy
 from jcs_ct.evaluation.timing import Method
-from jcs_ct.models.activation_map import normalise_map
-from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.presets import (
     CLASSIFIERS,
     SEGMENTERS,
@@ -29,7 +34,6 @@ from jcs_ct.models.presets import (
     classifier_preset,
     segmenter_preset,
 )
-from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import SlicePreprocessor
 
@@ -162,7 +166,7 @@ def eager_method(
 
     Nothing is prepared ahead, maps come by a backward pass, and all five side outputs are computed.
     """
-    classifier, segmenter = plain_copies(networks, device)
+    classifier, segmenter = (plain_copy(ready, device) for ready in networks.both)
     named = f"{networks.name}: eager"
 
     def counted(stage: str, run: Callable[[int], object]) -> Callable[[], None]:
@@ -184,50 +188,6 @@ def eager_method(
             "segment": counted("segment", lambda i: eager_lesions(segmenter, networks.segmenter, study.hu[i])),
         },
     )
-
-
-def plain_copies(networks: TimedNetworks, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Copies whose weights lie as torch makes them; running the engine leaves its own networks channels-last."""
-
-    def plain(ready: ReadyNetwork) -> nn.Module:
-        network = copy.deepcopy(ready.network)
-        # torch's annotation of Module.to has no memory_format.
-        return network.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
-
-    return plain(networks.classifier), plain(networks.segmenter)
-
-
-def _input(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> tuple[torch.Tensor, Any]:
-    image, region = ready.preprocessor(hu)
-    return image[None].to(next(network.parameters()).device), region
-
-
-def eager_probability(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> float:
-    """(rows, columns) HU -> the probability of infection, the plain way."""
-    image, _ = _input(network, ready, hu)
-    with torch.no_grad():
-        return float(torch.softmax(network(image), dim=1)[0, 1])
-
-
-def eager_map(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
-    """(rows, columns) HU -> the activation map on the slice's grid (Eq. 1-2), by a backward pass."""
-    image, region = _input(network, ready, hu)
-    classifier = cast(Classifier, network)
-    with torch.enable_grad():
-        features = classifier.features(image)[-1]
-        probability = torch.softmax(classifier.head_logits(features), dim=1)[0, 1]
-        (gradient,) = torch.autograd.grad(probability, features)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    raw = torch.relu(weights * features.detach()).sum(dim=1, keepdim=True)
-    return ready.preprocessor.restore(normalise_map(raw)[0, 0], region, cast(tuple[int, int], hu.shape))
-
-
-def eager_lesions(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
-    """(rows, columns) HU -> the probability of lesion on the slice's grid, the plain way."""
-    image, region = _input(network, ready, hu)
-    with torch.no_grad():
-        probabilities = [torch.sigmoid(logits) for logits in cast(Segmenter, network)(image)]
-    return ready.preprocessor.restore(probabilities[0][0, 0], region, cast(tuple[int, int], hu.shape))
 
 
 def peer_method(
@@ -276,19 +236,39 @@ def _groups(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 def largest_differences(
     networks: TimedNetworks, study: TimedStudy, execution: Execution, *, slices: int = 3
 ) -> dict[str, float]:
-    """Between ``jcs diagnose``'s way and the plain one: largest difference of probabilities, per network.
+    """Between ``jcs diagnose``'s way and the plain one: largest absolute difference, by answer.
 
-    The plain way runs on the CPU in fp32 and takes the first ``slices`` different slices.
+    ``logits`` and ``classify`` (the probability) of the classifier, ``map`` (normalised activation, on the slice's
+    grid) and ``segment`` (probability of lesion, likewise). The plain way runs on the CPU in fp32 and takes the first
+    ``slices`` different slices.
     """
     chosen = sorted(set(study.indices))[:slices]
-    ours = classify_slices(networks.classifier, study.hu, chosen, execution=execution)
-    lesions = dict(segment_slices(networks.segmenter, study.hu, chosen, execution=execution))
-    classifier, segmenter = plain_copies(networks, torch.device("cpu"))
-    plain = [eager_probability(classifier, networks.classifier, study.hu[index]) for index in chosen]
-    return {
-        "classify": max(abs(item.probability - other) for item, other in zip(ours, plain, strict=True)),
-        "segment": max(
-            float(np.abs(lesions[index] - eager_lesions(segmenter, networks.segmenter, study.hu[index])).max())
-            for index in chosen
-        ),
-    }
+    classifier, segmenter = (plain_copy(ready, torch.device("cpu")) for ready in networks.both)
+    ready, hu = networks.classifier, study.hu
+    shape = cast(tuple[int, int], hu.shape[1:])
+    logits = _engine_logits(ready, hu, chosen, execution)
+    largest = dict.fromkeys(("logits", "classify", "map", "segment"), 0.0)
+
+    def compare(answer: str, ours: NDArray[Any] | float, plain: NDArray[Any]) -> None:
+        largest[answer] = max(largest[answer], float(np.abs(ours - plain).max()))
+
+    for item, found in zip(classify_slices(ready, hu, chosen, execution=execution), logits, strict=True):
+        plane = hu[item.slice_index]
+        plain = eager_logits(classifier, ready, plane)
+        compare("logits", found.numpy(), plain.numpy())
+        compare("classify", item.probability, torch.softmax(plain, dim=0)[1].numpy())
+        activation = ready.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape)
+        compare("map", activation, eager_map(classifier, ready, plane))
+    for index, lesions in segment_slices(networks.segmenter, hu, chosen, execution=execution):
+        compare("segment", lesions, eager_lesions(segmenter, networks.segmenter, hu[index]))
+    return largest
+
+
+def _engine_logits(
+    ready: ReadyNetwork, hu: NDArray[Any], indices: Sequence[int], execution: Execution
+) -> torch.Tensor:
+    """(slices, 2) logits as the engine's classifier gives them."""
+    model = runner_for(ready, execution).model
+    images = torch.stack([ready.preprocessor(hu[index])[0] for index in indices])
+    with torch.inference_mode():
+        return model(model.place(images))[0].float().cpu()

@@ -65,7 +65,8 @@ def lung_slices(
 ) -> Mask:
     """(slices,) True where a slice shows at least ``least_area_mm2`` of lung."""
     pixel_mm2 = spacing_mm[1] * spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM**2
-    enough: Mask = (labels > 0).sum(axis=(1, 2)) * pixel_mm2 >= least_area_mm2
+    pixels = np.array([np.count_nonzero(plane) for plane in labels], dtype=np.int64)
+    enough: Mask = pixels * pixel_mm2 >= least_area_mm2
     return enough
 
 

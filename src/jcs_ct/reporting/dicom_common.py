@@ -80,8 +80,8 @@ class ResultIdentity:
         digest = hashlib.sha256()
         digest.update(repr((__version__, source.series_uid, weights(diagnosis), diagnosis.operating_point)).encode())
         digest.update(repr((diagnosis.slices, diagnosis.lesions, diagnosis.burden)).encode())
-        digest.update(diagnosis.lesion_labels.tobytes())
-        digest.update(diagnosis.activation.tobytes())
+        for plane in (*diagnosis.lesion_labels, *diagnosis.activation):
+            digest.update(plane.tobytes())
         return cls(digest.hexdigest())
 
     def uid(self, *role: str) -> str:

@@ -1,0 +1,65 @@
+"""The plain way to run the networks, as research code does: one slice at a time, fp32, module by module.
+
+What ``jcs diagnose`` does is held against it: the same answers, in less time.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jcs_ct.engine import ReadyNetwork
+from jcs_ct.models.activation_map import normalise_map
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.preprocessing import Region
+
+
+def plain_copy(ready: ReadyNetwork, device: torch.device) -> nn.Module:
+    """The network with weights that lie as torch makes them; running the engine leaves its own channels-last."""
+    network = copy.deepcopy(ready.network)
+    # torch's annotation of Module.to has no memory_format.
+    return network.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def _input(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> tuple[torch.Tensor, Region]:
+    image, region = ready.preprocessor(hu)
+    return image[None].to(next(network.parameters()).device), region
+
+
+def eager_logits(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> torch.Tensor:
+    """(rows, columns) HU -> (2,) logits, the plain way."""
+    image, _ = _input(network, ready, hu)
+    with torch.no_grad():
+        return cast(torch.Tensor, network(image)[0].cpu())
+
+
+def eager_probability(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> float:
+    """(rows, columns) HU -> the probability of infection, the plain way."""
+    return float(torch.softmax(eager_logits(network, ready, hu), dim=0)[1])
+
+
+def eager_map(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
+    """(rows, columns) HU -> the activation map on the slice's grid (Eq. 1-2), by a backward pass."""
+    image, region = _input(network, ready, hu)
+    classifier = cast(Classifier, network)
+    with torch.enable_grad():
+        features = classifier.features(image)[-1]
+        probability = torch.softmax(classifier.head_logits(features), dim=1)[0, 1]
+        (gradient,) = torch.autograd.grad(probability, features)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    raw = torch.relu(weights * features.detach()).sum(dim=1, keepdim=True)
+    return ready.preprocessor.restore(normalise_map(raw)[0, 0], region, cast(tuple[int, int], hu.shape))
+
+
+def eager_lesions(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> NDArray[np.float32]:
+    """(rows, columns) HU -> the probability of lesion on the slice's grid, the plain way."""
+    image, region = _input(network, ready, hu)
+    with torch.no_grad():
+        probabilities = [torch.sigmoid(logits) for logits in cast(Segmenter, network)(image)]
+    return ready.preprocessor.restore(probabilities[0][0, 0], region, cast(tuple[int, int], hu.shape))
