@@ -48,7 +48,7 @@ def networks_of(name: str, study: TimedStudy) -> TimedNetworks:
 
 
 def take_statistics(ready: ReadyNetwork, study: TimedStudy) -> None:
-    """Give BatchNorm, frozen ones too, the mean and variance of what reaches it on the study's slices, layer by layer."""
+    """Give BatchNorm, frozen too, mean and variance of what reaches it on the slices, layer by layer."""
     images = torch.stack([ready.preprocessor(study.hu[index])[0] for index in sorted(set(study.indices))])
 
     def take(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
