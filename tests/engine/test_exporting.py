@@ -13,6 +13,7 @@ from jcs_ct.engine import Choice, Execution, runner_for, segment_slices
 from jcs_ct.engine import exporting as exporting_module
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.engine.exporting import export_network
+from jcs_ct.engine.graphs import graph_of
 from jcs_ct.engine.onnxruntime_backend import ONNXRuntimeModel
 from jcs_ct.errors import BackendError, ConfigError
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
@@ -66,9 +67,7 @@ def test_a_network_that_differs_is_not_written(format, name, tiny, tmp_path, mon
     before.write_bytes(b"an earlier export")
     other = tiny("segmenter", seed=1)
     write = exporting_module.onnx_bytes
-    monkeypatch.setattr(
-        exporting_module, "onnx_bytes", lambda graph, shape: write(exporting_module.graph_of(other), shape)
-    )
+    monkeypatch.setattr(exporting_module, "onnx_bytes", lambda graph, shape: write(graph_of(other), shape))
     with pytest.raises(BackendError, match=r"exported segmenter differs from torch by .*, more than 0.0001"):
         export_network(tiny("segmenter"), before, format)
     assert [path.name for path in tmp_path.iterdir()] == [name]
