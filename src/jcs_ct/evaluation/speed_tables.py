@@ -34,8 +34,10 @@ _COLUMNS = (
     Column("infected_ratio", "eager / this, infected", interval=True),
     Column("uninfected_ratio", "eager / this, uninfected", interval=True),
     Column("peak_memory_mb", "peak memory, MB", digits=0),
-    Column("classify_difference", "largest difference to eager: classifier", digits=6),
-    Column("segment_difference", "segmenter", digits=6),
+    Column("logits_difference", "largest difference to eager: logits", digits=6),
+    Column("classify_difference", "probability of infection", digits=6),
+    Column("map_difference", "map", digits=6),
+    Column("segment_difference", "probability of lesion", digits=6),
 )
 
 
