@@ -17,7 +17,7 @@ mkdir -p "$work"
 "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/ct100-start" --threads "$threads"
 "$jcs" crossval recipes/ct100-folds.yaml -d "$data/ct100" --protocol miniseg -o "$work/ct100-miniseg" \
   --pretrained "$work/ct100-start/last.safetensors" --flip-average --threads "$threads" \
-  --against miniseg="$data/ct100/reference_predictions/miniseg"
+  --cut-by-folds --against miniseg="$data/ct100/reference_predictions/miniseg"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \

@@ -55,6 +55,10 @@ def crossval(
     flip_average: Annotated[
         bool, typer.Option("--flip-average", help="Predict each slice and its mirror image, and average.")
     ] = False,
+    cut_by_folds: Annotated[
+        bool,
+        typer.Option("--cut-by-folds", help="Also score with the cut that the other folds choose, not only 0.5."),
+    ] = False,
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
@@ -73,7 +77,19 @@ def crossval(
     method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
     cases = _cases(data, protocol)
     others = [read_given(given, cases) for given in against or []]
-    _run([method], cases, output, "Cross-validation", protocol, extra, fold, threads, draws, others=others)
+    _run(
+        [method],
+        cases,
+        output,
+        "Cross-validation",
+        protocol,
+        extra,
+        fold,
+        threads,
+        draws,
+        others=others,
+        cut_by_folds=cut_by_folds,
+    )
 
 
 def ablate(

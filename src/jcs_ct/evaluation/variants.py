@@ -13,8 +13,9 @@ from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.comparing import evaluate_predictions
 from jcs_ct.evaluation.crossval import Method, Progress, budget_warnings, cross_validate, fold_note, validates
+from jcs_ct.evaluation.cuts import cut_by_other_folds
 from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.evaluation.predictions import Predictions, write_predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.models.comparison import COMPARISONS
 from jcs_ct.models.presets import SEGMENTERS
@@ -94,6 +95,7 @@ def train_and_compare(
     extra: Manifest | None = None,
     folds: Sequence[str] | None = None,
     others: Sequence[Predictions] = (),
+    cut_by_folds: bool = False,
     beside: Sequence[published.Row] = (),
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
@@ -101,6 +103,9 @@ def train_and_compare(
     progress: Progress | None = None,
 ) -> Evaluation | None:
     """Cross-validate every method under ``folder/<name>`` and compare them all, with others' predictions if given.
+
+    With ``cut_by_folds`` each method also takes part with the cut that the other folds choose (``<name>, own cut``, written
+    to ``predictions-own-cut/``); these come first, so that differences are to the first of them.
 
     Returns:
         The evaluation; None while folds are missing.
@@ -123,8 +128,15 @@ def train_and_compare(
     finished = [predictions for predictions in found if predictions is not None]
     if len(finished) < len(methods):
         return None
+    moved: list[Predictions] = []
+    cuts: dict[str, dict[str, float]] = {}
+    for predictions in finished if cut_by_folds else ():
+        own, cuts[predictions.name] = cut_by_other_folds(predictions, cases, name=f"{predictions.name}, own cut")
+        place = folder / method_folder(predictions.name) / "predictions-own-cut"
+        write_predictions(place, [case.name for case in cases], own.levels)
+        moved.append(own)
     return evaluate_predictions(
-        [*finished, *others],
+        [*moved, *finished, *others],
         cases,
         title=title,
         protocol=protocol,
@@ -134,6 +146,7 @@ def train_and_compare(
         facts={
             "folds": fold_note(cases, validating=any(validates(method) for method in methods)),
             "pretrained": {method.name: method.pretrained.name for method in methods if method.pretrained},
+            "cuts": cuts,
             "flip_average": [method.name for method in methods if method.flip_average],
             "recipes": {method.name: method.recipe.model_dump(mode="json") for method in methods},
             "classifier_recipes": {

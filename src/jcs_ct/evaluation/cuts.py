@@ -1,0 +1,67 @@
+"""Where a probability becomes a lesion, chosen for every fold on the other folds' held-out predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.evaluation.predictions import Predictions
+
+#: Levels (probability times 255) that are tried.
+CUTS = tuple(range(8, 248, 8))
+#: First level that counts as lesion.
+_HALF = 128
+
+
+def cut_by_other_folds(
+    predictions: Predictions, cases: CaseSet, *, name: str
+) -> tuple[Predictions, dict[str, float]]:
+    """Move every fold's levels so that the cut that suits the other folds best becomes 0.5.
+
+    No mask of a fold takes part in its own cut. The networks that predicted the other folds had trained on this one's
+    slices, as in every cross-validation; a single number is chosen of what they say.
+
+    Args:
+        predictions: Held-out ones, of all cases.
+        cases: With masks and at least two folds.
+        name: Of the method that results.
+
+    Returns:
+        The predictions, and the probability that became 0.5, by fold.
+
+    Raises:
+        ConfigError: fewer than two folds.
+    """
+    folds = cases.folds
+    if len(folds) < 2:
+        raise ConfigError("a cut is chosen on other folds than it is used on: two folds or more are needed")
+    dice = np.array(
+        [_dice_by_cut(level, case.read_mask()) for level, case in zip(predictions.levels, cases, strict=True)]
+    )
+    cuts = {}
+    for fold, own in folds.items():
+        others = np.setdiff1d(np.arange(len(cases)), own)
+        cuts[fold] = CUTS[int(dice[others].mean(axis=0).argmax())]
+    levels = tuple(_moved(level, cuts[case.fold]) for level, case in zip(predictions.levels, cases, strict=True))
+    chosen = {fold: cut / 255.0 for fold, cut in cuts.items()}
+    listed = ", ".join(f"{fold} {cut:.2f}" for fold, cut in chosen.items())
+    return Predictions(name, levels, f"lesion from a probability that the other folds choose: {listed}"), chosen
+
+
+def _dice_by_cut(level: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Dice of one slice at each of :data:`CUTS`; 1 where neither has a pixel."""
+    bins = np.arange(257)
+    found = np.cumsum(np.histogram(level, bins)[0][::-1])[::-1][list(CUTS)]
+    both = np.cumsum(np.histogram(level[mask], bins)[0][::-1])[::-1][list(CUTS)]
+    total = found + int(mask.sum())
+    dice: NDArray[np.float64] = np.where(total > 0, 2.0 * both / np.maximum(total, 1), 1.0)
+    return dice
+
+
+def _moved(level: NDArray[np.uint8], cut: int) -> NDArray[np.uint8]:
+    """Levels from ``cut`` on become 128 to 255, those below 0 to 127; order is kept."""
+    from_cut = _HALF + (level.astype(np.float64) - cut) * (255 - _HALF) / (255 - cut)
+    below = level * ((_HALF - 1) / (cut - 1))
+    return np.where(level >= cut, from_cut, below).round().astype(np.uint8)
