@@ -104,8 +104,8 @@ def train_and_compare(
 ) -> Evaluation | None:
     """Cross-validate every method under ``folder/<name>`` and compare them all, with others' predictions if given.
 
-    With ``cut_by_folds`` each method also takes part with the cut that the other folds choose (``<name>, own cut``, written
-    to ``predictions-own-cut/``); these come first, so that differences are to the first of them.
+    With ``cut_by_folds`` each method also takes part with the cut that the other folds choose (``<name>, own cut``,
+    written to ``predictions-own-cut/``); these come first, so that differences are to the first of them.
 
     Returns:
         The evaluation; None while folds are missing.
