@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the networks that come in the box, from the public data sets to src/jcs_ct/weights; every step continues where
-# it was stopped. Two CPU cores need about three hours.
+# it was stopped. Two CPU cores need about three and a half hours.
 #
 #   scripts/make_weights.sh DATA WORK
 #
@@ -30,7 +30,10 @@ done
   --pretrained "$work/classifier-finetune/best.safetensors"
 "$jcs" train recipes/compact-joint.yaml -m "$work/slices.csv" -o "$work/segmenter" \
   --classifier "$work/classifier/best.safetensors"
-"$jcs" calibrate --classifier "$work/classifier-finish/best.safetensors" --segmenter "$work/segmenter/best.safetensors" \
+"$jcs" train recipes/compact-joint-finish.yaml -m "$work/slices.csv" -o "$work/segmenter-finish" \
+  --pretrained "$work/segmenter/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
+"$jcs" calibrate --classifier "$work/classifier-finish/best.safetensors" \
+  --segmenter "$work/segmenter-finish/best.safetensors" \
   -m "$work/slices.csv" -o "$work/models"
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"
