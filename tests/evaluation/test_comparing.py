@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,3 +131,14 @@ def test_miniseg_files_give_the_published_figures_through_the_command(shared_dat
         assert round(ours[key], 2) == published[key]
     assert round(tables["scores"][0]["e_measure_adaptive_percent"], 1) == 93.2
     assert np.asarray(Image.open(tmp_path / "figure-11.png")).size > 0
+
+
+@pytest.mark.slow
+def test_our_own_published_predictions_give_the_figures_of_the_results_page(shared_data, tmp_path):
+    files = Path(__file__).parents[2] / "docs/predictions/ct100-miniseg"
+    done = run("compare", files, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
+    ours = json.loads(done.stdout)["miniseg"][0]
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
+    keys = ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px")
+    row = " | ".join(f"{ours[key]:.2f}" for key in keys)
+    assert f"| here, cut at 0.5 | {row} |" in page
