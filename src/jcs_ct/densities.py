@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jcs_ct.preprocessing import Region
+
 GROUND_GLASS, CONSOLIDATION = 1, 2
 #: Share of the way from lung to soft tissue from which smoothed density counts as consolidation.
 CONSOLIDATION_SHARE = 0.56
@@ -53,16 +55,15 @@ def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[n
     """
     lung_values, tissue_values = [], []
     for index in np.flatnonzero(lesions.any(axis=(1, 2))):
-        lung = (lungs[index] > 0) & ~lesions[index]
-        rows, columns = np.flatnonzero((lungs[index] > 0).any(axis=1)), np.flatnonzero((lungs[index] > 0).any(axis=0))
-        if not len(rows):
+        lung = lungs[index] > 0
+        if not lung.any():
             continue
-        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        inside = hu[index][box]
-        beside = (lungs[index][box] == 0) & ~lesions[index][box] & (inside > _LEAST_TISSUE_HU)
-        air = lung[box] & (inside <= _LEAST_TISSUE_HU)
-        lung_values.append(inside[air])
-        tissue_values.append(inside[beside])
+        around = Region.around(lung)
+        box = np.s_[around.top : around.bottom, around.left : around.right]
+        inside, lung, healthy = hu[index][box], lung[box], ~lesions[index][box]
+        is_dense = inside > _LEAST_TISSUE_HU
+        lung_values.append(inside[lung & healthy & ~is_dense])
+        tissue_values.append(inside[~lung & healthy & is_dense])
     lung_seen = np.concatenate(lung_values) if lung_values else np.empty(0)
     tissue_seen = np.concatenate(tissue_values) if tissue_values else np.empty(0)
     if min(len(lung_seen), len(tissue_seen)) < _LEAST_PIXELS:
@@ -81,13 +82,13 @@ def smoothed_density(hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: flo
     Returns:
         (n,) in the order of ``hu[lesions]``.
     """
-    rows, columns = np.flatnonzero(lesions.any(axis=1)), np.flatnonzero(lesions.any(axis=0))
-    if not len(rows):
+    if not lesions.any():
         return np.empty(0, dtype=np.float32)
+    around = Region.around(lesions)
     sigma = SMOOTHING_MM / pixel_mm
     margin = int(np.ceil(4 * sigma))
     box = np.s_[
-        max(0, rows[0] - margin) : rows[-1] + 1 + margin, max(0, columns[0] - margin) : columns[-1] + 1 + margin
+        max(0, around.top - margin) : around.bottom + margin, max(0, around.left - margin) : around.right + margin
     ]
     smooth: NDArray[np.float32] = ndimage.gaussian_filter(hu[box].astype(np.float32), sigma)[lesions[box]]
     return smooth

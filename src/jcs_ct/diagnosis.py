@@ -18,7 +18,7 @@ from jcs_ct.densities import split_densities
 from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
 from jcs_ct.findings import Burden, Lesion, find_lesions, measure_burden
 from jcs_ct.imaging.study import QualityFlag, Study
-from jcs_ct.lungs import lung_slices, require_lung, segment_lungs
+from jcs_ct.lungs import ASSUMED_PIXEL_MM, lung_slices, require_lung, segment_lungs
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.volume import CTVolume
 
@@ -229,8 +229,6 @@ def _activation_volume(
     return activation
 
 
-#: Taken for a pixel's side where the spacing is not known.
-ASSUMED_PIXEL_MM = 0.7
 #: Lesions are kept this far outside the lung mask, in mm:
 #: disease that touches the chest wall may lie just outside a mask made from density.
 LESION_MARGIN_MM = 3.0

@@ -114,7 +114,8 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     return full
 
 
-_AIR_HU = np.float32(-1024.0)
+#: What is set outside the body, where a slice's own values there must not count.
+OUTSIDE_HU = np.float32(-1024.0)
 #: Kept around the lungs, as a share of the sides of their box: disease at the wall, and where it lies.
 LUNG_MARGIN = 0.05
 #: Lungs whose box is smaller than this share of the body's box were not found whole (figures cropped to the thorax).
@@ -210,7 +211,7 @@ class SlicePreprocessor:
         body = body_mask(grey)
         box = Region.around(body)
         # What lies outside the body must not move the box either.
-        region = self._centre(lung_box(np.where(body, hu, _AIR_HU), box) if self.region == "lungs" else box)
+        region = self._centre(lung_box(np.where(body, hu, OUTSIDE_HU), box) if self.region == "lungs" else box)
         grey = np.where(body, grey, np.float32(0.0))
         return grey[region.top : region.bottom, region.left : region.right], region
 

@@ -11,12 +11,12 @@ from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.perturbations import AIR_HU, LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
+from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
 from jcs_ct.evaluation.segmentation import Resampling
 from jcs_ct.evaluation.shortcut_tables import evaluate_shortcuts, shortcut_table
 from jcs_ct.evaluation.shortcuts import ShortcutResult, manifest_planes, measure_shortcuts, spread_slices
 from jcs_ct.models.classifier import Classifier
-from jcs_ct.preprocessing import SlicePreprocessor, Window
+from jcs_ct.preprocessing import OUTSIDE_HU, SlicePreprocessor, Window
 
 BY_KEY = {one.key: one for one in PERTURBATIONS}
 STAYING = [one for one in PERTURBATIONS if one.should_stay]
@@ -87,14 +87,14 @@ def test_changes_leave_the_slice_itself_alone_and_stay_in_shape():
 def test_what_each_change_takes_away():
     plane = slice_plane(thorax(-300.0), seed=0)
     outside = BY_KEY["outside_body"].apply(plane)
-    assert (outside[112:116, 2:8] == AIR_HU).all()
+    assert (outside[112:116, 2:8] == OUTSIDE_HU).all()
     assert np.array_equal(outside[40:80, 20:108], plane.hu[40:80, 20:108])
     blank = BY_KEY["no_lungs"].apply(plane)
     assert np.unique(blank[plane.lungs]).tolist() == [-850.0]
     assert np.array_equal(blank[~plane.lungs], plane.hu[~plane.lungs])
     only = BY_KEY["only_lungs"].apply(plane)
     assert np.array_equal(only[plane.lungs], plane.hu[plane.lungs])
-    assert set(np.unique(only[~plane.lungs])) == {40.0, float(AIR_HU)}
+    assert set(np.unique(only[~plane.lungs])) == {40.0, float(OUTSIDE_HU)}
     narrow = BY_KEY["width_narrow"].apply(plane)
     # -850 HU is a third of the way up the lung window, and lower in a narrower one.
     assert LUNG_WINDOW(narrow)[60, 88] == pytest.approx((-850 + 600) / 1200 + 0.5, abs=1e-3)

@@ -12,22 +12,20 @@ from PIL import Image, UnidentifiedImageError
 
 from jcs_ct.data.manifest import read_grey
 from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
-from jcs_ct.diagnosis import ASSUMED_PIXEL_MM
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import Case, CaseSet
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
-from jcs_ct.lungs import segment_picture
+from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
 from jcs_ct.metrics.resampling import bootstrap
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
-from jcs_ct.preprocessing import Window, body_mask
+from jcs_ct.preprocessing import OUTSIDE_HU, Window, body_mask
 
 CLASSES = {GROUND_GLASS: "ground glass", CONSOLIDATION: "consolidation"}
 #: Shares of the way from lung to soft tissue that are tried.
 SHARES = tuple(round(0.30 + 0.02 * step, 2) for step in range(31))
-_AIR_HU = -1024.0
 _READERS = "the readers' lesions"
 
 
@@ -123,7 +121,7 @@ def _measure(case: Case, classes: NDArray[np.uint8], lesions: NDArray[np.bool_])
         raise ConfigError(f"slice {case.name} has no image; its density cannot be measured")
     grey = np.asarray(read_grey(case.image), dtype=np.float32)
     hu = (case.window or Window()).inverse(grey)
-    lungs = segment_picture(np.where(body_mask(grey), hu, np.float32(_AIR_HU)))
+    lungs = segment_picture(np.where(body_mask(grey), hu, OUTSIDE_HU))
     levels = tissue_levels(hu[None], lungs[None], lesions[None])
     if levels is None:
         return DensityCase(case, classes, lesions, None)

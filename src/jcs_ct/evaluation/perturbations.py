@@ -16,10 +16,8 @@ from scipy import ndimage
 
 from jcs_ct.data.marks import burn_text, draw_frame, remove_marks
 from jcs_ct.lungs import lesser_lung_share, segment_picture
-from jcs_ct.preprocessing import Window, body_mask
+from jcs_ct.preprocessing import OUTSIDE_HU, Window, body_mask
 
-#: What air is set to.
-AIR_HU = np.float32(-1024.0)
 #: Denser than this is tissue around the lungs.
 TISSUE_HU = -300.0
 #: Lungs are blanked, and kept, with this margin as a share of the picture's width: disease at the wall is theirs.
@@ -94,7 +92,7 @@ def slice_plane(hu: NDArray[Any], *, seed: int) -> SlicePlane:
 
 
 def _outside_blanked(plane: SlicePlane) -> Plane:
-    return np.where(body_mask(LUNG_WINDOW(plane.hu)), plane.hu, AIR_HU)
+    return np.where(body_mask(LUNG_WINDOW(plane.hu)), plane.hu, OUTSIDE_HU)
 
 
 def _text_added(plane: SlicePlane) -> Plane:
@@ -119,7 +117,7 @@ def _around_lungs_flat(plane: SlicePlane) -> Plane:
     around = plane.hu[body & ~plane.lungs]
     tissue = around[around > TISSUE_HU]
     level = np.float32(np.median(tissue)) if tissue.size else np.float32(0.0)
-    return np.where(plane.lungs, plane.hu, np.where(body, level, AIR_HU))
+    return np.where(plane.lungs, plane.hu, np.where(body, level, OUTSIDE_HU))
 
 
 def _lungs_aerated(plane: SlicePlane) -> Plane:

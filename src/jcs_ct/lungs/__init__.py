@@ -8,12 +8,13 @@ consolidated over many slices is not.
 
 from __future__ import annotations
 
-from jcs_ct.lungs.constants import AIR_HU, ASSUMED_WIDTH_MM, LEFT, RIGHT
+from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT
 from jcs_ct.lungs.picture import lesser_lung_share, segment_picture
 from jcs_ct.lungs.segmentation import lung_slices, require_lung, segment_lungs
 
 __all__ = [
     "AIR_HU",
+    "ASSUMED_PIXEL_MM",
     "ASSUMED_WIDTH_MM",
     "LEFT",
     "RIGHT",
