@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -11,7 +12,8 @@ from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import Case, CaseSet, ct100_cases
 from jcs_ct.evaluation.comparing import MOST_PICTURE_ROWS, evaluate_predictions, failures
-from jcs_ct.evaluation.predictions import read_predictions
+from jcs_ct.evaluation.figures import AGREEMENT_COLOURS, agreement_picture
+from jcs_ct.evaluation.predictions import read_predictions, write_predictions
 from jcs_ct.evaluation.segmentation import Resampling, compare_methods, holm, score_method
 from jcs_ct.evaluation.segmentation_tables import subgroup_table
 from jcs_ct.metrics.segmentation import Counts, dice_score
@@ -41,6 +43,33 @@ def test_compare_writes_page_tables_and_figures(perfect, shifted, ct100_like, tm
     assert {path.suffix for path in out.glob("figure-11*")} == {".png", ".svg"}
     assert (out / "figure-10-qualitative.svg").is_file()
     assert (out / "figure-11-failures.svg").is_file()
+    legend = (out / "figure-11-failures-agreement.svg").read_text()
+    assert all(f"<!-- {meaning} -->" in legend for meaning in AGREEMENT_COLOURS)
+
+
+def test_agreement_has_a_colour_for_each_of_both_alone_and_neither():
+    found, mask = np.array([[True, True, False, False]]), np.array([[True, False, True, False]])
+    both, too_much, missed = (to_rgb(AGREEMENT_COLOURS[name]) for name in ("both", "too much", "missed"))
+    assert np.allclose(agreement_picture(found, mask), [[both, too_much, missed, (0, 0, 0)]])
+
+
+def test_compare_scores_a_method_with_the_cut_of_the_other_folds_too(ct100_like, tmp_path):
+    cases = ct100_cases(ct100_like)
+    quiet = [np.where(case.read_mask(), 90, 40).astype(np.uint8) for case in cases]
+    write_predictions(tmp_path / "quiet", [case.name for case in cases], quiet)
+    out = tmp_path / "out"
+    asked = ("compare", tmp_path / "quiet", "-r", ct100_like, "--protocol", "patient-safe", "-o", out, "--draws", 50)
+    done = run(*asked, "--cut-by-folds", "quiet")
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    dice = {row["method"]: float(row["dice_percent"]) for row in rows if row["origin"] == "measured here"}
+    assert dice == {"quiet, own cut": 100.0, "quiet": 0.0}
+    assert set(json.loads((out / "evaluation.json").read_text())["facts"]["cuts"]["quiet"]) == set(cases.folds)
+    own = read_predictions(out / "quiet-own-cut", cases)
+    assert all(((level >= 128) == case.read_mask()).all() for level, case in zip(own.levels, cases, strict=True))
+    refused = run(*asked, "--cut-by-folds", "loud")
+    assert refused.exit_code != 0
+    assert str(refused.exception) == "no method is called loud; there are quiet"
 
 
 def test_failures_are_the_worst_slices_of_every_method_by_turns(perfect, shifted, ct100_like):

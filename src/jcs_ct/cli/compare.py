@@ -22,6 +22,12 @@ def compare(
     ] = None,
     protocol: Annotated[str, typer.Option(help="image, official, miniseg or patient-safe.")] = "image",
     split: Annotated[str, typer.Option(help="Split of a manifest.")] = "test",
+    cut_by_folds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cut-by-folds", help="Also score this method with the cut that the other folds choose; may be repeated."
+        ),
+    ] = None,
     networks: Annotated[
         list[str] | None, typer.Option("--train", help="Cross-validate this preset with --recipe; may be repeated.")
     ] = None,
@@ -38,7 +44,9 @@ def compare(
     """Score methods by their prediction files and compare each with the first, slice by slice.
 
     A prediction is an 8-bit grey PNG on its mask's grid, named as the mask: probability times 255, or a mask of
-    0/255 or 0/1. The first method is the baseline. Intervals resample patients; nothing is tuned here.
+    0/255 or 0/1. The first method is the baseline. Intervals resample patients. Nothing is tuned here, but for
+    --cut-by-folds NAME: "NAME, own cut" calls a pixel a lesion from the probability that suits the other folds best,
+    and its predictions are written to OUTPUT/NAME-own-cut.
 
     With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
     was stopped continues.
@@ -48,8 +56,9 @@ def compare(
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.cases import open_cases
     from jcs_ct.evaluation.comparing import PROTOCOLS, evaluate_predictions
+    from jcs_ct.evaluation.cuts import with_own_cuts
     from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.predictions import read_given
+    from jcs_ct.evaluation.predictions import method_folder, read_given
     from jcs_ct.evaluation.segmentation import Resampling
 
     if networks:
@@ -61,12 +70,16 @@ def compare(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     cases = open_cases(reference, protocol=protocol, split=split)
-    methods = [read_given(given, cases) for given in predictions or []]
+    given = [read_given(one, cases) for one in predictions or []]
+    methods, cuts = with_own_cuts(
+        given, cut_by_folds or [], cases, lambda name: output / f"{method_folder(name)}-own-cut"
+    )
     evaluation = evaluate_predictions(
         methods,
         cases,
         title="Comparison of segmentations",
         protocol=protocol,
+        facts={"cuts": cuts} if cuts else None,
         resampling=Resampling(draws=draws, seed=seed),
         progress=lambda name: typer.echo(f"scoring {name} ...", err=True),
     )

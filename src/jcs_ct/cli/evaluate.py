@@ -42,11 +42,10 @@ def segmentation(
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.cases import manifest_cases
     from jcs_ct.evaluation.comparing import evaluate_predictions
-    from jcs_ct.evaluation.predictions import Predictions, write_predictions
+    from jcs_ct.evaluation.predictions import Predictions, method_folder, write_predictions
     from jcs_ct.evaluation.published import TABLE_VI, TABLE_VII
     from jcs_ct.evaluation.running import predict_cases
     from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.variants import method_folder
 
     table = read_manifest(manifest)
     cases = manifest_cases(table, split, title=manifest.stem)

@@ -36,10 +36,10 @@ def classifier(
     """
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
+    from jcs_ct.evaluation.predictions import method_folder
     from jcs_ct.evaluation.segmentation import Resampling
     from jcs_ct.evaluation.slice_scores import read_scores, score_manifest, write_scores
     from jcs_ct.evaluation.slice_tables import evaluate_scores
-    from jcs_ct.evaluation.variants import method_folder
 
     table = read_manifest(manifest)
     methods, warnings, weights = [], split_warnings(split), {}

@@ -14,7 +14,14 @@ from jcs_ct.data.manifest import read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.figures import PictureCell, dice_by_lesion, dice_shares, picture_rows
+from jcs_ct.evaluation.figures import (
+    AGREEMENT_COLOURS,
+    PictureCell,
+    agreement_picture,
+    dice_by_lesion,
+    dice_shares,
+    picture_rows,
+)
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MethodScores, Resampling, compare_methods, score_method
@@ -162,6 +169,10 @@ def _pictures(
             _picture_rows(failures(scores, pictured), methods, scores, masks, cases),
             "The slices with the lowest Dice of each method, worst first: chosen for their failure",
         ),
+        "figure-11-failures-agreement": (
+            _agreement_rows(failures(scores, pictured), methods, scores, masks, cases),
+            "The same slices as what mask and method call a lesion; nothing of the slices themselves is shown",
+        ),
     }
 
 
@@ -198,3 +209,21 @@ def _picture_rows(
             cells.append((grey, method.probability(index) >= score.threshold))
         rows.append((case.name, cells))
     return picture_rows(rows, ["slice", "mask", *(method.name for method in methods)])
+
+
+def _agreement_rows(
+    indices: Sequence[int],
+    methods: Sequence[Predictions],
+    scores: Sequence[MethodScores],
+    masks: Sequence[NDArray[np.bool_]],
+    cases: CaseSet,
+) -> Figure:
+    """One row a slice, one column a method: where it agrees with the mask."""
+    rows = []
+    for index in indices:
+        cells: list[PictureCell] = [
+            (agreement_picture(method.probability(index) >= score.threshold, masks[index]), None)
+            for method, score in zip(methods, scores, strict=True)
+        ]
+        rows.append((cases.cases[index].name, cells))
+    return picture_rows(rows, [method.name for method in methods], legend=AGREEMENT_COLOURS)

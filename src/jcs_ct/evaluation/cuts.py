@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.evaluation.predictions import Predictions, write_predictions
 
 #: Levels (probability times 255) that are tried.
 CUTS = tuple(range(8, 248, 8))
@@ -48,6 +51,38 @@ def cut_by_other_folds(
     chosen = {fold: cut / 255.0 for fold, cut in cuts.items()}
     listed = ", ".join(f"{fold} {cut:.2f}" for fold, cut in chosen.items())
     return Predictions(name, levels, f"lesion from a probability that the other folds choose: {listed}"), chosen
+
+
+def with_own_cuts(
+    methods: Sequence[Predictions], wanted: Collection[str], cases: CaseSet, place: Callable[[str], Path]
+) -> tuple[list[Predictions], dict[str, dict[str, float]]]:
+    """Put ``<name>, own cut`` before each wanted method, and write its predictions.
+
+    Args:
+        methods: Held-out predictions of all cases.
+        wanted: Names of those that take part once more.
+        cases: As of :func:`cut_by_other_folds`.
+        place: Folder for a method's moved predictions, by its name.
+
+    Returns:
+        All methods, and the chosen probabilities by method and fold.
+
+    Raises:
+        ConfigError: a wanted method that is not there, or as :func:`cut_by_other_folds`.
+    """
+    names = [method.name for method in methods]
+    unknown = sorted(set(wanted) - set(names))
+    if unknown:
+        raise ConfigError(f"no method is called {', '.join(unknown)}; there are {', '.join(names) or 'none'}")
+    together: list[Predictions] = []
+    cuts = {}
+    for method in methods:
+        if method.name in wanted:
+            own, cuts[method.name] = cut_by_other_folds(method, cases, name=f"{method.name}, own cut")
+            write_predictions(place(method.name), [case.name for case in cases], own.levels)
+            together.append(own)
+        together.append(method)
+    return together, cuts
 
 
 def _dice_by_cut(level: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -9,7 +9,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from jcs_ct import NOTICE
@@ -20,6 +22,8 @@ from jcs_ct.metrics.classification import RocCurve, VerdictRates
 #: Dice from which a slice counts as good, and below which as failed (paper, V-B on Fig. 11).
 GOOD_DICE, FAILED_DICE = 0.6, 0.1
 _LESION_COLOUR = "#d62728"
+#: Of :func:`agreement_picture`, told apart by the colour-blind (Okabe and Ito): method alone, mask alone, both.
+AGREEMENT_COLOURS = {"too much": "#56b4e9", "missed": "#d55e00", "both": "#009e73"}
 #: Makes ids in SVG files the same from run to run.
 _SVG_SALT = "jcs-ct"
 
@@ -95,12 +99,15 @@ def _count_groups(count: NDArray[np.int64]) -> list[tuple[str, NDArray[np.bool_]
 def picture_rows(
     rows: Sequence[tuple[str, Sequence[PictureCell]]],
     titles: Sequence[str],
+    *,
+    legend: Mapping[str, str] | None = None,
 ) -> Figure:
     """Fig. 9 and 10: one row a slice, one column a method.
 
     Args:
         rows: Label of each row and its (picture in [0, 1], lesion outline or None) cells.
         titles: Of the columns.
+        legend: Colours of the pictures by what they mean.
     """
     height = 1.75 * max(1, len(rows)) + 0.4
     figure = Figure(figsize=(1.75 * len(titles), height), layout="constrained")
@@ -116,6 +123,9 @@ def picture_rows(
         line[0].set_ylabel(label, fontsize=7)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=8)
+    if legend:
+        patches = [Patch(color=colour, label=meaning) for meaning, colour in legend.items()]
+        figure.legend(handles=patches, loc="outside upper center", ncols=len(patches), fontsize=8)
     return figure
 
 
@@ -124,6 +134,15 @@ def map_overlay(grey: NDArray[np.floating[Any]], activation: NDArray[np.floating
     colours = mpl.colormaps["inferno"](np.clip(activation, 0, 1))[..., :3]
     share = 0.65 * np.clip(activation, 0, 1)[..., None]
     return np.asarray((1 - share) * np.asarray(grey, dtype=np.float64)[..., None] + share * colours)
+
+
+def agreement_picture(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(rows, columns) twice -> (rows, columns, 3): what both, the mask alone and the method alone call a lesion.
+
+    Nothing of the slice itself is in it, so that pictures of data that may not be passed on can be shown.
+    """
+    colours = np.array([to_rgb(colour) for colour in ("black", *AGREEMENT_COLOURS.values())])
+    return np.asarray(colours[found.astype(np.intp) + 2 * mask.astype(np.intp)])
 
 
 def bars(values: Mapping[str, int], *, title: str, xlabel: str, ylabel: str) -> Figure:

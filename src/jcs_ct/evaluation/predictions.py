@@ -43,6 +43,11 @@ def to_levels(probability: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.floor(np.asarray(probability, dtype=np.float64) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
 
 
+def method_folder(name: str) -> str:
+    """A folder name for a method."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+
+
 def write_predictions(folder: Path, names: Sequence[str], levels: Sequence[NDArray[np.uint8]]) -> None:
     """Write one PNG a case, ``<name>.png``, each whole or not at all."""
     prepare_output_folder(folder)

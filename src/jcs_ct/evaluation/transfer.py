@@ -18,8 +18,8 @@ from jcs_ct.data.patient_folds import patient_folds
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished
+from jcs_ct.evaluation.predictions import method_folder
 from jcs_ct.evaluation.slice_scores import ScoredSlices
-from jcs_ct.evaluation.variants import method_folder
 
 #: Of this many folds of the training sources' patients one is held out and one chooses.
 FOLDS = 5

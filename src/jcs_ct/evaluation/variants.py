@@ -13,9 +13,9 @@ from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.comparing import evaluate_predictions
 from jcs_ct.evaluation.crossval import Method, Progress, budget_warnings, cross_validate, fold_note, validates
-from jcs_ct.evaluation.cuts import cut_by_other_folds
+from jcs_ct.evaluation.cuts import with_own_cuts
 from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.predictions import Predictions, write_predictions
+from jcs_ct.evaluation.predictions import Predictions, method_folder
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.models.comparison import COMPARISONS
 from jcs_ct.models.presets import SEGMENTERS
@@ -104,8 +104,8 @@ def train_and_compare(
 ) -> Evaluation | None:
     """Cross-validate every method under ``folder/<name>`` and compare them all, with others' predictions if given.
 
-    With ``cut_by_folds`` each method also takes part with the cut that the other folds choose (``<name>, own cut``,
-    written to ``predictions-own-cut/``); these come first, so that differences are to the first of them.
+    With ``cut_by_folds`` each method is preceded by itself with the cut that the other folds choose (``<name>, own
+    cut``, written to ``predictions-own-cut/``); differences are to the first of all.
 
     Returns:
         The evaluation; None while folds are missing.
@@ -128,15 +128,14 @@ def train_and_compare(
     finished = [predictions for predictions in found if predictions is not None]
     if len(finished) < len(methods):
         return None
-    moved: list[Predictions] = []
-    cuts: dict[str, dict[str, float]] = {}
-    for predictions in finished if cut_by_folds else ():
-        own, cuts[predictions.name] = cut_by_other_folds(predictions, cases, name=f"{predictions.name}, own cut")
-        place = folder / method_folder(predictions.name) / "predictions-own-cut"
-        write_predictions(place, [case.name for case in cases], own.levels)
-        moved.append(own)
+    together, cuts = with_own_cuts(
+        finished,
+        [predictions.name for predictions in finished] if cut_by_folds else [],
+        cases,
+        lambda name: folder / method_folder(name) / "predictions-own-cut",
+    )
     return evaluate_predictions(
-        [*moved, *finished, *others],
+        [*together, *others],
         cases,
         title=title,
         protocol=protocol,
@@ -155,8 +154,3 @@ def train_and_compare(
             "extra_training_slices": 0 if extra is None else sum(row.split == "train" for row in extra),
         },
     )
-
-
-def method_folder(name: str) -> str:
-    """A folder name for a method."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
