@@ -14,7 +14,7 @@ from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import ct100_cases
-from jcs_ct.evaluation.crossval import Method, budget_warnings, cross_validate, fold_manifest, fold_note
+from jcs_ct.evaluation.crossval import Method, cross_validate, fold_manifest, fold_note
 from jcs_ct.evaluation.running import predict_cases
 from jcs_ct.evaluation.variants import ablation_methods, network_methods
 from jcs_ct.training.config import Recipe
@@ -177,10 +177,6 @@ def test_networks_share_everything_but_the_network():
     assert methods[2].recipe.model_copy(update={"preset": "compact", "network": RECIPE.network}) == RECIPE
     with pytest.raises(ConfigError, match=r"cannot train 'compact-joint' here; choose of .*unet"):
         network_methods(RECIPE, ["compact-joint"])
-
-
-def test_a_full_budget_has_no_label():
-    assert budget_warnings([RECIPE.model_copy(update={"steps": 21_000, "batch_size": 4})]) == ()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.data.patient_folds import patient_folds
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.budgets import budget_warnings
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
@@ -138,7 +139,7 @@ def evaluate_folds(
         [scores],
         title=title,
         facts=facts,
-        warnings=warnings,
+        warnings=(*budget_warnings([method.recipe]), *warnings),
         more_tables=[run_table(scores, resampling)],
         resampling=resampling,
     )

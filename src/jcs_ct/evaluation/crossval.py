@@ -31,8 +31,6 @@ from jcs_ct.training.tasks import make_task
 #: Called with what is being done, the steps (or slices) done, and how many there are.
 Progress = Callable[[str, int, int], None]
 _RECORD = "fold.json"
-#: Optimiser steps times batch of the paper's segmenter: fewer slices seen are labelled a short budget.
-PAPER_SLICES_SEEN = 21_000 * 4
 
 
 @dataclass(frozen=True)
@@ -244,15 +242,6 @@ def _settings(method: Method, manifest: Manifest) -> dict[str, Any]:
 def _record(folder: Path) -> dict[str, Any] | None:
     path = folder / _RECORD
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def budget_warnings(recipes: Sequence[Recipe]) -> tuple[str, ...]:
-    """One line when fewer slices are seen in training than the paper's segmenter saw."""
-    budgets = sorted({(recipe.steps, recipe.batch_size) for recipe in recipes})
-    if all(steps * batch >= PAPER_SLICES_SEEN for steps, batch in budgets):
-        return ()
-    listed = ", ".join(f"{steps} steps of batch {batch}" for steps, batch in budgets)
-    return (f"short budget: {listed} a fold (paper: 21 000 steps of batch 4); not to be compared with full training",)
 
 
 def fold_note(cases: CaseSet, *, validating: bool = True) -> str:

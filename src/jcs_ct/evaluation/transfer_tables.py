@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jcs_ct.evaluation.budgets import budget_warnings
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod
 from jcs_ct.evaluation.figures import roc_figure
 from jcs_ct.evaluation.page import Evaluation
@@ -52,7 +53,8 @@ def evaluate_transfer(
         "bootstrap_draws": resampling.draws,
         "bootstrap_seed": resampling.seed,
     }
-    return Evaluation(title, (matrix_table(cells, sets, resampling),), figures, {**known, **facts}, tuple(warnings))
+    said = (*budget_warnings([method.recipe], each="a training set"), *warnings)
+    return Evaluation(title, (matrix_table(cells, sets, resampling),), figures, {**known, **facts}, said)
 
 
 def matrix_table(

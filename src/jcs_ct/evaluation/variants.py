@@ -10,9 +10,10 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation import published
+from jcs_ct.evaluation.budgets import budget_warnings
 from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.comparing import evaluate_predictions
-from jcs_ct.evaluation.crossval import Method, Progress, budget_warnings, cross_validate, fold_note, validates
+from jcs_ct.evaluation.crossval import Method, Progress, cross_validate, fold_note, validates
 from jcs_ct.evaluation.cuts import with_own_cuts
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions, method_folder
