@@ -20,7 +20,6 @@ studies: patient verdicts, infected slices, and lesion masks beside those of ``t
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 from collections.abc import Sequence
@@ -107,11 +106,10 @@ class Step:
 
 
 def cut_to_lungs(models: Models, size: int) -> Models:
-    """The same weights behind a preprocessing that cuts to the lungs; own copies, since size is part of a runner."""
+    """The same weights behind a preprocessing that cuts to the lungs."""
 
     def cut(ready: ReadyNetwork) -> ReadyNetwork:
-        preprocessor = replace(ready.preprocessor, region="lungs", size=size)
-        return replace(ready, network=copy.deepcopy(ready.network), preprocessor=preprocessor)
+        return replace(ready, preprocessor=replace(ready.preprocessor, region="lungs", size=size))
 
     return replace(models, classifier=cut(models.classifier), segmenter=cut(models.segmenter))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_a_network_is_compiled_once_and_then_read_from_the_cache(backend, tiny, 
     assert runner_for(again, on(backend)) is runner_for(again, on(backend))
     assert runner_for(tiny("classifier", seed=1), on(backend)).origin == "compiled", "other weights, another entry"
     assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("backend", ["torch", *OTHERS])
+def test_one_network_behind_two_input_sizes_is_prepared_for_each(backend, tiny, hu, cache):
+    ready = tiny("classifier")
+    smaller = replace(ready, preprocessor=replace(ready.preprocessor, size=ready.preprocessor.size // 2))
+    first = runner_for(ready, on(backend))
+    assert runner_for(smaller, on(backend)) is not first
+    assert runner_for(ready, on(backend)) is first
+    assert differences(smaller, hu, on(backend)) < 1e-4
 
 
 def damage_model(content: bytes) -> bytes:

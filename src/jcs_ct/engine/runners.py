@@ -51,7 +51,7 @@ class Runner:
 
 
 _Settings = tuple[object, ...]
-#: Network -> settings -> what was prepared, and of which state of its weights; goes when the network goes.
+#: Network -> input shape and settings -> what was prepared, and of which state of its weights; goes with the network.
 _PREPARED: WeakKeyDictionary[nn.Module, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
 
 
@@ -65,7 +65,7 @@ def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
     known = _prepared(ready, execution)
     if known is None:
         known = _prepare(ready, choose(execution), fall_back=execution.backend == "auto")
-        _PREPARED.setdefault(ready.network, {})[_settings(execution)] = weights_version(ready.network), known
+        _PREPARED.setdefault(ready.network, {})[_settings(ready, execution)] = weights_version(ready.network), known
         _say(ready, known, execution)
     return known
 
@@ -84,12 +84,12 @@ def execution_facts(networks: Iterable[ReadyNetwork], execution: Execution) -> d
     }
 
 
-def _settings(execution: Execution) -> _Settings:
-    return execution.backend, execution.precision, execution.torch_device, torch.get_num_threads()
+def _settings(ready: ReadyNetwork, execution: Execution) -> _Settings:
+    return ready.input_shape, execution.backend, execution.precision, execution.torch_device, torch.get_num_threads()
 
 
 def _prepared(ready: ReadyNetwork, execution: Execution) -> Runner | None:
-    found = _PREPARED.get(ready.network, {}).get(_settings(execution))
+    found = _PREPARED.get(ready.network, {}).get(_settings(ready, execution))
     return found[1] if found is not None and found[0] == weights_version(ready.network) else None
 
 
