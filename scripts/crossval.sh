@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cross-validation as docs/results.md reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
-# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about three hours.
+# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about five hours.
 #
 #   scripts/crossval.sh DATA SETS WORK
 #
@@ -15,9 +15,17 @@ mkdir -p "$work"
 # What the folds start from has seen no judged slice: phantoms, uninfected slices, and lesions painted into those.
 [ -f "$work/start.csv" ] || "$jcs" data join "$sets"/{lungs267,painted,phantom}.csv -o "$work/start.csv"
 "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/ct100-start" --threads "$threads"
-"$jcs" crossval recipes/ct100-folds.yaml -d "$data/ct100" --protocol miniseg -o "$work/ct100-miniseg" \
-  --pretrained "$work/ct100-start/last.safetensors" --flip-average --threads "$threads" \
-  --cut-by-folds --against miniseg="$data/ct100/reference_predictions/miniseg"
+"$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/ct100-start-fine" --threads "$threads" \
+  --pretrained "$work/ct100-start/last.safetensors"
+for grid in "" -fine; do
+  "$jcs" crossval "recipes/ct100-folds$grid.yaml" -d "$data/ct100" --protocol miniseg -o "$work/ct100-miniseg" \
+    --pretrained "$work/ct100-start$grid/last.safetensors" --flip-average --threads "$threads" \
+    --cut-by-folds --against miniseg="$data/ct100/reference_predictions/miniseg"
+done
+folds=$work/ct100-miniseg
+"$jcs" compare miniseg="$data/ct100/reference_predictions/miniseg" fine="$folds/ct100-folds-fine/predictions" \
+  mean="$folds/ct100-folds/predictions+$folds/ct100-folds-fine/predictions" -r "$data/ct100" --protocol miniseg \
+  --cut-by-folds fine --cut-by-folds mean -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from jcs_ct.checkpoints import CheckpointInfo
@@ -59,8 +61,18 @@ def test_claim_items_that_nothing_answers_stay_open(evaluation):
     assert table.count("\n| ") == 43
     assert f"| 42 | Funding | {OPEN} |" in table
     assert f"| 36 | Diagnostic accuracy and its precision | {OPEN} |" in table
-    assert "| 26 | How the final model was selected | best.safetensors: the best validation score" in table
-    assert "11 of 42 items are answered" in table
+    assert "| 24 | Initialisation of parameters | segmenter: weights drawn at random |" in table
+    assert "| 26 | How the final model was selected | segmenter: weights of the best validation score" in table
+    assert "12 of 42 items are answered" in table
+
+
+def test_claim_says_what_training_started_from_and_which_weights_were_taken():
+    recipe = {**INFO.provenance["recipe"], "choose_weights": "last"}
+    start = {"origin": "start.safetensors", "sha256": "0123456789abcdef", "part": "whole", "loaded": 4}
+    info = replace(INFO, provenance={**INFO.provenance, "recipe": recipe, "pretrained": start})
+    table = claim_table({"segmenter": info}, [])
+    assert "| 24 | Initialisation of parameters | segmenter: from start.safetensors (SHA-256 0123456789ab) |" in table
+    assert "| segmenter: weights of the last step; no score was looked at |" in table
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path):

@@ -202,7 +202,8 @@ def _answers(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[
         found[27] = "None"
         if all("recipe" in info.provenance for info in infos.values()):
             found[25] = "Recipe in each checkpoint's metadata; summary in the model card"
-            found[26] = "best.safetensors: the best validation score; test slices are not looked at"
+            found[24] = "; ".join(f"{name}: {_start(info)}" for name, info in infos.items())
+            found[26] = "; ".join(f"{name}: {_choice(info)}" for name, info in infos.items())
     if evaluations:
         found[28] = f"docs/reference/metrics.md; evaluated: {titles}"
         found[29] = "Percentile bootstrap over patients, Wilson intervals, paired permutation tests (Holm)"
@@ -216,3 +217,14 @@ def _answers(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[
     if "table_iii" in tables:
         found[34] = "Data set statistics: patients.csv, table_iii.csv, lesions.csv"
     return found
+
+
+def _start(info: CheckpointInfo) -> str:
+    start = info.provenance.get("pretrained")
+    return "weights drawn at random" if start is None else f"from {start['origin']} (SHA-256 {start['sha256'][:12]})"
+
+
+def _choice(info: CheckpointInfo) -> str:
+    if info.provenance["recipe"].get("choose_weights", "best") == "last":
+        return "weights of the last step; no score was looked at"
+    return "weights of the best validation score; test slices were not looked at"
