@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def test_what_cannot_be_judged_is_refused(tmp_path, ct100_like):
 
 def test_a_folder_of_masks_says_that_patients_are_not_known(ct100_like):
     assert "every slice its own patient" in open_cases(ct100_like / "masks").title
+
+
+def test_slices_of_an_acquisition_that_the_folds_part_are_told_apart(ct100_like):
+    assert all(not case.subgroups for case in ct100_cases(ct100_like, "miniseg")), "0 and 5 are in one fold"
+    splits = json.loads((ct100_like / "splits.json").read_text())
+    (ct100_like / "splits.json").write_text(json.dumps({**splits, "same_acquisition_groups": [[0, 5], [1, 2]]}))
+    cases = ct100_cases(ct100_like, "miniseg")
+    parted = [case.name for case in cases if case.subgroups["acquisition"] == "in several folds"]
+    assert parted == ["0001", "0002"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from jcs_ct.preprocessing import Window
 
 #: Folds of CT100 by the protocol that uses them.
 FOLDS_OF = {"miniseg": "miniseg_folds", "patient-safe": "patient_safe_folds"}
+#: Subgroups of slices by whether their acquisition was parted by the folds.
+WHOLE, PARTED = "in one fold", "in several folds"
 #: Width of the age bands that subgroups are made of, in years.
 AGE_BAND = 20
 
@@ -106,7 +108,9 @@ def ct100_cases(folder: Path, protocol: str = "patient-safe") -> CaseSet:
 
     Args:
         folder: Holds ``masks/``, ``images/`` (if known) and ``splits.json``.
-        protocol: ``miniseg`` (the published folds) or ``patient-safe`` (acquisitions kept together).
+        protocol: ``miniseg`` (the published folds) or ``patient-safe`` (acquisitions kept together). The published
+            folds part some acquisitions: there the subgroup ``acquisition`` tells their slices from the others, on
+            which figures are as honest as those of patient-safe folds.
 
     Raises:
         ConfigError: no such protocol, or ``splits.json`` is missing or lacks the folds.
@@ -126,7 +130,20 @@ def ct100_cases(folder: Path, protocol: str = "patient-safe") -> CaseSet:
         for fold, numbers in splits[FOLDS_OF[protocol]].items()
         for number in numbers
     ]
+    parted = _parted_patients(cases)
+    if parted:
+        cases = [
+            replace(case, subgroups={"acquisition": PARTED if case.patient in parted else WHOLE}) for case in cases
+        ]
     return CaseSet(f"CT100, {protocol} folds", tuple(sorted(cases, key=lambda case: case.name)))
+
+
+def _parted_patients(cases: Sequence[Case]) -> set[str]:
+    """Patients with slices in more than one fold."""
+    folds: dict[str, set[str]] = {}
+    for case in cases:
+        folds.setdefault(case.patient, set()).add(case.fold)
+    return {patient for patient, found in folds.items() if len(found) > 1}
 
 
 def _read_splits(path: Path, wanted: str) -> dict[str, Any]:

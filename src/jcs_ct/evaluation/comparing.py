@@ -90,7 +90,7 @@ def evaluate_predictions(
         tables.insert(0, miniseg_table(scores))
     if len(scores) > 1:
         tables.append(differences_table(compare_methods(scores, cases, resampling=resampling), resampling=resampling))
-    groups = subgroup_table(scores, cases)
+    groups = subgroup_table(scores, cases, resampling=resampling)
     tables += [pooled_table(scores, cases), *([groups] if groups else [])]
     shares, figures = _lesion_figures(scores, masks)
     tables += [shares, per_image_table(scores, cases)]

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 from jcs_ct.evaluation import published
 from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MEASURES, Comparison, MethodScores, Resampling
+from jcs_ct.evaluation.segmentation import (
+    DEFAULT_RESAMPLING,
+    MEASURES,
+    Comparison,
+    MethodScores,
+    Resampling,
+    mean_interval,
+)
 from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.metrics.segmentation import PerImage
 
 #: Groups of fewer patients than this are not reported.
 LEAST_PATIENTS = 5
@@ -172,8 +180,14 @@ def per_image_table(methods: Sequence[MethodScores], cases: CaseSet) -> Table:
     return Table("per_image", "Every slice", columns, tuple(rows))
 
 
-def subgroup_table(methods: Sequence[MethodScores], cases: CaseSet, *, least: int = LEAST_PATIENTS) -> Table | None:
-    """Dice by subgroup; cells of fewer than ``least`` patients are suppressed. None without subgroups."""
+def subgroup_table(
+    methods: Sequence[MethodScores],
+    cases: CaseSet,
+    *,
+    least: int = LEAST_PATIENTS,
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> Table | None:
+    """Mean Dice by subgroup with its interval over patients; fewer than ``least`` are suppressed. None without groups."""
     members: dict[tuple[str, str], list[int]] = {}
     for index, case in enumerate(cases):
         for grouping, value in case.subgroups.items():
@@ -182,26 +196,22 @@ def subgroup_table(methods: Sequence[MethodScores], cases: CaseSet, *, least: in
         return None
     rows: list[dict[str, Cell]] = []
     for method in methods:
-        dice = method.per_image["dice_percent"].values
+        dice = method.per_image["dice_percent"]
         for (grouping, value), indices in sorted(members.items()):
-            patients = len({cases.cases[index].patient for index in indices})
+            owners = [cases.cases[index].patient for index in indices]
+            patients = len(set(owners))
             row: dict[str, Cell] = {"method": method.name, "grouping": grouping, "group": value}
             if patients < least:
                 rows.append(row | {"suppressed": f"fewer than {least} patients"})
                 continue
-            rows.append(
-                row
-                | {
-                    "dice_percent": float(dice[indices].mean()),
-                    "n_images": len(indices),
-                    "n_patients": patients,
-                }
-            )
+            interval = mean_interval(PerImage(dice.values[indices], dice.defined[indices]), owners, resampling)
+            row |= {"n_images": len(indices), "n_patients": patients}
+            rows.append(row | interval_cells("dice_percent", interval))
     columns = (
         _METHOD,
         Column("grouping", "by"),
         Column("group", "group"),
-        Column("dice_percent", "Dice %"),
+        Column("dice_percent", "Dice %", 2, True),
         Column("n_images", "images"),
         Column("n_patients", "patients"),
         Column("suppressed", "suppressed"),
