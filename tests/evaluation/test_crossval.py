@@ -152,6 +152,22 @@ def test_with_the_last_weights_all_other_folds_train(ct100_like, tmp_path):
         cross_validate(Method("second", first), cases, tmp_path / "b", folds=["val0"])
 
 
+def test_a_second_stage_goes_on_from_the_network_of_the_same_fold(ct100_like, tmp_path):
+    cases = ct100_cases(ct100_like)
+    recipe = RECIPE.model_copy(update={"choose_weights": "last"})
+    assert cross_validate(Method("first", recipe), cases, tmp_path / "a", folds=["val0"]) is None
+    second = Method("second", recipe, pretrained=tmp_path / "a")
+    assert cross_validate(second, cases, tmp_path / "b", folds=["val0"]) is None
+    record = json.loads((tmp_path / "b/val0/fold.json").read_text())
+    assert record["settings"]["pretrained_sha256"] == file_sha256(tmp_path / "a/val0/last.safetensors")
+    with pytest.raises(ConfigError, match="val1 is not a finished fold"):
+        cross_validate(second, cases, tmp_path / "b", folds=["val1"])
+    earlier = json.loads((tmp_path / "a/val0/fold.json").read_text())
+    (tmp_path / "a/val0/fold.json").write_text(json.dumps({**earlier, "cases": ["0003"]}))
+    with pytest.raises(ConfigError, match="kept from other slices than fold val0 here"):
+        cross_validate(second, cases, tmp_path / "c", folds=["val0"])
+
+
 def test_flip_average_is_the_mean_of_both_views(ct100_like, tmp_path):
     case = ct100_cases(ct100_like).cases[0]
     network = make_task(RECIPE)

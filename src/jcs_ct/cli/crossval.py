@@ -33,7 +33,10 @@ ClassifierSettingsOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
 PretrainedOption = Annotated[
     Path | None,
-    typer.Option(help="Weights that every fold starts from, of the same preset; never trained on a judged slice."),
+    typer.Option(
+        help="Weights that every fold starts from, of the same preset, never trained on a judged slice; or a method's "
+        "folder of an earlier cross-validation, as runs/cv/ct100-folds: each fold goes on from its own network."
+    ),
 ]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
 

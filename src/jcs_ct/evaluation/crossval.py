@@ -42,7 +42,7 @@ class Method:
         recipe: Of the segmenter.
         classifier: Recipe of the classifier that a joint segmenter borrows; trained anew in every fold.
         pretrained: What every fold's segmenter starts from. It must never have seen a judged slice, which nothing
-            here can check.
+            here can check. Or the folder of an earlier method's folds: each starts from the same fold's network.
         flip_average: Predict every slice and its mirror image, and average.
     """
 
@@ -172,8 +172,10 @@ def _run_fold(
     execution: Execution,
     progress: Progress | None,
 ) -> None:
+    held_out = [case for case in cases if case.fold == fold]
     manifest = fold_manifest(cases, fold, extra, validating=validates(method))
-    settings = _settings(method, manifest)
+    start = _start(method, fold, held_out)
+    settings = _settings(method, manifest, start)
     done = _record(folder / fold)
     if done is not None:
         if done["settings"] != settings:
@@ -181,14 +183,13 @@ def _run_fold(
                 f"{folder / fold} was finished with other settings; choose another output folder, or give those"
             )
         return
-    held_out = [case for case in cases if case.fold == fold]
     classifier = None
     if method.classifier is not None:
         task = make_task(method.classifier)
         classifier = _train(
             task, method.classifier, manifest, folder / fold / "classifier", f"{fold} classifier", progress
         )
-    task = make_task(method.recipe, classifier, method.pretrained)
+    task = make_task(method.recipe, classifier, start)
     chosen = _train(task, method.recipe, manifest, folder / fold, f"{method.name} {fold}", progress)
 
     def predicted(number: int, total: int) -> None:
@@ -229,11 +230,31 @@ def _train(
     return folder / f"{recipe.choose_weights}.safetensors"
 
 
-def _settings(method: Method, manifest: Manifest) -> dict[str, Any]:
+def _start(method: Method, fold: str, held_out: Sequence[Case]) -> Path | None:
+    """What a fold's segmenter starts from: of an earlier cross-validation, the network that was kept from its slices.
+
+    Raises:
+        ConfigError: a folder without that fold finished, or whose fold was kept from other slices.
+    """
+    if method.pretrained is None or not method.pretrained.is_dir():
+        return method.pretrained
+    place = method.pretrained / fold
+    record = _record(place)
+    if record is None:
+        raise ConfigError(
+            f"{place} is not a finished fold: give a file of weights, or a method's folder inside an earlier --output"
+        )
+    if sorted(record["cases"]) != sorted(case.name for case in held_out):
+        raise ConfigError(f"{place} was kept from other slices than fold {fold} here: it may have seen judged ones")
+    chosen: str = record["settings"]["recipe"]["choose_weights"]
+    return place / f"{chosen}.safetensors"
+
+
+def _settings(method: Method, manifest: Manifest, start: Path | None) -> dict[str, Any]:
     return {
         "recipe": method.recipe.model_dump(mode="json"),
         "classifier": method.classifier.model_dump(mode="json") if method.classifier else None,
-        "pretrained_sha256": file_sha256(method.pretrained) if method.pretrained else None,
+        "pretrained_sha256": file_sha256(start) if start else None,
         "flip_average": method.flip_average,
         "manifest_sha256": manifest.sha256,
     }

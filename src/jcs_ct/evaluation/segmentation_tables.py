@@ -187,7 +187,7 @@ def subgroup_table(
     least: int = LEAST_PATIENTS,
     resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> Table | None:
-    """Mean Dice by subgroup with its interval over patients; fewer than ``least`` are suppressed. None without any."""
+    """Mean Dice by subgroup with its interval over patients; fewer than ``least`` are suppressed. None of none."""
     members: dict[tuple[str, str], list[int]] = {}
     for index, case in enumerate(cases):
         for grouping, value in case.subgroups.items():
