@@ -35,7 +35,7 @@ PretrainedOption = Annotated[
     Path | None,
     typer.Option(
         help="Weights that every fold starts from, of the same preset, never trained on a judged slice; or a method's "
-        "folder of an earlier cross-validation, as runs/cv/ct100-folds: each fold goes on from its own network."
+        "folder of an earlier cross-validation (runs/cv/ct100-folds): each fold goes on from its own."
     ),
 ]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
