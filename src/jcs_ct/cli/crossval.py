@@ -34,7 +34,7 @@ ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves t
 PretrainedOption = Annotated[
     Path | None,
     typer.Option(
-        help="Weights that every fold starts from, of the same preset, never trained on a judged slice; or a method's "
+        help="Weights that every fold starts from (same preset, never trained on a judged slice), or a method's "
         "folder of an earlier cross-validation (runs/cv/ct100-folds): each fold goes on from its own."
     ),
 ]
