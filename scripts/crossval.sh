@@ -17,15 +17,17 @@ mkdir -p "$work"
 "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/ct100-start" --threads "$threads"
 "$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/ct100-start-fine" --threads "$threads" \
   --pretrained "$work/ct100-start/last.safetensors"
-for grid in "" -fine; do
-  "$jcs" crossval "recipes/ct100-folds$grid.yaml" -d "$data/ct100" --protocol miniseg -o "$work/ct100-miniseg" \
-    --pretrained "$work/ct100-start$grid/last.safetensors" --flip-average --threads "$threads" \
-    --cut-by-folds --against miniseg="$data/ct100/reference_predictions/miniseg"
-done
-folds=$work/ct100-miniseg
-"$jcs" compare miniseg="$data/ct100/reference_predictions/miniseg" fine="$folds/ct100-folds-fine/predictions" \
-  mean="$folds/ct100-folds/predictions+$folds/ct100-folds-fine/predictions" -r "$data/ct100" --protocol miniseg \
-  --cut-by-folds fine --cut-by-folds mean -o "$work/ct100-compared"
+folds=$work/ct100-miniseg miniseg=$data/ct100/reference_predictions/miniseg
+cross() { # RECIPE START: 192 x 192 and 256 x 256 from starts of their own, then each fold of the latter on at 320 x 320
+  "$jcs" crossval "recipes/$1.yaml" -d "$data/ct100" --protocol miniseg -o "$folds" --pretrained "$2" \
+    --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg"
+}
+cross ct100-folds "$work/ct100-start/last.safetensors"
+cross ct100-folds-fine "$work/ct100-start-fine/last.safetensors"
+cross ct100-folds-last "$folds/ct100-folds-fine"
+"$jcs" compare miniseg="$miniseg" ours="$folds/ct100-folds-last/predictions" coarse="$folds/ct100-folds/predictions" \
+  mean="$folds/ct100-folds-fine/predictions+$folds/ct100-folds-last/predictions" -r "$data/ct100" --protocol miniseg \
+  --cut-by-folds ours --cut-by-folds coarse --cut-by-folds mean -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \
