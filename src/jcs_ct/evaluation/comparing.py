@@ -160,17 +160,28 @@ def _pictures(
         return {}
     order = sorted(pictured, key=lambda index: int(masks[index].sum()))
     places = np.unique(np.linspace(0, len(order) - 1, min(MOST_PICTURE_ROWS, len(order))).round().astype(int))
+    worst = failures(scores, pictured)
+    agreement: list[tuple[str, list[PictureCell]]] = [
+        (
+            cases.cases[index].name,
+            [
+                (agreement_picture(method.probability(index) >= score.threshold, masks[index]), None)
+                for method, score in zip(methods, scores, strict=True)
+            ],
+        )
+        for index in worst
+    ]
     return {
         "figure-10-qualitative": (
             _picture_rows([order[place] for place in places], methods, scores, masks, cases),
             "Slices from the smallest to the largest lesion area, chosen by area alone, with mask and methods",
         ),
         "figure-11-failures": (
-            _picture_rows(failures(scores, pictured), methods, scores, masks, cases),
+            _picture_rows(worst, methods, scores, masks, cases),
             "The slices with the lowest Dice of each method, worst first: chosen for their failure",
         ),
         "figure-11-failures-agreement": (
-            _agreement_rows(failures(scores, pictured), methods, scores, masks, cases),
+            picture_rows(agreement, [method.name for method in methods], legend=AGREEMENT_COLOURS),
             "The same slices as what mask and method call a lesion; nothing of the slices themselves is shown",
         ),
     }
@@ -209,21 +220,3 @@ def _picture_rows(
             cells.append((grey, method.probability(index) >= score.threshold))
         rows.append((case.name, cells))
     return picture_rows(rows, ["slice", "mask", *(method.name for method in methods)])
-
-
-def _agreement_rows(
-    indices: Sequence[int],
-    methods: Sequence[Predictions],
-    scores: Sequence[MethodScores],
-    masks: Sequence[NDArray[np.bool_]],
-    cases: CaseSet,
-) -> Figure:
-    """One row a slice, one column a method: where it agrees with the mask."""
-    rows = []
-    for index in indices:
-        cells: list[PictureCell] = [
-            (agreement_picture(method.probability(index) >= score.threshold, masks[index]), None)
-            for method, score in zip(methods, scores, strict=True)
-        ]
-        rows.append((cases.cases[index].name, cells))
-    return picture_rows(rows, [method.name for method in methods], legend=AGREEMENT_COLOURS)
