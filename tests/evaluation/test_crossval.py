@@ -195,6 +195,14 @@ def test_networks_share_everything_but_the_network():
         network_methods(RECIPE, ["compact-joint"])
 
 
+def test_a_cut_for_a_method_that_is_not_there_is_refused_before_anything_is_trained(ct100_like, tmp_path):
+    recipe = recipe_file(tmp_path, "tiny", TINY)
+    done = run("compare", "-r", ct100_like, "-o", tmp_path / "n", "--recipe", recipe, "--train", "compact",
+               "--cut-by-folds", "unet")  # fmt: skip
+    assert str(done.exception) == "no method is called unet; there are compact"
+    assert not (tmp_path / "n").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ablate_and_compare_train_run_to_their_tables(ct100_like, tmp_path):
@@ -218,8 +226,15 @@ def test_ablate_and_compare_train_run_to_their_tables(ct100_like, tmp_path):
     assert any("combination" in warning for warning in content["warnings"])
     options = ("-r", ct100_like, "-o", tmp_path / "n", "--recipe", recipe, "--width", 0.05, "--draws", 50)
     networks = ("--train", "compact", "--train", "unet", "--set", "preprocessing.size=64")
-    done = run("compare", *options, *networks)
+    first, *others = ct100_cases(ct100_like, "patient-safe").folds
+    done = run("compare", *options, *networks, "--fold", first)
+    assert done.exit_code == 0, done.output
+    assert "folds are missing" in done.output
+    assert not (tmp_path / "n/evaluation.json").exists()
+    done = run("compare", *options, *networks, "--cut-by-folds", "unet")
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "n/evaluation.json").read_text())
-    assert len(content["tables"]["differences"]["rows"]) == 8
+    assert set(content["facts"]["cuts"]["unet"]) == {first, *others}
+    assert {row["method"] for row in content["tables"]["differences"]["rows"]} == {"unet, own cut", "unet"}
+    assert len(content["tables"]["differences"]["rows"]) == 16
     assert any(warning.startswith("short budget") for warning in content["warnings"])

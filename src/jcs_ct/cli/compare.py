@@ -36,6 +36,9 @@ def compare(
     width: Annotated[
         float, typer.Option(min=0.01, help="With --train: factor on the comparison networks' channel counts.")
     ] = 1.0,
+    fold: Annotated[
+        list[str] | None, typer.Option("--fold", help="With --train: run this fold only; may be repeated.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="With --train: CPU threads; 0 leaves it to torch.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
@@ -49,7 +52,7 @@ def compare(
     and its predictions are written to OUTPUT/NAME-own-cut.
 
     With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
-    was stopped continues.
+    was stopped continues, and folds may run side by side into the same OUTPUT, each with its --fold.
 
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
@@ -65,7 +68,20 @@ def compare(
         if recipe is None:
             raise ConfigError("--train needs --recipe: the budget that all networks share")
         folds = "patient-safe" if protocol == "image" else protocol
-        train_networks(networks, recipe, reference, output, folds, settings, width, draws, predictions or [], threads)
+        train_networks(
+            networks,
+            recipe,
+            reference,
+            output,
+            folds,
+            settings,
+            width,
+            draws,
+            predictions or [],
+            threads,
+            fold,
+            cut_by_folds or [],
+        )
         return
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")

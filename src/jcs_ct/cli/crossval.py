@@ -91,7 +91,7 @@ def crossval(
         threads,
         draws,
         others=others,
-        cut_by_folds=cut_by_folds,
+        cut_by_folds=[method.name] if cut_by_folds else (),
     )
 
 
@@ -145,6 +145,8 @@ def train_networks(
     draws: int,
     others: Sequence[str],
     threads: int,
+    folds: Sequence[str] | None,
+    cut_by_folds: Sequence[str],
 ) -> None:
     """What `jcs compare --train` does (Table VII)."""
     from jcs_ct.evaluation.predictions import read_given
@@ -162,10 +164,11 @@ def train_networks(
         "Comparison of networks (Table VII)",
         protocol,
         None,
-        None,
+        folds,
         threads,
         draws,
         others=read,
+        cut_by_folds=cut_by_folds,
         beside=TABLE_VII,
         warnings=narrow,
     )

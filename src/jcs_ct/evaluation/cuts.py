@@ -53,6 +53,17 @@ def cut_by_other_folds(
     return Predictions(name, levels, f"lesion from a probability that the other folds choose: {listed}"), chosen
 
 
+def check_wanted(wanted: Collection[str], names: Sequence[str]) -> None:
+    """Refuse names that no method has, before hours of training end in that error.
+
+    Raises:
+        ConfigError: with the names there are.
+    """
+    unknown = sorted(set(wanted) - set(names))
+    if unknown:
+        raise ConfigError(f"no method is called {', '.join(unknown)}; there are {', '.join(names) or 'none'}")
+
+
 def with_own_cuts(
     methods: Sequence[Predictions], wanted: Collection[str], cases: CaseSet, place: Callable[[str], Path]
 ) -> tuple[list[Predictions], dict[str, dict[str, float]]]:
@@ -70,10 +81,7 @@ def with_own_cuts(
     Raises:
         ConfigError: a wanted method that is not there, or as :func:`cut_by_other_folds`.
     """
-    names = [method.name for method in methods]
-    unknown = sorted(set(wanted) - set(names))
-    if unknown:
-        raise ConfigError(f"no method is called {', '.join(unknown)}; there are {', '.join(names) or 'none'}")
+    check_wanted(wanted, [method.name for method in methods])
     together: list[Predictions] = []
     cuts = {}
     for method in methods:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jcs_ct.evaluation.budgets import budget_warnings
 from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.comparing import evaluate_predictions
 from jcs_ct.evaluation.crossval import Method, Progress, cross_validate, fold_note, validates
-from jcs_ct.evaluation.cuts import with_own_cuts
+from jcs_ct.evaluation.cuts import check_wanted, with_own_cuts
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.predictions import Predictions, method_folder
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
@@ -96,7 +96,7 @@ def train_and_compare(
     extra: Manifest | None = None,
     folds: Sequence[str] | None = None,
     others: Sequence[Predictions] = (),
-    cut_by_folds: bool = False,
+    cut_by_folds: Collection[str] = (),
     beside: Sequence[published.Row] = (),
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
@@ -105,15 +105,16 @@ def train_and_compare(
 ) -> Evaluation | None:
     """Cross-validate every method under ``folder/<name>`` and compare them all, with others' predictions if given.
 
-    With ``cut_by_folds`` each method is preceded by itself with the cut that the other folds choose (``<name>, own
-    cut``, written to ``predictions-own-cut/``); differences are to the first of all.
+    A method named in ``cut_by_folds`` is preceded by itself with the cut that the other folds choose (``<name>, own
+    cut``, written to ``<name>/predictions-own-cut/``); differences are to the first of all.
 
     Returns:
         The evaluation; None while folds are missing.
 
     Raises:
-        ConfigError: as :func:`~jcs_ct.evaluation.crossval.cross_validate`.
+        ConfigError: as :func:`~jcs_ct.evaluation.crossval.cross_validate`, or ``cut_by_folds`` names no method.
     """
+    check_wanted(cut_by_folds, [one.name for one in (*methods, *others)])
     found = [
         cross_validate(
             method,
@@ -130,13 +131,13 @@ def train_and_compare(
     if len(finished) < len(methods):
         return None
     together, cuts = with_own_cuts(
-        finished,
-        [predictions.name for predictions in finished] if cut_by_folds else [],
+        [*finished, *others],
+        cut_by_folds,
         cases,
         lambda name: folder / method_folder(name) / "predictions-own-cut",
     )
     return evaluate_predictions(
-        [*together, *others],
+        together,
         cases,
         title=title,
         protocol=protocol,
