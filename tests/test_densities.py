@@ -33,6 +33,19 @@ def test_levels_are_those_of_lung_and_of_the_tissue_beside_it() -> None:
     assert levels.at(0.5) == pytest.approx((LUNG_HU + TISSUE_HU) / 2)
 
 
+def test_levels_are_the_medians_of_the_pixels_to_a_whole_hu() -> None:
+    hu, lungs, lesions = chest()
+    hu = np.rint(hu + np.random.default_rng(0).normal(0.0, 60.0, SHAPE)).astype(np.int16)
+    hu[0, 0, 0] = 32767  # too far out for a count of its own in a careless table
+    levels = tissue_levels(hu, lungs, lesions)
+    around = np.zeros(SHAPE, dtype=bool)
+    around[:, 10:50, 8:72] = True
+    dense = hu > -500
+    assert levels is not None
+    assert levels.lung == np.median(hu[(lungs > 0) & ~lesions & ~dense])
+    assert levels.soft_tissue == np.median(hu[around & (lungs == 0) & ~lesions & dense])
+
+
 def test_each_lesion_gets_its_density() -> None:
     hu, lungs, lesions = chest()
     labels = split_densities(hu, lungs, lesions, pixel_mm=0.7)

@@ -53,7 +53,7 @@ def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[n
     Returns:
         None where too little of either is seen.
     """
-    lung_values, tissue_values = [], []
+    lung_seen, tissue_seen = _Values(), _Values()
     for index in np.flatnonzero(lesions.any(axis=(1, 2))):
         lung = lungs[index] > 0
         if not lung.any():
@@ -62,13 +62,32 @@ def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[n
         box = np.s_[around.top : around.bottom, around.left : around.right]
         inside, lung, healthy = hu[index][box], lung[box], ~lesions[index][box]
         is_dense = inside > _LEAST_TISSUE_HU
-        lung_values.append(inside[lung & healthy & ~is_dense])
-        tissue_values.append(inside[~lung & healthy & is_dense])
-    lung_seen = np.concatenate(lung_values) if lung_values else np.empty(0)
-    tissue_seen = np.concatenate(tissue_values) if tissue_values else np.empty(0)
-    if min(len(lung_seen), len(tissue_seen)) < _LEAST_PIXELS:
+        lung_seen.add(inside[lung & healthy & ~is_dense])
+        tissue_seen.add(inside[~lung & healthy & is_dense])
+    if min(lung_seen.count, tissue_seen.count) < _LEAST_PIXELS:
         return None
-    return TissueLevels(float(np.median(lung_seen)), float(np.median(tissue_seen)))
+    return TissueLevels(lung_seen.median(), tissue_seen.median())
+
+
+class _Values:
+    """How often each whole HU was seen: the median of any number of pixels in the memory of 65 536 counts."""
+
+    def __init__(self) -> None:
+        self._lowest = int(np.iinfo(np.int16).min)
+        self._seen = np.zeros(1 << 16, dtype=np.int64)
+
+    @property
+    def count(self) -> int:
+        return int(self._seen.sum())
+
+    def add(self, values: NDArray[Any]) -> None:
+        whole = np.rint(values).astype(np.int64) - self._lowest
+        self._seen += np.bincount(np.clip(whole, 0, len(self._seen) - 1), minlength=len(self._seen))
+
+    def median(self) -> float:
+        upto, count = np.cumsum(self._seen), self.count
+        middle = np.searchsorted(upto, [(count - 1) // 2, count // 2], side="right")
+        return float(middle.mean()) + self._lowest
 
 
 def smoothed_density(hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.float32]:
