@@ -18,13 +18,14 @@ mkdir -p "$work"
 "$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/ct100-start-fine" --threads "$threads" \
   --pretrained "$work/ct100-start/last.safetensors"
 folds=$work/ct100-miniseg miniseg=$data/ct100/reference_predictions/miniseg
-cross() { # RECIPE START: 192 x 192 and 256 x 256 from starts of their own, then each fold of the latter on at 320 x 320
+cross() { # RECIPE START: 192 x 192 and 256 x 256 from starts of their own, then each fold of the latter on at 320 x 320, twice
   "$jcs" crossval "recipes/$1.yaml" -d "$data/ct100" --protocol miniseg -o "$folds" --pretrained "$2" \
     --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg"
 }
 cross ct100-folds "$work/ct100-start/last.safetensors"
 cross ct100-folds-fine "$work/ct100-start-fine/last.safetensors"
 cross ct100-folds-last "$folds/ct100-folds-fine"
+cross ct100-folds-long "$folds/ct100-folds-last"
 "$jcs" compare miniseg="$miniseg" ours="$folds/ct100-folds-last/predictions" coarse="$folds/ct100-folds/predictions" \
   mean="$folds/ct100-folds-fine/predictions+$folds/ct100-folds-last/predictions" -r "$data/ct100" --protocol miniseg \
   --cut-by-folds ours --cut-by-folds coarse --cut-by-folds mean -o "$work/ct100-compared"

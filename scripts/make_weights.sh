@@ -21,6 +21,7 @@ done
 [ -f "$work/painted.csv" ] || "$jcs" data paint "$work/lungs267.csv" -f "$work/painted" -o "$work/painted.csv"
 [ -f "$work/slices.csv" ] ||
   "$jcs" data join "$work"/{ct100,ucsd,lungs267,painted,phantom}.csv -o "$work/slices.csv"
+[ -f "$work/scans.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,painted}.csv -o "$work/scans.csv"
 "$jcs" data check "$work/slices.csv"
 
 "$jcs" train recipes/compact-classifier.yaml -m "$work/slices.csv" -o "$work/classifier"

@@ -114,7 +114,7 @@ def train_and_compare(
     Raises:
         ConfigError: as :func:`~jcs_ct.evaluation.crossval.cross_validate`, or ``cut_by_folds`` names no method.
     """
-    check_wanted(cut_by_folds, [one.name for one in (*methods, *others)])
+    check_wanted(cut_by_folds, [*(method.name for method in methods), *(other.name for other in others)])
     found = [
         cross_validate(
             method,
