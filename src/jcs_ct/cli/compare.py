@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, print_tables
-from jcs_ct.cli.crossval import train_networks
+from jcs_ct.cli.crossval import Folds, train_networks
 
 
 def compare(
@@ -68,19 +68,15 @@ def compare(
         if recipe is None:
             raise ConfigError("--train needs --recipe: the budget that all networks share")
         folds = "patient-safe" if protocol == "image" else protocol
+        asked = Folds(reference, output, folds, fold, threads, draws)
         train_networks(
+            asked,
             networks,
             recipe,
-            reference,
-            output,
-            folds,
             settings,
-            width,
-            draws,
-            predictions or [],
-            threads,
-            fold,
-            cut_by_folds or [],
+            width=width,
+            others=predictions or [],
+            cut_by_folds=cut_by_folds or [],
         )
         return
     if protocol not in PROTOCOLS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from jcs_ct.cli.console import parse_settings, print_tables, stage_progress
 
 if TYPE_CHECKING:
-    from jcs_ct.data.manifest import Manifest
+    from jcs_ct.evaluation.cases import CaseSet
     from jcs_ct.evaluation.crossval import Method
     from jcs_ct.training.config import Recipe
 
@@ -39,6 +40,25 @@ PretrainedOption = Annotated[
     ),
 ]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """What every cross-validation is asked for, whatever it trains: data and folds, place and means."""
+
+    data: Path
+    output: Path
+    protocol: str
+    only: Sequence[str] | None
+    threads: int
+    draws: int
+    extra: Path | None = None
+
+    def cases(self) -> CaseSet:
+        """The judged slices, each in its fold."""
+        from jcs_ct.evaluation.cases import ct100_cases
+
+        return ct100_cases(self.data, self.protocol)
 
 
 def crossval(
@@ -78,21 +98,11 @@ def crossval(
     loaded = _recipe(recipe, settings)
     borrowed = _optional_recipe(classifier_recipe, classifier_settings)
     method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
-    cases = _cases(data, protocol)
+    asked = Folds(data, output, protocol, fold, threads, draws, extra)
+    cases = asked.cases()
     others = [read_given(given, cases) for given in against or []]
-    _run(
-        [method],
-        cases,
-        output,
-        "Cross-validation",
-        protocol,
-        extra,
-        fold,
-        threads,
-        draws,
-        others=others,
-        cut_by_folds=[method.name] if cut_by_folds else (),
-    )
+    own_cut = [method.name] if cut_by_folds else []
+    _run(asked, cases, [method], title="Cross-validation", others=others, cut_by_folds=own_cut)
 
 
 def ablate(
@@ -119,33 +129,25 @@ def ablate(
 
     methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
     missing = () if classifier_recipe else ("the combination (Table VI) was left out: no --classifier-recipe",)
+    asked = Folds(data, output, protocol, fold, threads, draws, extra)
     _run(
+        asked,
+        asked.cases(),
         methods,
-        _cases(data, protocol),
-        output,
-        "Ablation: EFM, AFF, combination",
-        protocol,
-        extra,
-        fold,
-        threads,
-        draws,
+        title="Ablation: EFM, AFF, combination",
         beside=(*TABLE_V, *TABLE_VI),
         warnings=missing,
     )
 
 
 def train_networks(
+    asked: Folds,
     presets: Sequence[str],
     recipe: Path,
-    data: Path,
-    output: Path,
-    protocol: str,
     settings: Sequence[str] | None,
+    *,
     width: float,
-    draws: int,
     others: Sequence[str],
-    threads: int,
-    folds: Sequence[str] | None,
     cut_by_folds: Sequence[str],
 ) -> None:
     """What `jcs compare --train` does (Table VII)."""
@@ -153,21 +155,14 @@ def train_networks(
     from jcs_ct.evaluation.published import TABLE_VII
     from jcs_ct.evaluation.variants import network_methods
 
-    cases = _cases(data, protocol)
-    read = [read_given(given, cases) for given in others]
+    cases = asked.cases()
     narrow = () if width == 1.0 else (f"comparison networks with {width:g} times their published channel counts",)
-    methods = network_methods(_recipe(recipe, settings), presets, width=width)
     _run(
-        methods,
+        asked,
         cases,
-        output,
-        "Comparison of networks (Table VII)",
-        protocol,
-        None,
-        folds,
-        threads,
-        draws,
-        others=read,
+        network_methods(_recipe(recipe, settings), presets, width=width),
+        title="Comparison of networks (Table VII)",
+        others=[read_given(given, cases) for given in others],
         cut_by_folds=cut_by_folds,
         beside=TABLE_VII,
         warnings=narrow,
@@ -184,24 +179,7 @@ def _optional_recipe(path: Path | None, settings: Sequence[str] | None) -> Recip
     return None if path is None else _recipe(path, settings)
 
 
-def _cases(data: Path, protocol: str) -> Any:
-    from jcs_ct.evaluation.cases import ct100_cases
-
-    return ct100_cases(data, protocol)
-
-
-def _run(
-    methods: Sequence[Method],
-    cases: Any,
-    output: Path,
-    title: str,
-    protocol: str,
-    extra: Path | None,
-    folds: Sequence[str] | None,
-    threads: int,
-    draws: int,
-    **more: Any,
-) -> None:
+def _run(asked: Folds, cases: CaseSet, methods: Sequence[Method], **more: Any) -> None:
     import torch
 
     from jcs_ct.data.manifest import read_manifest
@@ -209,26 +187,24 @@ def _run(
     from jcs_ct.evaluation.segmentation import Resampling
     from jcs_ct.evaluation.variants import train_and_compare
 
-    if threads:
-        torch.set_num_threads(threads)
-    joining: Manifest | None = None if extra is None else read_manifest(extra)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
     with stage_progress() as progress:
         evaluation = train_and_compare(
             methods,
             cases,
-            output,
-            title=title,
-            protocol=protocol,
-            extra=joining,
-            folds=folds,
-            resampling=Resampling(draws=draws),
+            asked.output,
+            protocol=asked.protocol,
+            extra=None if asked.extra is None else read_manifest(asked.extra),
+            folds=asked.only,
+            resampling=Resampling(draws=asked.draws),
             progress=progress,
             **more,
         )
     if evaluation is None:
-        typer.echo(f"folds are missing; run the others with the same output folder ({output})")
+        typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return
-    page = write_evaluation(output, evaluation)
+    page = write_evaluation(asked.output, evaluation)
     print_tables(table for table in evaluation.tables if table.name in ("miniseg", "scores", "differences"))
     for warning in evaluation.warnings:
         typer.echo(warning)
