@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the networks that come in the box, from the public data sets to src/jcs_ct/weights; every step continues where
-# it was stopped. Two CPU cores need about three and a half hours.
+# it was stopped. Two CPU cores need about four hours.
 #
 #   scripts/make_weights.sh DATA WORK
 #
@@ -33,8 +33,10 @@ done
   --classifier "$work/classifier/best.safetensors"
 "$jcs" train recipes/compact-joint-finish.yaml -m "$work/slices.csv" -o "$work/segmenter-finish" \
   --pretrained "$work/segmenter/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
+"$jcs" train recipes/compact-joint-last.yaml -m "$work/scans.csv" -o "$work/segmenter-last" \
+  --pretrained "$work/segmenter-finish/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
 "$jcs" calibrate --classifier "$work/classifier-finish/best.safetensors" \
-  --segmenter "$work/segmenter-finish/best.safetensors" \
+  --segmenter "$work/segmenter-last/last.safetensors" \
   -m "$work/slices.csv" -o "$work/models"
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"
