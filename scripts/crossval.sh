@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cross-validation as docs/results.md reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
-# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about five hours.
+# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about six and a half hours.
 #
 #   scripts/crossval.sh DATA SETS WORK
 #
@@ -18,17 +18,19 @@ mkdir -p "$work"
 "$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/ct100-start-fine" --threads "$threads" \
   --pretrained "$work/ct100-start/last.safetensors"
 folds=$work/ct100-miniseg miniseg=$data/ct100/reference_predictions/miniseg
-cross() { # RECIPE START: 192 x 192 and 256 x 256 from starts of their own, then each fold of the latter on at 320 x 320, twice
-  "$jcs" crossval "recipes/$1.yaml" -d "$data/ct100" --protocol miniseg -o "$folds" --pretrained "$2" \
+cross() { # STAGE START: weights that all folds start from, or a stage's folder, of which each fold goes on from its own
+  "$jcs" crossval "recipes/ct100-folds$1.yaml" -d "$data/ct100" --protocol miniseg -o "$folds" --pretrained "$2" \
     --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg"
 }
-cross ct100-folds "$work/ct100-start/last.safetensors"
-cross ct100-folds-fine "$work/ct100-start-fine/last.safetensors"
-cross ct100-folds-last "$folds/ct100-folds-fine"
-cross ct100-folds-long "$folds/ct100-folds-last"
-"$jcs" compare miniseg="$miniseg" ours="$folds/ct100-folds-last/predictions" coarse="$folds/ct100-folds/predictions" \
-  mean="$folds/ct100-folds-fine/predictions+$folds/ct100-folds-last/predictions" -r "$data/ct100" --protocol miniseg \
-  --cut-by-folds ours --cut-by-folds coarse --cut-by-folds mean -o "$work/ct100-compared"
+cross "" "$work/ct100-start/last.safetensors"              # 192 x 192, once, from a start of its own
+cross -fine "$work/ct100-start-fine/last.safetensors"      # 256 x 256
+cross -last "$folds/ct100-folds-fine"                      # 320 x 320, three times
+cross -long "$folds/ct100-folds-last"
+cross -again "$folds/ct100-folds-long"
+of() { echo "$folds/ct100-folds$1/predictions"; }
+"$jcs" compare miniseg="$miniseg" mean="$(of -long)+$(of -again)" again="$(of -again)" long="$(of -long)" \
+  last="$(of -last)" fine="$(of -fine)" coarse="$(of "")" -r "$data/ct100" --protocol miniseg \
+  --cut-by-folds mean --cut-by-folds again -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \
