@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cross-validation as docs/results.md reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
-# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about six and a half hours.
+# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about six hours.
 #
 #   scripts/crossval.sh DATA SETS WORK
 #
@@ -24,13 +24,11 @@ cross() { # STAGE START: weights that all folds start from, or a stage's folder,
 }
 cross "" "$work/ct100-start/last.safetensors"              # 192 x 192, once, from a start of its own
 cross -fine "$work/ct100-start-fine/last.safetensors"      # 256 x 256
-cross -last "$folds/ct100-folds-fine"                      # 320 x 320, three times
+cross -last "$folds/ct100-folds-fine"                      # 320 x 320, twice
 cross -long "$folds/ct100-folds-last"
-cross -again "$folds/ct100-folds-long"
 of() { echo "$folds/ct100-folds$1/predictions"; }
-"$jcs" compare miniseg="$miniseg" mean="$(of -long)+$(of -again)" again="$(of -again)" long="$(of -long)" \
-  last="$(of -last)" fine="$(of -fine)" coarse="$(of "")" -r "$data/ct100" --protocol miniseg \
-  --cut-by-folds mean --cut-by-folds again -o "$work/ct100-compared"
+"$jcs" compare miniseg="$miniseg" long="$(of -long)" last="$(of -last)" fine="$(of -fine)" coarse="$(of "")" \
+  -r "$data/ct100" --protocol miniseg --cut-by-folds long -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \
