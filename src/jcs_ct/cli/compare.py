@@ -52,7 +52,8 @@ def compare(
     and its predictions are written to OUTPUT/NAME-own-cut.
 
     With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
-    was stopped continues, and folds may run side by side into the same OUTPUT, each with its --fold.
+    was stopped continues, and folds may run side by side into the same OUTPUT, each with its --fold. What
+    --cut-by-folds NAME writes lies in OUTPUT/NAME/predictions-own-cut then.
 
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
@@ -67,8 +68,14 @@ def compare(
     if networks:
         if recipe is None:
             raise ConfigError("--train needs --recipe: the budget that all networks share")
-        folds = "patient-safe" if protocol == "image" else protocol
-        asked = Folds(reference, output, folds, fold, threads, draws)
+        asked = Folds(
+            data=reference,
+            output=output,
+            protocol="patient-safe" if protocol == "image" else protocol,
+            only=fold,
+            threads=threads,
+            draws=draws,
+        )
         train_networks(
             asked,
             networks,

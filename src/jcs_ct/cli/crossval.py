@@ -42,7 +42,7 @@ PretrainedOption = Annotated[
 DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folds:
     """What every cross-validation is asked for, whatever it trains: data and folds, place and means."""
 
@@ -98,7 +98,7 @@ def crossval(
     loaded = _recipe(recipe, settings)
     borrowed = _optional_recipe(classifier_recipe, classifier_settings)
     method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
-    asked = Folds(data, output, protocol, fold, threads, draws, extra)
+    asked = Folds(data=data, output=output, protocol=protocol, only=fold, threads=threads, draws=draws, extra=extra)
     cases = asked.cases()
     others = [read_given(given, cases) for given in against or []]
     own_cut = [method.name] if cut_by_folds else []
@@ -129,7 +129,7 @@ def ablate(
 
     methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
     missing = () if classifier_recipe else ("the combination (Table VI) was left out: no --classifier-recipe",)
-    asked = Folds(data, output, protocol, fold, threads, draws, extra)
+    asked = Folds(data=data, output=output, protocol=protocol, only=fold, threads=threads, draws=draws, extra=extra)
     _run(
         asked,
         asked.cases(),
