@@ -6,13 +6,18 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
+import scipy.ndimage
 import yaml
+from highdicom.seg import Segmentation, SegmentDescription
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
@@ -20,7 +25,7 @@ from jcs_ct.data.checking import check_manifest
 from jcs_ct.data.datasets import SliceDataset, prepare_slice
 from jcs_ct.data.dicom_studies import find_studies, pseudonym, read_salt
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
-from jcs_ct.data.studies import write_slices
+from jcs_ct.data.studies import open_row, write_slices
 from jcs_ct.data.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
 from jcs_ct.imaging import open_study
@@ -365,6 +370,42 @@ def test_a_nifti_volume_is_a_study_too(archive, tmp_path):
     infected = np.asarray(truth.dataobj).any(axis=(0, 1))
     assert [row.label for row in written] == infected[::2].astype(int).tolist()
     assert all(row.path.name.startswith(open_study(ct).identifier) for row in written)
+
+
+def test_a_mask_may_be_a_dicom_segmentation(archive, studies, tmp_path):
+    files = sorted((archive / "archive" / "P0" / "CT").iterdir())
+    images = sorted((pydicom.dcmread(file) for file in files), key=lambda ds: -ds.ImagePositionPatient[2])
+    truth = np.transpose(np.asarray(nibabel.load(archive / "mask-0.nii.gz").dataobj), (2, 1, 0))[::-1].astype(bool)
+    lesions, count = scipy.ndimage.label(truth)
+    assert count > 1
+    segments = [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=f"Lesion {number}",
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.DCM.Opacity,
+            algorithm_type="MANUAL",
+        )
+        for number in range(1, count + 1)
+    ]
+    Segmentation(
+        images, lesions.astype(np.uint8), "BINARY", segments, generate_uid(), 1, generate_uid(), 1, "Reader", "Test",
+        "1", "1",
+    ).save_as(tmp_path / "reader.dcm")  # fmt: skip
+    rows = {row.path.parent.name: row for row in read_manifest(studies)}
+    row = replace(rows["P0"], mask=tmp_path / "reader.dcm")
+    _, mask = open_row(row)
+    assert mask is not None
+    assert np.array_equal(mask, truth)
+    path = tmp_path / "studies.csv"
+    Manifest((row,)).write(path)
+    done = run("data", "annotate", path, "-o", tmp_path / "lesions.csv")
+    assert done.exit_code == 0, done.output
+    found = list(csv.DictReader((tmp_path / "lesions.csv").read_text().splitlines()))
+    assert len({one["slice"] for one in found}) == 6
+    Manifest((replace(rows["P2"], mask=row.mask),)).write(path)
+    with pytest.raises(ConfigError, match=r"reader\.dcm: frame 1 lies on no slice of the CT"):
+        check_manifest(path)
 
 
 def test_every_study_that_cannot_be_written_is_listed(archive, tmp_path):

@@ -21,7 +21,9 @@ def make(
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
     labels: Annotated[
         Path | None,
-        typer.Option(help="Of dicom: table with patient, study or folder; label; perhaps mask (NIfTI) and split."),
+        typer.Option(
+            help="Of dicom: table with patient, study or folder; label; perhaps mask (NIfTI or DICOM SEG) and split."
+        ),
     ] = None,
     salt: Annotated[
         Path | None,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, read_mask
+from jcs_ct.data.studies import open_row
 from jcs_ct.findings import SliceLesion, find_lesions
-from jcs_ct.imaging.masks import open_mask
 from jcs_ct.volume import CTVolume
 
 _FIELDS = ("area_pixel", "position_x", "position_y", "x0", "y0", "width", "height")
@@ -52,14 +52,16 @@ def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
 
     Raises:
         ConfigError, MaskError: a mask that cannot be read.
+        StudyError: a study that the gate refuses.
     """
     found = []
     for row in manifest:
         if row.mask is None:
             continue
         if row.is_study:
-            planes: NDArray[np.bool_] = open_mask(row.mask).labels
-            named = [(Path(f"{row.series or row.path.name}#{n:04d}"), plane) for n, plane in enumerate(planes)]
+            _, planes = open_row(row)
+            name = row.series or row.path.name
+            named = [(Path(f"{name}#{n:04d}"), plane) for n, plane in enumerate(() if planes is None else planes)]
         else:
             named = [(row.path, read_mask(row.mask))]
         for image, mask in named:

@@ -22,7 +22,7 @@ class StudyLabel:
     Args:
         where: The line, as errors name it; what stands in it may be an identity.
         label: 1 infected, 0 not, None unknown.
-        mask: NIfTI volume on the CT's grid, or None.
+        mask: NIfTI volume on the CT's grid or DICOM Segmentation of it, or None.
         split: ``train``, ``val``, ``test``, or empty.
     """
 

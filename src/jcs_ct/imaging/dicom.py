@@ -6,10 +6,8 @@ turned into HU with the rescale values of its own header, never with its neighbo
 
 from __future__ import annotations
 
-import math
 import re
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,28 +21,17 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.elements import (
+    DAMAGED_FILE_ERRORS,
+    functional_group,
+    to_integer,
+    to_number,
+    to_numbers,
+    to_text,
+)
 from jcs_ct.imaging.headers import SliceHeader, identity_hash
 from jcs_ct.volume import BACKGROUND_HU
 
-#: Everything that pydicom and its plugins are known to raise on damaged files.
-DAMAGED_FILE_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    pydicom.errors.InvalidDicomError,
-    pydicom.errors.BytesLengthException,
-)
 #: Rescaled values at or below this are padding, whatever the header says (-2000, -2048, -3024 in practice).
 PADDING_HU = -2000
 #: A declared padding value is believed only where it cannot be tissue: at or below this, in HU.
@@ -59,34 +46,13 @@ _LOSSY_SYNTAXES = frozenset(
 )
 
 
-def _number(value: Any) -> float | None:
-    """A finite float from a header value, or None; the first of several."""
-    if isinstance(value, (MultiValue, list, tuple)):
-        value = value[0] if len(value) else None
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """Exactly ``count`` finite floats, or None."""
-    if not isinstance(value, (MultiValue, list, tuple)) or len(value) != count:
-        return None
-    found = [_number(item) for item in value]
-    return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)
-
-
 def _windows(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     """The windows that a data set offers for display (PS3.3 C.11.2.1.2); pairs that are no window are left out."""
     levels, widths = (
         list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
         for value in (dataset.get("WindowCenter"), dataset.get("WindowWidth"))
     )
-    numbers = [(_number(level), _number(width)) for level, width in zip(levels, widths, strict=False)]
+    numbers = [(to_number(level), to_number(width)) for level, width in zip(levels, widths, strict=False)]
     usable = [(level, width) for level, width in numbers if level is not None and width is not None and width > 0]
     return {
         "window_levels": tuple(level for level, _ in usable),
@@ -94,19 +60,8 @@ def _windows(dataset: Dataset) -> dict[str, tuple[float, ...]]:
     }
 
 
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (MultiValue, list, tuple)):
-        return "\\".join(str(item) for item in value).strip()
-    return "" if value is None else str(value).strip()
-
-
 def _key(value: Any) -> str:
-    text = _text(value)
+    text = to_text(value)
     return identity_hash(text) if text else ""
 
 
@@ -115,27 +70,15 @@ def _age_years(dataset: Dataset) -> float | None:
 
     So few live to be older that the exact figure is an identity (45 CFR 164.514).
     """
-    stated = re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset.get("PatientAge")).upper())
+    stated = re.fullmatch(r"(\d{1,3})([DWMY])", to_text(dataset.get("PatientAge")).upper())
     if stated is not None:
         years = int(stated[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[stated[2]]
         return min(round(years, 2), OLDEST_AGE)
-    dates = [re.fullmatch(r"\d{8}", _text(dataset.get(name))) for name in ("PatientBirthDate", "StudyDate")]
+    dates = [re.fullmatch(r"\d{8}", to_text(dataset.get(name))) for name in ("PatientBirthDate", "StudyDate")]
     if dates[0] is None or dates[1] is None:
         return None
     born, seen = int(dates[0][0]), int(dates[1][0])
     return min(float((seen - born) // 10_000), OLDEST_AGE) if 0 <= seen - born < 1_300_000 else None
-
-
-def _functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:
-    """The first item of a functional group: the frame's own, else the shared one, else empty (PS3.3 C.7.6.16)."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
-        sequence = groups.get(name)
-        if sequence:
-            item: Dataset = sequence[0]
-            return item
-    return Dataset()
 
 
 def _pixel_extent(stream: BinaryIO, syntax: UID) -> tuple[int, bool]:
@@ -182,8 +125,8 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
     with path.open("rb") as stream:
         try:
             meta = read_file_meta_info(path)
-            syntax = UID(_text(meta.get("TransferSyntaxUID")))
-            if _text(meta.get("MediaStorageSOPClassUID")) == _DICOMDIR:
+            syntax = UID(to_text(meta.get("TransferSyntaxUID")))
+            if to_text(meta.get("MediaStorageSOPClassUID")) == _DICOMDIR:
                 return []
             if syntax == DeflatedExplicitVRLittleEndian and not allow_deflated:
                 raise StudyError(
@@ -204,37 +147,37 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
 
 
 def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, whole: bool) -> list[SliceHeader]:
-    frames = max(1, _integer(dataset.get("NumberOfFrames")) or 1)
+    frames = max(1, to_integer(dataset.get("NumberOfFrames")) or 1)
     common: dict[str, Any] = {
         "file_index": file_index,
         "series_key": _key(dataset.get("SeriesInstanceUID")),
         "study_key": _key(dataset.get("StudyInstanceUID")),
         "frame_of_reference_key": _key(dataset.get("FrameOfReferenceUID")),
         "patient_key": _key(dataset.get("PatientID")),
-        "modality": _text(dataset.get("Modality")).upper(),
-        "sop_class": _text(dataset.get("SOPClassUID")),
+        "modality": to_text(dataset.get("Modality")).upper(),
+        "sop_class": to_text(dataset.get("SOPClassUID")),
         "transfer_syntax": str(syntax),
-        "rows": _integer(dataset.get("Rows")) or 0,
-        "columns": _integer(dataset.get("Columns")) or 0,
+        "rows": to_integer(dataset.get("Rows")) or 0,
+        "columns": to_integer(dataset.get("Columns")) or 0,
         "frames": frames,
-        "samples": _integer(dataset.get("SamplesPerPixel")) or 1,
-        "bits_allocated": _integer(dataset.get("BitsAllocated")) or 0,
-        "bits_stored": _integer(dataset.get("BitsStored")) or 0,
-        "signed": _integer(dataset.get("PixelRepresentation")) == 1,
-        "gantry_tilt": _number(dataset.get("GantryDetectorTilt")),
-        "instance_number": _integer(dataset.get("InstanceNumber")),
-        "manufacturer": _text(dataset.get("Manufacturer")),
-        "model": _text(dataset.get("ManufacturerModelName")),
-        "body_part": _text(dataset.get("BodyPartExamined")),
-        "patient_position": _text(dataset.get("PatientPosition")),
-        "lossy": _text(dataset.get("LossyImageCompression")) == "01" or str(syntax) in _LOSSY_SYNTAXES,
+        "samples": to_integer(dataset.get("SamplesPerPixel")) or 1,
+        "bits_allocated": to_integer(dataset.get("BitsAllocated")) or 0,
+        "bits_stored": to_integer(dataset.get("BitsStored")) or 0,
+        "signed": to_integer(dataset.get("PixelRepresentation")) == 1,
+        "gantry_tilt": to_number(dataset.get("GantryDetectorTilt")),
+        "instance_number": to_integer(dataset.get("InstanceNumber")),
+        "manufacturer": to_text(dataset.get("Manufacturer")),
+        "model": to_text(dataset.get("ManufacturerModelName")),
+        "body_part": to_text(dataset.get("BodyPartExamined")),
+        "patient_position": to_text(dataset.get("PatientPosition")),
+        "lossy": to_text(dataset.get("LossyImageCompression")) == "01" or str(syntax) in _LOSSY_SYNTAXES,
         "padding": _padding(dataset, "PixelPaddingValue"),
         "padding_limit": _padding(dataset, "PixelPaddingRangeLimit"),
         **_windows(dataset),
         "pixel_bytes": pixel_bytes,
         "whole": whole,
         "age_years": _age_years(dataset),
-        "sex": {"F": "f", "M": "m", "O": "o"}.get(_text(dataset.get("PatientSex")).upper(), ""),
+        "sex": {"F": "f", "M": "m", "O": "o"}.get(to_text(dataset.get("PatientSex")).upper(), ""),
     }
     if "PerFrameFunctionalGroupsSequence" not in dataset:
         return [SliceHeader(**common, **_slice_facts(dataset, dataset, dataset, dataset, dataset, dataset))]
@@ -249,7 +192,7 @@ def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, who
 
 def _frame_header(dataset: Dataset, common: dict[str, Any], number: int) -> SliceHeader:
     position, orientation, measures, transformation, frame_type, reconstruction = (
-        _functional_group(dataset, number, f"{name}Sequence")
+        functional_group(dataset, number, f"{name}Sequence")
         for name in (
             "PlanePosition",
             "PlaneOrientation",
@@ -261,9 +204,9 @@ def _frame_header(dataset: Dataset, common: dict[str, Any], number: int) -> Slic
     )
     facts = _slice_facts(position, orientation, measures, transformation, frame_type, reconstruction)
     facts["image_type"] = facts["image_type"] or _image_type(dataset.get("ImageType"))
-    tilt = _number(_functional_group(dataset, number, "CTAcquisitionDetailsSequence").get("GantryDetectorTilt"))
+    tilt = to_number(functional_group(dataset, number, "CTAcquisitionDetailsSequence").get("GantryDetectorTilt"))
     facts["gantry_tilt"] = common["gantry_tilt"] if tilt is None else tilt
-    windows = _windows(_functional_group(dataset, number, "FrameVOILUTSequence"))
+    windows = _windows(functional_group(dataset, number, "FrameVOILUTSequence"))
     return SliceHeader(**{**common, **facts, **(windows if windows["window_levels"] else {}), "frame": number + 1})
 
 
@@ -277,31 +220,31 @@ def _slice_facts(
 ) -> dict[str, Any]:
     """The facts that a multi-frame file holds per frame; a single-frame file passes its data set six times."""
     return {
-        "position": _numbers(position.get("ImagePositionPatient"), 3),
-        "orientation": _numbers(orientation.get("ImageOrientationPatient"), 6),
-        "pixel_spacing": _numbers(measures.get("PixelSpacing"), 2),
-        "slice_thickness": _number(measures.get("SliceThickness")),
-        "slope": _number(transformation.get("RescaleSlope")),
-        "intercept": _number(transformation.get("RescaleIntercept")),
-        "rescale_type": _text(transformation.get("RescaleType")),
+        "position": to_numbers(position.get("ImagePositionPatient"), 3),
+        "orientation": to_numbers(orientation.get("ImageOrientationPatient"), 6),
+        "pixel_spacing": to_numbers(measures.get("PixelSpacing"), 2),
+        "slice_thickness": to_number(measures.get("SliceThickness")),
+        "slope": to_number(transformation.get("RescaleSlope")),
+        "intercept": to_number(transformation.get("RescaleIntercept")),
+        "rescale_type": to_text(transformation.get("RescaleType")),
         "has_modality_lut": bool(transformation.get("ModalityLUTSequence")),
         "image_type": _image_type(frame_type.get("ImageType") or frame_type.get("FrameType")),
-        "kernel": _text(reconstruction.get("ConvolutionKernel")),
-        "kvp": _number(reconstruction.get("KVP")),
+        "kernel": to_text(reconstruction.get("ConvolutionKernel")),
+        "kvp": to_number(reconstruction.get("KVP")),
     }
 
 
 def _image_type(value: Any) -> tuple[str, ...]:
-    return tuple(part.upper() for part in _text(value).split("\\") if part)
+    return tuple(part.upper() for part in to_text(value).split("\\") if part)
 
 
 def _padding(dataset: Dataset, name: str) -> int | None:
     """A padding value as the stored pixels hold it (its VR, US or SS, is often written wrongly)."""
-    value = _integer(dataset.get(name))
+    value = to_integer(dataset.get(name))
     if value is None:
         return None
-    bits = _integer(dataset.get("BitsAllocated")) or 16
-    signed = _integer(dataset.get("PixelRepresentation")) == 1
+    bits = to_integer(dataset.get("BitsAllocated")) or 16
+    signed = to_integer(dataset.get("PixelRepresentation")) == 1
     value %= 1 << bits
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
 

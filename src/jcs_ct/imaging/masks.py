@@ -1,4 +1,4 @@
-"""Lesion masks of whole studies: NIfTI on the grid of the study's CT, read in the decoding child."""
+"""Lesion masks of whole studies, NIfTI or DICOM SEG on the grid of the study's CT, read in the decoding child."""
 
 from __future__ import annotations
 
@@ -16,38 +16,43 @@ from jcs_ct.volume import CTVolume, LabelVolume
 PLACEMENT_TOLERANCE_MM = 0.5
 
 
-def open_mask(path: Path) -> LabelVolume:
-    """Read a mask of two values, slices from superior to inferior.
-
-    Raises:
-        ConfigError: no such file.
-        MaskError: no NIfTI, damaged, without a trustworthy geometry, or of more than two values.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    if file_kind(path) is not FileKind.NIFTI:
-        raise MaskError(f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz); convert this one")
-    try:
-        answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
-    except StudyError as error:
-        raise MaskError(f"{path}: {error}") from error
-    if answer["findings"]:
-        code, message = answer["findings"][0]
-        raise MaskError(f"{path}: {message} ({code})")
-    values = answer["values"]
-    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
-        shown = ", ".join(f"{value:g}" for value in values)
-        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
-    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
-
-
 def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
     """A mask on the very grid of a CT volume, (slices, rows, columns) bool; nothing is resampled.
 
+    Args:
+        volume: The CT.
+        path: NIfTI of two values on the CT's grid, or a DICOM Segmentation of its slices.
+
     Raises:
-        ConfigError, MaskError: as :func:`open_mask`, or the mask has another grid.
+        ConfigError: no such file.
+        MaskError: neither of both, damaged, without a trustworthy geometry, of more than one kind of thing, or not
+            on the CT's grid.
     """
-    mask = open_mask(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    kind = file_kind(path)
+    try:
+        if kind is FileKind.DICOM:
+            return _segmentation_on(volume, path)
+        if kind is FileKind.NIFTI:
+            return _nifti_on(volume, path)
+    except StudyError as error:
+        raise MaskError(f"{path}: {error}") from error
+    raise MaskError(
+        f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz) or a DICOM Segmentation; convert this one"
+    )
+
+
+def _segmentation_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+    if volume.affine is None:
+        raise MaskError(f"{path}: a DICOM Segmentation needs the geometry of its CT, which is not known here")
+    item = {"path": str(path.absolute()), "affine": volume.affine.tolist(), "shape": volume.shape}
+    _, labels = decode_volume("segmentation", item)
+    return labels.astype(bool)
+
+
+def _nifti_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+    mask = _read_nifti(path)
     if mask.shape != volume.shape:
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
         raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")
@@ -60,3 +65,16 @@ def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
             raise MaskError(f"{path}: the mask lies {apart:.1f} mm from its CT; resample it to the CT's grid")
     labels: NDArray[np.bool_] = mask.labels
     return labels
+
+
+def _read_nifti(path: Path) -> LabelVolume:
+    """A volume of two values, slices from superior to inferior."""
+    answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
+    if answer["findings"]:
+        code, message = answer["findings"][0]
+        raise MaskError(f"{path}: {message} ({code})")
+    values = answer["values"]
+    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
+        shown = ", ".join(f"{value:g}" for value in values)
+        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
+    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))

@@ -74,6 +74,22 @@ def _nifti_labels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     return lambda item: read_nifti_labels(Path(item["path"]), options["fd"])
 
 
+def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    import numpy as np
+    import pydicom.config
+
+    from jcs_ct.imaging.segmentations import read_segmentation
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+    def read(item: dict[str, Any]) -> Any:
+        slices, rows, columns = item["shape"]
+        affine = np.asarray(item["affine"], dtype=np.float64)
+        return read_segmentation(Path(item["path"]), options["fd"], affine=affine, shape=(slices, rows, columns))
+
+    return read
+
+
 def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     from jcs_ct.imaging.slices import read_pictures
 
@@ -85,6 +101,7 @@ _TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
     "pixels": _pixels_task,
     "nifti": _nifti_task,
     "nifti-labels": _nifti_labels_task,
+    "segmentation": _segmentation_task,
     "pictures": _pictures_task,
 }
 

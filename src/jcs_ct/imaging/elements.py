@@ -1,0 +1,78 @@
+"""Values of DICOM elements as a file that nobody vouches for states them: usable, or not there."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+#: Everything that pydicom and its plugins are known to raise on damaged files.
+DAMAGED_FILE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    pydicom.errors.InvalidDicomError,
+    pydicom.errors.BytesLengthException,
+)
+
+
+def to_number(value: Any) -> float | None:
+    """A finite float, or None; the first of several."""
+    if isinstance(value, (MultiValue, list, tuple)):
+        value = value[0] if len(value) else None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def to_numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite floats, or None."""
+    if not isinstance(value, (MultiValue, list, tuple)) or len(value) != count:
+        return None
+    found = [to_number(item) for item in value]
+    return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)
+
+
+def to_integer(value: Any) -> int | None:
+    """:func:`to_number` without what comes behind the point."""
+    found = to_number(value)
+    return None if found is None else int(found)
+
+
+def to_text(value: Any) -> str:
+    """Text without space around it; several values with the backslash between them, none as the empty string."""
+    if isinstance(value, (MultiValue, list, tuple)):
+        return "\\".join(str(item) for item in value).strip()
+    return "" if value is None else str(value).strip()
+
+
+def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:
+    """The first item of a functional group: the frame's own, else the shared one, else empty (PS3.3 C.7.6.16)."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
+        sequence = groups.get(name)
+        if sequence:
+            item: Dataset = sequence[0]
+            return item
+    return Dataset()
