@@ -14,21 +14,31 @@ mkdir -p "$work"
 
 # What the folds start from has seen no judged slice: phantoms, uninfected slices, and lesions painted into those.
 [ -f "$work/start.csv" ] || "$jcs" data join "$sets"/{lungs267,painted,phantom}.csv -o "$work/start.csv"
-"$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/ct100-start" --threads "$threads"
-"$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/ct100-start-fine" --threads "$threads" \
-  --pretrained "$work/ct100-start/last.safetensors"
-folds=$work/ct100-miniseg miniseg=$data/ct100/reference_predictions/miniseg
-cross() { # STAGE START: weights that all folds start from, or a stage's folder, of which each fold goes on from its own
-  "$jcs" crossval "recipes/ct100-folds$1.yaml" -d "$data/ct100" --protocol miniseg -o "$folds" --pretrained "$2" \
-    --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg"
+miniseg=$data/ct100/reference_predictions/miniseg
+start() { # NAME SEED
+  "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/$1" --threads "$threads" --set seed="$2"
+  "$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/$1-fine" --threads "$threads" \
+    --pretrained "$work/$1/last.safetensors" --set seed="$2"
 }
-cross "" "$work/ct100-start/last.safetensors"              # 192 x 192, once, from a start of its own
-cross -fine "$work/ct100-start-fine/last.safetensors"      # 256 x 256
-cross -last "$folds/ct100-folds-fine"                      # 320 x 320, twice
-cross -long "$folds/ct100-folds-last"
-of() { echo "$folds/ct100-folds$1/predictions"; }
-"$jcs" compare miniseg="$miniseg" long="$(of -long)" last="$(of -last)" fine="$(of -fine)" coarse="$(of "")" \
-  -r "$data/ct100" --protocol miniseg --cut-by-folds long -o "$work/ct100-compared"
+cross() { # FOLDS STAGE SEED START: weights that all folds start from, or a stage's folder, each fold from its own there
+  "$jcs" crossval "recipes/ct100-folds$2.yaml" -d "$data/ct100" --protocol miniseg -o "$1" --pretrained "$4" \
+    --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg" --set seed="$3"
+}
+stages() { # FOLDS SEED SEED-OF-THE-LONG-STAGE START
+  cross "$1" -fine "$2" "$work/$4-fine/last.safetensors"     # 256 x 256
+  cross "$1" -last "$2" "$1/ct100-folds-fine"                # 320 x 320, twice
+  cross "$1" -long "$3" "$1/ct100-folds-last"
+}
+first=$work/ct100-miniseg second=$work/ct100-miniseg-2
+start ct100-start 0
+cross "$first" "" 0 "$work/ct100-start/last.safetensors"     # 192 x 192, once, from a start of its own
+stages "$first" 0 1 ct100-start
+start ct100-start-2 2                                        # the same again, all draws and first weights anew
+stages "$second" 2 3 ct100-start-2
+long=ct100-folds-long/predictions
+"$jcs" compare miniseg="$miniseg" both="$first/$long+$second/$long" first="$first/$long" second="$second/$long" \
+  -r "$data/ct100" --protocol miniseg --cut-by-folds both --cut-by-folds first --cut-by-folds second \
+  -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
 "$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \

@@ -13,7 +13,6 @@ data=$1 manifest=$2 work=$3
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
 threads=${THREADS:-1}
 mkdir -p "$work"
-small=(--set optimiser.warmup_steps=10 --set ema_decay=0.9 --set precision=fp32)
 
 # Fig. 9: one classifier without mixing, one with, one with mixing and pixel labels, 600 steps of batch 16 at 144 x 144
 for variant in "plain 0 0" "mixing 0.5 0" "lseg 0.5 1"; do
@@ -27,19 +26,11 @@ done
   mixing="$work/classifier-mixing/best.safetensors" lseg="$work/classifier-lseg/best.safetensors" \
   -m "$work/ct100.csv" -o "$work/explanations"
 
-# Table VII: every network, 60 steps of batch 8 at 128 x 128, five patient-safe folds
-"$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
-  --train compact --train unet --train unet-bilinear --train dss-vgg16-scratch --train poolnet-vgg16-scratch \
-  --train poolnet-resnet50-scratch --train egnet-vgg16-scratch --train egnet-resnet50-scratch --width 0.25 \
-  "${small[@]}" --set preprocessing.size=128 --set steps=60 --set validate_every=30 --threads "$threads"
+# Tables V to VII: 200 steps of batch 8 at 128 x 128, five patient-safe folds, the last step's weights
+alike=(--set preprocessing.size=128 --set steps=200 --set choose_weights=last --set optimiser.warmup_steps=20
+  --set ema_decay=0.97)
 
-# Table V: EFM x AFF, 200 steps of batch 8 at 128 x 128, five patient-safe folds
-"$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/efm-aff" --threads "$threads" \
-  --set preprocessing.size=128 --set steps=200 --set choose_weights=last --set optimiser.warmup_steps=20 \
-  --set ema_decay=0.97
-
-# Table VI: EFM x AFF x combination, 30 steps of batch 8 at 96 x 96; a classifier of 30 steps for every fold's
-# combination
+# Tables V and VI: EFM x AFF x combination; a classifier of as many steps for every fold's combination
 [ -f "$work/extra.csv" ] || "$python" - "$manifest" "$work/extra.csv" <<'PY'
 import sys
 from pathlib import Path
@@ -49,7 +40,11 @@ from jcs_ct.data.manifest import Manifest, read_manifest
 rows = [row for row in read_manifest(Path(sys.argv[1])) if row.source in ("ucsd", "lungs267") and row.split != "test"]
 Manifest(tuple(rows)).write(Path(sys.argv[2]))
 PY
-"$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" \
-  --classifier-recipe recipes/compact-classifier.yaml "${small[@]}" --set preprocessing.size=96 \
-  --set steps=30 --set validate_every=30 --set-classifier preprocessing.size=96 --set-classifier coarse_size=0 \
-  --set-classifier steps=30 --set-classifier validate_every=30 --threads "$threads"
+"$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
+  --classifier-recipe recipes/compact-classifier.yaml "${alike[@]/--set/--set-classifier}" \
+  --set-classifier coarse_size=0 --threads "$threads"
+
+# Table VII: every network; "EFM + AFF" above is "compact" here
+"$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
+  --train compact --train unet --train dss-vgg16-scratch --train poolnet-resnet50-scratch \
+  --train egnet-resnet50-scratch --width 0.25 "${alike[@]}" --threads "$threads"

@@ -19,6 +19,7 @@ from jcs_ct.evaluation.running import predict_cases
 from jcs_ct.evaluation.variants import ablation_methods, network_methods
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import make_preprocessor
+from jcs_ct.training.state import STATE_PATTERN
 from jcs_ct.training.tasks import make_task
 
 TINY = {
@@ -121,19 +122,31 @@ def test_ablation_is_efm_by_aff_by_combination():
         Method("x", RECIPE.model_copy(update={"preset": "compact-joint"}))
 
 
-def test_a_joint_method_trains_its_classifier_in_the_fold(ct100_like, tmp_path):
+def test_joint_methods_share_a_classifier_that_is_trained_in_the_fold(ct100_like, tmp_path):
     rng = np.random.default_rng(0)
     rows = []
     for number, split in enumerate(("train", "train", "val")):
         path = tmp_path / f"clean{number}.png"
         Image.fromarray(rng.integers(0, 255, (24, 20), dtype=np.uint8)).save(path)
         rows.append(ManifestRow(path, f"clean{number}", 0, split=split))
-    joint = ablation_methods(RECIPE, CLASSIFIER_RECIPE)[-1]
+    first, second = ablation_methods(RECIPE, CLASSIFIER_RECIPE)[-3::2]
     cases = ct100_cases(ct100_like)
-    assert cross_validate(joint, cases, tmp_path / "cv", extra=Manifest(tuple(rows)), folds=["val2"]) is None
-    record = json.loads((tmp_path / "cv/val2/fold.json").read_text())
+    extra = Manifest(tuple(rows))
+    assert cross_validate(first, cases, tmp_path / "cv/first", extra=extra, folds=["val2"]) is None
+    record = json.loads((tmp_path / "cv/first/val2/fold.json").read_text())
     assert record["cases"] == ["0002", "0007"]
-    assert (tmp_path / "cv/val2/classifier/best.safetensors").is_file()
+    (place,) = (tmp_path / "cv/classifiers").iterdir()
+    assert place.name.startswith("val2-")
+    weights = place / "best.safetensors"
+    assert sorted(path.name for path in place.glob("*.safetensors")) == ["best.safetensors", "last.safetensors"]
+    assert not list(place.glob(STATE_PATTERN)), "what resumes a finished run is only large"
+    written = weights.stat().st_mtime_ns
+    assert cross_validate(second, cases, tmp_path / "cv/second", extra=extra, folds=["val2"]) is None
+    assert (tmp_path / "cv/second/val2/best.safetensors").is_file()
+    assert weights.stat().st_mtime_ns == written
+    other = Method("other", second.recipe, CLASSIFIER_RECIPE.model_copy(update={"seed": 1}))
+    assert cross_validate(other, cases, tmp_path / "cv/other", extra=extra, folds=["val2"]) is None
+    assert len(list((tmp_path / "cv/classifiers").iterdir())) == 2, "another recipe, another classifier"
 
 
 def test_with_the_last_weights_all_other_folds_train(ct100_like, tmp_path):

@@ -120,7 +120,8 @@ def ablate(
 ) -> None:
     """Train the segmenter without and with EFM, AFF and the combination (Tables V and VI), alike but for those.
 
-    The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices.
+    The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices. The
+    segmenters draw from those, too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
 
     Example:  jcs ablate recipes/ct100-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
     """

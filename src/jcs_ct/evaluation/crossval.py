@@ -7,6 +7,7 @@ stopped continues in the fold it was in, at the step it was at.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def cross_validate(
     Args:
         method: What is trained.
         cases: With images, masks and at least three folds.
-        folder: ``<fold>/`` for each run, ``predictions/`` for the PNG files.
+        folder: ``<fold>/`` for each run, ``predictions/`` for the PNG files; classifiers, which methods share, lie in
+            ``classifiers/`` beside it.
         extra: Further train and val slices for every fold (as uninfected ones, which a classifier needs).
         folds: Train these only, as on several machines.
         execution: For predicting; default torch.
@@ -185,10 +187,7 @@ def _run_fold(
         return
     classifier = None
     if method.classifier is not None:
-        task = make_task(method.classifier)
-        classifier = _train(
-            task, method.classifier, manifest, folder / fold / "classifier", f"{fold} classifier", progress
-        )
+        classifier = _fold_classifier(method.classifier, manifest, folder.parent / "classifiers", fold, progress)
     task = make_task(method.recipe, classifier, start)
     chosen = _train(task, method.recipe, manifest, folder / fold, f"{method.name} {fold}", progress)
 
@@ -207,8 +206,30 @@ def _run_fold(
         "cases": [case.name for case in held_out],
     }
     write_text(folder / fold / _RECORD, json.dumps(record, indent=1) + "\n")
-    for state in [*(folder / fold).glob(STATE_PATTERN), *(folder / fold / "classifier").glob(STATE_PATTERN)]:
-        state.unlink()  # what resumes a finished run is only large
+    _drop_states(folder / fold)
+
+
+def _fold_classifier(recipe: Recipe, manifest: Manifest, folder: Path, fold: str, progress: Progress | None) -> Path:
+    """The weights of a fold's classifier; methods that borrow from the same one find it trained."""
+    settings = {"recipe": recipe.model_dump(mode="json"), "manifest_sha256": manifest.sha256}
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    place = folder / f"{fold}-{key}"
+    if _record(place) is not None:
+        return _chosen(recipe, place)
+    chosen = _train(make_task(recipe), recipe, manifest, place, f"{fold} classifier", progress)
+    write_text(place / _RECORD, json.dumps({"settings": settings, "checkpoint_sha256": file_sha256(chosen)}) + "\n")
+    _drop_states(place)
+    return chosen
+
+
+def _chosen(recipe: Recipe, folder: Path) -> Path:
+    return folder / f"{recipe.choose_weights}.safetensors"
+
+
+def _drop_states(folder: Path) -> None:
+    """Delete what resumes a run: once it is finished, that is only large."""
+    for state in folder.glob(STATE_PATTERN):
+        state.unlink()
 
 
 def validates(method: Method) -> bool:
@@ -227,7 +248,7 @@ def _train(
             progress(what, done, total)
 
     train(task, recipe, manifest, folder, progress=step)
-    return folder / f"{recipe.choose_weights}.safetensors"
+    return _chosen(recipe, folder)
 
 
 def _start(method: Method, fold: str, held_out: Sequence[Case]) -> Path | None:
