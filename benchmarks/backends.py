@@ -38,6 +38,8 @@ SETTINGS = {
     "torch fp32": Execution(device="cpu", backend="torch", precision="fp32"),
     "openvino fp32": Execution(device="cpu", backend="openvino", precision="fp32"),
     "onnxruntime fp32": Execution(device="cpu", backend="onnxruntime", precision="fp32"),
+    "torch bf16": Execution(device="cpu", backend="torch", precision="bf16"),
+    "openvino bf16": Execution(device="cpu", backend="openvino", precision="bf16"),
     "openvino int8": Execution(device="cpu", backend="openvino", precision="int8"),
 }
 
@@ -48,7 +50,7 @@ def settings_here(ready: ReadyNetwork) -> dict[str, Execution]:
     return {
         name: execution
         for name, execution in installed.items()
-        if execution.precision != "int8" or runner_for(ready, execution).choice.precision == "int8"
+        if execution.precision == "fp32" or runner_for(ready, execution).choice.precision == execution.precision
     }
 
 

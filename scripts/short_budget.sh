@@ -41,8 +41,8 @@ rows = [row for row in read_manifest(Path(sys.argv[1])) if row.source in ("ucsd"
 Manifest(tuple(rows)).write(Path(sys.argv[2]))
 PY
 "$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
-  --classifier-recipe recipes/compact-classifier.yaml "${alike[@]/--set/--set-classifier}" \
-  --set-classifier coarse_size=0 --threads "$threads"
+  --set balance=label --set infected_share=1 --classifier-recipe recipes/compact-classifier.yaml \
+  "${alike[@]/--set/--set-classifier}" --set-classifier coarse_size=0 --threads "$threads"
 
 # Table VII: every network; "EFM + AFF" above is "compact" here
 "$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
