@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cross-validation as docs/results.md reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
-# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about six hours.
+# patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about eight hours.
 #
 #   scripts/crossval.sh DATA SETS WORK
 #

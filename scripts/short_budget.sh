@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The ablation, the comparison of networks and the explanations on CT100, each network with the same small budget: that
 # the commands run end to end on real slices, not what the networks are worth. Continues where it was stopped; about
-# two hours on one CPU core.
+# four hours on one CPU core.
 #
 #   scripts/short_budget.sh DATA MANIFEST WORK
 #
