@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.data.manifest import Manifest, read_mask
 from jcs_ct.data.studies import open_row
 from jcs_ct.findings import SliceLesion, find_lesions
+from jcs_ct.imaging.masks import is_segmentation, open_mask
 from jcs_ct.volume import CTVolume
 
 _FIELDS = ("area_pixel", "position_x", "position_y", "x0", "y0", "width", "height")
@@ -59,7 +60,8 @@ def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
         if row.mask is None:
             continue
         if row.is_study:
-            _, planes = open_row(row)
+            # A study's images are read only for a mask that means nothing without them.
+            planes = open_row(row)[1] if is_segmentation(row.mask) else open_mask(row.mask).labels
             name = row.series or row.path.name
             named = [(Path(f"{name}#{n:04d}"), plane) for n, plane in enumerate(() if planes is None else planes)]
         else:

@@ -16,6 +16,38 @@ from jcs_ct.volume import CTVolume, LabelVolume
 PLACEMENT_TOLERANCE_MM = 0.5
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a mask is a DICOM object, which means something on its CT's grid only."""
+    return path.is_file() and file_kind(path) is FileKind.DICOM
+
+
+def open_mask(path: Path) -> LabelVolume:
+    """Read a NIfTI mask of two values, slices from superior to inferior.
+
+    Raises:
+        ConfigError: no such file.
+        MaskError: no NIfTI, damaged, without a trustworthy geometry, or of more than two values.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if file_kind(path) is not FileKind.NIFTI:
+        raise MaskError(
+            f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz) or a DICOM Segmentation; convert this one"
+        )
+    try:
+        answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
+    except StudyError as error:
+        raise MaskError(f"{path}: {error}") from error
+    if answer["findings"]:
+        code, message = answer["findings"][0]
+        raise MaskError(f"{path}: {message} ({code})")
+    values = answer["values"]
+    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
+        shown = ", ".join(f"{value:g}" for value in values)
+        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
+    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+
+
 def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
     """A mask on the very grid of a CT volume, (slices, rows, columns) bool; nothing is resampled.
 
@@ -24,35 +56,12 @@ def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
         path: NIfTI of two values on the CT's grid, or a DICOM Segmentation of its slices.
 
     Raises:
-        ConfigError: no such file.
-        MaskError: neither of both, damaged, without a trustworthy geometry, of more than one kind of thing, or not
-            on the CT's grid.
+        ConfigError, MaskError: as :func:`open_mask`, or the mask is not on the CT's grid, or a segmentation is of
+            more than one kind of thing.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    kind = file_kind(path)
-    try:
-        if kind is FileKind.DICOM:
-            return _segmentation_on(volume, path)
-        if kind is FileKind.NIFTI:
-            return _nifti_on(volume, path)
-    except StudyError as error:
-        raise MaskError(f"{path}: {error}") from error
-    raise MaskError(
-        f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz) or a DICOM Segmentation; convert this one"
-    )
-
-
-def _segmentation_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
-    if volume.affine is None:
-        raise MaskError(f"{path}: a DICOM Segmentation needs the geometry of its CT, which is not known here")
-    item = {"path": str(path.absolute()), "affine": volume.affine.tolist(), "shape": volume.shape}
-    _, labels = decode_volume("segmentation", item)
-    return labels.astype(bool)
-
-
-def _nifti_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
-    mask = _read_nifti(path)
+    if is_segmentation(path):
+        return _segmentation_on(volume, path)
+    mask = open_mask(path)
     if mask.shape != volume.shape:
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
         raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")
@@ -67,14 +76,12 @@ def _nifti_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
     return labels
 
 
-def _read_nifti(path: Path) -> LabelVolume:
-    """A volume of two values, slices from superior to inferior."""
-    answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
-    if answer["findings"]:
-        code, message = answer["findings"][0]
-        raise MaskError(f"{path}: {message} ({code})")
-    values = answer["values"]
-    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
-        shown = ", ".join(f"{value:g}" for value in values)
-        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
-    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+def _segmentation_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+    if volume.affine is None:
+        raise MaskError(f"{path}: a DICOM Segmentation needs the geometry of its CT, which is not known here")
+    item = {"path": str(path.absolute()), "affine": volume.affine.tolist(), "shape": volume.shape}
+    try:
+        _, labels = decode_volume("segmentation", item)
+    except StudyError as error:
+        raise MaskError(f"{path}: {error}") from error
+    return labels.astype(bool)

@@ -152,22 +152,11 @@ def _slice_of(
     index = (inverse @ np.c_[corners, np.ones(3)].T)[:3]
     nearest = np.rint(index)
     apart_mm = float(np.linalg.norm(affine[:3, :3] @ (index - nearest), axis=0).max())
-    plane, top, left = (int(value) for value in nearest[:, 0])
-    turned_rows, turned_columns = top != 0, left != 0
-    expected = np.array(
-        [
-            [plane, plane, plane],
-            [top, bottom - top, top],
-            [left, left, right - left],
-        ]
-    )
-    if (
-        apart_mm > PLACEMENT_TOLERANCE_MM
-        or not 0 <= plane < shape[0]
-        or top not in (0, bottom)
-        or left not in (0, right)
-        or (nearest != expected).any()
-    ):
+    plane = int(nearest[0, 0])
+    rows_up, columns_left = bool(nearest[1, 0] != 0), bool(nearest[2, 0] != 0)
+    top, left = bottom if rows_up else 0, right if columns_left else 0
+    expected = np.array([[plane, plane, plane], [top, bottom - top, top], [left, left, right - left]])
+    if apart_mm > PLACEMENT_TOLERANCE_MM or not 0 <= plane < shape[0] or (nearest != expected).any():
         message = f"frame {number + 1} lies on no slice of the CT; it is of another series, or was resampled"
         raise StudyError(GateCode.NO_POSITION, message)
-    return plane, (slice(None, None, -1 if turned_rows else 1), slice(None, None, -1 if turned_columns else 1))
+    return plane, (slice(None, None, -1 if rows_up else 1), slice(None, None, -1 if columns_left else 1))
