@@ -17,7 +17,7 @@ from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.training.calibration import choose_slice_probability, score_slices
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import train
-from jcs_ct.training.state import STATE_PATTERN
+from jcs_ct.training.state import drop_states
 from jcs_ct.training.tasks import make_task
 
 #: Called with what is being done, the steps done, and how many there are.
@@ -121,7 +121,7 @@ def finish_run(
 
     recipe = method.recipe
     train(make_task(recipe, pretrained=method.pretrained), recipe, run.manifest, place, progress=step)
-    chosen = place / f"{recipe.choose_weights}.safetensors"
+    chosen = place / recipe.weights_file
     ready = load_checkpoint(chosen)
     choosing = score_slices(ready, run.manifest.split("val"), execution=execution)
     cut, figures = choose_slice_probability(
@@ -139,8 +139,7 @@ def finish_run(
     write_scores(place / _SCORES, scores)
     record = {"settings": settings, "checkpoint_sha256": file_sha256(chosen), "cut": cut, "on_validation": figures}
     write_text(place / _RECORD, json.dumps(record, indent=1) + "\n")
-    for state in place.glob(STATE_PATTERN):
-        state.unlink()  # what resumes a finished run is only large
+    drop_states(place)
     return scores
 
 

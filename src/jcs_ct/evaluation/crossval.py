@@ -25,7 +25,7 @@ from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.models.presets import SEGMENTERS
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.loop import train
-from jcs_ct.training.state import STATE_PATTERN
+from jcs_ct.training.state import drop_states
 from jcs_ct.training.task import Task
 from jcs_ct.training.tasks import make_task
 
@@ -206,7 +206,7 @@ def _run_fold(
         "cases": [case.name for case in held_out],
     }
     write_text(folder / fold / _RECORD, json.dumps(record, indent=1) + "\n")
-    _drop_states(folder / fold)
+    drop_states(folder / fold)
 
 
 def _fold_classifier(recipe: Recipe, manifest: Manifest, folder: Path, fold: str, progress: Progress | None) -> Path:
@@ -215,21 +215,11 @@ def _fold_classifier(recipe: Recipe, manifest: Manifest, folder: Path, fold: str
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     place = folder / f"{fold}-{key}"
     if _record(place) is not None:
-        return _chosen(recipe, place)
+        return place / recipe.weights_file
     chosen = _train(make_task(recipe), recipe, manifest, place, f"{fold} classifier", progress)
     write_text(place / _RECORD, json.dumps({"settings": settings, "checkpoint_sha256": file_sha256(chosen)}) + "\n")
-    _drop_states(place)
+    drop_states(place)
     return chosen
-
-
-def _chosen(recipe: Recipe, folder: Path) -> Path:
-    return folder / f"{recipe.choose_weights}.safetensors"
-
-
-def _drop_states(folder: Path) -> None:
-    """Delete what resumes a run: once it is finished, that is only large."""
-    for state in folder.glob(STATE_PATTERN):
-        state.unlink()
 
 
 def validates(method: Method) -> bool:
@@ -248,7 +238,7 @@ def _train(
             progress(what, done, total)
 
     train(task, recipe, manifest, folder, progress=step)
-    return _chosen(recipe, folder)
+    return folder / recipe.weights_file
 
 
 def _start(method: Method, fold: str, held_out: Sequence[Case]) -> Path | None:

@@ -113,6 +113,11 @@ class Recipe(_Frozen):
     infected_share: Fraction = Field(0.5, description="Share of infected slices drawn, where balance is not none.")
     cache_slices: bool = Field(True, description="Keep prepared slices in memory after first reading.")
 
+    @property
+    def weights_file(self) -> str:
+        """Name of the file in a run's folder with the weights that ``choose_weights`` asks for."""
+        return f"{self.choose_weights}.safetensors"
+
     @model_validator(mode="after")
     def _pasted_lesions_are_for_segmenters(self) -> Recipe:
         if self.copy_paste and self.task == "classifier":

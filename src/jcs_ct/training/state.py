@@ -23,6 +23,12 @@ STATE_PATTERN = "state-*.pt"
 KEPT_STATES = 2
 
 
+def drop_states(folder: Path) -> None:
+    """Delete what resumes the run in ``folder``: once it is finished, that is only large."""
+    for state in folder.glob(STATE_PATTERN):
+        state.unlink()
+
+
 class MovingAverage:
     """Exponential moving average of a network's floating-point state, normalisation statistics included."""
 
