@@ -26,8 +26,17 @@ def write_csv(folder: Path, *lines: str) -> Path:
 
 def test_a_manifest_survives_the_disk(tmp_path):
     row = ManifestRow(tmp_path / "a.png", "p1", 1, tmp_path / "m.png", "val", "x", age=61.0, level_hu=-350.0)
-    Manifest((row,)).write(tmp_path / "slices.csv")
-    assert read_manifest(tmp_path / "slices.csv").rows == (row,)
+    other = ManifestRow(tmp_path / "b.png", "p2", 0, fold=0)
+    Manifest((row, other)).write(tmp_path / "slices.csv")
+    assert read_manifest(tmp_path / "slices.csv").rows == (row, other)
+
+
+@pytest.mark.parametrize("fold", ["-1", "1.5", "val0"])
+def test_a_fold_is_a_whole_number_or_empty(tmp_path, fold):
+    path = tmp_path / "slices.csv"
+    path.write_text(f"path,patient,label,fold\na.png,p,1,\nb.png,q,0,{fold}\n")
+    with pytest.raises(ConfigError, match=f"line 3: fold must be a whole number from 0 on, or empty, got '{fold}'"):
+        read_manifest(path)
 
 
 def test_a_patient_in_two_splits_is_an_error(tmp_path):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from jcs_ct.choices import CT100Folds
 from jcs_ct.cli.console import print_json
 
 app = typer.Typer(
@@ -32,6 +33,10 @@ def make(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Of dicom: leave studies out that the gate refuses, and say so.")
     ] = False,
+    folds: Annotated[
+        CT100Folds | None,
+        typer.Option(help="Of ct100: put every slice in one of five folds for `jcs crossval`, instead of a split."),
+    ] = None,
 ) -> None:
     """Turn a data set into a manifest, split by patient.
 
@@ -40,11 +45,15 @@ def make(
 
     Example:  jcs data make ct100 downloads/ct100 -o ct100.csv
 
+    Example:  jcs data make ct100 downloads/ct100 -o folds.csv --folds patient-safe
+
     Example:  jcs data make dicom archive/ -o studies.csv --labels labels.csv
     """
-    from jcs_ct.data.sources import MAKERS
+    from jcs_ct.data.sources import MAKERS, ct100
     from jcs_ct.errors import ConfigError
 
+    if folds is not None and source != "ct100":
+        raise ConfigError(f"--folds is for ct100; folds of {source} come from `jcs data split`")
     if source == "dicom":
         _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), skip_bad)
         return
@@ -52,7 +61,7 @@ def make(
         raise ConfigError(f"unknown source {source!r}; choose one of {', '.join([*MAKERS, 'dicom'])}")
     if labels is not None or salt is not None or skip_bad:
         raise ConfigError(f"--labels, --salt and --skip-bad are for dicom; {source} needs none of them")
-    manifest = MAKERS[source](folder)
+    manifest = MAKERS[source](folder) if folds is None else ct100(folder, folds=folds)
     manifest.write(output)
     typer.echo(f"{len(manifest)} slices -> {output}")
 

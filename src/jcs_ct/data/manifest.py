@@ -36,6 +36,7 @@ class ManifestRow:
         scanner, age, sex, thickness_mm: For statistics; empty when unknown.
         level_hu, width_hu: Window under which the grey levels were made, where it is known.
         series: Of a DICOM study: which series, as ``jcs info`` names it. Empty for everything else.
+        fold: Of a cross-validation, from 0 on; None takes no part in one.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ManifestRow:
     level_hu: float | None = None
     width_hu: float | None = None
     series: str = ""
+    fold: int | None = None
 
     @property
     def is_study(self) -> bool:
@@ -72,6 +74,7 @@ COLUMNS: dict[str, type] = {
     "sex": str,
     **dict.fromkeys(("thickness_mm", "level_hu", "width_hu"), float),
     "series": str,
+    "fold": int,
 }
 _REQUIRED = ("path", "patient", "label")
 
@@ -182,6 +185,9 @@ def _parse_row(values: Mapping[str, str], folder: Path) -> ManifestRow:
     split = values.get("split") or "train"
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    fold = (values.get("fold") or "").strip()
+    if fold and not fold.isdecimal():
+        raise ValueError(f"fold must be a whole number from 0 on, or empty, got {fold!r}")
     return ManifestRow(
         path=folder / values["path"],
         patient=values["patient"],
@@ -196,6 +202,7 @@ def _parse_row(values: Mapping[str, str], folder: Path) -> ManifestRow:
         level_hu=_number(values, "level_hu"),
         width_hu=_number(values, "width_hu"),
         series=values.get("series") or "",
+        fold=int(fold) if fold else None,
     )
 
 

@@ -6,35 +6,53 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from jcs_ct.choices import CT100Folds
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask, split_problems
 from jcs_ct.errors import ConfigError
 
 
-def ct100(folder: Path, *, test_fold: int = 0, val_fold: int = 1) -> Manifest:
-    """MedSeg COVID data set 1 (100 slices with lesion masks), by its patient-safe folds.
+def ct100(folder: Path, *, folds: CT100Folds | None = None) -> Manifest:
+    """MedSeg COVID data set 1 (99 slices with a lesion), slices of one acquisition under one patient name.
 
-    Slices of one acquisition share a patient name; the slice with an empty mask is left out, as the published
-    folds do.
+    Args:
+        folder: Holds ``images/``, ``masks/`` and ``splits.json``.
+        folds: None splits by the patient-safe folds: the first tests, the second validates. Otherwise every row
+            stands in its fold, and none in a test split; in the order of the slices' numbers.
+
+    Raises:
+        ConfigError: ``splits.json`` is missing or lacks the folds.
     """
-    splits = json.loads(_read(folder / "splits.json"))
+    wanted = "miniseg_folds" if folds == "miniseg" else "patient_safe_folds"
+    splits = _read_splits(folder / "splits.json", wanted)
     group = {number: min(members) for members in splits["same_acquisition_groups"] for number in members}
     rows = []
     for fold in range(5):
-        split = {test_fold: "test", val_fold: "val"}.get(fold, "train")
-        for number in splits["patient_safe_folds"][f"val{fold}"]:
+        for number in splits[wanted][f"val{fold}"]:
             name = f"{number:04d}.png"
-            rows.append(
-                ManifestRow(
-                    folder / "images" / name,
-                    f"ct100-{group.get(number, number):04d}",
-                    1,
-                    folder / "masks" / name,
-                    split,
-                    "ct100",
-                )
+            row = ManifestRow(
+                folder / "images" / name,
+                f"ct100-{group.get(number, number):04d}",
+                1,
+                folder / "masks" / name,
+                "train" if folds else {0: "test", 1: "val"}.get(fold, "train"),
+                "ct100",
+                fold=fold if folds else None,
             )
-    return Manifest(tuple(rows))
+            rows.append(row)
+    return Manifest(tuple(sorted(rows, key=lambda row: row.path.name) if folds else rows))
+
+
+def _read_splits(path: Path, wanted: str) -> dict[str, Any]:
+    try:
+        splits = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    missing = [name for name in (wanted, "same_acquisition_groups") if name not in splits]
+    if missing:
+        raise ConfigError(f"{path} lacks {', '.join(missing)}")
+    return dict(splits)
 
 
 def ucsd(folder: Path, *, seed: int = 0) -> Manifest:
