@@ -17,7 +17,13 @@ app = typer.Typer(
 
 @app.command("make")
 def make(
-    source: Annotated[str, typer.Argument(help="ct100, ucsd, lungs267, phantom, images, covid-cs or dicom.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="ct100, ucsd, lungs267, zenodo20, sarscov2, iq-othnccd, pneumonia224, phantom, images, covid-cs or "
+            "dicom."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
     labels: Annotated[
@@ -97,21 +103,40 @@ def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, ski
 def split(
     manifest: Annotated[Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
-    parts: Annotated[int, typer.Option(min=3, help="Parts of the patients: one tests, one validates.")] = 5,
+    parts: Annotated[
+        int | None, typer.Option(min=3, help="Parts of the patients: one tests, one validates.  [default: 5]")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=3, help="Fill the column fold instead, for a cross-validation of so many folds.")
+    ] = None,
+    keep_test: Annotated[
+        bool, typer.Option("--keep-test", help="With --folds: what is in the test split stays there, in no fold.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
 ) -> None:
-    """Split a manifest anew, by patient, each part with its share of every source and label.
+    """Split a manifest anew, by patient, each part or fold with its share of every source and label.
 
     Example:  jcs data split slices.csv -o split.csv --parts 5
+
+    Example:  jcs data split slices.csv -o folds.csv --folds 5
     """
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.patient_folds import split_by_patient
+    from jcs_ct.data.patient_folds import fold_by_patient, split_by_patient
+    from jcs_ct.errors import ConfigError
 
-    divided = split_by_patient(read_manifest(manifest), parts, seed=seed)
+    if folds is not None and parts is not None:
+        raise ConfigError("--parts makes splits and --folds makes folds: give one of them")
+    if keep_test and folds is None:
+        raise ConfigError("--keep-test goes with --folds")
+    table = read_manifest(manifest)
+    if folds is None:
+        divided = split_by_patient(table, parts or 5, seed=seed)
+    else:
+        divided = fold_by_patient(table, folds, seed=seed, keep_test=keep_test)
     divided.write(output)
-    for name in ("train", "val", "test"):
-        rows = [row for row in divided if row.split == name]
-        typer.echo(f"{name}: {len({row.patient for row in rows})} patients, {len(rows)} rows")
+    for name, rows in divided.parts().items():
+        infected = sum(row.label == 1 for row in rows)
+        typer.echo(f"{name}: {len({row.patient for row in rows})} patients, {len(rows)} rows, {infected} infected")
 
 
 @app.command("slices")

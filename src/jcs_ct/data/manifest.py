@@ -37,6 +37,7 @@ class ManifestRow:
         level_hu, width_hu: Window under which the grey levels were made, where it is known.
         series: Of a DICOM study: which series, as ``jcs info`` names it. Empty for everything else.
         fold: Of a cross-validation, from 0 on; None takes no part in one.
+        finding: What the source says of the slice or its patient in its own words, such as ``malignant``.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class ManifestRow:
     width_hu: float | None = None
     series: str = ""
     fold: int | None = None
+    finding: str = ""
 
     @property
     def is_study(self) -> bool:
@@ -75,6 +77,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("thickness_mm", "level_hu", "width_hu"), float),
     "series": str,
     "fold": int,
+    "finding": str,
 }
 _REQUIRED = ("path", "patient", "label")
 
@@ -94,6 +97,16 @@ class Manifest:
     def split(self, name: str) -> Manifest:
         """The rows of one split."""
         return Manifest(tuple(row for row in self.rows if row.split == name))
+
+    def parts(self) -> dict[str, tuple[ManifestRow, ...]]:
+        """The rows by ``train``, ``val``, ``test``; those that stand in folds by ``fold 0`` and so on."""
+        names = {row: row.split if row.fold is None or row.split == "test" else f"fold {row.fold}" for row in self}
+        known = [
+            *SPLITS,
+            *(f"fold {number}" for number in sorted({row.fold for row in self if row.fold is not None})),
+        ]
+        found = {name: tuple(row for row in self if names[row] == name) for name in known}
+        return {name: rows for name, rows in found.items() if rows}
 
     def with_masks(self) -> Manifest:
         """The rows whose lesion pixels are known: a mask file, or an uninfected slice (empty mask)."""
@@ -203,6 +216,7 @@ def _parse_row(values: Mapping[str, str], folder: Path) -> ManifestRow:
         width_hu=_number(values, "width_hu"),
         series=values.get("series") or "",
         fold=int(fold) if fold else None,
+        finding=values.get("finding") or "",
     )
 
 

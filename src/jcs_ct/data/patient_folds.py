@@ -49,3 +49,25 @@ def split_by_patient(manifest: Manifest, count: int, *, seed: int) -> Manifest:
     splits = {0: "test", 1: "val"}
     fold_of = patient_folds(manifest, count, seed=seed)
     return Manifest(tuple(replace(row, split=splits.get(fold_of[row.patient], "train")) for row in manifest))
+
+
+def fold_by_patient(manifest: Manifest, count: int, *, seed: int, keep_test: bool = False) -> Manifest:
+    """The same rows, each in one of ``count`` folds of patients and in the split ``train``.
+
+    Args:
+        manifest: Its own folds and splits are forgotten.
+        count: Folds.
+        seed: Another seed, other folds.
+        keep_test: Rows of the test split stay there, in no fold.
+
+    Raises:
+        ConfigError: as :func:`patient_folds`.
+    """
+    held = {row.patient for row in manifest if keep_test and row.split == "test"}
+    fold_of = patient_folds((row for row in manifest if row.patient not in held), count, seed=seed)
+    return Manifest(
+        tuple(
+            replace(row, fold=fold_of.get(row.patient), split="test" if row.patient in held else "train")
+            for row in manifest
+        )
+    )

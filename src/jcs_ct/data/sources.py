@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jcs_ct.choices import CT100Folds
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask, split_problems
+from jcs_ct.data.patient_folds import split_by_patient
+from jcs_ct.data.table_files import read_table
 from jcs_ct.errors import ConfigError
+from jcs_ct.preprocessing import Window
+
+#: The window of grey levels (HU + 1100) * 255 / 1500.
+_FROM_1100 = Window(-350.0, 1500.0)
+#: Both have slices with and without a lesion, as five of the other six have.
+_ZENODO20_VALIDATES = ("c06", "c09")
+#: What cells of a public set's table may hold.
+_KNOWN_CELLS = {"label": ("0", "1"), "group_fold": tuple("01234")}
 
 
 def ct100(folder: Path, *, folds: CT100Folds | None = None) -> Manifest:
@@ -77,12 +87,84 @@ def lungs267(folder: Path, *, seed: int = 0) -> Manifest:
     Its grey levels are (HU + 1100) * 255 / 1500, a window of its own.
     """
     rows = [
-        ManifestRow(path, f"lungs267-{path.stem}", 0, source="lungs267", level_hu=-350.0, width_hu=1500.0)
+        ManifestRow(
+            path, f"lungs267-{path.stem}", 0, source="lungs267", level_hu=_FROM_1100.level, width_hu=_FROM_1100.width
+        )
         for path in sorted((folder / "images").glob("*.png"))
     ]
     if not rows:
         raise ConfigError(f"no PNG in {folder / 'images'}; give the folder that holds images/ and lung_masks/")
     return Manifest(assign_splits(rows, val=0.15, test=0.15, seed=seed))
+
+
+def zenodo20(folder: Path) -> Manifest:
+    """Every second slice of 8 whole COVID volumes with lesion masks (Zenodo 3757476), two patients validating.
+
+    Slices of an infected patient without a lesion are uninfected slices here. The grey levels are
+    (HU + 1100) * 255 / 1500, to about 10 HU; mask edges are good to about 2 px. Neighbouring slices are alike.
+    """
+    rows = [
+        ManifestRow(
+            folder / "images" / record["file"],
+            f"zenodo20-{record['patient']}",
+            int(record["label"]),
+            folder / "masks" / record["mask"],
+            "val" if record["patient"] in _ZENODO20_VALIDATES else "train",
+            "zenodo20",
+            level_hu=_FROM_1100.level,
+            width_hu=_FROM_1100.width,
+        )
+        for record in _records(folder / "labels.csv", "file", "mask", "patient", "label")
+    ]
+    return Manifest(tuple(rows))
+
+
+def sarscov2(folder: Path) -> Manifest:
+    """SARS-CoV-2 CT-scan data set (thorax crops, both labels from one hospital network), by its published groups.
+
+    A patient is a group of slices whose numbers follow each other or that are nearly the same. Groups stand in folds;
+    the first fold tests and the second validates. The window of the grey levels is not known.
+    """
+    rows = []
+    for record in _records(folder / "labels.csv", "file", "label", "patient", "group_fold"):
+        fold = int(record["group_fold"])
+        rows.append(
+            ManifestRow(
+                folder / record["file"],
+                f"sarscov2-{record['patient']}",
+                int(record["label"]),
+                split={0: "test", 1: "val"}.get(fold, "train"),
+                source="sarscov2",
+                fold=fold,
+            )
+        )
+    return Manifest(tuple(rows))
+
+
+def iq_othnccd(folder: Path, *, seed: int = 0) -> Manifest:
+    """IQ-OTH/NCCD: slices from before COVID with a finding (normal, benign, malignant), split 60/20/20 by patient."""
+    return _not_covid(folder, "iq-othnccd", seed)
+
+
+def pneumonia224(folder: Path, *, seed: int = 0) -> Manifest:
+    """Pneumonia that is not COVID, 224 x 224 pixels, split 60/20/20 by patient; some slices show none of it."""
+    return _not_covid(folder, "pneumonia224", seed)
+
+
+def _not_covid(folder: Path, source: str, seed: int) -> Manifest:
+    """Slices labelled 0 with a finding of their own; the window of their grey levels is not known."""
+    rows = [
+        ManifestRow(
+            folder / record["file"],
+            f"{source}-{record['patient']}",
+            int(record["label"]),
+            source=source,
+            finding=record["finding"],
+        )
+        for record in _records(folder / "labels.csv", "file", "label", "patient", "finding")
+    ]
+    # So few patients are dealt out: drawn one by one, all may miss the test split.
+    return split_by_patient(Manifest(tuple(rows)), 5, seed=seed)
 
 
 def phantom(folder: Path, *, seed: int = 0) -> Manifest:
@@ -159,6 +241,10 @@ MAKERS: dict[str, Callable[[Path], Manifest]] = {
     "ct100": ct100,
     "ucsd": ucsd,
     "lungs267": lungs267,
+    "zenodo20": zenodo20,
+    "sarscov2": sarscov2,
+    "iq-othnccd": iq_othnccd,
+    "pneumonia224": pneumonia224,
     "phantom": phantom,
     "images": images,
     "covid-cs": covid_cs,
@@ -168,6 +254,31 @@ MAKERS: dict[str, Callable[[Path], Manifest]] = {
 def combine(*manifests: Manifest) -> Manifest:
     """One manifest of several; patients keep their splits."""
     return Manifest(tuple(row for manifest in manifests for row in manifest))
+
+
+def _records(path: Path, *needed: str) -> list[Mapping[str, str]]:
+    """The lines of a data set's own table of labels.
+
+    Raises:
+        ConfigError: no such table, columns that it lacks, cells of them that are empty, labels that are not 0 or 1.
+    """
+    table = read_table(path, what="table of labels")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise ConfigError(f"the table of labels {path} lacks the column(s) {', '.join(missing)}")
+    problems = []
+    for where, values in table:
+        problems += [f"{where}: {name} is empty" for name in needed if not values[name]]
+        problems += [
+            f"{where}: {name} must be one of {', '.join(known)}, got {values[name]!r}"
+            for name, known in _KNOWN_CELLS.items()
+            if name in needed and values[name] and values[name] not in known
+        ]
+    if problems or not table.rows:
+        raise ConfigError(
+            "\n  ".join([f"the table of labels {path} cannot be used:", *(problems or ["it has no rows"])])
+        )
+    return [values for _, values in table]
 
 
 def _age(text: str) -> float | None:
