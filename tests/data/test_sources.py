@@ -118,12 +118,11 @@ def test_sarscov2_keeps_its_folds_and_splits_by_them(tmp_path):
         (3, "train"),
     ]
     assert found.rows[4].patient == "sarscov2-non-COVID_001"
-    joined = combine(
-        found, MAKERS["iq-othnccd"](table(tmp_path / "b", "file,finding,label,patient", "n/1.jpg,x,0,p"))
-    )
+    others = table(tmp_path / "b", "file,finding,label,patient", *(f"n/{n}.jpg,x,0,p{n}" for n in range(5)))
+    joined = combine(found, MAKERS["iq-othnccd"](others))
     joined.write(tmp_path / "joined.csv")
     assert read_manifest(tmp_path / "joined.csv").rows == joined.rows
-    assert [row.fold for row in joined] == [0, 1, 2, 3, 3, None]
+    assert [row.fold for row in joined] == [0, 1, 2, 3, 3, *[None] * 5]
 
 
 @pytest.mark.parametrize("source", ["iq-othnccd", "pneumonia224"])
