@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jcs_ct.checkpoints import load_checkpoint
+from jcs_ct.data.covid_cs.feature_files import LEVELS, dequantise, quantise
 from jcs_ct.data.datasets import prepare_slice
-from jcs_ct.data.features import LEVELS, dequantise, quantise
 from jcs_ct.data.manifest import read_manifest
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.first_stage import FirstStage

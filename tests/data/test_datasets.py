@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jcs_ct.data.copy_paste import LesionPasting
+from jcs_ct.data.augmentation.copy_paste import LesionPasting
 from jcs_ct.data.datasets import SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.preprocessing import SlicePreprocessor, Window

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
-from jcs_ct.data.patient_folds import patient_folds
+from jcs_ct.data.manifest.patient_folds import patient_folds
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_crossval import fold_runs, judged_slices
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from jcs_ct.checkpoints import load_checkpoint, read_info
 from jcs_ct.cli import app
-from jcs_ct.data.feature_writing import write_feature_set
-from jcs_ct.data.lists import FeatureLists, read_list
-from jcs_ct.data.mixup import mixup
+from jcs_ct.data.augmentation.mixup import mixup
+from jcs_ct.data.covid_cs.feature_lists import FeatureLists, read_list
+from jcs_ct.data.covid_cs.feature_writing import write_feature_set
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.first_stage import FirstStage, joined
 from jcs_ct.preprocessing import SlicePreprocessor

@@ -74,8 +74,8 @@ def make(
 
 def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, skip_bad: bool) -> None:
     from jcs_ct.cli.console import stage_progress
-    from jcs_ct.data.dicom_studies import find_studies, read_salt
-    from jcs_ct.data.study_labels import read_study_labels
+    from jcs_ct.data.sources.dicom_studies import find_studies, read_salt
+    from jcs_ct.data.sources.study_labels import read_study_labels
     from jcs_ct.errors import ConfigError
 
     known = None if labels is None else read_study_labels(labels, folder)
@@ -120,8 +120,7 @@ def split(
 
     Example:  jcs data split slices.csv -o folds.csv --folds 5
     """
-    from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.patient_folds import fold_by_patient, split_by_patient
+    from jcs_ct.data.manifest import fold_by_patient, read_manifest, split_by_patient
     from jcs_ct.errors import ConfigError
 
     if folds is not None and parts is not None:
@@ -157,7 +156,7 @@ def slices(
     """
     from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.studies import write_slices
+    from jcs_ct.data.study_slices import write_slices
     from jcs_ct.errors import ConfigError
     from jcs_ct.preprocessing import Window
 
@@ -194,8 +193,8 @@ def paint(
     Example:  jcs data paint lungs267.csv -f painted -o painted.csv
     """
     from jcs_ct.cli.console import stage_progress
+    from jcs_ct.data.augmentation.painting import paint_manifest
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.painting import paint_manifest
 
     with stage_progress() as progress:
         painted = paint_manifest(
@@ -218,8 +217,7 @@ def join(
 
     Example:  jcs data join ct100.csv lungs267.csv -o slices.csv
     """
-    from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.sources import combine
+    from jcs_ct.data.manifest import combine, read_manifest
 
     combine(*(read_manifest(path) for path in manifests)).write(output)
     typer.echo(f"{len(read_manifest(output))} slices -> {output}")
@@ -234,8 +232,8 @@ def check(
 
     Example:  jcs data check slices.csv
     """
-    from jcs_ct.data.checking import check_manifest
     from jcs_ct.data.manifest import count_manifest
+    from jcs_ct.data.manifest.manifest_checks import check_manifest
 
     counts = count_manifest(check_manifest(manifest))
     if as_json:
@@ -258,8 +256,8 @@ def annotate(
 
     Example:  jcs data annotate ct100.csv -o annotations.csv
     """
+    from jcs_ct.data.covid_cs.slice_annotations import annotate_manifest, annotations_csv
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.data.slice_annotations import annotate_manifest, annotations_csv
     from jcs_ct.files import write_text
 
     found = annotate_manifest(read_manifest(manifest))

@@ -25,7 +25,7 @@ def write(
     Example:  jcs features write slices.csv --network joint.safetensors -o covid-cs
     """
     from jcs_ct.checkpoints import load_checkpoint
-    from jcs_ct.data.feature_writing import write_feature_set
+    from jcs_ct.data.covid_cs.feature_writing import write_feature_set
     from jcs_ct.data.manifest import read_manifest
 
     with stage_progress(quiet=as_json) as progress:
@@ -58,7 +58,7 @@ def check(
 
     Example:  jcs features check covid-cs/train.txt
     """
-    from jcs_ct.data.covid_cs import check_annotations, check_list
+    from jcs_ct.data.covid_cs.release_checks import check_annotations, check_list
 
     records = check_list(listed, root)
     if annotations is not None:

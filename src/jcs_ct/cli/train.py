@@ -11,7 +11,7 @@ import typer
 from jcs_ct.cli.console import parse_settings, step_progress
 
 if TYPE_CHECKING:
-    from jcs_ct.data.lists import FeatureLists
+    from jcs_ct.data.covid_cs.feature_lists import FeatureLists
     from jcs_ct.data.manifest import Manifest
 
 
@@ -97,7 +97,7 @@ _FIRST_STAGE_NOTE = (
 def _data(
     manifest: Path | None, features: Path | None, validation: Path | None, root: Path | None
 ) -> Manifest | FeatureLists:
-    from jcs_ct.data.lists import FeatureLists, read_list
+    from jcs_ct.data.covid_cs.feature_lists import FeatureLists, read_list
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.errors import ConfigError
 

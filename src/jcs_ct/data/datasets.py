@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from jcs_ct.data.augment import Augmentation
-from jcs_ct.data.copy_paste import LesionPasting, Paste, paste_lesions
+from jcs_ct.data.augmentation.augment import Augmentation
+from jcs_ct.data.augmentation.copy_paste import LesionPasting, Paste, paste_lesions
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import SlicePreprocessor, Window

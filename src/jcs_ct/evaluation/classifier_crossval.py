@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.data.patient_folds import patient_folds
+from jcs_ct.data.manifest.patient_folds import patient_folds
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.budgets import budget_warnings

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.data.marks import burn_text, draw_frame, remove_marks
+from jcs_ct.data.augmentation.marks import burn_text, draw_frame, remove_marks
 from jcs_ct.lungs import lesser_lung_share, segment_picture
 from jcs_ct.preprocessing import OUTSIDE_HU, Window, body_mask
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from jcs_ct.data.covid_cs.slice_annotations import SliceAnnotation, annotate_manifest
 from jcs_ct.data.manifest import Manifest, ManifestRow, count_manifest
-from jcs_ct.data.slice_annotations import SliceAnnotation, annotate_manifest
 from jcs_ct.evaluation.figures import bars
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.tables import Cell, Column, Table

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.data.patient_folds import patient_folds
+from jcs_ct.data.manifest.patient_folds import patient_folds
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished

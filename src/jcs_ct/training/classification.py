@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
-from jcs_ct.data.mixup import mixup
+from jcs_ct.data.augmentation.mixup import mixup
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
 from jcs_ct.models.classifier import Classifier

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from jcs_ct.data.augment import LARGEST_ELASTIC
+from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC
 from jcs_ct.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from jcs_ct.data.augment import Augmentation
-from jcs_ct.data.copy_paste import LesionPasting
+from jcs_ct.data.augmentation.augment import Augmentation
+from jcs_ct.data.augmentation.copy_paste import LesionPasting
+from jcs_ct.data.covid_cs.feature_dataset import FeatureBatch, FeatureDataset
+from jcs_ct.data.covid_cs.feature_lists import FeatureLists
 from jcs_ct.data.datasets import SliceBatch, SliceDataset
-from jcs_ct.data.feature_dataset import FeatureBatch, FeatureDataset
-from jcs_ct.data.lists import FeatureLists
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier

@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from jcs_ct.data.augment import Augmentation
-from jcs_ct.data.lists import FeatureLists
+from jcs_ct.data.augmentation.augment import Augmentation
+from jcs_ct.data.covid_cs.feature_lists import FeatureLists
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
 from jcs_ct.errors import ConfigError

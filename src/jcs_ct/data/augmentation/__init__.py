@@ -1,0 +1,1 @@
+"""Training slices changed at random: geometry and grey levels, mixing, pasted and painted lesions."""

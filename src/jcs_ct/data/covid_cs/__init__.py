@@ -1,0 +1,1 @@
+"""COVID-CS as it is published: features, lists, annotations."""

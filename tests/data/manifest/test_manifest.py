@@ -1,0 +1,185 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.data.manifest import (
+    Manifest,
+    ManifestRow,
+    assign_splits,
+    count_manifest,
+    read_grey,
+    read_manifest,
+    read_mask,
+)
+from jcs_ct.data.manifest.manifest_checks import check_files
+from jcs_ct.errors import ConfigError, MaskError
+
+
+def write_csv(folder: Path, *lines: str) -> Path:
+    path = folder / "slices.csv"
+    path.write_text("\n".join(["path,patient,label,mask,split,source", *lines]) + "\n")
+    return path
+
+
+def test_a_manifest_survives_the_disk(tmp_path):
+    row = ManifestRow(tmp_path / "a.png", "p1", 1, tmp_path / "m.png", "val", "x", age=61.0, level_hu=-350.0)
+    other = ManifestRow(tmp_path / "b.png", "p2", 0, fold=0)
+    Manifest((row, other)).write(tmp_path / "slices.csv")
+    assert read_manifest(tmp_path / "slices.csv").rows == (row, other)
+
+
+@pytest.mark.parametrize("fold", ["-1", "1.5", "val0"])
+def test_a_fold_is_a_whole_number_or_empty(tmp_path, fold):
+    path = tmp_path / "slices.csv"
+    path.write_text(f"path,patient,label,fold\na.png,p,1,\nb.png,q,0,{fold}\n")
+    with pytest.raises(ConfigError, match=f"line 3: fold must be a whole number from 0 on, or empty, got '{fold}'"):
+        read_manifest(path)
+
+
+def test_a_patient_in_two_splits_is_an_error(tmp_path):
+    path = write_csv(tmp_path, "a.png,p1,1,,train,", "b.png,p1,0,,test,")
+    with pytest.raises(ConfigError, match="patient 'p1' is in the splits test, train"):
+        read_manifest(path)
+
+
+def test_every_problem_is_listed_at_once(tmp_path):
+    path = write_csv(tmp_path, "a.png,p1,2,,train,", ",p2,1,,train,", "c.png,p3,1,,holdout,")
+    with pytest.raises(ConfigError, match=r"(?s)3 problem.*label must be.*must not be empty.*split must be"):
+        read_manifest(path)
+
+
+def test_missing_columns_are_named(tmp_path):
+    path = tmp_path / "slices.csv"
+    path.write_text("path,label\na.png,1\n")
+    with pytest.raises(ConfigError, match="lacks the column"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_masks_of_either_scale_become_the_same_pixels(tmp_path, high):
+    truth = np.zeros((8, 8), dtype=np.uint8)
+    truth[2:5, 3:6] = high
+    Image.fromarray(truth).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").sum() == 9
+
+
+def test_a_palette_mask_is_read_by_its_indices(tmp_path):
+    image = Image.new("P", (8, 8))
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    image.putpixel((3, 2), 1)
+    image.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").nonzero() == (np.array([2]), np.array([3]))
+
+
+def test_a_mask_of_three_values_is_refused(tmp_path):
+    Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(MaskError, match="has 3: 0, 1, 2"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_check_files_reports_all_that_is_wrong(tmp_path):
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 8), dtype=np.uint8)).save(tmp_path / "m.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    rows = (
+        ManifestRow(tmp_path / "a.png", "1", 1, tmp_path / "m.png"),
+        ManifestRow(tmp_path / "b.png", "2", 0),
+        ManifestRow(tmp_path / "c.png", "3", 0),
+    )
+    with pytest.raises(ConfigError, match=r"(?s)3 problem.*4x8 pixels.*8x8.*not a readable image.*no such file"):
+        check_files(Manifest(rows), tmp_path / "slices.csv")
+
+
+def test_sixteen_bit_images_keep_their_depth(tmp_path):
+    Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert read_grey(tmp_path / "a.png") == pytest.approx(np.array([[0, 257 / 65535, 1]]))
+
+
+def test_splits_follow_the_patient_and_not_its_neighbours(tmp_path):
+    rows = [ManifestRow(Path(f"{number}.png"), f"p{number // 2}", 1) for number in range(400)]
+    all_rows = assign_splits(rows, val=0.2, test=0.2, seed=0)
+    half = assign_splits(rows[200:], val=0.2, test=0.2, seed=0)
+    assert all_rows[200:] == half
+    assert {row.split for row in all_rows} == {"train", "val", "test"}
+    assert 0.1 < sum(row.split == "test" for row in all_rows) / 400 < 0.3
+    assert all_rows[0].split == all_rows[1].split
+
+
+def test_counts_are_per_split_and_source():
+    rows = (
+        ManifestRow(Path("a"), "1", 1, Path("m"), "train", "x"),
+        ManifestRow(Path("b"), "1", 0, None, "train", "x"),
+        ManifestRow(Path("c"), "2", 0, None, "test", "y"),
+    )
+    assert count_manifest(Manifest(rows)) == [
+        {"split": "train", "source": "x", "patients": 1, "infected": 1, "uninfected": 1, "with_mask": 1},
+        {"split": "test", "source": "y", "patients": 1, "infected": 0, "uninfected": 1, "with_mask": 0},
+    ]
+
+
+@pytest.fixture
+def two_slices(tmp_path) -> Path:
+    """A data set in set/, its manifest beside it."""
+    for name in ("a", "b", "m"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "set" / f"{name}.png")
+    return write_csv(tmp_path, "set/a.png,p1,1,set/m.png,train,x", "set/b.png,p2,0,,test,x")
+
+
+def test_the_hash_does_not_depend_on_how_paths_are_typed(two_slices, tmp_path, monkeypatch):
+    known = read_manifest(two_slices).sha256
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(Path("slices.csv")).sha256 == known
+    assert read_manifest(tmp_path / "set" / ".." / "slices.csv").sha256 == known
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert read_manifest(tmp_path / "link" / "slices.csv").sha256 == known
+    (tmp_path / "elsewhere").mkdir()
+    read_manifest(two_slices).write(Path("elsewhere/slices.parquet"))
+    assert read_manifest(tmp_path / "elsewhere" / "slices.parquet").sha256 == known
+    tested = read_manifest(two_slices).split("test").sha256
+    assert read_manifest(Path("slices.csv")).split("test").sha256 == tested != known
+
+
+def test_the_hash_does_not_depend_on_where_the_set_lies(two_slices, tmp_path):
+    known = read_manifest(two_slices).sha256
+    shutil.copytree(tmp_path / "set", tmp_path / "moved" / "set")
+    shutil.copy(two_slices, tmp_path / "moved")
+    assert read_manifest(tmp_path / "moved" / "slices.csv").sha256 == known
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("p2,0", "p2,1"),
+        ("p2,0", "p3,0"),
+        (",test,", ",val,"),
+        ("set/b.png", "set/m.png"),
+        ("set/m.png", ""),
+        (",x\n", ",y\n"),
+    ],
+    ids=["label", "patient", "split", "file", "mask", "source"],
+)
+def test_the_hash_changes_with_what_the_table_says(two_slices, before, after):
+    known = read_manifest(two_slices).sha256
+    two_slices.write_text(two_slices.read_text().replace(before, after))
+    assert read_manifest(two_slices).sha256 != known
+
+
+def test_the_hash_changes_with_a_file_of_the_same_name_or_the_order(two_slices, tmp_path):
+    known = read_manifest(two_slices)
+    assert Manifest(known.rows[::-1]).sha256 != known.sha256
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "set" / "m.png")
+    assert read_manifest(two_slices).sha256 != known.sha256
+
+
+def test_a_manifest_may_lie_elsewhere_than_its_files(two_slices, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(Path("slices.csv"))
+    manifest.write(Path("elsewhere/slices.csv"))
+    assert [row.path for row in read_manifest(Path("elsewhere/slices.csv"))] == [
+        tmp_path / "set/a.png",
+        tmp_path / "set/b.png",
+    ]
