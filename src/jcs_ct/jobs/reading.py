@@ -1,0 +1,173 @@
+"""Reading one study as a task of the study's process: what ``jcs diagnose`` does, and its key in the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jcs_ct import __version__
+from jcs_ct.jobs.job import JobKey
+
+if TYPE_CHECKING:
+    from jcs_ct.checkpoints import Models
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging import Study
+    from jcs_ct.jobs.child import Progress
+    from jcs_ct.reporting import ReportPaths
+    from jcs_ct.reporting.report import Format
+
+#: Name of :func:`read_study` for :class:`~jcs_ct.jobs.worker.StudyWorker`.
+READ_STUDY = "jcs_ct.jobs.reading:read_study"
+
+
+@dataclass(frozen=True)
+class ReadingRequest:
+    """How one study is read; the options of ``jcs diagnose``.
+
+    Args:
+        study: Folder, file or archive.
+        output: Folder for the report.
+        models: ``compact``, or a folder made by ``jcs calibrate``.
+        series: Identifier of the series, None for the best.
+        segment: ``positive``, ``always`` or ``never``.
+        map_variant: ``paper`` or ``grad_cam``.
+        threshold: Replaces the stored rule, when given.
+        dicom: Whether DICOM results are written; studies that are no DICOM are refused then.
+        formats: Which of ``html``, ``json`` and ``nifti`` are written.
+        lenient, allow_deflated: See ``open_study``.
+        device, backend, precision, batch_size: See ``Execution``.
+    """
+
+    study: str
+    output: str
+    models: str = "compact"
+    series: str | None = None
+    segment: str = "positive"
+    map_variant: str = "paper"
+    threshold: int | None = None
+    dicom: bool = False
+    formats: tuple[Format, ...] = ("html", "json", "nifti")
+    lenient: bool = False
+    allow_deflated: bool = False
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 8
+
+    def to_arguments(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "formats": list(self.formats)}
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> ReadingRequest:
+        """From JSON values."""
+        return cls(**{**arguments, "formats": tuple(arguments.get("formats", cls.formats))})
+
+
+def reading_key(study: str, models: Models, *, threshold: int | None = None) -> JobKey:
+    """Key of reading a study with these networks and rule, by this version."""
+    weights = _digest(models.classifier.sha256, models.segmenter.sha256)
+    return JobKey(study, weights, _digest(repr(_with_threshold(models, threshold).operating_point)), __version__)
+
+
+def read_study(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The task: read, report, and return the facts that a list of studies shows."""
+    request = ReadingRequest.from_arguments(arguments)
+    study, diagnosis, paths = read_and_report(request, progress)
+    return reading_facts(study, diagnosis, paths)
+
+
+def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study, Diagnosis, ReportPaths]:
+    """Open, diagnose and report one study, with networks that stay loaded between studies.
+
+    Raises:
+        JCSError: as ``open_study``, ``load_models``, ``diagnose`` and ``write_report``.
+    """
+    from jcs_ct.diagnosis import diagnose
+    from jcs_ct.engine import Execution
+    from jcs_ct.imaging import open_study
+    from jcs_ct.reporting import write_report
+    from jcs_ct.reporting.dicom import require_dicom_source
+
+    progress("read", 0, 1)
+    models = _with_threshold(_loaded_models(request.models), request.threshold)
+    study = open_study(
+        request.study, series=request.series, lenient=request.lenient, allow_deflated=request.allow_deflated
+    )
+    if request.dicom:
+        require_dicom_source(study)
+    progress("read", 1, 1)
+    diagnosis = diagnose(
+        study,
+        models,
+        segment=request.segment,  # type: ignore[arg-type]  # diagnose checks it
+        map_variant=request.map_variant,
+        execution=Execution(
+            device=request.device,
+            backend=request.backend,
+            precision=request.precision,
+            batch_size=request.batch_size,
+        ),
+        progress=progress,
+    )
+    paths = write_report(
+        study,
+        diagnosis,
+        Path(request.output),
+        formats=request.formats,
+        dicom=request.dicom,
+        command=["jcs", "diagnose"],
+        progress=progress,
+    )
+    return study, diagnosis, paths
+
+
+def reading_facts(study: Study, diagnosis: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
+    """What a list of studies shows, as JSON values without anything that identifies a patient."""
+    burden = diagnosis.burden
+    return {
+        "identifier": study.identifier,
+        "verdict": "positive" if diagnosis.positive else "negative",
+        "positive_slice_count": diagnosis.positive_slice_count,
+        "positive_slice_threshold": diagnosis.positive_slice_threshold,
+        "lung_slice_count": diagnosis.lung_slice_count,
+        "slice_count": study.volume.shape[0],
+        "segmented": diagnosis.segmented,
+        "lesion_count": len(diagnosis.lesions) if diagnosis.segmented else None,
+        "opacification_volume_ml": burden.opacification_volume_ml if burden else None,
+        "percent_opacity": burden.percent_opacity if burden else None,
+        "flags": [str(flag.code) for flag in diagnosis.flags],
+        "timings_s": dict(diagnosis.timings_s),
+        "files": sorted(path.relative_to(paths.folder).as_posix() for path in (*paths.written(), paths.run)),
+    }
+
+
+def _loaded_models(name: str) -> Models:
+    """Networks by name, loaded once; a folder's are loaded anew when its files changed."""
+    folder = Path(name)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    return _load_once(name, stamps)
+
+
+@cache
+def _load_once(name: str, stamps: tuple[tuple[str, int, int], ...]) -> Models:
+    from jcs_ct.checkpoints import load_models
+
+    return load_models(name)
+
+
+def _with_threshold(models: Models, threshold: int | None) -> Models:
+    """Models under a threshold that is taken literally."""
+    if threshold is None:
+        return models
+    point = replace(models.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None)
+    return replace(models, operating_point=point)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -1,0 +1,68 @@
+"""Layout of the ledger's file, by version (SQLite's ``user_version``); each step leads one version further."""
+
+from __future__ import annotations
+
+import sqlite3
+
+STEPS = (
+    """
+    CREATE TABLE jobs (
+        sequence INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL UNIQUE,
+        study TEXT NOT NULL,
+        weights TEXT NOT NULL,
+        operating_point TEXT NOT NULL,
+        version TEXT NOT NULL,
+        reading_id TEXT NOT NULL,
+        request TEXT NOT NULL,
+        priority INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before REAL NOT NULL DEFAULT 0,
+        code TEXT NOT NULL DEFAULT '',
+        message TEXT NOT NULL DEFAULT '',
+        stage TEXT NOT NULL DEFAULT '',
+        done INTEGER NOT NULL DEFAULT 0,
+        total INTEGER NOT NULL DEFAULT 0,
+        owner TEXT NOT NULL DEFAULT '',
+        lease_token TEXT NOT NULL DEFAULT '',
+        lease_until REAL NOT NULL DEFAULT 0,
+        cancel_requested INTEGER NOT NULL DEFAULT 0,
+        result TEXT NOT NULL DEFAULT '{}',
+        added_at REAL NOT NULL,
+        changed_at REAL NOT NULL,
+        seconds REAL NOT NULL DEFAULT 0,
+        peak_memory_bytes INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX jobs_in_order ON jobs (state, priority DESC, sequence);
+    CREATE TABLE history (
+        number INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL,
+        moment REAL NOT NULL,
+        event TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        code TEXT NOT NULL,
+        message TEXT NOT NULL
+    );
+    CREATE INDEX history_of_job ON history (job_id, number);
+    """,
+)
+
+
+class UnknownLayoutError(Exception):
+    """The file was laid out by a newer version, or is no ledger."""
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Take the steps that the file has not seen, each whole or not at all.
+
+    Raises:
+        UnknownLayoutError: the file is newer than this version, or holds tables that no step made.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(STEPS):
+        raise UnknownLayoutError(f"it has layout {version}, this version of jcs-ct knows up to {len(STEPS)}")
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise UnknownLayoutError("it holds tables of something else, or of a version before the ledger")
+    for number, step in enumerate(STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
