@@ -25,7 +25,8 @@ def write_csv(folder: Path, *lines: str) -> Path:
 
 
 def test_a_manifest_survives_the_disk(tmp_path):
-    row = ManifestRow(tmp_path / "a.png", "p1", 1, tmp_path / "m.png", "val", "x", age=61.0, level_hu=-350.0)
+    window = {"level_hu": -350.0, "width_hu": 1500.0}
+    row = ManifestRow(tmp_path / "a.png", "p1", 1, tmp_path / "m.png", "val", "x", age=61.0, **window)
     other = ManifestRow(tmp_path / "b.png", "p2", 0, fold=0)
     Manifest((row, other)).write(tmp_path / "slices.csv")
     assert read_manifest(tmp_path / "slices.csv").rows == (row, other)
@@ -51,10 +52,34 @@ def test_every_problem_is_listed_at_once(tmp_path):
         read_manifest(path)
 
 
+def test_every_problem_of_one_line_is_listed(tmp_path):
+    path = tmp_path / "slices.csv"
+    path.write_text("path,patient,label,split,age,level_hu,width_hu,fold\na.png,nan,x,holdout,old,-600,0,-1\n")
+    with pytest.raises(ConfigError) as refused:
+        read_manifest(path)
+    for said in (
+        "patient must not be empty, got 'nan'",
+        "label must be 0, 1 or empty, got 'x'",
+        "split must be one of train, val, test, got 'holdout'",
+        "age must be a number with a decimal point, or empty, got 'old'",
+        "a window has both a level and a width greater than 0, got level_hu '-600', width_hu '0'",
+        "fold must be a whole number from 0 on, or empty, got '-1'",
+    ):
+        assert f"line 2: {said}" in str(refused.value)
+    assert "has 6 problem(s)" in str(refused.value)
+
+
+@pytest.mark.parametrize("other", ["p1 ", " P1", "\u00a0p1"])
+def test_blanks_and_large_letters_make_no_other_patient(tmp_path, other):
+    path = write_csv(tmp_path, "a.png,p1,1,,train,", f"b.png,{other},0,,test,")
+    with pytest.raises(ConfigError, match=r"patient ('P1' or )?'p1' is in the splits test, train"):
+        read_manifest(path)
+
+
 def test_missing_columns_are_named(tmp_path):
     path = tmp_path / "slices.csv"
     path.write_text("path,label\na.png,1\n")
-    with pytest.raises(ConfigError, match="lacks the column"):
+    with pytest.raises(ConfigError, match=r"lacks the column\(s\) patient; it needs .* and has path, label"):
         read_manifest(path)
 
 

@@ -79,7 +79,7 @@ def test_what_is_no_parquet_is_refused(tmp_path):
 
 def test_a_csv_that_is_cut_short_or_no_text_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("path,patient,label\na.png,p\nb.png\n")
-    with pytest.raises(ConfigError, match=r"(?s)1 problem\(s\):.*line 3: path and patient must not be empty"):
+    with pytest.raises(ConfigError, match=r"(?s)2 problem\(s\):.*line 2: has 2 cell\(s\).*line 3: has 1 cell"):
         read_manifest(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_bytes(b"path,patient,label\n\xff\xfe\n")
     with pytest.raises(ConfigError, match=r"no CSV in UTF-8 \(invalid start byte at byte 19\)"):
@@ -116,3 +116,75 @@ def test_the_commands_take_parquet_too(tmp_path):
     done = runner.invoke(app, ["data", "join", str(tmp_path / "a.parquet"), "-o", str(joined)])
     assert done.exit_code == 0, done.output
     assert len(read_manifest(joined)) == 4
+
+
+TABLE = """path,patient,label,split
+a b.png,007,1,train
+"c,d.png",8 ,0,val
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "encoding"),
+    [
+        (lambda text: text, "utf-8-sig"),
+        (lambda text: text, "utf-16"),
+        (lambda text: text.replace("\n", "\r\n"), "utf-8"),
+        (lambda text: text.replace("\n", "\r"), "utf-8"),
+        (lambda text: text.replace("\n", "\n\n"), "utf-8"),
+        (lambda text: text.replace(",", ", ").replace("c, d", "c,d"), "utf-8"),
+        (lambda text: text.replace("path,patient,label", "Path,PATIENT, Label "), "utf-8"),
+        (lambda text: text.replace(",", ";").replace("c;d", "c,d"), "utf-8"),
+        (lambda text: text.replace(",", "\t").replace("c\td", "c,d"), "utf-8"),
+        (lambda text: "sep=,\n" + text, "utf-8"),
+        (lambda text: text.replace(",1,train", ",1.0,Train").replace(",0,", ",0.0,"), "utf-8"),
+        (lambda text: text.replace(",1,", ",True,").replace(",0,", ",false,"), "utf-8"),
+    ],
+    ids=[
+        "bom",
+        "utf16",
+        "crlf",
+        "cr",
+        "empty-lines",
+        "blanks",
+        "heads",
+        "semicolon",
+        "tab",
+        "sep",
+        "floats",
+        "truth",
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_and_data_frames_write_it(tmp_path, change, encoding):
+    path = tmp_path / "slices.csv"
+    path.write_bytes(change(TABLE).encode(encoding))
+    assert [(row.path.name, row.patient, row.label, row.split) for row in read_manifest(path)] == [
+        ("a b.png", "007", 1, "train"),
+        ("c,d.png", "8", 0, "val"),
+    ]
+
+
+def test_lines_whose_cells_cannot_be_told_apart_are_listed_with_all_else(tmp_path):
+    path = tmp_path / "slices.csv"
+    path.write_text(TABLE + 'e.png,9\nf.png,9,1,train,x\ng.png,10,2,train\nh.png,"11,0,train\ni.png,12,0,train\n')
+    with pytest.raises(ConfigError) as refused:
+        read_manifest(path)
+    for said in (
+        "line 4: has 2 cell(s), the head line has 4",
+        "line 5: has 5 cell(s), the head line has 4",
+        "line 6: label must be 0, 1 or empty, got '2'",
+        "line 7: a quote is not closed",
+    ):
+        assert said in str(refused.value)
+    assert "has 4 problem(s)" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["slices.csv", "slices.parquet"])
+def test_a_column_that_stands_twice_is_refused(tmp_path, name):
+    if name.endswith("csv"):
+        (tmp_path / name).write_text("path,patient,label,Label\na.png,1,1,0\n")
+    else:
+        values = [pa.array(["a.png"]), pa.array(["1"]), pa.array([1]), pa.array([0])]
+        pq.write_table(pa.table(values, names=["path", "patient", "label", "Label"]), tmp_path / name)
+    with pytest.raises(ConfigError, match=r"has the column\(s\) label twice"):
+        read_manifest(tmp_path / name)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from jcs_ct.data.manifest.rows import SPLITS, Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
 
 _REQUIRED = ("path", "patient", "label")
+#: What a label's cell may say: 1 infected, 0 not, empty unknown; and as data frames write it.
+LABELS: Mapping[str, int | None] = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+_SPLIT_NAMES = {"": "train", **{name: name for name in SPLITS}}
+
+T = TypeVar("T")
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest, CSV or Parquet; relative paths count from the manifest's folder.
 
     Raises:
-        ConfigError: with every problem of the table at once (files are looked at by ``checking.check_manifest``).
+        ConfigError: with every problem of the table at once (``manifest_checks.check_manifest`` looks at its files).
     """
     rows, problems = parse_manifest(path)
     refuse_problems(path, problems)
@@ -34,63 +41,105 @@ def parse_manifest(path: Path) -> tuple[list[ManifestRow], list[str]]:
     missing = [name for name in _REQUIRED if name not in table.columns]
     if missing:
         raise ConfigError(
-            f"the manifest {path} lacks the column(s) {', '.join(missing)}; it needs path, patient, label"
+            f"the manifest {path} lacks the column(s) {', '.join(missing)}; it needs {', '.join(_REQUIRED)} and has "
+            f"{', '.join(table.columns) or 'none'}"
         )
     rows: list[ManifestRow] = []
-    problems: list[str] = []
+    problems = list(table.problems)
     for where, values in table:
-        try:
-            rows.append(_parse_row(values, path.parent))
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
+        cells = _Cells(values)
+        row = _parse_row(cells, path.parent)
+        if cells.problems:
+            problems += [f"{where}: {problem}" for problem in cells.problems]
+        else:
+            rows.append(row)
     problems += split_problems(rows)
     if not rows and not problems:
         problems.append("it has no rows")
     return rows, problems
 
 
-def _parse_row(values: Mapping[str, str], folder: Path) -> ManifestRow:
-    if not values["path"] or not values["patient"]:
-        raise ValueError("path and patient must not be empty")
-    label = values["label"].strip()
-    if label not in ("", "0", "1"):
-        raise ValueError(f"label must be 0, 1 or empty, got {label!r}")
-    split = values.get("split") or "train"
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    fold = (values.get("fold") or "").strip()
-    if fold and not fold.isdecimal():
-        raise ValueError(f"fold must be a whole number from 0 on, or empty, got {fold!r}")
+class _Cells:
+    """The cells of a line by column; what is wrong with them is gathered, not raised."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self.problems: list[str] = []
+
+    def text(self, name: str) -> str:
+        """A cell, empty where the table has no such column."""
+        return self._values.get(name, "")
+
+    def named(self, name: str) -> str:
+        """A cell that must say something."""
+        if self.text(name).lower() in ("", "nan", "none"):
+            self.problems.append(f"{name} must not be empty, got {self.text(name)!r}")
+        return self.text(name)
+
+    def choice(self, name: str, choices: Mapping[str, T], said: str) -> T | None:
+        """What a cell stands for, large and small letters alike."""
+        if self.text(name).lower() not in choices:
+            self.problems.append(f"{name} must be {said}, got {self.text(name)!r}")
+        return choices.get(self.text(name).lower())
+
+    def number(self, name: str) -> float | None:
+        """A finite number, None where the cell is empty."""
+        text = self.text(name)
+        try:
+            number = float(text or "0")
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            self.problems.append(f"{name} must be a number with a decimal point, or empty, got {text!r}")
+        return number if text else None
+
+    def fold(self) -> int | None:
+        """A whole number from 0 on, None where the cell is empty; with ``.0`` as data frames write it."""
+        text = self.text("fold").removesuffix(".0")
+        if text and not text.isdecimal():
+            self.problems.append(f"fold must be a whole number from 0 on, or empty, got {text!r}")
+            return None
+        return int(text) if text else None
+
+
+def _parse_row(cells: _Cells, folder: Path) -> ManifestRow:
+    level, width = cells.number("level_hu"), cells.number("width_hu")
+    if (level is None) != (width is None) or (width is not None and width <= 0):
+        said = ", ".join(f"{name} {cells.text(name)!r}" for name in ("level_hu", "width_hu"))
+        cells.problems.append(f"a window has both a level and a width greater than 0, got {said}")
     return ManifestRow(
-        path=folder / values["path"],
-        patient=values["patient"],
-        label=int(label) if label else None,
-        mask=folder / values["mask"] if values.get("mask") else None,
-        split=split,
-        source=values.get("source") or "",
-        scanner=values.get("scanner") or "",
-        age=_number(values, "age"),
-        sex=values.get("sex") or "",
-        thickness_mm=_number(values, "thickness_mm"),
-        level_hu=_number(values, "level_hu"),
-        width_hu=_number(values, "width_hu"),
-        series=values.get("series") or "",
-        fold=int(fold) if fold else None,
-        finding=values.get("finding") or "",
+        path=folder / cells.named("path"),
+        patient=cells.named("patient"),
+        label=cells.choice("label", LABELS, "0, 1 or empty"),
+        mask=folder / cells.text("mask") if cells.text("mask") else None,
+        split=cells.choice("split", _SPLIT_NAMES, f"one of {', '.join(SPLITS)}") or "train",
+        source=cells.text("source"),
+        scanner=cells.text("scanner"),
+        age=cells.number("age"),
+        sex=cells.text("sex"),
+        thickness_mm=cells.number("thickness_mm"),
+        level_hu=level,
+        width_hu=width,
+        series=cells.text("series"),
+        fold=cells.fold(),
+        finding=cells.text("finding"),
     )
 
 
-def _number(values: Mapping[str, str], name: str) -> float | None:
-    return float(values[name]) if values.get(name) else None
-
-
 def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
-    """One line for every patient that stands in more than one split."""
+    """One line for every patient that stands in more than one split.
+
+    Blanks and large letters make no other patient of a name.
+    """
     splits: dict[str, set[str]] = defaultdict(set)
+    spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        splits[row.patient].add(row.split)
+        patient = " ".join(row.patient.casefold().split())
+        splits[patient].add(row.split)
+        spellings[patient].add(row.patient)
     return [
-        f"patient {patient!r} is in the splits {', '.join(sorted(names))}: a patient belongs to one split only"
+        f"patient {' or '.join(repr(name) for name in sorted(spellings[patient]))} is in the splits "
+        f"{', '.join(sorted(names))}: a patient belongs to one split only"
         for patient, names in sorted(splits.items())
         if len(names) > 1
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +17,25 @@ from jcs_ct.files import replacing, write_text
 #: Endings that mean Parquet; every other is read as CSV.
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
+#: What may stand between the cells of a CSV; the one that the head line has most of does.
+SEPARATORS = (",", ";", "\t")
+
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table as it was read; a cell that is absent is empty.
+    """A table as it was read; a cell that is absent is empty, blanks around a cell are gone.
 
     Args:
-        columns: Names in order.
+        columns: Names in order, in small letters.
         rows: (where it stands, as ``line 7``; text by column).
+        problems: Lines whose cells cannot be told apart; they are not among the rows.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, Mapping[str, str]], ...]
+    problems: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         return iter(self.rows)
@@ -40,27 +47,63 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_table(path: Path, *, what: str = "manifest") -> TextTable:
-    """Read CSV (UTF-8, with or without a byte order mark) or Parquet.
+    """Read CSV (cells parted by commas, semicolons or tabs; UTF-8, or UTF-16 with its mark) or Parquet.
 
     Args:
         path: Its ending says which.
         what: The table's name in errors.
 
     Raises:
-        ConfigError: it cannot be read, or Parquet without the extra ``parquet``.
+        ConfigError: it cannot be read, a column stands twice, or Parquet without the extra ``parquet``.
     """
-    if is_parquet(path):
-        return _read_parquet(path, what)
+    table = _read_parquet(path, what) if is_parquet(path) else _read_csv(path, what)
+    twice = sorted(name for name, count in Counter(table.columns).items() if name and count > 1)
+    if twice:
+        raise ConfigError(f"the {what} {path} has the column(s) {', '.join(twice)} twice; keep one of each")
+    return table
+
+
+def _read_csv(path: Path, what: str) -> TextTable:
+    text = _decoded(path, what)
+    first, _, rest = text.partition("\n")
+    skipped = 0
+    if first.strip().lower().startswith("sep="):  # a spreadsheet's note to itself
+        text, skipped, first = rest, 1, rest.partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+    columns: tuple[str, ...] | None = None
+    rows: list[tuple[str, Mapping[str, str]]] = []
+    problems: list[str] = []
+    begins = 1 + skipped
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        for cells in reader:
+            where, begins = f"line {begins}", reader.line_num + skipped + 1
+            values = [cell.strip() for cell in cells]
+            if not any(values):
+                continue
+            if columns is None:
+                columns = tuple(value.lower() for value in values)
+            elif len(values) == len(columns):
+                rows.append((where, dict(zip(columns, values, strict=True))))
+            else:
+                problems.append(f"{where}: has {len(values)} cell(s), the head line has {len(columns)}")
+    except csv.Error as error:
+        problems.append(f"line {begins}: a quote is not closed, or stands inside a cell ({error})")
+    return TextTable(columns or (), tuple(rows), tuple(problems))
+
+
+def _decoded(path: Path, what: str) -> str:
+    """The text of a CSV with newlines as ``\\n``."""
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise ConfigError(f"the {what} {path} is no CSV in UTF-8 ({error.reason} at byte {error.start})") from error
-    reader = csv.DictReader(io.StringIO(text))
-    columns = tuple(reader.fieldnames or ())
-    rows = ((f"line {reader.line_num}", {name: values[name] or "" for name in columns}) for values in reader)
-    return TextTable(columns, tuple(rows))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_table(path: Path, columns: Mapping[str, type], rows: Sequence[Mapping[str, Cell]]) -> None:
@@ -100,11 +143,10 @@ def _read_parquet(path: Path, what: str) -> TextTable:
         raise ConfigError(f"the {what} {path} is no Parquet file that can be read: {error}") from error
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror or error}") from error
-    columns = tuple(str(name) for name in table.column_names)
-    records = enumerate(table.to_pylist(), start=1)
-    return TextTable(
-        columns, tuple((f"row {n}", {name: _text(values[name]) for name in columns}) for n, values in records)
-    )
+    columns = tuple(str(name).strip().lower() for name in table.column_names)
+    texts = [[_text(value).strip() for value in column.to_pylist()] for column in table.columns]
+    rows = enumerate(zip(*texts, strict=True), start=1)
+    return TextTable(columns, tuple((f"row {n}", dict(zip(columns, values, strict=True))) for n, values in rows))
 
 
 def _text(value: object) -> str:

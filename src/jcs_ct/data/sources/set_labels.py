@@ -22,7 +22,7 @@ def read_labels(path: Path, *needed: str) -> list[Mapping[str, str]]:
     missing = [name for name in needed if name not in table.columns]
     if missing:
         raise ConfigError(f"the table of labels {path} lacks the column(s) {', '.join(missing)}")
-    problems = []
+    problems = list(table.problems)
     for where, values in table:
         problems += [f"{where}: {name} is empty" for name in needed if not values[name]]
         problems += [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jcs_ct.data.manifest import SPLITS
+from jcs_ct.data.manifest.parsing import LABELS
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.headers import identity_hash
@@ -75,15 +76,15 @@ def read_study_labels(path: Path, root: Path) -> StudyLabels:
             f"it has {', '.join(table.columns) or 'none'}"
         )
     labels = StudyLabels(keys[0])
-    problems: list[str] = []
+    problems = list(table.problems)
     for where, values in table:
-        named, label, split = (values.get(name, "").strip() for name in (keys[0], "label", "split"))
+        named, label, split = (values.get(name, "") for name in (keys[0], "label", "split"))
         wrong = _wrong(keys[0], named, label, split)
         if wrong:
             problems.append(f"{where}: {wrong}")
             continue
         mask = path.parent / values["mask"] if values.get("mask") else None
-        line = StudyLabel(where, int(label) if label else None, mask, split)
+        line = StudyLabel(where, LABELS[label.lower()], mask, split.lower())
         known: StudyLabel | None
         if labels.key == "folder":
             known = labels.folders.setdefault((root / named).resolve(), line)
@@ -100,9 +101,9 @@ def _wrong(key: str, named: str, label: str, split: str) -> str:
     """What cannot be in a line; empty where nothing is wrong."""
     if not named:
         return f"{key} must not be empty"
-    if label not in ("", "0", "1"):
+    if label.lower() not in LABELS:
         return f"label must be 0, 1 or empty, got {label!r}"
-    if split not in ("", *SPLITS):
+    if split.lower() not in ("", *SPLITS):
         return f"split must be one of {', '.join(SPLITS)}, or empty, got {split!r}"
     return ""
 
