@@ -125,7 +125,7 @@ def test_unknown_geometry_withholds_measurements_and_says_so(phantom, models, kn
 
 def test_a_study_without_lung_is_refused(models, know):
     know([0.9] * 6)
-    volume = CTVolume(np.full((6, 64, 64), 40, dtype=np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+    volume = CTVolume(np.full((6, 64, 64), 40, dtype=np.int16), np.diag([-3.0, 3.0, 3.0, 1.0])[[2, 1, 0, 3]])
     with pytest.raises(StudyError, match=r"\(NO_LUNG\)"):
         diagnose(study_of(volume), models)
 

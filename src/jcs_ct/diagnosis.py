@@ -115,7 +115,6 @@ def diagnose(
             volume.hu,
             spacing_mm=volume.spacing_mm,
             hu_is_assumed=volume.hu_is_assumed,
-            left_is_high_column=_left_is_high_column(volume),
         )
         require_lung(lungs, volume.spacing_mm)
         shows_lung = lung_slices(lungs, volume.spacing_mm)
@@ -208,11 +207,6 @@ class _Clock:
         yield report
         self.seconds[name] = round(time.perf_counter() - started, 3)
         report(total, total)
-
-
-def _left_is_high_column(volume: CTVolume) -> bool:
-    """Whether columns run towards the patient's left; assumed (standard display) when the geometry is not known."""
-    return volume.affine is None or bool(volume.affine[0, 2] > 0)
 
 
 def _activation_volume(

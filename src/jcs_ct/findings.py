@@ -184,7 +184,7 @@ def _describe(
     index = np.argwhere(inside) + origin
     slice_index, row, column = (float(value) for value in index.mean(axis=0))
     centroid = (slice_index, row, column)
-    side = _side(lungs[box][inside], centroid, lungs, volume)
+    side = _side(lungs[box][inside], centroid, lungs)
     voxels = int(inside.sum())
     spacing = volume.spacing_mm
     return Lesion(
@@ -196,7 +196,7 @@ def _describe(
         centroid_index=centroid,
         centroid_lps_mm=volume.to_lps_mm(centroid),
         side=SIDES[side],
-        third=_third(slice_index, heights.get(side), superior_first=_superior_first(volume)),
+        third=_third(slice_index, heights.get(side)),
         mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
         extent_mm=None
         if spacing is None
@@ -233,12 +233,10 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
     return records
 
 
-def _side(
-    under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8], volume: CTVolume
-) -> int:
+def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
     """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
 
-    Without any lung: the half of the picture, by the direction of its columns.
+    Without any lung: the half of the picture.
     """
     counts = Counter(under[under > 0].tolist())
     if counts:
@@ -248,7 +246,7 @@ def _side(
         plane = lungs.max(axis=0)
     rows, columns = np.nonzero(plane)
     if not len(rows):
-        return RIGHT if (centroid[2] < (lungs.shape[2] - 1) / 2) == _left_is_high_column(volume) else LEFT
+        return RIGHT if centroid[2] < (lungs.shape[2] - 1) / 2 else LEFT
     nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])
 
@@ -263,24 +261,13 @@ def _lung_heights(lungs: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
     return heights
 
 
-def _superior_first(volume: CTVolume) -> bool:
-    """Whether slice 0 is the most superior one, as a study's is; taken so where the geometry is not known."""
-    return volume.affine is None or bool(volume.affine[2, 0] <= 0)
-
-
-def _left_is_high_column(volume: CTVolume) -> bool:
-    """Whether columns run towards the patient's left (usual display); taken so where the geometry is not known."""
-    return volume.affine is None or bool(volume.affine[0, 2] >= 0)
-
-
-def _third(slice_index: float, height: tuple[int, int] | None, *, superior_first: bool) -> str:
+def _third(slice_index: float, height: tuple[int, int] | None) -> str:
     """The third of a lung's height that a slice lies in; the middle one where there is no lung."""
     if height is None:
         return THIRDS[1]
     first, last = height
     share = (slice_index - first + 0.5) / (last - first + 1)
-    number = min(2, max(0, int(share * 3)))
-    return THIRDS[number] if superior_first else THIRDS[2 - number]
+    return THIRDS[min(2, max(0, int(share * 3)))]
 
 
 def measure_burden(
@@ -310,7 +297,7 @@ def measure_burden(
         raise ValueError(
             f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
         )
-    sides = _with_lesions(lungs, lesion_mask, volume)
+    sides = _with_lesions(lungs, lesion_mask)
     lung_voxels, opacity_voxels = int(np.count_nonzero(sides)), int(np.count_nonzero(lesion_mask))
     high = None
     if not volume.hu_is_assumed and lung_voxels:
@@ -329,7 +316,7 @@ def measure_burden(
         percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
         hu_counts=tuple(int(value) for value in _histogram(volume, sides)),
-        zones=tuple(_zones(sides, lesion_mask, superior_first=_superior_first(volume))),
+        zones=tuple(_zones(sides, lesion_mask)),
     )
 
 
@@ -342,9 +329,9 @@ def _histogram(volume: CTVolume, lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], volume: CTVolume) -> NDArray[np.uint8]:
+def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Lung labels, and lesion voxels outside them given to the side that is nearer by column."""
-    right, left = _mean_columns(lungs, volume)
+    right, left = _mean_columns(lungs)
     columns = np.arange(lungs.shape[2])
     nearer = np.where(np.abs(columns - left) < np.abs(columns - right), LEFT, RIGHT).astype(np.uint8)
     sides = lungs.copy()
@@ -353,11 +340,10 @@ def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], volu
     return sides
 
 
-def _mean_columns(lungs: NDArray[np.uint8], volume: CTVolume) -> tuple[float, float]:
+def _mean_columns(lungs: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean column of the right and the left lung; of a missing one, the quarter of the width it would be in."""
     width = lungs.shape[2]
-    right, left = (0.25 * width, 0.75 * width) if _left_is_high_column(volume) else (0.75 * width, 0.25 * width)
-    means = {RIGHT: right, LEFT: left}
+    means = {RIGHT: 0.25 * width, LEFT: 0.75 * width}
     for side in SIDES:
         weights = sum(np.count_nonzero(plane == side, axis=0) for plane in lungs)
         if weights.any():
@@ -365,7 +351,7 @@ def _mean_columns(lungs: NDArray[np.uint8], volume: CTVolume) -> tuple[float, fl
     return means[RIGHT], means[LEFT]
 
 
-def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], *, superior_first: bool) -> list[Zone]:
+def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> list[Zone]:
     """Side x third of each lung's own height; zonal, not lobar."""
     zones = []
     heights = _lung_heights(sides)
@@ -374,7 +360,7 @@ def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_], *, superior
         lung = np.array([np.count_nonzero(plane == side) for plane in sides])
         opacity = np.array([np.count_nonzero(lesions[plane == side]) for plane, lesions in pairs])
         height = heights.get(side)
-        thirds = np.array([_third(index, height, superior_first=superior_first) for index in range(len(lung))])
+        thirds = np.array([_third(index, height) for index in range(len(lung))])
         for third in THIRDS:
             total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
             zones.append(Zone(name, third, total, found, 100.0 * found / total if total else None))

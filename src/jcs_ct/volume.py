@@ -46,6 +46,8 @@ class CTVolume:
         affine: 4x4, maps (slice, row, column, 1) to LPS mm at voxel centres; ``None`` when the geometry is
             not known or not trustworthy: then every figure in mm or ml is withheld.
         hu_is_assumed: True when ``hu`` was made from grey levels under an assumed window (PNG, JPEG).
+        axes_are_assumed: True when the source states no orientation: rows and columns are taken to run as slices are
+            usually shown, and the patient's right and left are an assumption.
 
     Raises:
         ValueError: wrong dimensions, dtype or affine.
@@ -54,6 +56,7 @@ class CTVolume:
     hu: NDArray[Any]
     affine: NDArray[np.float64] | None
     hu_is_assumed: bool = False
+    axes_are_assumed: bool = False
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3:

@@ -39,7 +39,7 @@ def test_volume_in_the_contracts_order(tmp_path, truth):
     assert study.volume.hu.dtype == np.int16
     assert study.volume.spacing_mm == pytest.approx((2.0, 0.8, 0.7))
     assert study.volume.to_lps_mm((1, 2, 3)) == pytest.approx((-10 + 2.1, -20 + 1.6, 28.0), abs=1e-4)
-    assert (study.kind, study.flags) == ("nifti", ())
+    assert (study.kind, [flag.code for flag in study.flags]) == ("nifti", ["PARTIAL_CHEST"])
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "SPL", "IAR", "ASL"])
@@ -68,7 +68,7 @@ REFUSED = {
     "coronal": (
         lambda t: (t, RAS @ np.diag([0.4, 5.0, 1.0, 1.0]), {}),
         GateCode.NOT_AXIAL,
-        "axial slices would have pixels of 4.0 mm",
+        "axial slices would have pixels of 0.7 x 4.0 mm",
     ),
 }
 WITHHELD = {
@@ -123,7 +123,9 @@ def test_fault_is_refused(tmp_path, truth, fault):
     if fault in WITHHELD:
         study = open_study(path, lenient=True)
         assert study.volume.affine is None
-        assert [flag.code for flag in study.flags] == [code, "NOT_MEASURED"]
+        assumed = ["ASSUMED_AXES"] if code is GateCode.NO_POSITION else []
+        assert [flag.code for flag in study.flags] == [code, "NOT_MEASURED", *assumed]
+        assert study.volume.axes_are_assumed == bool(assumed)
 
 
 def test_cut_off_volumes(tmp_path, truth):

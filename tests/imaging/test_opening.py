@@ -55,14 +55,17 @@ def test_axial_series_in_both_directions(write_series, direction):
     assert study.volume.affine[2, 0] == pytest.approx(-2.0)
 
 
-def test_reversed_column_direction_stays_in_the_affine(write_series):
+def test_reversed_columns_are_turned_and_the_source_grid_is_kept(write_series):
     def edit(number, ds):
         ds.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
 
     series = write_series(edit=edit)
     study = open_study(series.folder)
-    assert np.array_equal(study.volume.hu, series.truth)
-    assert study.volume.affine[:3, 2] == pytest.approx([-0.7, 0, 0])
+    assert np.array_equal(study.volume.hu, series.truth[:, :, ::-1])
+    assert study.volume.affine[:3, 2] == pytest.approx([0.7, 0, 0])
+    assert np.array_equal(study.on_source_grid(study.volume.hu), series.truth)
+    assert study.source_affine[:3, 2] == pytest.approx([-0.7, 0, 0])
+    assert study.source_affine[:3, 3] == pytest.approx([-10.0, -20.0, 100.0])
 
 
 def test_oblique_table_is_measured_along_its_normal(write_series):
@@ -247,7 +250,7 @@ REFUSALS = {
     "coronal": (
         lambda number, ds: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 0, 0, -1]),
         GateCode.NOT_AXIAL,
-        "the series is coronal: its normal is 90 degrees from the body axis",
+        "axial ones can be cut out of sound geometry only, but there is DUPLICATE_POSITION",
     ),
     "a lying header": (
         lambda number, ds: setattr(ds, "NumberOfFrames", 60000000),

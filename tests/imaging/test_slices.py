@@ -35,7 +35,7 @@ def test_eight_bit_folder_in_natural_order(tmp_path):
     assert np.allclose(study.volume.hu, grey_to_hu(levels))
     assert study.volume.affine is None
     assert study.volume.hu_is_assumed
-    assert [str(flag.code) for flag in study.flags] == ["ASSUMED_HU", "NO_POSITION", "ASSUMED_ORDER"]
+    assert [str(flag.code) for flag in study.flags] == ["ASSUMED_HU", "NO_POSITION", "ASSUMED_AXES", "ASSUMED_ORDER"]
     assert "8-bit grey levels were taken as a lung window (level -600, width 1500 HU)" in study.flags[0].message
     assert [path.name for path in study.paths][8:10] == ["slice9.png", "slice10.png"]
 

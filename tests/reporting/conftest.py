@@ -38,7 +38,7 @@ def make_study() -> StudyFactory:
         hu = np.full(shape, 40, dtype=np.int16)
         hu[:, 4:-4, 4:-4] = -850
         return Study(
-            volume=CTVolume(hu, affine, hu_is_assumed),
+            volume=CTVolume(hu, affine, hu_is_assumed, axes_are_assumed=affine is None),
             identifier="0123456789abcdef",
             kind="dicom",
             paths=tuple(Path(f"DOE_JOHN/{index}.dcm") for index in range(shape[0])),

@@ -5,7 +5,6 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from jcs_ct.reporting.slice_images import (
@@ -30,42 +29,17 @@ def _picture(uri):
     return kind, Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-@pytest.mark.parametrize(
-    ("row_axis", "column_axis", "flips", "letters"),
-    [
-        ((0, 0.5, 0), (0.5, 0, 0), (False, False), "RLAP"),
-        ((0, 0.5, 0), (-0.5, 0, 0), (False, True), "RLAP"),
-        ((0, -0.5, 0), (0.5, 0, 0), (True, False), "RLAP"),
-        ((0.5, 0, 0), (0, 0.5, 0), (False, False), "APRL"),
-        ((0, 0, -0.5), (0.5, 0, 0.1), (False, False), "RLSI"),
-    ],
-)
-def test_slices_are_turned_to_the_usual_view(row_axis, column_axis, flips, letters):
-    affine = np.eye(4)
-    slice_axis = np.cross(row_axis, column_axis)
-    affine[:3, :3] = np.array([slice_axis, row_axis, column_axis]).T
-    display = Display.of(CTVolume(np.zeros((3, 20, 30), dtype=np.int16), affine))
-    assert (display.flip_rows, display.flip_columns) == flips
-    assert display.left + display.right + display.top + display.bottom == letters
-
-
-def test_a_plane_and_its_points_are_turned_together():
-    display = Display.of(_volume(row_axis=(0, -0.5, 0), column_axis=(-0.5, 0, 0)))
-    plane = np.zeros((20, 30))
-    plane[2, 5] = 1
-    (row,), (column,) = np.nonzero(display.plane(plane))
-    np.testing.assert_allclose(display.points(np.array([2.0]), np.array([5.0])), [[column + 0.5, row + 0.5]])
-
-
 def test_pixels_that_are_not_square_keep_their_shape():
     display = Display.of(_volume(row_axis=(0, 1.0, 0), column_axis=(0.5, 0, 0)))
     assert (display.width, display.height) == (30.0, 40.0)
 
 
-def test_unknown_geometry_is_shown_as_stored():
-    display = Display.of(CTVolume(np.zeros((3, 20, 30), dtype=np.int16), None))
+def test_directions_that_no_source_states_are_marked():
+    hu = np.zeros((3, 20, 30), dtype=np.int16)
+    display = Display.of(CTVolume(hu, None, axes_are_assumed=True))
     assert not display.directions_are_known
-    assert (display.flip_rows, display.flip_columns, display.width, display.height) == (False, False, 30.0, 20.0)
+    assert (display.width, display.height) == (30.0, 20.0)
+    assert Display.of(CTVolume(hu, None)).directions_are_known
 
 
 def test_window_limits():
@@ -75,7 +49,7 @@ def test_window_limits():
 def test_ct_pictures_are_small_and_show_what_is_there():
     hu = np.full((512, 512), -1024, dtype=np.int16)
     hu[:, 256:] = 150
-    kind, picture = _picture(ct_picture(hu, LUNG_WINDOW, Display.of(_volume(shape=(1, 512, 512)))))
+    kind, picture = _picture(ct_picture(hu, LUNG_WINDOW))
     assert kind == "webp"
     assert picture.size == (PICTURE_PIXELS, PICTURE_PIXELS)
     grey = np.asarray(picture.convert("L")).astype(int)
@@ -84,14 +58,14 @@ def test_ct_pictures_are_small_and_show_what_is_there():
 
 
 def test_small_slices_are_not_enlarged():
-    _, picture = _picture(ct_picture(np.zeros((20, 30), dtype=np.int16), LUNG_WINDOW, Display.of(_volume())))
+    _, picture = _picture(ct_picture(np.zeros((20, 30), dtype=np.int16), LUNG_WINDOW))
     assert picture.size == (30, 20)
 
 
 def test_map_pictures_are_clear_where_nothing_is_active():
     activation = np.zeros((256, 256), dtype=np.float16)
     activation[:, 128:] = 1.0
-    kind, picture = _picture(map_picture(activation, Display.of(_volume(shape=(1, 256, 256)))))
+    kind, picture = _picture(map_picture(activation))
     alpha = np.asarray(picture.convert("RGBA"))[..., 3]
     assert kind == "png"
     assert picture.size == (MAP_PIXELS, MAP_PIXELS)
@@ -100,4 +74,4 @@ def test_map_pictures_are_clear_where_nothing_is_active():
 
 
 def test_no_map_where_there_is_no_activation():
-    assert map_picture(np.zeros((8, 8), dtype=np.float16), Display.of(_volume())) is None
+    assert map_picture(np.zeros((8, 8), dtype=np.float16)) is None

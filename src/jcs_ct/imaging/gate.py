@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from jcs_ct.axes import AS_STORED, AxisTurn
+from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
 from jcs_ct.imaging.gate_content import (
     check_localizer,
     check_modality,
@@ -20,18 +24,18 @@ from jcs_ct.imaging.gate_content import (
 )
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_geometry import (
-    check_axial,
     check_centres,
     check_count,
     check_coverage,
     check_orientation,
     check_pixel_spacing,
     check_positions,
+    check_sparse,
     check_steps,
     check_tilt,
 )
 from jcs_ct.imaging.headers import SliceHeader
-from jcs_ct.imaging.stack import Stack, stack_slices
+from jcs_ct.imaging.stack import Stack, slice_axes, stack_slices, usual_orientation
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +45,13 @@ class Examination:
     Args:
         order: Indices of the headers from the most superior slice down.
         stack: Geometry of the ordered slices, or None when positions are missing or contradictory.
+        turn: From the ordered slices to the patient's axes; None when no orientation is stated.
         findings: In order of weight: the first refusal names the study's code.
     """
 
     order: tuple[int, ...]
     stack: Stack | None
+    turn: AxisTurn | None
     findings: tuple[Finding, ...]
 
     def refusals(self, *, lenient: bool) -> tuple[Finding, ...]:
@@ -67,7 +73,7 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
     """
     identity = [*check_modality(headers), *check_localizer(headers), *check_whole(headers)]
     if any(finding.severity is Severity.REFUSED for finding in identity):
-        return Examination(tuple(range(len(headers))), None, tuple(identity))
+        return Examination(tuple(range(len(headers))), None, None, tuple(identity))
     placed = check_positions(headers)
     if placed:
         order = sorted(range(len(headers)), key=lambda i: (headers[i].instance_number or 0, headers[i].file_index))
@@ -84,15 +90,46 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
         *placed,
         *check_one_series(ordered),
     ]
+    turn, found = _turn(ordered, stack)
+    findings += found
     if stack is not None:
         findings += [
             *check_pixel_spacing(ordered),
-            *check_axial(stack),
             *check_orientation(ordered, stack),
             *check_tilt(ordered, stack),
+            *check_steps(stack),
+            *check_centres(stack),
+            *check_sparse(ordered, stack),
         ]
-        findings += [*check_steps(stack), *check_centres(stack), *check_coverage(ordered, stack)]
-    findings += [*check_count(ordered), *check_origin(ordered)]
+    findings += _check_extent(ordered, stack, turn or AS_STORED)
+    findings += [*check_origin(ordered), *check_patient_position(ordered)]
+    if turn is not None:
+        findings += check_stored_plane(turn, stack, findings)
     weight = [Severity.REFUSED, Severity.GEOMETRY, Severity.NOTE]
     findings.sort(key=lambda finding: weight.index(finding.severity))
-    return Examination(tuple(order), stack, tuple(findings))
+    return Examination(tuple(order), stack, turn, tuple(findings))
+
+
+def _check_extent(ordered: Sequence[SliceHeader], stack: Stack | None, turn: AxisTurn) -> list[Finding]:
+    """How many axial slices there are, and how far they and the stored ones reach."""
+    counts = (len(ordered), ordered[0].rows, ordered[0].columns)
+    slice_axis = turn.order[0]
+    findings = check_count(min(counts[0], counts[slice_axis]))
+    if stack is None or stack.affine is None:
+        return findings
+    steps_mm = np.linalg.norm(stack.axes, axis=0)
+    findings += check_coverage(counts[slice_axis], float(steps_mm[slice_axis]))
+    if slice_axis != 0:
+        findings += check_coverage(counts[0], float(steps_mm[0]), way="across")
+    return findings
+
+
+def _turn(ordered: Sequence[SliceHeader], stack: Stack | None) -> tuple[AxisTurn | None, list[Finding]]:
+    """The turn to the patient's axes, from the directions alone where nothing else is known."""
+    if stack is not None:
+        return check_axes(stack.axes)
+    usual = usual_orientation(ordered)
+    if usual is None:
+        return None, []
+    turn, findings = check_axes(slice_axes(usual[0], usual[1]))
+    return turn, [finding for finding in findings if finding.severity is not Severity.NOTE]

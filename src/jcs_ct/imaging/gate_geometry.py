@@ -5,7 +5,6 @@ Tolerances are the module's constants, so that they can be stated in the documen
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity, count_of
 from jcs_ct.imaging.headers import SliceHeader
-from jcs_ct.imaging.stack import Stack, angle_deg
+from jcs_ct.imaging.stack import Stack, angle_deg, is_orthonormal
 
 #: Fewest slices of a study that is read without ``lenient``.
 MINIMUM_SLICES = 5
@@ -31,10 +30,6 @@ DUPLICATE_SHARE = 0.1
 TILT_TOLERANCE_DEG = 0.1
 #: Slices whose orientations differ by more than this are mixed.
 ORIENTATION_TOLERANCE_DEG = 0.1
-#: Largest angle between the slices' normal and the body axis of an axial series.
-AXIAL_LIMIT_DEG = 30.0
-#: From this angle on an axial series is flagged as oblique.
-OBLIQUE_FROM_DEG = 1.0
 #: Relative difference of pixel spacings that is still one spacing.
 PIXEL_SPACING_TOLERANCE = 1e-3
 #: Distances of voxels outside these are no chest CT's, in mm (a scout's preview has pixels of some mm).
@@ -52,7 +47,7 @@ def check_positions(headers: Sequence[SliceHeader]) -> list[Finding]:
         missing["Image Position (Patient)"] += header.position is None
         missing["Image Orientation (Patient)"] += header.orientation is None
         missing["Pixel Spacing"] += header.pixel_spacing is None or min(header.pixel_spacing) <= 0
-        if header.orientation is not None and not _is_orthonormal(header.orientation):
+        if header.orientation is not None and not is_orthonormal(header.orientation):
             missing["Image Orientation (Patient) of two unit vectors at right angles"] += 1
     return [
         Finding(
@@ -62,12 +57,6 @@ def check_positions(headers: Sequence[SliceHeader]) -> list[Finding]:
         for name, number in missing.items()
         if number
     ]
-
-
-def _is_orthonormal(orientation: tuple[float, ...]) -> bool:
-    along_row, along_column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
-    lengths = (np.linalg.norm(along_row), np.linalg.norm(along_column))
-    return bool(max(abs(length - 1) for length in lengths) < 0.01 and abs(along_row @ along_column) < 0.01)
 
 
 def check_pixel_spacing(ordered: Sequence[SliceHeader]) -> list[Finding]:
@@ -113,22 +102,6 @@ def check_orientation(ordered: Sequence[SliceHeader], stack: Stack) -> list[Find
         return []
     message = f"slices are not parallel: slice {place + 1} is turned by {worst:.1f} degrees; export one orientation"
     return [Finding(GateCode.MIXED_ORIENTATION, message)]
-
-
-def check_axial(stack: Stack) -> list[Finding]:
-    """NOT_AXIAL: a coronal, sagittal or steeply oblique series; a slightly oblique one gets a flag."""
-    angle = math.degrees(math.acos(min(1.0, abs(float(stack.normal[2])))))
-    if angle > AXIAL_LIMIT_DEG:
-        plane = ("sagittal", "coronal", "oblique axial")[int(np.argmax(np.abs(stack.normal)))]
-        message = (
-            f"the series is {plane}: its normal is {angle:.0f} degrees from the body axis, at most "
-            f"{AXIAL_LIMIT_DEG:.0f} are read; give the axial series"
-        )
-        return [Finding(GateCode.NOT_AXIAL, message, Severity.REFUSED)]
-    if angle > OBLIQUE_FROM_DEG:
-        message = f"the slices are oblique by {angle:.1f} degrees; volumes and positions take that into account"
-        return [Finding("OBLIQUE", message, Severity.NOTE)]
-    return []
 
 
 def check_tilt(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
@@ -207,31 +180,35 @@ def check_centres(stack: Stack) -> list[Finding]:
     return [Finding(GateCode.MIXED_SERIES, message)]
 
 
-def check_count(ordered: Sequence[SliceHeader]) -> list[Finding]:
+def check_count(slice_count: int) -> list[Finding]:
     """TOO_FEW_SLICES: not a chest CT."""
-    if len(ordered) >= MINIMUM_SLICES:
+    if slice_count >= MINIMUM_SLICES:
         return []
     message = (
-        f"the series has {len(ordered)} slice(s), at least {MINIMUM_SLICES} are needed; give the whole series "
+        f"the series has {slice_count} slice(s), at least {MINIMUM_SLICES} are needed; give the whole series "
         "(its folder), or --lenient for slice verdicts without measurements"
     )
     return [Finding(GateCode.TOO_FEW_SLICES, message)]
 
 
-def check_coverage(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
-    """Notes on what the series does not show: part of a chest, or spaces between thin slices."""
-    findings = []
-    if stack.extent_mm is not None and len(ordered) >= MINIMUM_SLICES and stack.extent_mm < WHOLE_CHEST_MM:
-        message = (
-            f"the series covers {stack.extent_mm:.0f} mm from top to bottom, an adult's lungs need about 250 mm: "
-            "this may be part of a chest"
-        )
-        findings.append(Finding("PARTIAL_CHEST", message, Severity.NOTE))
+def check_coverage(slice_count: int, step_mm: float, *, way: str = "from top to bottom") -> list[Finding]:
+    """PARTIAL_CHEST, a note: slices that do not reach from one end of a chest to the other."""
+    extent_mm = (slice_count - 1) * step_mm
+    if slice_count < MINIMUM_SLICES or extent_mm >= WHOLE_CHEST_MM:
+        return []
+    message = (
+        f"the series covers {extent_mm:.0f} mm {way}, an adult's lungs need about 250 mm: this may be part of a chest"
+    )
+    return [Finding("PARTIAL_CHEST", message, Severity.NOTE)]
+
+
+def check_sparse(ordered: Sequence[SliceHeader], stack: Stack) -> list[Finding]:
+    """SPARSE_SLICES, a note: spaces between thin slices."""
     thickness, step = ordered[0].slice_thickness, stack.step_mm
-    if thickness and step and step > 1.5 * thickness:
-        message = (
-            f"slices are {step:.1f} mm apart and {thickness:.1f} mm thick: what lies between them is not seen, and "
-            "volumes assume that each slice stands for the whole step"
-        )
-        findings.append(Finding("SPARSE_SLICES", message, Severity.NOTE))
-    return findings
+    if not (thickness and step and step > 1.5 * thickness):
+        return []
+    message = (
+        f"slices are {step:.1f} mm apart and {thickness:.1f} mm thick: what lies between them is not seen, and "
+        "volumes assume that each slice stands for the whole step"
+    )
+    return [Finding("SPARSE_SLICES", message, Severity.NOTE)]

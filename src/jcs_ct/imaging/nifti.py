@@ -14,18 +14,20 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.gate_axes import check_axes
+from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_geometry import (
     MINIMUM_SLICES,
     PIXEL_SPACING_TOLERANCE,
     TILT_TOLERANCE_DEG,
+    check_coverage,
     implausible_spacing,
 )
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
-#: In-plane pixels larger than this make slices that no chest CT has.
-MAXIMUM_PIXEL_MM = 3.0
 #: Two placements in one header may differ by this much at the volume's corners, in mm (quaternions are rounded).
 PLACEMENT_TOLERANCE_MM = 0.1
 #: Spaces that a NIfTI may name: none, scanner, aligned, Talairach, MNI, another template.
@@ -47,66 +49,69 @@ _UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 def read_nifti(path: Path, fd: int) -> dict[str, Any]:
-    """Read a volume, write it to ``fd`` as (slices, rows, columns) and describe it.
-
-    The axes are permuted and flipped, never resampled, so that slices run from superior to inferior, rows to
-    posterior and columns to the patient's left, as in an axial DICOM series.
+    """Read a volume, write it to ``fd`` turned to the patient's axes, (slices, rows, columns), and describe it.
 
     Returns:
-        ``shape``, ``dtype``, ``affine`` (LPS, nested lists, or None), ``findings`` (code, message) that a lenient
-        reading may pass, ``identifier``.
+        ``shape``, ``dtype``, ``affine`` (LPS, nested lists), ``order`` and ``flips`` of the turn from the source's
+        grid (its third, second and first axis), ``findings`` (code, message) that a lenient reading may pass,
+        ``notes`` (code, message), ``identifier``.
 
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED, NOT_AXIAL or NO_HU.
     """
     image, stored = _load(path)
     affine, findings = _affine(image)
-    order, flips = _axes(affine)
-    steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
-    hu: NDArray[Any] = np.ascontiguousarray(np.transpose(_to_hu(stored), order)[steps])
-    turned = _turned(affine, stored.shape, order, flips)
+    turn, notes = _turn(affine)
+    hu: NDArray[Any] = np.ascontiguousarray(turn.turned(_to_hu(stored)))
     if hu.shape[0] < MINIMUM_SLICES:
         message = f"the volume has {hu.shape[0]} slice(s), at least {MINIMUM_SLICES} are needed"
         findings.append((GateCode.TOO_FEW_SLICES, message))
+    placed = turn.turned_affine(affine, _shape(stored))
+    if not findings:
+        coverage = check_coverage(hu.shape[0], float(np.linalg.norm(placed[:3, 0])))
+        notes += [(finding.code, finding.message) for finding in coverage]
     samples = hu.tobytes()
     with os.fdopen(fd, "r+b", closefd=False) as out:
         out.write(samples)
     return {
         "shape": hu.shape,
         "dtype": hu.dtype.str,
-        "affine": turned.tolist(),
+        "affine": placed.tolist(),
+        "order": turn.order,
+        "flips": turn.flips,
         "findings": findings,
+        "notes": notes,
         "identifier": hashlib.sha256(samples).hexdigest()[:16],
     }
 
 
 def read_nifti_labels(path: Path, fd: int) -> dict[str, Any]:
-    """Read a volume of labels, write where it is not 0 to ``fd`` as (slices, rows, columns) uint8, and describe it.
+    """Read a volume of labels, write where it is not 0 to ``fd``, turned likewise, as uint8, and describe it.
 
     Returns:
-        As :func:`read_nifti`, and ``values``: up to six of the values in it.
+        ``shape``, ``dtype``, ``affine`` and ``findings`` as :func:`read_nifti`, and ``values``: up to six of those
+        in it.
 
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED or NOT_AXIAL.
     """
     image, stored = _load(path)
     affine, findings = _affine(image)
-    order, flips = _axes(affine)
-    steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
-    labels = np.ascontiguousarray(np.transpose(stored != 0, order)[steps])
+    turn, _ = _turn(affine)
+    labels = np.ascontiguousarray(turn.turned(stored != 0))
     with os.fdopen(fd, "r+b", closefd=False) as out:
         out.write(labels.astype(np.uint8).tobytes())
     return {
         "shape": labels.shape,
         "dtype": "|u1",
-        "affine": _turned(affine, stored.shape, order, flips).tolist(),
+        "affine": turn.turned_affine(affine, _shape(stored)).tolist(),
         "findings": findings,
         "values": [float(value) for value in np.unique(stored)[:6]],
     }
 
 
 def _load(path: Path) -> tuple[Any, NDArray[Any]]:
-    """The image and its samples with three axes, after the checks that need no geometry."""
+    """The image and its samples on the source's grid: its third, second and first axis, as they lie in the file."""
     try:
         image: Any = nib.load(path)
         _check_header(image)
@@ -119,7 +124,25 @@ def _load(path: Path) -> tuple[Any, NDArray[Any]]:
         code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
         reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
         raise StudyError(code, f"the NIfTI volume {reason}; copy or convert it again") from error
-    return image, stored.reshape(stored.shape[:3])
+    return image, stored.reshape(stored.shape[:3]).T
+
+
+def _shape(stored: NDArray[Any]) -> tuple[int, int, int]:
+    slices, rows, columns = stored.shape
+    return slices, rows, columns
+
+
+def _turn(affine: NDArray[np.float64]) -> tuple[AxisTurn, list[tuple[str, str]]]:
+    """The turn to the patient's axes, and notes on it.
+
+    Raises:
+        StudyError: NOT_AXIAL.
+    """
+    turn, findings = check_axes(affine[:3, :3])
+    for finding in findings:
+        if finding.severity is Severity.REFUSED or turn is None:
+            raise StudyError(GateCode(finding.code), finding.message)
+    return turn or AS_STORED, [(finding.code, finding.message) for finding in findings]
 
 
 def _check_header(image: Any) -> None:
@@ -153,7 +176,7 @@ def _check_end(image: Any) -> None:
 
 
 def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]]:
-    """Affine from array index to LPS mm, and what is wrong with it."""
+    """Affine from the source's grid (third, second and first axis) to LPS mm, and what is wrong with it."""
     findings: list[tuple[GateCode, str]] = []
     header = image.header
     affine = np.array(image.affine, dtype=np.float64)
@@ -166,16 +189,16 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
     axes = affine[:3, :3]
     if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9:
         message = "the header's affine is singular or not finite; convert the volume again"
-        return np.eye(4), [(GateCode.NO_POSITION, message)]
+        return np.eye(4)[:, [2, 1, 0, 3]], [(GateCode.NO_POSITION, message)]
     findings += _contradictions(image)
     unit = int(header["xyzt_units"]) & 7
     if unit not in _UNIT_MM:
         message = f"the header states lengths in a unit of code {unit}, 0 to 3 are known; convert the volume again"
         findings.append((GateCode.NO_POSITION, message))
     affine[:3] *= _UNIT_MM.get(unit, 1.0)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if unbelieved := implausible_spacing(*spacing_mm.tolist()):
+    if unbelieved := implausible_spacing(*spacing_mm[::-1].tolist()):
         findings.append((GateCode.NO_POSITION, unbelieved))
     shear = shear_deg(affine)
     if shear > TILT_TOLERANCE_DEG:
@@ -231,39 +254,6 @@ def _placements_apart_mm(image: Any) -> float | None:
     shape = image.shape[:3]
     corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
     return float(np.linalg.norm((by_qform @ corners - image.affine @ corners)[:3], axis=0).max())
-
-
-def _axes(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Which array axis becomes (slices, rows, columns), and which is to be flipped."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    unit = affine[:3, :3] / spacing
-    nearest = [int(np.argmax(np.abs(unit[:, axis]))) for axis in range(3)]
-    if sorted(nearest) != [0, 1, 2]:
-        message = "the volume's axes are turned by about 45 degrees; resample it to axial slices"
-        raise StudyError(GateCode.NOT_AXIAL, message)
-    order = nearest.index(2), nearest.index(1), nearest.index(0)
-    coarsest = max(spacing[order[1]], spacing[order[2]])
-    if coarsest > MAXIMUM_PIXEL_MM and coarsest > spacing[order[0]]:
-        message = (
-            f"axial slices would have pixels of {coarsest:.1f} mm: the volume was not acquired or reconstructed "
-            "axially; give the axial series"
-        )
-        raise StudyError(GateCode.NOT_AXIAL, message)
-    flips = unit[2, order[0]] > 0, unit[1, order[1]] < 0, unit[0, order[2]] < 0
-    return order, (bool(flips[0]), bool(flips[1]), bool(flips[2]))
-
-
-def _turned(
-    affine: NDArray[np.float64], shape: tuple[int, ...], order: tuple[int, ...], flips: tuple[bool, ...]
-) -> NDArray[np.float64]:
-    """The affine of the permuted and flipped array."""
-    turned = np.eye(4)
-    turned[:3, 3] = affine[:3, 3]
-    for place, (axis, flip) in enumerate(zip(order, flips, strict=True)):
-        turned[:3, place] = -affine[:3, axis] if flip else affine[:3, axis]
-        if flip:
-            turned[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
-    return turned
 
 
 def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:

@@ -2,13 +2,15 @@
 
 The rule: among the series that the gate accepts (axial CT, not a localizer), the first by
 
-1. no geometry fault (matters only when lenient),
-2. not derived (reformatted, averaged) before derived,
-3. most slices,
-4. thinner steps between slices,
-5. sharper kernel (lung before soft tissue).
+1. stored as axial slices before coronal and sagittal ones,
+2. no geometry fault (matters only when lenient),
+3. not derived (reformatted, averaged) before derived,
+4. most slices,
+5. thinner steps between slices,
+6. sharper kernel (lung before soft tissue).
 
-Two series that tie on all five, or candidates from different studies, are not chosen between: MIXED_SERIES asks for
+A coronal or sagittal series is read only where no axial one lies beside it, or when it is asked for by name. Two
+series that tie on all six, or candidates from different studies, are not chosen between: MIXED_SERIES asks for
 ``series=``.
 """
 
@@ -25,13 +27,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.axes import AS_STORED
 from jcs_ct.errors import ConfigError, GateCode, JCSError, StudyError
 from jcs_ct.imaging.gate import Examination, examine
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader, identity_hash
 from jcs_ct.imaging.sandbox import run_in_child
-from jcs_ct.imaging.study import HeaderWindow, QualityFlag, SeriesFate, SeriesInfo, Study
-from jcs_ct.volume import CTVolume
+from jcs_ct.imaging.study import (
+    ASSUMED_AXES,
+    HeaderWindow,
+    QualityFlag,
+    SeriesFate,
+    SeriesInfo,
+    Study,
+    turned_volume,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +64,25 @@ class DicomSeries:
         """Headers from the most superior slice down."""
         return tuple(self.headers[index] for index in self.examination.order)
 
-    def rank(self) -> tuple[bool, bool, int, float, int]:
+    @property
+    def is_axial(self) -> bool:
+        """Whether the slices are stored as axial ones; taken so where no orientation is stated."""
+        turn = self.examination.turn
+        return turn is None or turn.order[0] == 0
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether these are slices of a CT, and no localizer."""
+        codes = {finding.code for finding in self.examination.findings}
+        return not codes & {GateCode.NOT_CT, GateCode.LOCALIZER}
+
+    def rank(self) -> tuple[bool, bool, bool, int, float, int]:
         """Sorts the better series first (see the module's rule)."""
         first, stack = self.headers[0], self.examination.stack
         faulty = any(finding.severity is Severity.GEOMETRY for finding in self.examination.findings)
         derived = "SECONDARY" in first.image_type[1:2]
         step = round(stack.step_mm, 2) if stack is not None and stack.step_mm else float("inf")
-        return faulty, derived, -len(self.headers), step, -kernel_sharpness(first.kernel)
+        return not self.is_axial, faulty, derived, -len(self.headers), step, -kernel_sharpness(first.kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +144,8 @@ def choose_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> 
     if wanted is not None:
         return _named_series(survey, wanted, lenient=lenient)
     usable = [one for one in survey.series if not one.examination.refusals(lenient=lenient)]
+    if any(one.is_axial and one.is_ct for one in survey.series):
+        usable = [one for one in usable if one.is_axial]
     if not usable:
         raise _refusal(survey, lenient=lenient)
     best = [one for one in usable if one.rank() == usable[0].rank()]
@@ -176,7 +200,7 @@ def _refusal(survey: DicomSurvey, *, lenient: bool) -> StudyError:
             GateCode.NO_IMAGES, "there are DICOM files but no images; give the folder with the CT series"
         )
     hopeless = {GateCode.NOT_CT: 3, GateCode.LOCALIZER: 2, GateCode.NOT_AXIAL: 1}
-    refused = [(one, one.examination.refusals(lenient=lenient)) for one in survey.series]
+    refused = [(one, refusals) for one in survey.series if (refusals := one.examination.refusals(lenient=lenient))]
     refused.sort(key=lambda pair: (min(hopeless.get(GateCode(f.code), 0) for f in pair[1]), -len(pair[0].headers)))
     error = refuse(refused[0][1])
     if len(refused) == 1:
@@ -246,7 +270,7 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         raise refuse(survey.damaged[:3])
     examination, ordered = chosen.examination, chosen.ordered
     hu = _decode(survey.files, ordered)
-    stack = examination.stack
+    stack, turn = examination.stack, examination.turn
     affine = stack.affine if examination.is_measurable and stack is not None else None
     flags = [*_flags(examination, ()), *survey.notes]
     flags += [QualityFlag(finding.code, f"left out: {finding.message}") for finding in survey.damaged]
@@ -254,10 +278,17 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         flags += _passed_over(survey, chosen)
     if affine is None:
         flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
+    if stack is None:
+        flags.append(
+            QualityFlag("ASSUMED_ORDER", "slices were ordered by their number, the first taken as the topmost")
+        )
+    if turn is None:
+        flags.append(ASSUMED_AXES)
     frames = tuple(header.frame for header in ordered)
     files = tuple(survey.files[header.file_index] for header in ordered)
     return Study(
-        volume=CTVolume(hu, affine),
+        volume=turned_volume(hu, affine, turn),
+        turn=turn or AS_STORED,
         identifier=chosen.identifier,
         kind="dicom",
         paths=files[:1] if all(frames) and len(set(files)) == 1 else files,

@@ -10,13 +10,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.imaging.sandbox import run_in_child
 from jcs_ct.imaging.series import refuse
-from jcs_ct.imaging.study import QualityFlag, SeriesFate, SeriesInfo, Study
+from jcs_ct.imaging.study import ASSUMED_AXES, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
 
 #: Samples are decoded at up to four times the size of the volume kept.
@@ -52,17 +53,27 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
     if findings and not lenient:
         raise refuse(findings)
-    flags = [QualityFlag(finding.code, finding.message) for finding in findings]
+    flags = [QualityFlag(code, message) for code, message in (*answer["findings"], *answer["notes"])]
     if findings:
         flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
+    unplaced = any(finding.code is GateCode.NO_POSITION for finding in findings)
+    if unplaced:
+        flags.append(ASSUMED_AXES)
     affine = None if findings else np.asarray(answer["affine"], dtype=np.float64)
     return Study(
-        volume=CTVolume(hu, affine), identifier=answer["identifier"], kind="nifti", paths=(path,), flags=tuple(flags)
+        volume=CTVolume(hu, affine, axes_are_assumed=unplaced),
+        identifier=answer["identifier"],
+        kind="nifti",
+        paths=(path,),
+        flags=tuple(flags),
+        turn=AxisTurn(tuple(answer["order"]), tuple(answer["flips"])),
     )
 
 
 def open_pictures(paths: Sequence[Path]) -> Study:
     """Read PNG or JPEG slices, in name order from superior to inferior, in the decoding child.
+
+    A picture's grid is the one it is shown on: turned as its EXIF orientation says.
 
     Raises:
         StudyError: a picture cannot be read, is coloured, or differs in size.
@@ -75,6 +86,7 @@ def open_pictures(paths: Sequence[Path]) -> Study:
     flags = [
         QualityFlag("ASSUMED_HU", f"{levels}: every HU is an assumption"),
         QualityFlag(GateCode.NO_POSITION, "pictures have no geometry: volumes and lengths are withheld"),
+        ASSUMED_AXES,
     ]
     if len(paths) > 1:
         flags.append(QualityFlag("ASSUMED_ORDER", "slices were ordered by file name, the first taken as the topmost"))
@@ -82,7 +94,7 @@ def open_pictures(paths: Sequence[Path]) -> Study:
         message = f"{len(paths)} slice(s) are no whole chest: the slice verdicts count, not the patient's"
         flags.append(QualityFlag(GateCode.TOO_FEW_SLICES, message))
     return Study(
-        volume=CTVolume(hu, None, hu_is_assumed=True),
+        volume=CTVolume(hu, None, hu_is_assumed=True, axes_are_assumed=True),
         identifier=answer["identifier"],
         kind="slices",
         paths=tuple(paths),

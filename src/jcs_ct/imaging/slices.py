@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
@@ -56,7 +56,7 @@ def grey_to_hu(grey: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """One slice as (rows, columns) grey levels, uint8 or uint16.
+    """One slice as (rows, columns) grey levels, uint8 or uint16, as it is shown (its EXIF orientation is followed).
 
     Raises:
         StudyError: UNREADABLE, TRUNCATED or NOT_CT (a coloured picture).
@@ -68,6 +68,7 @@ def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
                 message = f"states {rows}x{columns} pixels, at most {_MAXIMUM_SIDE} a side are read"
                 raise StudyError(GateCode.UNREADABLE, message)
             picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I"):
                 return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
             if picture.mode in ("L", "1"):

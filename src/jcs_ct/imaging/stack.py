@@ -47,6 +47,11 @@ class Stack:
     off_line_slice: int
 
     @property
+    def axes(self) -> NDArray[np.float64]:
+        """(3, 3): the steps along slices, rows and columns in LPS, at right angles; in mm where they are known."""
+        return slice_axes(self.along_row, self.along_column, self.affine)
+
+    @property
     def step_mm(self) -> float | None:
         """Mean distance between neighbouring slices along the normal."""
         return float(self.steps_mm.mean()) if self.steps_mm.size else None
@@ -55,6 +60,43 @@ class Stack:
     def extent_mm(self) -> float | None:
         """Distance between the first and the last slice along the normal."""
         return float(self.steps_mm.sum()) if self.steps_mm.size else None
+
+
+def upward_normal(along_row: NDArray[np.float64], along_column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vector across slices, towards the positive end of the LPS axis it lies nearest to (up, for axial ones)."""
+    normal = _unit(np.cross(along_row, along_column))
+    return -normal if normal[int(np.argmax(np.abs(normal)))] < 0 else normal
+
+
+def slice_axes(
+    along_row: NDArray[np.float64], along_column: NDArray[np.float64], affine: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """(3, 3): directions of (slices, rows, columns) in LPS, slices against their normal, with an affine's lengths."""
+    axes = np.stack([-upward_normal(along_row, along_column), along_column, along_row], axis=1)
+    return axes if affine is None else axes * np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def usual_orientation(
+    headers: Sequence[SliceHeader],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], SliceHeader] | None:
+    """Unit vectors along a row and along a column, and the first slice that has them: the commonest orientation.
+
+    None where no slice states one of two directions at right angles (PS3.3 C.7.6.2.1.1).
+    """
+    stated = [header for header in headers if header.orientation is not None and is_orthonormal(header.orientation)]
+    if not stated:
+        return None
+    rounded = [tuple(round(cosine, 4) for cosine in header.orientation or ()) for header in stated]
+    first = stated[rounded.index(Counter(rounded).most_common(1)[0][0])]
+    cosines = np.asarray(first.orientation, dtype=np.float64)
+    return _unit(cosines[:3]), _unit(cosines[3:]), first
+
+
+def is_orthonormal(orientation: tuple[float, ...]) -> bool:
+    """Whether an Image Orientation (Patient) holds two unit vectors at right angles, to a hundredth."""
+    along_row, along_column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    lengths = (np.linalg.norm(along_row), np.linalg.norm(along_column))
+    return bool(max(abs(length - 1) for length in lengths) < 0.01 and abs(along_row @ along_column) < 0.01)
 
 
 def stack_slices(headers: Sequence[SliceHeader]) -> Stack:
@@ -70,16 +112,12 @@ def stack_slices(headers: Sequence[SliceHeader]) -> Stack:
     """
     if any(None in (header.position, header.orientation, header.pixel_spacing) for header in headers):
         raise ValueError("slices need position, orientation and pixel spacing to be stacked")
-    orientations = Counter(tuple(round(cosine, 4) for cosine in header.orientation or ()) for header in headers)
-    usual = orientations.most_common(1)[0][0]
-    first = next(h for h in headers if tuple(round(cosine, 4) for cosine in h.orientation or ()) == usual)
-    if first.orientation is None or first.pixel_spacing is None:
+    usual = usual_orientation(headers)
+    if usual is None or usual[2].pixel_spacing is None:
         raise ValueError("slices need orientation and pixel spacing to be stacked")
-    along_row = _unit(np.asarray(first.orientation[:3], dtype=np.float64))
-    along_column = _unit(np.asarray(first.orientation[3:], dtype=np.float64))
-    normal = _unit(np.cross(along_row, along_column))
-    if normal[int(np.argmax(np.abs(normal)))] < 0:
-        normal = -normal
+    along_row, along_column, first = usual
+    row_mm, column_mm = first.pixel_spacing or ()
+    normal = upward_normal(along_row, along_column)
     positions = np.asarray([header.position for header in headers], dtype=np.float64)
     heights = positions @ normal
     ties = [(header.instance_number or 0, header.file_index, header.frame) for header in headers]
@@ -91,8 +129,8 @@ def stack_slices(headers: Sequence[SliceHeader]) -> Stack:
     if steps.sum() > 0:
         affine = np.eye(4)
         affine[:3, 0] = (positions[-1] - positions[0]) / (len(headers) - 1)
-        affine[:3, 1] = along_column * first.pixel_spacing[0]
-        affine[:3, 2] = along_row * first.pixel_spacing[1]
+        affine[:3, 1] = along_column * row_mm
+        affine[:3, 2] = along_row * column_mm
         affine[:3, 3] = positions[0]
     return Stack(tuple(order), normal, along_row, along_column, steps, affine, shear, off_line, off_slice)
 

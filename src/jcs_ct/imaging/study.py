@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.errors import GateCode
 from jcs_ct.volume import CTVolume
 
@@ -80,14 +85,21 @@ class Study:
     """One chest CT series, ready to be read.
 
     Args:
-        volume: The voxels in HU, slice 0 most superior.
+        volume: The voxels in HU, in the patient's axes: slices from superior to inferior, rows to the back, columns
+            to the patient's left.
         identifier: Hash of the series' identity (first 16 hex digits of a SHA-256); never patient data.
         kind: ``dicom``, ``nifti`` or ``slices``.
-        paths: Source file of every slice, in the volume's order (one entry for NIfTI and multi-frame).
+        paths: Source file of every slice on the source's grid, in its order (one entry for NIfTI and multi-frame).
         flags: Warnings of the gate.
         acquisition: Non-identifying facts for the report: manufacturer, model, kernel, slice_thickness_mm, kvp...
         header_windows: Grey windows that the header offers for display, the commonest among the slices first.
-        frame_numbers: For a multi-frame file, the frame (from 1) of every slice in the volume's order; else empty.
+        frame_numbers: For a multi-frame file, the frame (from 1) of every slice on the source's grid; else empty.
+        turn: From the source's grid to the volume's. A source's grid is (slices, rows, columns) as it stores them:
+            DICOM slices in the order of their positions, from superior to inferior (from the back, from the left for
+            coronal and sagittal ones); a NIfTI's third, second and first axis.
+
+    Raises:
+        ValueError: the volume is not in the patient's axes.
     """
 
     volume: CTVolume
@@ -98,3 +110,54 @@ class Study:
     acquisition: Mapping[str, str | float] = field(default_factory=dict)
     header_windows: tuple[HeaderWindow, ...] = ()
     frame_numbers: tuple[int, ...] = ()
+    turn: AxisTurn = AS_STORED
+
+    def __post_init__(self) -> None:
+        if self.volume.affine is not None and not AxisTurn.to_patient(self.volume.affine).is_identity:
+            raise ValueError(
+                "a study's volume must be in the patient's axes (slices from superior to inferior, rows to the back, "
+                f"columns to the left), got the steps {self.volume.affine[:3, :3].T.round(3).tolist()} in LPS mm"
+            )
+
+    @property
+    def source_shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns) of the source's grid."""
+        return self.turn.inverse.turned_shape(self.volume.shape)
+
+    @property
+    def source_affine(self) -> NDArray[np.float64] | None:
+        """4x4, (slice, row, column, 1) of the source's grid -> LPS mm; None when the geometry is not known."""
+        affine = self.volume.affine
+        return None if affine is None else self.turn.inverse.turned_affine(affine, self.volume.shape)
+
+    def on_source_grid(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of an array on the volume's grid, (slices, rows, columns), as it lies on the source's grid."""
+        if array.shape != self.volume.shape:
+            raise ValueError(f"the array has shape {array.shape}, the study's volume {self.volume.shape}")
+        return self.turn.inverse.turned(array)
+
+
+#: Said of a study whose source states no orientation.
+ASSUMED_AXES = QualityFlag(
+    "ASSUMED_AXES",
+    "the source states no orientation: slices are taken to be stored as they are usually shown, the patient's right "
+    "on the left and the front on top; right and left are an assumption",
+)
+
+
+def turned_volume(
+    hu: NDArray[Any], affine: NDArray[np.float64] | None, turn: AxisTurn | None, *, hu_is_assumed: bool = False
+) -> CTVolume:
+    """A CT on its source's grid as a volume in the patient's axes, in memory in its own order.
+
+    Args:
+        hu: (slices, rows, columns) of the source's grid, HU.
+        affine: Of the source's grid; None when it is not known.
+        turn: From the source's grid; None where the source states no orientation.
+        hu_is_assumed: As in :class:`CTVolume`.
+    """
+    if turn is None or turn.is_identity:
+        return CTVolume(hu, affine, hu_is_assumed, axes_are_assumed=turn is None)
+    shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+    turned = None if affine is None else turn.turned_affine(affine, shape)
+    return CTVolume(np.ascontiguousarray(turn.turned(hu)), turned, hu_is_assumed)

@@ -22,15 +22,13 @@ def segment_lungs(
     *,
     spacing_mm: tuple[float, float, float] | None,
     hu_is_assumed: bool = False,
-    left_is_high_column: bool = True,
 ) -> NDArray[np.uint8]:
     """Find both lungs.
 
     Args:
-        hu: (slices, rows, columns) in HU.
+        hu: (slices, rows, columns) in HU, in the patient's axes: rows run to the back, columns to the left.
         spacing_mm: Along (slices, rows, columns); None where it is not known (0.7 mm pixels are assumed).
         hu_is_assumed: HU come from grey levels: the threshold is then found in each slice (Otsu).
-        left_is_high_column: Columns run towards the patient's left, as in the usual display.
 
     Returns:
         (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung, of the patient.
@@ -41,7 +39,6 @@ def segment_lungs(
     coarse = _block_mean(hu, step)
     pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
     slice_mm = spacing_mm[0] if spacing_mm else None
-    low_side, high_side = (RIGHT, LEFT) if left_is_high_column else (LEFT, RIGHT)
     air = np.zeros(coarse.shape, dtype=bool)
     middle = np.zeros(coarse.shape[0], dtype=int)
     thresholds = np.full(coarse.shape[0], AIR_HU, dtype=np.float32)
@@ -54,9 +51,9 @@ def segment_lungs(
         air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
     air = largest_parts(air, coarse)
     labels = np.stack(
-        [two_lungs(air[i], coarse[i], middle[i], pixel_mm, low_side, high_side) for i in range(coarse.shape[0])]
+        [two_lungs(air[i], coarse[i], middle[i], pixel_mm, RIGHT, LEFT) for i in range(coarse.shape[0])]
     )
-    filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm, high_side=high_side)
+    filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm, high_side=LEFT)
     return _refined(filled, labels, hu, step, thresholds)
 
 

@@ -1,4 +1,4 @@
-"""Where the slices of a DICOM study lie: read from its source files' headers and checked against the volume."""
+"""Where the slices of a DICOM study lie: read from its source files' headers and checked against the study's grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
-from jcs_ct.volume import CTVolume
+from jcs_ct.imaging.study import Study
 
 #: The source's grid and the volume's must agree to this, in mm, at every slice's corners: more than the unevenness
 #: that the geometry gate lets pass, far less than any flip, shift or resampling.
@@ -20,7 +20,7 @@ GRID_TOLERANCE_MM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class SeriesGeometry:
-    """Geometry of a series, slice by slice in the volume's order, as its source files state it.
+    """Geometry of a series, slice by slice in the order of the study's source grid, as its source files state it.
 
     Args:
         frame_numbers: 1-based frame of each slice in a multi-frame source; empty for single-frame ones.
@@ -44,18 +44,19 @@ class SeriesGeometry:
         return bool(self.frame_numbers)
 
 
-def read_geometry(volume: CTVolume, headers: Sequence[Dataset]) -> SeriesGeometry:
-    """Geometry of a volume's source images.
+def read_geometry(study: Study, headers: Sequence[Dataset]) -> SeriesGeometry:
+    """Geometry of a study's source images.
 
     Args:
-        volume: The volume that was read from them.
-        headers: One header a slice in the volume's order, or that of one multi-frame file.
+        study: What was read from them.
+        headers: One header a slice of the study's source grid, in its order, or that of one multi-frame file.
 
     Raises:
-        ConfigError: the volume is not on the grid of its source images.
+        ConfigError: the study's source grid is not that of its source images.
         StudyError: an image states no position, orientation or spacing (NO_POSITION).
     """
-    slices, rows, columns = volume.shape
+    slices, rows, columns = study.source_shape
+    affine = study.source_affine
     multiframe = len(headers) == 1 and int(headers[0].get("NumberOfFrames") or 1) > 1
     frames = _frames_of(headers[0]) if multiframe else list(headers)
     if len(frames) != slices or (not multiframe and any("NumberOfFrames" in frame for frame in frames)):
@@ -70,7 +71,7 @@ def read_geometry(volume: CTVolume, headers: Sequence[Dataset]) -> SeriesGeometr
             f"only refer to a volume on its source's grid"
         )
     positions = np.asarray([_numbers(frame, "ImagePositionPatient", 3) for frame in frames], dtype=np.float64)
-    order = _frame_order(volume, positions) if multiframe else list(range(slices))
+    order = _frame_order(affine, positions) if multiframe else list(range(slices))
     row_mm, column_mm = _numbers(frames[0], "PixelSpacing", 2)
     geometry = SeriesGeometry(
         frame_numbers=tuple(number + 1 for number in order) if multiframe else (),
@@ -78,9 +79,9 @@ def read_geometry(volume: CTVolume, headers: Sequence[Dataset]) -> SeriesGeometr
         orientation=_numbers(frames[0], "ImageOrientationPatient", 6),
         pixel_spacing_mm=(row_mm, column_mm),
         slice_thickness_mm=_slice_thickness(frames[0], positions[order]),
-        slice_spacing_mm=volume.spacing_mm[0] if volume.spacing_mm else None,
+        slice_spacing_mm=None if affine is None else float(np.linalg.norm(affine[:3, 0])),
     )
-    _check_grid(volume, geometry)
+    _check_grid(affine, (slices, rows, columns), geometry)
     return geometry
 
 
@@ -111,25 +112,25 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
     return tuple(float(number) for number in value)
 
 
-def _frame_order(volume: CTVolume, positions: NDArray[np.float64]) -> list[int]:
-    """0-based frame of each slice of the volume, by position."""
-    if volume.affine is None:
+def _frame_order(affine: NDArray[np.float64] | None, positions: NDArray[np.float64]) -> list[int]:
+    """0-based frame of each slice of the source grid, by position."""
+    if affine is None:
         raise ConfigError("DICOM results of a multi-frame study need its geometry, which is not known here")
-    origins = volume.affine[:3, 3] + np.arange(volume.shape[0])[:, None] * volume.affine[:3, 0]
+    origins = affine[:3, 3] + np.arange(len(positions))[:, None] * affine[:3, 0]
     distances = np.linalg.norm(origins[:, None] - positions[None], axis=2)
     return [int(frame) for frame in distances.argmin(axis=1)]
 
 
-def _check_grid(volume: CTVolume, geometry: SeriesGeometry) -> None:
-    if volume.affine is None:
+def _check_grid(affine: NDArray[np.float64] | None, shape: tuple[int, int, int], geometry: SeriesGeometry) -> None:
+    if affine is None:
         return
     along_row, along_column = np.asarray(geometry.orientation[:3]), np.asarray(geometry.orientation[3:])
     row_mm, column_mm = geometry.pixel_spacing_mm
-    slices, rows, columns = volume.shape
+    slices, rows, columns = shape
     worst = 0.0
     for row, column in ((0, 0), (rows - 1, 0), (0, columns - 1), (rows - 1, columns - 1)):
         index = np.stack([np.arange(slices), np.full(slices, row), np.full(slices, column)])
-        expected = (volume.affine[:3, :3] @ index).T + volume.affine[:3, 3]
+        expected = (affine[:3, :3] @ index).T + affine[:3, 3]
         stated = geometry.positions_mm + row * row_mm * along_column + column * column_mm * along_row
         worst = max(worst, float(np.linalg.norm(expected - stated, axis=1).max()))
     if worst > GRID_TOLERANCE_MM:

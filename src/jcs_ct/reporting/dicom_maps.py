@@ -22,12 +22,12 @@ SERIES_NUMBER = 9102
 def build_parametric_map(
     source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity
 ) -> ParametricMap | None:
-    """The activation maps of the infected slices, values in [0, 1] without unit.
+    """The activation maps of the infected slices, on the source's slices, values in [0, 1] without unit.
 
     Returns:
         None when no slice is infected: every map is 0 then.
     """
-    slices = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
+    slices = source.infected_slices(diagnosis)
     if not slices:
         return None
     mapping = RealWorldValueMapping(
@@ -41,7 +41,7 @@ def build_parametric_map(
     )
     parametric_map = ParametricMap(
         source_images=source.images_of(slices),
-        pixel_array=np.ascontiguousarray(diagnosis.activation[slices], dtype=np.float32),
+        pixel_array=np.ascontiguousarray(source.on_grid(diagnosis.activation)[slices], dtype=np.float32),
         series_instance_uid=identity.uid("series", "pm"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=identity.uid("instance", "pm"),

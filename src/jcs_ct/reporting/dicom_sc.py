@@ -1,7 +1,7 @@
 """Overlays as a Secondary Capture series, RGB (PS3.3 A.8): what every PACS can show.
 
-Each image is the source slice under a lung window, tinted by the activation map, with the lesions' contours; below
-it, where no anatomy is hidden, a caption with the slice's verdict and the notice.
+Each image is a slice as the source stores it under a lung window, tinted by the activation map, with the lesions'
+contours; below it, where no anatomy is hidden, a caption with the slice's verdict and the notice.
 """
 
 from __future__ import annotations
@@ -53,15 +53,38 @@ def overlay_slices(diagnosis: Diagnosis) -> list[int]:
     return sorted(shown)
 
 
+def source_overlay_slices(source: SourceSeries, diagnosis: Diagnosis) -> list[int]:
+    """The same on the source's slices; where they are not axial, all with a map or a lesion, else one with lung."""
+    if source.is_axial:
+        return overlay_slices(diagnosis)
+    holds = source.on_grid(diagnosis.activation).any(axis=(1, 2)) | source.on_grid(diagnosis.lesion_labels).any(
+        axis=(1, 2)
+    )
+    if holds.any():
+        return [int(index) for index in np.flatnonzero(holds)]
+    with_lung = np.flatnonzero(source.on_grid(diagnosis.lung_labels).any(axis=(1, 2)))
+    return [int(with_lung[len(with_lung) // 2])] if len(with_lung) else []
+
+
 def render_overlay(study: Study, diagnosis: Diagnosis, slice_index: int) -> NDArray[np.uint8]:
-    """(rows, columns, 3) uint8: one slice with its activation map and lesion contours."""
-    grey = WINDOW(study.volume.hu[slice_index])
+    """(rows, columns, 3) uint8: one slice of the volume with its activation map and lesion contours."""
+    return _draw(*(array[slice_index] for array in (study.volume.hu, diagnosis.activation, diagnosis.lesion_labels)))
+
+
+def render_source_overlay(
+    study: Study, source: SourceSeries, diagnosis: Diagnosis, slice_index: int
+) -> NDArray[np.uint8]:
+    """The same of one slice of the source, as it stores rows and columns."""
+    arrays = (study.volume.hu, diagnosis.activation, diagnosis.lesion_labels)
+    return _draw(*(source.on_grid(array)[slice_index] for array in arrays))
+
+
+def _draw(hu: NDArray[Any], activation: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.uint8]:
+    grey = WINDOW(hu)
     rgb: NDArray[Any] = np.repeat(grey[..., None], 3, axis=2)
-    activation = np.asarray(diagnosis.activation[slice_index], dtype=np.float32)
-    opacity = 0.55 * activation[..., None]
+    opacity = 0.55 * np.asarray(activation, dtype=np.float32)[..., None]
     rgb = (1 - opacity) * rgb + opacity * (np.asarray(ACTIVATION_RGB, dtype=np.float32) / 255)
     picture: NDArray[np.uint8] = np.rint(rgb * 255).astype(np.uint8)
-    labels = diagnosis.lesion_labels[slice_index]
     inner = ndimage.minimum_filter(labels, size=3, mode="constant") == ndimage.maximum_filter(labels, size=3)
     picture[(labels > 0) & ~inner] = CONTOUR_RGB
     return picture
@@ -94,8 +117,10 @@ def patient_orientation(orientation: tuple[float, ...]) -> tuple[str, str]:
 def build_overlay(
     study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, slice_index: int
 ) -> highdicom.sc.SCImage:
-    """One overlay as a Secondary Capture image."""
-    picture = add_caption(render_overlay(study, diagnosis, slice_index), caption(study, diagnosis, slice_index))
+    """One overlay as a Secondary Capture image; ``slice_index`` counts the source's slices."""
+    picture = add_caption(
+        render_source_overlay(study, source, diagnosis, slice_index), caption(source, diagnosis, slice_index)
+    )
     image = highdicom.sc.SCImage.from_ref_dataset(
         ref_dataset=source.first,
         pixel_array=picture,
@@ -124,14 +149,17 @@ def build_overlay(
     return image
 
 
-def caption(study: Study, diagnosis: Diagnosis, slice_index: int) -> str:
-    """What stands below a slice."""
-    prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
-    verdict = "infected" if prediction.infected else "not infected"
+def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str:
+    """What stands below a slice of the source; a verdict of its own only where the slices are axial."""
     study_verdict = "POSITIVE" if diagnosis.positive else "NEGATIVE"
+    verdict = ""
+    if source.is_axial:
+        prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
+        infected = "infected" if prediction.infected else "not infected"
+        verdict = f" {infected}, p = {prediction.infection_probability:.2f}"
     return (
-        f"JCS {__version__}: slice {slice_index + 1}/{study.volume.shape[0]} {verdict}, "
-        f"p = {prediction.infection_probability:.2f}; study {study_verdict}, "
+        f"JCS {__version__}: slice {slice_index + 1}/{len(source.geometry.positions_mm)}{verdict}; "
+        f"study {study_verdict}, "
         f"{diagnosis.positive_slice_count} infected slices (threshold {diagnosis.positive_slice_threshold}). {NOTICE}"
     )
 
@@ -139,10 +167,10 @@ def caption(study: Study, diagnosis: Diagnosis, slice_index: int) -> str:
 def write_overlays(
     study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, folder: Path
 ) -> list[Path]:
-    """Write one Secondary Capture a shown slice: ``slice-0001.sc.dcm`` is the most superior slice."""
+    """Write one Secondary Capture a shown slice; ``slice-0001.sc.dcm`` is the most superior of an axial source."""
     return [
         write_dataset(
             build_overlay(study, source, diagnosis, identity, index), folder / f"slice-{index + 1:04d}.sc.dcm"
         )
-        for index in overlay_slices(diagnosis)
+        for index in source_overlay_slices(source, diagnosis)
     ]

@@ -44,10 +44,11 @@ def build_segmentation(source: SourceSeries, diagnosis: Diagnosis, identity: Res
     if not diagnosis.lesions:
         return None
     _check_labels(diagnosis)
-    slices = [int(index) for index in np.flatnonzero(diagnosis.lesion_labels.any(axis=(1, 2)))]
+    labels = source.on_grid(diagnosis.lesion_labels)
+    slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
     return Segmentation(
         source_images=source.images_of(slices),
-        pixel_array=np.ascontiguousarray(diagnosis.lesion_labels[slices]),
+        pixel_array=np.ascontiguousarray(labels[slices]),
         segmentation_type="BINARY",
         segment_descriptions=[_describe(lesion, diagnosis, identity) for lesion in diagnosis.lesions],
         series_instance_uid=identity.uid("series", "seg"),

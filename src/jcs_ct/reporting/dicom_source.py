@@ -12,8 +12,11 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from highdicom import PlanePositionSequence
+from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
@@ -23,9 +26,13 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import validate_value
 
+from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.study import Study
 from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +104,37 @@ def conforming_uid(text: str, *fallback: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SourceSeries:
-    """Clean references to the images of one series, in the volume's order.
+    """Clean references to the images of one series, in the order of the study's source grid.
+
+    ``slice_index`` and ``slices`` of its methods count the slices of that grid.
 
     Args:
         images: One data set a slice (single-frame), or exactly one (multi-frame); headers without pixels.
         geometry: Where the slices lie.
+        turn: From the source's grid to the volume's.
         replaced: How often each attribute had a value outside the standard's syntax and was replaced or left empty.
     """
 
     images: tuple[Dataset, ...]
     geometry: SeriesGeometry
+    turn: AxisTurn
     replaced: Mapping[str, int]
+
+    def on_grid(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of an array on the volume's grid, (slices, rows, columns), as it lies on the source's grid."""
+        return self.turn.inverse.turned(array)
+
+    @property
+    def is_axial(self) -> bool:
+        """Whether the source's slices are those of the volume, in the same order."""
+        return self.turn.order[0] == 0 and not self.turn.flips[0]
+
+    def infected_slices(self, diagnosis: Diagnosis) -> list[int]:
+        """Slices of the source that are infected; where they are not the volume's, those with part of a map."""
+        if self.is_axial:
+            return [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
+        holds = self.on_grid(diagnosis.activation).any(axis=(1, 2))
+        return [int(index) for index in np.flatnonzero(holds)]
 
     @property
     def first(self) -> Dataset:
@@ -151,7 +178,7 @@ def read_source_series(study: Study) -> SourceSeries:
         )
     with pydicom_config.disable_value_validation():
         headers = [_read_header(study, number) for number in range(len(study.paths))]
-        geometry = read_geometry(study.volume, headers)
+        geometry = read_geometry(study, headers)
         replaced: Counter[str] = Counter()
         images = _clean_images(study.identifier, geometry, headers, replaced)
     if replaced:
@@ -160,7 +187,7 @@ def read_source_series(study: Study) -> SourceSeries:
             study.identifier,
             ", ".join(f"{keyword} x{count}" for keyword, count in sorted(replaced.items())),
         )
-    return SourceSeries(images, geometry, replaced)
+    return SourceSeries(images, geometry, study.turn, replaced)
 
 
 def _read_header(study: Study, number: int) -> Dataset:

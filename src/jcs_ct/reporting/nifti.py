@@ -1,8 +1,8 @@
-"""Label and map volumes as NIfTI in the study's own geometry (LPS -> RAS done once, here).
+"""Label and map volumes as NIfTI on the grid of the study's source (LPS -> RAS done once, here).
 
-Arrays travel here as (slices, rows, columns) with an affine to LPS mm; NIfTI wants (columns, rows, slices) and RAS+
-(NIfTI-1.1, "orientation information"). A study without geometry is written with both form codes 0 ("unknown"), unit
-voxel sizes and a description that says so: the voxels can be used, no position or length can.
+Arrays travel here as (slices, rows, columns) of that grid with an affine to LPS mm; NIfTI wants (columns, rows,
+slices) and RAS+ (NIfTI-1.1, "orientation information"). A study without geometry is written with both form codes 0
+("unknown"), unit voxel sizes and a description that says so: the voxels can be used, no position or length can.
 """
 
 from __future__ import annotations

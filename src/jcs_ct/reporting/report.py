@@ -159,20 +159,29 @@ def _write_outputs(
         write_text(paths.json, text + "\n")
     advance(5)
     if paths.lesions is not None and paths.densities is not None and paths.activation is not None:
-        affine = study.volume.affine
+        affine = study.source_affine
         state = "lesion_id, 0 none" if diagnosis.segmented else "not segmented, all 0"
         geometry = "" if affine is not None else "; geometry unknown: voxel units"
         write_label_volume(
-            paths.lesions, diagnosis.lesion_labels, affine, description=f"jcs-ct lesions: {state}{geometry}"
+            paths.lesions,
+            study.on_source_grid(diagnosis.lesion_labels),
+            affine,
+            description=f"jcs-ct lesions: {state}{geometry}",
         )
         advance(12)
         densities, split = diagnosis.density_labels, "1 ground glass, 2 consolidation"
         if densities is None:
             densities, split = np.zeros(study.volume.shape, dtype=np.uint8), "not split, all 0"
-        write_label_volume(paths.densities, densities, affine, description=f"jcs-ct densities: {split}{geometry}")
+        write_label_volume(
+            paths.densities,
+            study.on_source_grid(densities),
+            affine,
+            description=f"jcs-ct densities: {split}{geometry}",
+        )
         advance(18)
         description = f"jcs-ct activation map 0..1{geometry}"
-        write_activation_volume(paths.activation, diagnosis.activation, affine, description=description)
+        activation = study.on_source_grid(diagnosis.activation)
+        write_activation_volume(paths.activation, activation, affine, description=description)
     advance(25)
     if paths.html is not None:
         page = render_report(study, diagnosis, progress=lambda done, of: advance(25 + 70 * done / of))

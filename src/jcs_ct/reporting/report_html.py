@@ -104,9 +104,9 @@ def _pictures(study: Study, diagnosis: Diagnosis, display: Display, index: int) 
     hu = study.volume.hu[index]
     labels = diagnosis.lesion_labels[index]
     return {
-        LUNG_WINDOW.key: ct_picture(hu, LUNG_WINDOW, display),
-        MEDIASTINAL_WINDOW.key: ct_picture(hu, MEDIASTINAL_WINDOW, display),
-        "map": map_picture(diagnosis.activation[index], display),
+        LUNG_WINDOW.key: ct_picture(hu, LUNG_WINDOW),
+        MEDIASTINAL_WINDOW.key: ct_picture(hu, MEDIASTINAL_WINDOW),
+        "map": map_picture(diagnosis.activation[index]),
         "outlines": lesion_outlines(labels, display) if labels.any() else [],
     }
 

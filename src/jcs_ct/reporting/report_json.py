@@ -1,5 +1,8 @@
 """report.json: a diagnosis as data, with a published schema, stable names and units in the names.
 
+Its grid is that of axial slices from superior to inferior whose rows and columns are the source's own, so that one
+finds a pixel on the stored slice; ``slice_row_column_to_lps_mm`` leads from there into the patient.
+
 A number that cannot be stated is ``null``, and ``withheld`` says which field and why.
 """
 
@@ -12,11 +15,14 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jcs_ct import NOTICE, __version__
+from jcs_ct.axes import AxisTurn
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Burden, Lesion
+    from jcs_ct.findings import Burden, Lesion, SliceLesion
     from jcs_ct.imaging.study import Study
 
 #: Changes in its first number break readers; in its second, fields were added.
@@ -46,7 +52,7 @@ def report_dict(study: Study, diagnosis: Diagnosis) -> dict[str, Any]:
     Returns:
         A dict that satisfies :func:`report_schema`; the same input gives the same dict.
     """
-    lesions = [_lesion(lesion) for lesion in diagnosis.lesions] if diagnosis.segmented else None
+    lesions = [_lesion(lesion, study) for lesion in diagnosis.lesions] if diagnosis.segmented else None
     return {
         "schema_version": SCHEMA_VERSION,
         "notice": NOTICE,
@@ -81,9 +87,10 @@ def _number(value: float | None) -> float | None:
 
 
 def _study(study: Study) -> dict[str, Any]:
-    volume = study.volume
-    slices, rows, columns = volume.shape
-    spacing = volume.spacing_mm or (None, None, None)
+    volume, back = study.volume, study.turn.in_plane.inverse
+    slices, rows, columns = back.turned_shape(volume.shape)
+    affine = None if volume.affine is None else back.turned_affine(volume.affine, volume.shape)
+    spacing = (None, None, None) if affine is None else tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist())
     return {
         "identifier": study.identifier,
         "source_kind": study.kind,
@@ -93,7 +100,7 @@ def _study(study: Study) -> dict[str, Any]:
         "slice_spacing_mm": spacing[0],
         "row_spacing_mm": spacing[1],
         "column_spacing_mm": spacing[2],
-        "slice_row_column_to_lps_mm": None if volume.affine is None else volume.affine.tolist(),
+        "slice_row_column_to_lps_mm": None if affine is None else affine.tolist(),
         "geometry_is_known": volume.is_measurable,
         "hu_is_assumed": volume.hu_is_assumed,
         "header_windows": [asdict(window) for window in study.header_windows],
@@ -121,32 +128,40 @@ def _slices(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     ]
 
 
-def _lesion(lesion: Lesion) -> dict[str, Any]:
+def _lesion(lesion: Lesion, study: Study) -> dict[str, Any]:
+    back, shape = study.turn.in_plane.inverse, study.volume.shape
+    extent_mm = None if lesion.extent_mm is None else [lesion.extent_mm[axis] for axis in back.order]
     return {
         "lesion_id": lesion.lesion_id,
         "voxel_count": lesion.voxel_count,
         "volume_ml": _number(lesion.volume_ml),
         "slice_first": lesion.slice_first,
         "slice_last": lesion.slice_last,
-        "centroid_slice_row_column": [float(value) for value in lesion.centroid_index],
+        "centroid_slice_row_column": [float(value) for value in back.turned_index(lesion.centroid_index, shape)],
         "centroid_lps_mm": None if lesion.centroid_lps_mm is None else [float(v) for v in lesion.centroid_lps_mm],
-        "extent_slice_row_column_mm": None if lesion.extent_mm is None else [float(v) for v in lesion.extent_mm],
+        "extent_slice_row_column_mm": None if extent_mm is None else [float(v) for v in extent_mm],
         "side": lesion.side,
         "third": lesion.third,
         "mean_hu": _number(lesion.mean_hu),
-        "slices": [
-            {
-                "slice_index": part.slice_index,
-                "area_pixel": int(part.area_pixel),
-                "position_x": float(part.position_x),
-                "position_y": float(part.position_y),
-                "x0": int(part.x0),
-                "y0": int(part.y0),
-                "width": int(part.width),
-                "height": int(part.height),
-            }
-            for part in lesion.slices
-        ],
+        "slices": [_slice_lesion(part, back, shape) for part in lesion.slices],
+    }
+
+
+def _slice_lesion(part: SliceLesion, back: AxisTurn, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Fig. 6's fields in the source's rows and columns."""
+    _, row, column = back.turned_index((0.0, part.position_y, part.position_x), shape)
+    first = back.turned_index((0, part.y0, part.x0), shape)
+    last = back.turned_index((0, part.y0 + part.height - 1, part.x0 + part.width - 1), shape)
+    _, height, width = back.turned_shape((1, part.height, part.width))
+    return {
+        "slice_index": part.slice_index,
+        "area_pixel": int(part.area_pixel),
+        "position_x": float(column),
+        "position_y": float(row),
+        "x0": int(min(first[2], last[2])),
+        "y0": int(min(first[1], last[1])),
+        "width": int(width),
+        "height": int(height),
     }
 
 

@@ -1,7 +1,7 @@
 """Slices as small pictures for the page: CT in two windows and the activation map.
 
-Everything is turned to the way radiologists look at an axial slice (the patient's right on the left of the picture,
-anterior on top) by one :class:`Display`, so that pictures, maps and outlines cannot disagree.
+A study's slices lie as radiologists look at them (the patient's right on the left of the picture, anterior on top);
+one :class:`Display` says how their pixels become picture units, so that pictures, maps and outlines cannot disagree.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ _MAP_LEVELS = 32
 _MAP_FLOOR = 0.05
 #: Red, green, blue of the map from low to high; also the page's legend.
 MAP_COLOURS = ((72, 12, 120), (183, 38, 96), (240, 96, 36), (252, 178, 46), (255, 246, 160))
-#: Letters of the positive and the negative end of each axis of LPS.
-_LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
 
 
 @dataclass(frozen=True)
@@ -63,36 +61,24 @@ class Display:
     """How the voxels of a slice lie in the picture.
 
     Args:
-        flip_rows, flip_columns: Whether rows and columns are turned round for the usual view.
         row_scale, column_scale: Picture units a row and a column; the smaller pixel side is 1.
         rows, columns: Size of a slice.
-        left, right, top, bottom: Patient directions at the picture's edges (R, L, A, P, S, I).
-        directions_are_known: False when the letters are the usual ones only because nothing else is known.
+        directions_are_known: Whether the source states how its slices lie in the patient.
     """
 
-    flip_rows: bool
-    flip_columns: bool
     row_scale: float
     column_scale: float
     rows: int
     columns: int
-    left: str = "R"
-    right: str = "L"
-    top: str = "A"
-    bottom: str = "P"
     directions_are_known: bool = True
 
     @classmethod
     def of(cls, volume: CTVolume) -> Self:
-        """The usual axial view of this volume; stored order where the geometry is not known."""
+        """The view of this volume's slices."""
         _, rows, columns = volume.shape
-        if volume.affine is None or volume.spacing_mm is None:
-            return cls(False, False, 1.0, 1.0, rows, columns, directions_are_known=False)
-        _, row_mm, column_mm = volume.spacing_mm
+        _, row_mm, column_mm = volume.spacing_mm or (1.0, 1.0, 1.0)
         unit = min(row_mm, column_mm)
-        flip_columns, right, left = _axis(volume.affine[:3, 2])
-        flip_rows, bottom, top = _axis(volume.affine[:3, 1])
-        return cls(flip_rows, flip_columns, row_mm / unit, column_mm / unit, rows, columns, left, right, top, bottom)
+        return cls(row_mm / unit, column_mm / unit, rows, columns, not volume.axes_are_assumed)
 
     @property
     def width(self) -> float:
@@ -104,40 +90,24 @@ class Display:
         """Height of the picture in picture units."""
         return self.rows * self.row_scale
 
-    def plane(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """(rows, columns) as they are shown."""
-        return plane[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
-
     def points(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Voxel-centre indices -> (points, 2): x and y in picture units."""
-        x = (self.columns - 1 - columns if self.flip_columns else columns) + 0.5
-        y = (self.rows - 1 - rows if self.flip_rows else rows) + 0.5
-        return np.stack([x * self.column_scale, y * self.row_scale], axis=-1)
+        return np.stack([(columns + 0.5) * self.column_scale, (rows + 0.5) * self.row_scale], axis=-1)
 
 
-def _axis(direction: NDArray[np.float64]) -> tuple[bool, str, str]:
-    """(flip, letter where the shown axis ends, letter where it starts) of an axis direction in LPS."""
-    axis = int(np.argmax(np.abs(direction)))
-    positive, negative = _LETTERS[axis]
-    towards_negative = bool(direction[axis] < 0)
-    if axis < 2:  # left-right and front-back have a usual direction: shown ending at L and at P
-        return towards_negative, positive, negative
-    return (False, negative, positive) if towards_negative else (False, positive, negative)
-
-
-def ct_picture(hu: NDArray[Any], window: DisplayWindow, display: Display) -> str:
+def ct_picture(hu: NDArray[Any], window: DisplayWindow) -> str:
     """(rows, columns) HU -> WebP data URI."""
-    picture = _shrunk(Image.fromarray(np.ascontiguousarray(display.plane(window(hu)))), PICTURE_PIXELS)
+    picture = _shrunk(Image.fromarray(window(hu)), PICTURE_PIXELS)
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=_WEBP_QUALITY, method=2)
     return _data_uri("image/webp", stream)
 
 
-def map_picture(activation: NDArray[Any], display: Display) -> str | None:
+def map_picture(activation: NDArray[Any]) -> str | None:
     """(rows, columns) activation in [0, 1] -> paletted PNG data URI with alpha, or None when nothing is active."""
     if float(activation.max(initial=0.0)) < _MAP_FLOOR:
         return None
-    plane = np.ascontiguousarray(display.plane(activation).astype(np.float32))
+    plane = activation.astype(np.float32)
     small = np.asarray(_shrunk(Image.fromarray(plane), MAP_PIXELS))
     levels = np.rint(np.clip(small, 0.0, 1.0) * (_MAP_LEVELS - 1)).astype(np.uint8)
     picture = Image.fromarray(levels).convert("P")

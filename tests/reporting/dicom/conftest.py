@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from jcs_ct.axes import AxisTurn
 from jcs_ct.diagnosis import Diagnosis, SlicePrediction
 from jcs_ct.findings import Burden, Lesion, Zone
-from jcs_ct.imaging.study import Study
+from jcs_ct.imaging.study import Study, turned_volume
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.volume import CTVolume
 
@@ -36,18 +37,17 @@ def rotation(degrees: float, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the series lies in the patient: row and column spacing, slice step (its sign is the direction), table."""
+    """How the series lies in the patient: row and column spacing (their signs are the direction), table."""
 
     row_mm: float = 0.75
     column_mm: float = 0.75
-    step_mm: float = -THICK_MM
     turn: tuple[float, int] = (0.0, 0)
 
     def affine(self) -> np.ndarray:
         """(slice, row, column, 1) -> LPS mm."""
         turned = rotation(*self.turn)
         affine = np.eye(4)
-        affine[:3, 0] = turned @ [0, 0, self.step_mm]
+        affine[:3, 0] = turned @ [0, 0, -THICK_MM]
         affine[:3, 1] = turned @ [0, self.row_mm, 0]
         affine[:3, 2] = turned @ [self.column_mm, 0, 0]
         affine[:3, 3] = [-11.25, -31.5, 123.4567]
@@ -56,10 +56,11 @@ class Layout:
 
 LAYOUTS = {
     "axial, superior to inferior": Layout(),
-    "axial, inferior to superior": Layout(step_mm=THICK_MM),
+    "rows run to the front": Layout(row_mm=-0.75),
+    "rows run to the front, columns to the right": Layout(row_mm=-0.8, column_mm=-0.75),
     "non-square pixels": Layout(row_mm=0.6, column_mm=0.9),
     "oblique": Layout(turn=(17.0, 0)),
-    "oblique, about z": Layout(row_mm=0.8, turn=(-23.0, 2)),
+    "oblique, about z": Layout(row_mm=0.8, turn=(-13.0, 2)),
 }
 
 
@@ -98,16 +99,21 @@ def _save(dataset: Dataset, sop_class: str, path: Path) -> None:
         dataset.save_as(path, enforce_file_format=True)
 
 
-def ct_volume(layout: Layout) -> CTVolume:
-    """Noise in HU."""
-    hu = np.random.default_rng(5).integers(-1000, 200, SHAPE).astype(np.int16)
-    return CTVolume(hu, layout.affine())
+def ct_slices() -> np.ndarray:
+    """Noise in HU, on the source's grid."""
+    return np.random.default_rng(5).integers(-1000, 200, SHAPE).astype(np.int16)
+
+
+def study_of(layout: Layout, identifier: str, paths: tuple[Path, ...]) -> Study:
+    """The study that ``open_study`` makes of such a series."""
+    turn = AxisTurn.to_patient(layout.affine())
+    return Study(turned_volume(ct_slices(), layout.affine(), turn), identifier, "dicom", paths, turn=turn)
 
 
 def write_series(folder: Path, layout: Layout, **overrides: Any) -> Study:
     """A single-frame series; ``overrides`` are set on every slice as they are, valid or not."""
     folder.mkdir(parents=True, exist_ok=True)
-    volume, affine = ct_volume(layout), layout.affine()
+    stored, affine = ct_slices() + 1024, layout.affine()
     study_uid, series_uid, frame_uid = generate_uid(), generate_uid(), generate_uid()
     paths = []
     for index in range(SHAPE[0]):
@@ -116,32 +122,32 @@ def write_series(folder: Path, layout: Layout, **overrides: Any) -> Study:
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
         dataset.FrameOfReferenceUID, dataset.SOPInstanceUID = frame_uid, generate_uid()
         dataset.ImagePositionPatient = [round(v, 6) for v in (affine[:3, 0] * index + affine[:3, 3]).tolist()]
-        cosines = [*(affine[:3, 2] / layout.column_mm), *(affine[:3, 1] / layout.row_mm)]
+        cosines = [*(affine[:3, 2] / abs(layout.column_mm)), *(affine[:3, 1] / abs(layout.row_mm))]
         dataset.ImageOrientationPatient = [round(float(v), 8) for v in cosines]
-        dataset.PixelSpacing = [layout.row_mm, layout.column_mm]
+        dataset.PixelSpacing = [abs(layout.row_mm), abs(layout.column_mm)]
         dataset.SliceThickness = THICK_MM
-        _pixels(dataset, volume.hu[index] + 1024)
+        _pixels(dataset, stored[index])
         with pydicom_config.disable_value_validation():
             for keyword, value in overrides.items():
                 dataset.pop(keyword, None)  # its element was made to validate
                 setattr(dataset, keyword, value)
         paths.append(folder / f"{index}.dcm")
         _save(dataset, CTImageStorage, paths[-1])
-    return Study(volume, "0123456789abcdef", "dicom", tuple(paths))
+    return study_of(layout, "0123456789abcdef", tuple(paths))
 
 
 def write_multiframe(path: Path, layout: Layout) -> Study:
     """An Enhanced CT whose frames run against the volume's slices."""
-    volume, affine = ct_volume(layout), layout.affine()
+    stored, affine = ct_slices() + 1024, layout.affine()
     dataset = Dataset()
     _patient(dataset)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.FrameOfReferenceUID, dataset.SOPInstanceUID = generate_uid(), generate_uid()
-    _pixels(dataset, volume.hu[::-1] + 1024)
+    _pixels(dataset, stored[::-1])
     dataset.NumberOfFrames = SHAPE[0]
     shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = [layout.row_mm, layout.column_mm], THICK_MM
-    cosines = [*(affine[:3, 2] / layout.column_mm), *(affine[:3, 1] / layout.row_mm)]
+    measures.PixelSpacing, measures.SliceThickness = [abs(layout.row_mm), abs(layout.column_mm)], THICK_MM
+    cosines = [*(affine[:3, 2] / abs(layout.column_mm)), *(affine[:3, 1] / abs(layout.row_mm))]
     orientation.ImageOrientationPatient = [round(float(v), 8) for v in cosines]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     dataset.SharedFunctionalGroupsSequence = [shared]
@@ -153,7 +159,7 @@ def write_multiframe(path: Path, layout: Layout) -> Study:
         frames.append(groups)
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(frames)
     _save(dataset, EnhancedCTImageStorage, path)
-    return Study(volume, "fedcba9876543210", "dicom", (path,))
+    return study_of(layout, "fedcba9876543210", (path,))
 
 
 def lesion_of(labels: np.ndarray, lesion_id: int, volume: CTVolume, side: str, third: str) -> Lesion:

@@ -45,7 +45,7 @@ GEOMETRIES = {
     "prone: rows and columns run the other way": (SUPINE * [1, -1, -1], False),
     "non-square pixels": (SUPINE * [1, 0.75, 1.2], False),
     "table turned about x": (turned(17, 0) @ SUPINE, False),
-    "table turned about z, from the bottom": (turned(-23, 2) @ SUPINE * [1, 1.1, 1], True),
+    "table turned about z, from the bottom": (turned(-13, 2) @ SUPINE * [1, 1.1, 1], True),
 }
 
 
@@ -79,7 +79,8 @@ def case(request, phantom, tmp_path_factory):
 
 def reading(study, phantom):
     """The diagnosis of networks that never err."""
-    labels, lesions = find_lesions(phantom.lesions.labels > 0, study.volume, phantom.lungs.labels)
+    lungs = study.turn.turned(phantom.lungs.labels)
+    labels, lesions = find_lesions(study.turn.turned(phantom.lesions.labels > 0), study.volume, lungs)
     infected = labels.any(axis=(1, 2))
     return Diagnosis(
         positive=True,
@@ -90,10 +91,10 @@ def reading(study, phantom):
         slices=tuple(SlicePrediction(i, 0.9 if f else 0.1, bool(f), True) for i, f in enumerate(infected)),
         segmented=True,
         activation=(labels > 0).astype(np.float16),
-        lung_labels=phantom.lungs.labels,
+        lung_labels=lungs,
         lesion_labels=labels,
         lesions=lesions,
-        burden=measure_burden(study.volume, phantom.lungs.labels, labels > 0),
+        burden=measure_burden(study.volume, lungs, labels > 0),
         operating_point=OperatingPoint(),
     )
 
@@ -114,8 +115,8 @@ def check(found, truth):
     assert len(found) == len(truth) >= 2
     left = list(truth)
     for volume_ml, centroid in found:
-        nearest = min(left, key=lambda lesion: np.linalg.norm(lesion[1] - centroid))
-        left.remove(nearest)
+        place = min(range(len(left)), key=lambda place: np.linalg.norm(left[place][1] - centroid))
+        nearest = left.pop(place)
         assert np.linalg.norm(nearest[1] - centroid) < 0.1
         assert volume_ml == pytest.approx(nearest[0], rel=1e-3)
 
