@@ -33,8 +33,7 @@ from numpy.typing import NDArray
 
 from backends import SETTINGS, dice, settings_here
 from jcs_ct.checkpoints import Models, load_models
-from jcs_ct.data.datasets import hu_of
-from jcs_ct.data.manifest import ManifestRow, read_manifest, read_mask
+from jcs_ct.data.manifest import ManifestRow, read_hu, read_manifest, read_mask
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
 from jcs_ct.evaluation.eager import eager_lesions, eager_probability, plain_copy
@@ -174,8 +173,7 @@ def timings(steps: Sequence[Step], slices: int, rounds: int) -> dict[str, Any]:
 def slice_answers(steps: Sequence[Step], rows: Sequence[ManifestRow]) -> dict[str, Any]:
     """Every step over infected slices with masks, on their own grid, beside the first step."""
     point = steps[0].models.operating_point
-    window = steps[0].models.segmenter.preprocessor.window
-    slices = [hu_of(row, window) for row in rows]
+    slices = [read_hu(row.path, row.window) for row in rows]
     truths = [read_mask(row.mask) > 0 for row in rows if row.mask is not None]
     report: dict[str, Any] = {"slices": len(rows)}
     first: list[Answer] = []

@@ -11,16 +11,18 @@ from jcs_ct.cli import app
 
 def test_all_problems_of_a_manifest_are_listed_at_once_with_exit_code_2(tmp_path):
     plain = np.zeros((8, 8), dtype=np.uint8)
+    plain[3, 3] = 9
     Image.fromarray(plain).save(tmp_path / "a.png")
+    Image.fromarray(plain).save(tmp_path / "b.png")
     Image.fromarray(plain[:4]).save(tmp_path / "small.png")
     three = plain.copy()
-    three[0, :2] = 1, 2
+    three[0, :2] = 100, 200
     Image.fromarray(three).save(tmp_path / "three.png")
     Image.fromarray(np.full((8, 8), np.nan, dtype=np.float32)).save(tmp_path / "nan.tiff")
     lines = [
         "path,patient,label,mask,split",
         "a.png,p1,1,three.png,train",
-        "a.png,p1,1,small.png,test",
+        "b.png,p1,1,small.png,test",
         "nan.tiff,p2,0,,train",
         "missing.png,p3,0,,train",
     ]
@@ -32,8 +34,8 @@ def test_all_problems_of_a_manifest_are_listed_at_once_with_exit_code_2(tmp_path
     assert "has 5 problem(s)" in done.stderr
     for problem in (
         "patient 'p1' is in the splits test, train",
-        "has 3: 0, 1, 2",
-        "4x8 pixels",
+        "has 4 values (0, 9, 100, 200)",
+        "4x8 pixels, its image 8x8",
         "NaN",
         "no such file",
     ):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import list_series, open_study
-from jcs_ct.imaging.slices import grey_to_hu
+from jcs_ct.imaging.grey_levels import grey_to_hu
 
 
 def save(folder, levels, pattern="slice{}.png"):

@@ -235,7 +235,10 @@ def check(
     from jcs_ct.data.manifest import count_manifest
     from jcs_ct.data.manifest.manifest_checks import check_manifest
 
-    counts = count_manifest(check_manifest(manifest))
+    checked = check_manifest(manifest)
+    counts = count_manifest(checked.manifest)
+    for note in checked.notes:
+        typer.echo(f"note: {note}", err=True)
     if as_json:
         print_json(counts)
         return

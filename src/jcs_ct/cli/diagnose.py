@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def diagnose(
     study: Annotated[
-        Path, typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG slices, or archive.")
+        Path,
+        typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made when missing.")],
     models: Annotated[

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def info(
     study: Annotated[
-        Path, typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG slices, or archive.")
+        Path,
+        typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
     ],
     series: Annotated[
         str | None, typer.Option(help="Identifier (or its beginning) of the series to look at instead of the best.")

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from jcs_ct.data.augmentation.augment import Augmentation
 from jcs_ct.data.augmentation.copy_paste import LesionPasting, Paste, paste_lesions
-from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_mask
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions
 from jcs_ct.errors import ConfigError
-from jcs_ct.preprocessing import SlicePreprocessor, Window
+from jcs_ct.preprocessing import SlicePreprocessor
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,14 @@ class SliceDataset:
         )
 
 
-def hu_of(row: ManifestRow, window: Window) -> NDArray[np.float32]:
-    """Read one slice -> (rows, columns) HU, as a DICOM slice has them.
-
-    The window under which the grey levels were made is inverted; where it is not known, it is taken to be ``window``.
-    """
-    if row.level_hu is not None and row.width_hu is not None:
-        window = Window(row.level_hu, row.width_hu)
-    return window.inverse(read_grey(row.path))
-
-
 def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Tensor, Tensor | None]:
-    """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None), see :func:`hu_of`."""
-    grey, region = preprocessor.grey_and_region(hu_of(row, preprocessor.window))
+    """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None), infected pixels 1."""
+    grey, region = preprocessor.grey_and_region(read_hu(row.path, row.window))
     resized = (preprocessor.resize(grey) * 255.0).round().clamp(0, 255).to(torch.uint8)
-    if row.mask is None:
+    mask = read_lesions(row)
+    if mask is None:
         return resized, None
-    mask = read_mask(row.mask)[region.top : region.bottom, region.left : region.right]
+    mask = mask[region.top : region.bottom, region.left : region.right]
     return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.data.manifest.slice_files import contradiction
 from jcs_ct.data.manifest.study_rows import open_row
-from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.errors import ConfigError, JCSError, MaskError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.imaging import Study
 from jcs_ct.preprocessing import Window
@@ -78,8 +79,9 @@ def _write_study(row: ManifestRow, folder: Path, window: Window, every: int) -> 
     hu = study.volume.hu
     if lesions is None and row.label != 0:
         return [], len(range(0, len(hu), every))
-    if lesions is not None and row.label == 0 and lesions.any():
-        raise ConfigError(f"{row.mask}: the study is labelled 0 (not infected), and its mask has lesion voxels")
+    problem = "" if lesions is None else contradiction(row, lesions)
+    if problem:
+        raise MaskError(problem)
     rows = []
     for index in range(0, len(hu), every):
         name = Path(study.identifier) / f"{study.identifier}-{index:04d}.png"

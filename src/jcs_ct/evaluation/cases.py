@@ -37,6 +37,7 @@ class Case:
         fold: Name of the fold it is held out in; empty without folds.
         subgroups: Value by the name of a grouping, as ``sex`` or ``scanner``.
         window: Under which the grey levels were made, where it is known.
+        lesion_labels: Values of the mask that are lesion; where there are none, every value but 0 is.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     fold: str = ""
     subgroups: Mapping[str, str] = field(default_factory=dict)
     window: Window | None = None
+    lesion_labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image is None and self.mask is None:
@@ -58,7 +60,7 @@ class Case:
             ConfigError, MaskError: as :func:`jcs_ct.data.manifest.read_mask`.
         """
         if self.mask is not None:
-            return read_mask(self.mask)
+            return read_mask(self.mask, self.lesion_labels)
         assert self.image is not None  # __post_init__
         return np.zeros(read_grey(self.image).shape, dtype=bool)
 
@@ -176,7 +178,8 @@ def manifest_cases(manifest: Manifest, split: str | None = "test", *, title: str
         raise ConfigError(f"{where} has no slice whose lesion pixels are known")
     name_of = case_names(rows)
     cases = tuple(
-        Case(name_of(row), row.path, row.mask, row.patient, "", row_subgroups(row), row_window(row)) for row in rows
+        Case(name_of(row), row.path, row.mask, row.patient, "", row_subgroups(row), row.window, row.lesion_labels)
+        for row in rows
     )
     return CaseSet(title if split is None else f"{title}, split {split}", cases)
 
@@ -196,11 +199,6 @@ def case_names(rows: tuple[ManifestRow, ...]) -> Callable[[ManifestRow], str]:
         return f"{row.path.stem}-{digest[:8]}"
 
     return name
-
-
-def row_window(row: ManifestRow) -> Window | None:
-    """The window of a row's grey levels; None where it is not known."""
-    return Window(row.level_hu, row.width_hu) if row.level_hu is not None and row.width_hu is not None else None
 
 
 def row_subgroups(row: ManifestRow) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from jcs_ct.data.manifest import read_grey
+from jcs_ct.data.manifest import read_grey, read_hu
 from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.cases import Case, CaseSet
@@ -21,7 +21,7 @@ from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cel
 from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
 from jcs_ct.metrics.resampling import bootstrap
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
-from jcs_ct.preprocessing import OUTSIDE_HU, Window, body_mask
+from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
 
 CLASSES = {GROUND_GLASS: "ground glass", CONSOLIDATION: "consolidation"}
 #: Shares of the way from lung to soft tissue that are tried.
@@ -119,8 +119,8 @@ def density_cases(
 def _measure(case: Case, classes: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> DensityCase:
     if case.image is None:
         raise ConfigError(f"slice {case.name} has no image; its density cannot be measured")
-    grey = np.asarray(read_grey(case.image), dtype=np.float32)
-    hu = (case.window or Window()).inverse(grey)
+    grey = read_grey(case.image)
+    hu = read_hu(case.image, case.window)
     lungs = segment_picture(np.where(body_mask(grey), hu, OUTSIDE_HU))
     levels = tissue_levels(hu[None], lungs[None], lesions[None])
     if levels is None:

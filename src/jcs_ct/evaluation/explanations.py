@@ -162,7 +162,7 @@ def score_explanations(
 
 def case_map(ready: ReadyNetwork, case: Case, *, variant: str, execution: Execution) -> CaseMap:
     """The normalised activation map of one case."""
-    hu = case_hu(case, ready.preprocessor.window)
+    hu = case_hu(case)
     (found,) = classify_slices(ready, hu[None], [0], execution=execution, variant=variant)
     shape = (hu.shape[0], hu.shape[1])
     fine = ready.preprocessor.restore(torch.from_numpy(found.activation), found.region, shape)
@@ -193,7 +193,7 @@ def _perturbation(
 ) -> dict[str, float]:
     """Deletion and insertion at the network's own input size."""
     preprocessor: SlicePreprocessor = ready.preprocessor
-    grey, _ = preprocessor.grey_and_region(case_hu(case, preprocessor.window))
+    grey, _ = preprocessor.grey_and_region(case_hu(case))
     image = preprocessor.resize(grey)[0].numpy()
     size = (preprocessor.size, preprocessor.size)
     plane = torch.from_numpy(found.coarse)[None, None]

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.data.manifest import read_grey
+from jcs_ct.data.manifest import read_hu
 from jcs_ct.engine import Execution, ReadyNetwork, segment_slices
 from jcs_ct.evaluation.cases import Case
 from jcs_ct.evaluation.predictions import to_levels
-from jcs_ct.preprocessing import Window
 
 
 def predict_cases(
@@ -36,7 +35,7 @@ def predict_cases(
         ConfigError: an image that cannot be read.
     """
     for done, case in enumerate(cases, start=1):
-        hu = case_hu(case, ready.preprocessor.window)
+        hu = case_hu(case)
         views = np.stack([hu, hu[:, ::-1]]) if flip_average else hu[None]
         planes = [plane for _, plane in segment_slices(ready, views, range(len(views)), execution=execution)]
         yield to_levels((planes[0] + planes[1][:, ::-1]) / 2 if flip_average else planes[0])
@@ -44,8 +43,8 @@ def predict_cases(
             progress(done, len(cases))
 
 
-def case_hu(case: Case, window: Window) -> NDArray[np.float32]:
-    """(rows, columns) in HU, as in training: under the window of the grey levels, or ``window`` where not known.
+def case_hu(case: Case) -> NDArray[np.float32]:
+    """(rows, columns) in HU, as in training: under the window of the grey levels, or as their values say.
 
     Raises:
         ValueError: a case without an image.
@@ -53,4 +52,4 @@ def case_hu(case: Case, window: Window) -> NDArray[np.float32]:
     """
     if case.image is None:
         raise ValueError(f"case {case.name!r} has no image to run a network on; give a manifest or the data's folder")
-    return (case.window or window).inverse(read_grey(case.image))
+    return read_hu(case.image, case.window)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.data.manifest import Manifest, read_grey
+from jcs_ct.data.manifest import Manifest, read_hu
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import row_window
 from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane, slice_plane
 
 #: Name of the slice as it is.
@@ -71,7 +70,7 @@ def manifest_planes(manifest: Manifest, *, seed: int = 0) -> list[SlicePlane]:
         ConfigError: a picture that cannot be read.
     """
     return [
-        slice_plane((row_window(row) or LUNG_WINDOW).inverse(read_grey(row.path)), seed=seed * 1_000_003 + number)
+        slice_plane(read_hu(row.path, row.window), seed=seed * 1_000_003 + number)
         for number, row in enumerate(manifest)
     ]
 

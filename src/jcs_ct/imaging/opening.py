@@ -21,7 +21,7 @@ def open_study(
     """Read one chest CT series through the geometry gate.
 
     Args:
-        path: DICOM folder or file, NIfTI volume, folder of PNG/JPEG slices or one such slice, .zip or .tar of them.
+        path: DICOM folder or file, NIfTI volume, PNG, JPEG or TIFF slices, .zip or .tar of these.
         series: Identifier (or its beginning) of the series to read, as :func:`list_series` gives it.
         lenient: Turn geometry faults into flags and withhold the affine; slices can still be read.
         allow_deflated: Read DICOM in the deflated transfer syntax, which can unpack to a thousand times its size.
@@ -158,7 +158,7 @@ def _one_kind(source: SourceFiles) -> None:
 
 
 def _no_images(source: SourceFiles) -> StudyError:
-    accepted = "DICOM (with its preamble), NIfTI (.nii, .nii.gz), PNG or JPEG slices, .zip or .tar of these"
+    accepted = "DICOM (with its preamble), NIfTI (.nii, .nii.gz), PNG, JPEG or TIFF slices, .zip or .tar of these"
     if source.archives:
         message = f"{len(source.archives)} archives lie here; give the one to read"
         return StudyError(GateCode.MIXED_SERIES, message)

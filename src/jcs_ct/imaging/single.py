@@ -71,7 +71,7 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
 
 
 def open_pictures(paths: Sequence[Path]) -> Study:
-    """Read PNG or JPEG slices, in name order from superior to inferior, in the decoding child.
+    """Read PNG, JPEG or TIFF slices, in name order from superior to inferior, in the decoding child.
 
     A picture's grid is the one it is shown on: turned as its EXIF orientation says.
 
@@ -79,10 +79,7 @@ def open_pictures(paths: Sequence[Path]) -> Study:
         StudyError: a picture cannot be read, is coloured, or differs in size.
     """
     answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
-    if answer["shifted"]:
-        levels = "16-bit grey levels were taken as HU + 1024"
-    else:
-        levels = f"{answer['bits']}-bit grey levels were taken as a lung window (level -600, width 1500 HU)"
+    levels = f"{answer['bits']}-bit grey levels were taken as {answer['meaning']}"
     flags = [
         QualityFlag("ASSUMED_HU", f"{levels}: every HU is an assumption"),
         QualityFlag(GateCode.NO_POSITION, "pictures have no geometry: volumes and lengths are withheld"),

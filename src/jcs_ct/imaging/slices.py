@@ -1,4 +1,4 @@
-"""Folders of PNG or JPEG slices: grey levels under an assumed window. Reading runs in the decoding child."""
+"""Slices as pictures (PNG, JPEG, TIFF). For a study, reading runs in the decoding child."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.grey_levels import grey_meaning, grey_to_hu
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 
-#: The window that 8-bit grey levels are taken to show: level and width in HU.
-ASSUMED_LEVEL, ASSUMED_WIDTH = -600.0, 1500.0
-#: 16-bit slices whose largest value is below this hold HU + 1024; others span the assumed window.
-SHIFTED_HU_BELOW = 8192
+#: What Pillow may take a picture for.
+FORMATS = ("PNG", "JPEG", "TIFF")
 #: Mean difference of the colour channels (of 255) up to which a picture is grey; JPEG leaves a little.
 _GREY_TOLERANCE = 6.0
+#: The same where one tint lies over all of it, as on a photograph of a screen, and what it leaves unexplained.
+_TINT_TOLERANCE, _UNTINTED = 20.0, 8.0
 _MAXIMUM_SIDE = 8192
 _DAMAGED = (
     ArithmeticError,
@@ -41,63 +42,87 @@ _DAMAGED = (
 )
 
 
-def grey_to_hu(grey: NDArray[Any]) -> NDArray[np.float32]:
-    """Grey levels -> HU, any shape: the assumed window, or HU + 1024 for 16-bit slices of 12 or 13 bits.
-
-    Args:
-        grey: uint8 or uint16.
-    """
-    if grey.dtype == np.uint16 and int(grey.max(initial=0)) < SHIFTED_HU_BELOW:
-        return grey.astype(np.float32) - np.float32(1024)
-    white = 255.0 if grey.dtype == np.uint8 else 65535.0
-    hu: NDArray[np.float32] = grey.astype(np.float32) * np.float32(ASSUMED_WIDTH / white)
-    hu += np.float32(ASSUMED_LEVEL - ASSUMED_WIDTH / 2)
-    return hu
-
-
-def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """One slice as (rows, columns) grey levels, uint8 or uint16, as it is shown (its EXIF orientation is followed).
+def open_picture(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """One decoded picture, turned as its EXIF orientation says.
 
     Raises:
-        StudyError: UNREADABLE, TRUNCATED or NOT_CT (a coloured picture).
+        StudyError: UNREADABLE, TRUNCATED, or UNSUPPORTED (several pictures in a file), without the path.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with Image.open(path, formats=formats) as picture:
             if max(picture.size) > _MAXIMUM_SIDE:
                 columns, rows = picture.size
                 message = f"states {rows}x{columns} pixels, at most {_MAXIMUM_SIDE} a side are read"
                 raise StudyError(GateCode.UNREADABLE, message)
+            if getattr(picture, "n_frames", 1) > 1:
+                message = f"holds {getattr(picture, 'n_frames', 1)} pictures; export one a file"
+                raise StudyError(GateCode.UNSUPPORTED, message)
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
-            if picture.mode.startswith("I"):
-                return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
-            if picture.mode in ("L", "1"):
-                return np.asarray(picture.convert("L"))
-            colours = np.asarray(picture.convert("RGB")).astype(np.float32)
+            return picture
     except _DAMAGED as error:
         cut = "truncated" in str(error)
         code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
         reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
         raise StudyError(code, f"{reason}; copy or export it again") from error
-    spread = float((colours.max(axis=2) - colours.min(axis=2)).mean())
-    if spread > _GREY_TOLERANCE:
+
+
+def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+    """One slice as (rows, columns) grey levels: uint8, uint16, or float32 where they are real or signed numbers.
+
+    Raises:
+        StudyError: as :func:`open_picture`, NOT_CT (a coloured picture) or NO_HU (values that are not finite).
+    """
+    picture = open_picture(path)
+    if picture.mode.startswith(("I", "F")):
+        return _numbers(np.asarray(picture))
+    if picture.mode in ("L", "1"):
+        return np.asarray(picture.convert("L"))
+    colours = np.asarray(picture.convert("RGB")).astype(np.float32)
+    grey = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    spread = _spread(colours)
+    if spread > _TINT_TOLERANCE or (spread > _GREY_TOLERANCE and _spread(_untinted(colours, grey)) > _UNTINTED):
         message = f"is coloured (channels differ by {spread:.0f} of 255 on average), a CT slice is grey"
         raise StudyError(GateCode.NOT_CT, message)
-    return np.rint(colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
+    return np.rint(grey).astype(np.uint8)
+
+
+def _spread(colours: NDArray[np.float32]) -> float:
+    """Mean difference of the largest and the smallest channel, (rows, columns, 3)."""
+    return float((colours.max(axis=2) - colours.min(axis=2)).mean())
+
+
+def _untinted(colours: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What of (rows, columns, 3) colours no tint explains: every channel less its line over the grey."""
+    apart = grey - grey.mean()
+    centred = colours - colours.mean(axis=(0, 1))
+    gains = np.einsum("rc,rck->k", apart, centred) / max(float(np.einsum("rc,rc->", apart, apart)), 1.0)
+    rest: NDArray[np.float32] = centred - apart[..., None] * gains.astype(np.float32)
+    return rest
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Levels of more than 8 bits; signed whole numbers become real ones."""
+    if values.dtype.kind == "u":
+        return values.astype(np.uint16)
+    if not np.isfinite(values).all():
+        raise StudyError(GateCode.NO_HU, "has values that are not finite (NaN or infinite), which are no HU")
+    return values.astype(np.float32)
 
 
 def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
     """Read slices in the given order and write them to ``fd`` as (slices, rows, columns) float32 HU.
 
     Returns:
-        ``shape``, ``dtype``, ``bits`` (8 or 16), ``shifted`` (16-bit values are HU + 1024), ``identifier``.
+        ``shape``, ``dtype``, ``bits`` (8, 16 or 32), ``meaning`` (what the levels were taken as), ``identifier``.
 
     Raises:
-        StudyError: what :func:`read_picture` raises, with the file's number, or MIXED_SIZE.
+        StudyError: what :func:`read_picture` raises, with the file's number, MIXED_SIZE, or what
+            :func:`~jcs_ct.imaging.grey_levels.grey_meaning` raises.
     """
     shape: tuple[int, ...] | None = None
     digest = hashlib.sha256()
-    bits, largest = 8, 0
+    bits = 8
     levels: list[NDArray[Any]] = []
     for number, path in enumerate(paths, start=1):
         try:
@@ -114,7 +139,7 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
         if grey.size * 4 * len(paths) > MAXIMUM_DECODED_BYTES:
             limit = MAXIMUM_DECODED_BYTES / 1024**3
             raise StudyError(GateCode.UNSUPPORTED, f"the slices take more than {limit:.0f} GiB once decoded")
-        bits, largest = 8 * grey.itemsize, max(largest, int(grey.max()))
+        bits = 8 * grey.itemsize
         digest.update(grey.tobytes())
         levels.append(grey)
     volume = np.stack(levels)
@@ -124,6 +149,6 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
         "shape": volume.shape,
         "dtype": "<f4",
         "bits": bits,
-        "shifted": bits == 16 and largest < SHIFTED_HU_BELOW,
+        "meaning": grey_meaning(volume),
         "identifier": digest.hexdigest()[:16],
     }

@@ -24,7 +24,7 @@ class FileKind(StrEnum):
 
     DICOM = "DICOM"
     NIFTI = "NIfTI"
-    PICTURE = "PNG or JPEG"
+    PICTURE = "PNG, JPEG or TIFF"
     ARCHIVE = "archive"
     OTHER = "other"
 
@@ -51,7 +51,7 @@ def file_kind(path: Path) -> FileKind:
         head = stream.read(_HEAD_BYTES)
     if head[128:132] == b"DICM":
         return FileKind.DICOM
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
         return FileKind.PICTURE
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
         return FileKind.NIFTI
@@ -119,7 +119,7 @@ def find_files(path: Path) -> SourceFiles:
         else:
             raise ConfigError(f"{path} is neither a file nor a folder")
         if not files:
-            message = f"{path} is an empty folder; give a folder with DICOM files, a NIfTI volume or PNG/JPEG slices"
+            message = f"{path} is an empty folder; give a folder with DICOM files, a NIfTI volume or pictures"
             raise StudyError(GateCode.NO_IMAGES, message)
         found: dict[FileKind, list[Path]] = {kind: [] for kind in FileKind}
         for file in sorted(files, key=natural_key):

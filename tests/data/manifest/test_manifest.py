@@ -10,12 +10,9 @@ from jcs_ct.data.manifest import (
     ManifestRow,
     assign_splits,
     count_manifest,
-    read_grey,
     read_manifest,
-    read_mask,
 )
-from jcs_ct.data.manifest.manifest_checks import check_files
-from jcs_ct.errors import ConfigError, MaskError
+from jcs_ct.errors import ConfigError
 
 
 def write_csv(folder: Path, *lines: str) -> Path:
@@ -81,46 +78,6 @@ def test_missing_columns_are_named(tmp_path):
     path.write_text("path,label\na.png,1\n")
     with pytest.raises(ConfigError, match=r"lacks the column\(s\) patient; it needs .* and has path, label"):
         read_manifest(path)
-
-
-@pytest.mark.parametrize("high", [1, 255])
-def test_masks_of_either_scale_become_the_same_pixels(tmp_path, high):
-    truth = np.zeros((8, 8), dtype=np.uint8)
-    truth[2:5, 3:6] = high
-    Image.fromarray(truth).save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png").sum() == 9
-
-
-def test_a_palette_mask_is_read_by_its_indices(tmp_path):
-    image = Image.new("P", (8, 8))
-    image.putpalette([0, 0, 0, 200, 10, 10])
-    image.putpixel((3, 2), 1)
-    image.save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png").nonzero() == (np.array([2]), np.array([3]))
-
-
-def test_a_mask_of_three_values_is_refused(tmp_path):
-    Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8)).save(tmp_path / "mask.png")
-    with pytest.raises(MaskError, match="has 3: 0, 1, 2"):
-        read_mask(tmp_path / "mask.png")
-
-
-def test_check_files_reports_all_that_is_wrong(tmp_path):
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "a.png")
-    Image.fromarray(np.zeros((4, 8), dtype=np.uint8)).save(tmp_path / "m.png")
-    (tmp_path / "b.png").write_bytes(b"no image")
-    rows = (
-        ManifestRow(tmp_path / "a.png", "1", 1, tmp_path / "m.png"),
-        ManifestRow(tmp_path / "b.png", "2", 0),
-        ManifestRow(tmp_path / "c.png", "3", 0),
-    )
-    with pytest.raises(ConfigError, match=r"(?s)3 problem.*4x8 pixels.*8x8.*not a readable image.*no such file"):
-        check_files(Manifest(rows), tmp_path / "slices.csv")
-
-
-def test_sixteen_bit_images_keep_their_depth(tmp_path):
-    Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
-    assert read_grey(tmp_path / "a.png") == pytest.approx(np.array([[0, 257 / 65535, 1]]))
 
 
 def test_splits_follow_the_patient_and_not_its_neighbours(tmp_path):

@@ -362,11 +362,11 @@ def test_a_nifti_volume_is_a_study_too(archive, tmp_path):
         check_manifest(path)
     path.write_text(path.read_text().replace("none.nii,b,0,\n", "") + f"ct.nii.gz,a,0,{archive / 'mask-0.nii.gz'}\n")
     with pytest.raises(
-        ConfigError, match=r"1 problem\(s\):\n.*the study is labelled 0 .* its mask has lesion voxels"
+        ConfigError, match=r"(?s)2 problem\(s\):.*stands in 2 rows.*labelled 0 .* its mask marks \d+ pixel"
     ):
         check_manifest(path)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    written, unknown = write_slices(check_manifest(path), tmp_path / "slices", every=2)
+    written, unknown = write_slices(check_manifest(path).manifest, tmp_path / "slices", every=2)
     assert unknown == 0
     infected = np.asarray(truth.dataobj).any(axis=(0, 1))
     assert [row.label for row in written] == infected[::2].astype(int).tolist()

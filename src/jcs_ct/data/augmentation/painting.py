@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.lungs import ASSUMED_WIDTH_MM, segment_picture
@@ -155,7 +155,7 @@ def paint_manifest(
 
 def _paint_row(row: ManifestRow, number: int, folder: Path, per_slice: int, seed: int) -> list[ManifestRow]:
     window = Window(float(row.level_hu or 0.0), float(row.width_hu or 1.0))
-    hu = window.inverse(read_grey(row.path))
+    hu = read_hu(row.path, window)
     pixel_mm = ASSUMED_WIDTH_MM / hu.shape[1]
     lungs = segment_picture(hu) > 0
     if lungs.sum() * pixel_mm**2 < _SMALLEST_LUNG_MM2:

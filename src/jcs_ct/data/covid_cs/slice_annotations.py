@@ -65,7 +65,7 @@ def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
             name = row.series or row.path.name
             named = [(Path(f"{name}#{n:04d}"), plane) for n, plane in enumerate(() if planes is None else planes)]
         else:
-            named = [(row.path, read_mask(row.mask))]
+            named = [(row.path, read_mask(row.mask, row.lesion_labels))]
         for image, mask in named:
             shape = (mask.shape[0], mask.shape[1])
             found.append(SliceAnnotation(image, row.mask, shape, annotate_mask(mask)))

@@ -11,7 +11,7 @@ from jcs_ct.data.manifest.rows import (
     count_manifest,
     is_volume,
 )
-from jcs_ct.data.manifest.slice_files import read_grey, read_mask
+from jcs_ct.data.manifest.slice_files import read_grey, read_hu, read_lesions, read_mask
 
 __all__ = [
     "COLUMNS",
@@ -26,6 +26,8 @@ __all__ = [
     "parse_manifest",
     "patient_folds",
     "read_grey",
+    "read_hu",
+    "read_lesions",
     "read_manifest",
     "read_mask",
     "refuse_problems",

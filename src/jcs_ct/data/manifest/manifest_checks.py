@@ -2,61 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from jcs_ct.data.manifest import Manifest, ManifestRow, parse_manifest, read_grey, read_mask, refuse_problems
+from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
+from jcs_ct.data.manifest.rows import Manifest, ManifestRow
+from jcs_ct.data.manifest.slice_files import contradiction, read_hu, read_mask
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.mask_pictures import mask_labels
 
 
-def check_manifest(path: Path) -> Manifest:
+@dataclass(frozen=True)
+class CheckedManifest:
+    """A manifest whose files can all be used.
+
+    Args:
+        manifest: The rows.
+        notes: What is no fault, and still good to know.
+    """
+
+    manifest: Manifest
+    notes: tuple[str, ...] = ()
+
+
+def check_manifest(path: Path) -> CheckedManifest:
     """Read a manifest and every image and mask that it names.
 
     Raises:
         ConfigError: with every problem of the table and of the files at once.
     """
-    rows, problems = parse_manifest(path)
-    refuse_problems(path, [*problems, *file_problems(rows)])
-    return Manifest(tuple(rows))
+    parsed = parse_manifest(path)
+    refuse_problems(path, [*parsed.problems, *repeated_images(parsed.rows), *file_problems(parsed.rows)])
+    notes = []
+    if parsed.unread_columns:
+        notes.append(f"columns that are not read: {', '.join(parsed.unread_columns)}")
+    notes += _label_notes(parsed.rows)
+    return CheckedManifest(Manifest(parsed.rows), tuple(notes))
 
 
 def check_files(manifest: Manifest, name: Path) -> None:
     """Read every image and mask of a manifest.
 
     Raises:
-        ConfigError: missing or unreadable files, masks with more than two values or of another size; all at once.
+        ConfigError: everything that :func:`file_problems` finds, all at once.
     """
     refuse_problems(name, file_problems(manifest))
 
 
+def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
+    """One line for every image, or series of a study, that stands in several rows."""
+    places: dict[tuple[Path, str], list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        places[row.path.resolve(), row.series].append(row)
+    return [
+        f"{same[0].path}: stands in {len(same)} rows, of the patient(s) "
+        f"{', '.join(sorted({row.patient for row in same}))}; keep one"
+        for same in places.values()
+        if len(same) > 1
+    ]
+
+
 def file_problems(rows: Iterable[ManifestRow]) -> list[str]:
-    """One line for every image or mask that cannot be used."""
-    return [problem for row in rows for problem in _row_problems(row)]
+    """One line for every image or mask that cannot be used, or that contradicts its row."""
+    return [problem for row in rows for problem in (_study_problems(row) if row.is_study else _slice_problems(row))]
 
 
-def _row_problems(row: ManifestRow) -> list[str]:
+def _slice_problems(row: ManifestRow) -> list[str]:
     """Problems of a row's image and of its mask, each looked at whatever the other is."""
-    if row.is_study:
-        return _study_problems(row)
     problems: list[str] = []
-    shapes: list[tuple[int, ...]] = []
+    image = _tried(lambda: read_hu(row.path, row.window), problems)
+    if image is not None and image.min() == image.max():
+        problems.append(f"{row.path}: all pixels have one value; the image is empty")
     if row.mask is None:
-        readers: list[tuple[Callable[[Path], NDArray[Any]], Path]] = [(read_grey, row.path)]
-    else:
-        readers = [(read_grey, row.path), (read_mask, row.mask)]
-    for read, path in readers:
-        try:
-            shapes.append(read(path).shape)
-        except (ConfigError, MaskError) as error:
-            problems.append(str(error))
-    if len(shapes) == 2 and shapes[0] != shapes[1]:
-        image, mask = shapes
-        problems.append(f"{row.mask}: the mask has {mask[0]}x{mask[1]} pixels, its image {image[0]}x{image[1]}")
-    return problems
+        return problems
+    file, labels = row.mask, row.lesion_labels
+    mask = _tried(lambda: read_mask(file, labels), problems)
+    if mask is None:
+        return problems
+    if image is not None and image.shape != mask.shape:
+        have, want = ("x".join(map(str, shape)) for shape in (mask.shape, image.shape))
+        problems.append(f"{row.mask}: the mask has {have} pixels, its image {want}")
+    return [*problems, *filter(None, [contradiction(row, mask)])]
+
+
+def _tried(read: Callable[[], NDArray[Any]], problems: list[str]) -> NDArray[Any] | None:
+    try:
+        return read()
+    except (ConfigError, MaskError) as error:
+        problems.append(str(error))
+        return None
 
 
 def _study_problems(row: ManifestRow) -> list[str]:
@@ -69,6 +109,20 @@ def _study_problems(row: ManifestRow) -> list[str]:
         return [f"{row.path}: {error}"]
     if study.volume.hu_is_assumed:
         return [f"{row.path}: a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"]
-    if row.label == 0 and mask is not None and mask.any():
-        return [f"{row.mask}: the study is labelled 0 (not infected), and its mask has lesion voxels"]
-    return []
+    return [] if mask is None else [problem for problem in [contradiction(row, mask)] if problem]
+
+
+def _label_notes(rows: Sequence[ManifestRow]) -> list[str]:
+    """What is taken for lesion in masks of several labels."""
+    found: set[int] = set()
+    count = 0
+    for row in rows:
+        if row.mask is not None and not row.is_study and not row.lesion_labels:
+            labels = mask_labels(row.mask)
+            if len(labels) > 1:
+                count += 1
+                found |= set(labels)
+    if not count:
+        return []
+    listed = ", ".join(map(str, sorted(found)))
+    return [f"{count} mask(s) have several labels ({listed}): all count as lesion; column lesion_labels says which"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jcs_ct.data.manifest.rows import SPLITS, Manifest, ManifestRow
+from jcs_ct.data.manifest.rows import COLUMNS, SPLITS, Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
 
@@ -20,18 +21,33 @@ _SPLIT_NAMES = {"": "train", **{name: name for name in SPLITS}}
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class ParsedManifest:
+    """What a table on disk holds.
+
+    Args:
+        rows: The rows that can be read.
+        problems: Every problem of the table.
+        unread_columns: Columns that no manifest has.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    problems: tuple[str, ...]
+    unread_columns: tuple[str, ...]
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest, CSV or Parquet; relative paths count from the manifest's folder.
 
     Raises:
         ConfigError: with every problem of the table at once (``manifest_checks.check_manifest`` looks at its files).
     """
-    rows, problems = parse_manifest(path)
-    refuse_problems(path, problems)
-    return Manifest(tuple(rows))
+    parsed = parse_manifest(path)
+    refuse_problems(path, parsed.problems)
+    return Manifest(parsed.rows)
 
 
-def parse_manifest(path: Path) -> tuple[list[ManifestRow], list[str]]:
+def parse_manifest(path: Path) -> ParsedManifest:
     """The rows that can be read, and every problem of the table.
 
     Raises:
@@ -56,7 +72,8 @@ def parse_manifest(path: Path) -> tuple[list[ManifestRow], list[str]]:
     problems += split_problems(rows)
     if not rows and not problems:
         problems.append("it has no rows")
-    return rows, problems
+    unread = tuple(name for name in table.columns if name and name not in COLUMNS)
+    return ParsedManifest(tuple(rows), tuple(problems), unread)
 
 
 class _Cells:
@@ -93,6 +110,14 @@ class _Cells:
             self.problems.append(f"{name} must be a number with a decimal point, or empty, got {text!r}")
         return number if text else None
 
+    def labels(self, name: str) -> tuple[int, ...]:
+        """Whole numbers from 1 on, parted by blanks; none where the cell is empty."""
+        words = self.text(name).removesuffix(".0").split()
+        if any(not word.isdecimal() or int(word) == 0 for word in words):
+            self.problems.append(f"{name} must be whole numbers from 1 on parted by blanks, got {self.text(name)!r}")
+            return ()
+        return tuple(int(word) for word in words)
+
     def fold(self) -> int | None:
         """A whole number from 0 on, None where the cell is empty; with ``.0`` as data frames write it."""
         text = self.text("fold").removesuffix(".0")
@@ -123,6 +148,7 @@ def _parse_row(cells: _Cells, folder: Path) -> ManifestRow:
         series=cells.text("series"),
         fold=cells.fold(),
         finding=cells.text("finding"),
+        lesion_labels=cells.labels("lesion_labels"),
     )
 
 
@@ -145,7 +171,7 @@ def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
     ]
 
 
-def refuse_problems(path: Path, problems: list[str]) -> None:
+def refuse_problems(path: Path, problems: Sequence[str]) -> None:
     """Raise one ConfigError that lists all problems of a manifest, when there are any."""
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jcs_ct.data.manifest.file_identity import identify_files
 from jcs_ct.data.manifest.table_files import Cell, csv_text, write_table
+from jcs_ct.preprocessing import Window
 
 SPLITS = ("train", "val", "test")
 
@@ -21,7 +22,7 @@ class ManifestRow:
     """One slice, or one study whose slices are still to be written (``jcs data slices``).
 
     Args:
-        path: Image file (PNG or JPEG); of a study the folder of its DICOM series, or a NIfTI volume.
+        path: Image file (PNG, JPEG or TIFF); of a study the folder of its DICOM series, or a NIfTI volume.
         patient: Whose slice it is, unique over all sources; splits never share a patient.
         label: 1 infected, 0 not, None unknown.
         mask: Lesion mask on the image's grid, or None. An uninfected slice needs none: its mask is empty.
@@ -32,6 +33,7 @@ class ManifestRow:
         series: Of a DICOM study: which series, as ``jcs info`` names it. Empty for everything else.
         fold: Of a cross-validation, from 0 on; None takes no part in one.
         finding: What the source says of the slice or its patient in its own words, such as ``malignant``.
+        lesion_labels: Values of the mask that are lesion; where there are none, every value but 0 is.
     """
 
     path: Path
@@ -49,11 +51,18 @@ class ManifestRow:
     series: str = ""
     fold: int | None = None
     finding: str = ""
+    lesion_labels: tuple[int, ...] = ()
 
     @property
     def is_study(self) -> bool:
         """Whether the row is a whole study: it names a series, or a NIfTI volume."""
         return bool(self.series) or is_volume(self.path)
+
+    @property
+    def window(self) -> Window | None:
+        """The window of the grey levels; None where it is not known."""
+        known = self.level_hu is not None and self.width_hu is not None
+        return Window(self.level_hu or 0.0, self.width_hu or 0.0) if known else None
 
 
 def is_volume(path: Path) -> bool:
@@ -72,6 +81,7 @@ COLUMNS: dict[str, type] = {
     "series": str,
     "fold": int,
     "finding": str,
+    "lesion_labels": str,
 }
 
 
@@ -117,7 +127,7 @@ class Manifest:
         digest = hashlib.sha256()
         for row in self.rows:
             said = {name: getattr(row, name) for name in COLUMNS}
-            named = {name: places.get(value, value) for name, value in said.items() if value not in (None, "")}
+            named = {name: places.get(value, value) for name, value in said.items() if value not in (None, "", ())}
             digest.update(json.dumps(named, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
@@ -138,8 +148,10 @@ class Manifest:
         return [{name: _cell(getattr(row, name), folder) for name in COLUMNS} for row in self.rows]
 
 
-def _cell(value: Path | Cell, folder: Path) -> Cell:
+def _cell(value: Path | tuple[int, ...] | Cell, folder: Path) -> Cell:
     """A cell as it is written; a path that is not below ``folder`` is absolute, whatever the working folder is."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
     if not isinstance(value, Path):
         return value
     absolute, base = Path(os.path.abspath(value)), os.path.abspath(folder)

@@ -1,60 +1,108 @@
-"""Image and mask files of single slices."""
+"""Image and mask files of single slices, read as `jcs diagnose` reads pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from jcs_ct.data.manifest.rows import is_volume
-from jcs_ct.errors import ConfigError, MaskError
+from jcs_ct.data.manifest.rows import ManifestRow, is_volume
+from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.grey_levels import GreyMeaning, grey_meaning, grey_to_hu, white_of
+from jcs_ct.imaging.mask_pictures import read_mask_picture
+from jcs_ct.imaging.slices import read_picture
+from jcs_ct.preprocessing import Window
 
 
-def _open(path: Path) -> Image.Image:
-    if is_volume(path) or path.is_dir():
-        raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
+def read_hu(path: Path, window: Window | None = None) -> NDArray[np.float32]:
+    """A slice's picture -> (rows, columns) HU.
+
+    Args:
+        path: PNG, JPEG or TIFF.
+        window: What the grey levels show; where it is not known, it is told from them as for a study of pictures, see
+            :func:`~jcs_ct.imaging.grey_levels.grey_meaning`.
+
+    Raises:
+        ConfigError: missing, damaged, coloured, levels that may stand for several things, or HU beside a window.
+    """
+    levels = _read_levels(path)
+    is_grey = levels.dtype.kind == "u" if window is not None else False
     try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"{path}: not a readable image ({error})") from error
-    return image
+        if not is_grey and grey_meaning(levels) is not GreyMeaning.WINDOW:
+            if window is None:
+                return grey_to_hu(levels)
+            raise ConfigError(f"{path}: a window is stated, but the values are HU; leave level_hu and width_hu empty")
+    except StudyError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return (window or Window()).inverse(levels.astype(np.float32) / np.float32(white_of(levels)))
 
 
 def read_grey(path: Path) -> NDArray[np.float32]:
-    """An 8- or 16-bit image file -> (rows, columns) grey in [0, 1].
+    """A slice's picture -> (rows, columns) grey in [0, 1]: as stored, or HU under the standard lung window.
 
     Raises:
-        ConfigError: missing, damaged, or with values that are not finite.
+        ConfigError: as :func:`read_hu`.
     """
-    image = _open(path)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        grey = np.asarray(image, dtype=np.float32) / 65535.0
-    elif image.mode == "F":
-        grey = np.asarray(image, dtype=np.float32)
-    else:
-        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
-    if not np.isfinite(grey).all():
-        raise ConfigError(f"{path}: the image has values that are not finite (NaN or infinite)")
-    return np.clip(grey, 0.0, 1.0)
+    levels = _read_levels(path)
+    try:
+        if grey_meaning(levels) is GreyMeaning.WINDOW:
+            return levels.astype(np.float32) / np.float32(white_of(levels))
+        return Window()(grey_to_hu(levels))
+    except StudyError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask file of two values (0/1, 0/255 or a two-colour palette) -> (rows, columns) bool.
+def read_mask(path: Path, lesion_labels: Collection[int] = ()) -> NDArray[np.bool_]:
+    """A slice's mask -> (rows, columns) bool, see :func:`~jcs_ct.imaging.mask_pictures.read_mask_picture`.
 
     Raises:
-        MaskError: more than two values, or a single value that is not 0.
-        ConfigError: missing or damaged.
+        MaskError: it cannot be read, or is not what a lesion mask is.
+        ConfigError: no such file, or a study.
     """
-    image = _open(path)
-    values = np.asarray(image if image.mode in ("L", "1", "P") else image.convert("L"))
-    present = np.unique(values)
-    if present.size > 2 or (present.size == 2 and present[0] != 0):
-        shown = ", ".join(str(value) for value in present[:6])
-        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {present.size}: {shown}")
-    mask: NDArray[np.bool_] = values > 0
+    _refuse_no_slice(path)
+    return read_mask_picture(path, lesion_labels)
+
+
+def read_lesions(row: ManifestRow) -> NDArray[np.bool_] | None:
+    """The lesion pixels of a row's slice, (rows, columns) bool; None where it has no mask.
+
+    Raises:
+        MaskError, ConfigError: as :func:`read_mask`.
+        MaskError: label and mask contradict each other.
+    """
+    if row.mask is None:
+        return None
+    mask = read_mask(row.mask, row.lesion_labels)
+    problem = contradiction(row, mask)
+    if problem:
+        raise MaskError(problem)
     return mask
+
+
+def contradiction(row: ManifestRow, mask: NDArray[np.bool_]) -> str:
+    """What a row's label and its mask, of a slice or a study, say against each other; empty where they agree."""
+    found = int(np.count_nonzero(mask))
+    if row.label == 0 and found:
+        return f"{row.mask}: the row is labelled 0 (not infected), and its mask marks {found} pixel(s)"
+    if row.label == 1 and not found:
+        return f"{row.mask}: the row is labelled 1 (infected), its mask is empty; label it 0 or leave the mask out"
+    return ""
+
+
+def _read_levels(path: Path) -> NDArray[Any]:
+    _refuse_no_slice(path)
+    try:
+        return read_picture(path)
+    except StudyError as error:
+        raise ConfigError(f"{path}: the image {error}") from error
+
+
+def _refuse_no_slice(path: Path) -> None:
+    if is_volume(path) or path.is_dir():
+        raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
+    if not path.is_file():
+        hint = "; its name has backslashes, write / between folders" if "\\" in path.name else ""
+        raise ConfigError(f"{path}: no such file{hint}")
