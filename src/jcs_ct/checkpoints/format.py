@@ -95,12 +95,12 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo, *, hal
         path: Ends in ``.safetensors``.
         network: Its ``state_dict`` is written.
         info: Goes into the metadata.
-        half: Store tensors of two or more dimensions as fp16; biases and normalisation statistics stay fp32.
+        half: Store as :func:`as_stored` says.
+
+    Raises:
+        CheckpointError: a weight that is not finite, or beyond fp16.
     """
-    tensors = {
-        name: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
+    tensors = {name: value.contiguous() for name, value in as_stored(network.state_dict(), half=half).items()}
     content = {
         "format_version": FORMAT_VERSION,
         "task": info.task,
@@ -112,6 +112,27 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo, *, hal
     }
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+
+
+def as_stored(tensors: Mapping[str, Tensor], *, half: bool = True) -> dict[str, Tensor]:
+    """Tensors in the precision that a checkpoint keeps them in; validation judges these.
+
+    Args:
+        tensors: By name, on any device.
+        half: Tensors of two or more dimensions become fp16; biases and normalisation statistics stay fp32.
+
+    Raises:
+        CheckpointError: values that are not finite, or that fp16 cannot hold (above 65 504), named all at once.
+    """
+    stored = {
+        name: value.detach().half() if half and value.is_floating_point() and value.ndim > 1 else value.detach()
+        for name, value in tensors.items()
+    }
+    lost = {name: value for name, value in stored.items() if not bool(torch.isfinite(value).all())}
+    if lost:
+        named = ", ".join(f"{name} (largest {float(tensors[name].abs().max()):.4g})" for name in lost)
+        raise CheckpointError(f"weights that cannot be stored as {'fp16' if half else 'they are'}: {named}")
+    return stored
 
 
 def read_info(path: Path) -> CheckpointInfo:

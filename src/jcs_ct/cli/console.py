@@ -92,7 +92,7 @@ def step_progress(
     if not console.is_terminal:
 
         def lines(step: int, total: int, losses: Mapping[str, float]) -> None:
-            if step % line_every == 0 or step == total:
+            if losses and (step % line_every == 0 or step in (1, total)):
                 named = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
                 typer.echo(f"step {step}/{total}: {named}", err=True)
 
@@ -108,6 +108,7 @@ def step_progress(
         shown = bar.add_task("preparing", total=steps)
 
         def update(step: int, total: int, losses: Mapping[str, float]) -> None:
-            bar.update(shown, completed=step, total=total, description=f"loss {losses['loss']:.4f}")
+            said = f"loss {losses['loss']:.4f}" if losses else None
+            bar.update(shown, completed=step, total=total, description=said)
 
         yield update

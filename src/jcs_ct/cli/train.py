@@ -47,7 +47,12 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting: --set optimiser.learning_rate=1e-4")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")] = 0,
+    device: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, cuda.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share every batch.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that make batches ahead; a GPU waits for its batches without them."),
+    ] = 0,
     samples: Annotated[
         int, typer.Option(min=0, help="Validation slices on the picture of every validation; 0 draws none.")
     ] = 6,
@@ -79,7 +84,17 @@ def train(
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
     shown = Shown(samples, tensorboard)
     with step_progress(loaded.steps, silent=not is_first) as progress:
-        state = run_training(task, loaded, data, output, devices=devices, shown=shown, progress=progress)
+        state = run_training(
+            task,
+            loaded,
+            data,
+            output,
+            devices=devices,
+            accelerator=device,
+            workers=workers,
+            shown=shown,
+            progress=progress,
+        )
     if not is_first:
         return
     last = state.history[-1] if state.history else {}

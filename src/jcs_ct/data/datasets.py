@@ -84,7 +84,7 @@ class SliceDataset:
 
     def __getitem__(self, index: int) -> SliceSample:
         row = self.manifest.rows[index]
-        grey, mask = self._prepared(index, row)
+        grey, mask = self.prepared(index)
         return SliceSample(
             grey=grey.float() / 255.0,
             mask=torch.zeros_like(grey, dtype=torch.float32) if mask is None else mask.float(),
@@ -101,12 +101,22 @@ class SliceDataset:
         """Probability of drawing each slice, see :func:`sampling_weights`."""
         return sampling_weights(self.manifest, balance, infected_share=infected_share)
 
-    def _prepared(self, index: int, row: ManifestRow) -> tuple[Tensor, Tensor | None]:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        prepared = prepare_slice(row, self.preprocessor)
+    @property
+    def keeps_slices(self) -> bool:
+        """Whether prepared slices stay in memory."""
+        return self._cache is not None
+
+    def keep(self, index: int, prepared: tuple[Tensor, Tensor | None]) -> None:
+        """Put a slice that was prepared elsewhere (:meth:`prepared`) in memory."""
         if self._cache is not None:
             self._cache[index] = prepared
+
+    def prepared(self, index: int) -> tuple[Tensor, Tensor | None]:
+        """A slice as :func:`prepare_slice` gives it, from memory where it is kept."""
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        prepared = prepare_slice(self.manifest.rows[index], self.preprocessor)
+        self.keep(index, prepared)
         return prepared
 
     def _pasted(self, sample: SliceSample, paste: Paste | None) -> SliceSample:

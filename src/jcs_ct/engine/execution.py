@@ -104,7 +104,7 @@ class Execution:
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether a device multiplies bf16 natively, so that it is faster than fp32."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

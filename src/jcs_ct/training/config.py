@@ -54,6 +54,18 @@ class AugmentationConfig(_Frozen):
         0.0, description="Largest displacement of a smooth deformation as a share of the side length."
     )
     marks: Fraction = Field(0.0, description="Chance of burned-in text or a frame.")
+    random_crop: bool = Field(
+        False,
+        description="A true random crop: what crop_scale shows lies inside the slice, anywhere; shift is not used.",
+    )
+    sharpen: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Largest share of what a blur takes away that is added, half the time where nothing blurs.",
+    )
+    resolution: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Least share of the rows and columns that a slice is shrunk to and brought back from."
+    )
+    jpeg: Fraction = Field(0.0, description="Chance of JPEG compression, of quality 30 to 95.")
 
 
 class OptimiserConfig(_Frozen):
@@ -82,6 +94,13 @@ class Recipe(_Frozen):
     network: dict[str, Any] = Field({}, description="Fields of the preset's network that are set otherwise.")
     loss: Literal["deep_supervision", "published"] = Field(
         "deep_supervision", description="Of a segmenter: Eq. 6 on every output, or a comparison network's own."
+    )
+    dice_epsilon: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="Added above and below in Dice's fraction (Eq. 6): a batch without lesions costs little.",
+    )
+    frozen_statistics: Literal["none", "trunk"] = Field(
+        "none", description="trunk: a borrowed classifier's normalisation keeps the statistics it has learnt."
     )
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from jcs_ct.checkpoints import as_stored
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.inputs import Inputs, TrainingData
@@ -57,12 +58,16 @@ class Validation:
             self.board.write("train", {**losses, "learning_rate": rate}, step)
 
     def __call__(self, fabric: Fabric, state: TrainingState, losses: Mapping[str, float]) -> None:
-        """Validate the weights that would be shipped."""
+        """Validate the weights that would be shipped, in the precision that a checkpoint keeps them in.
+
+        Raises:
+            CheckpointError: they cannot be stored (see ``as_stored``).
+        """
         started = time.perf_counter()
         task, data = self.task, self.inputs.validation
         if data is None:
             return
-        with lent(state.network, state.evaluated_weights()):
+        with lent(state.network, as_stored(state.evaluated_weights())):
             state.network.eval()
             with torch.no_grad(), fabric.autocast():
                 figures = task.validate(state.network, data, fabric.device)

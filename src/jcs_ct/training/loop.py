@@ -1,31 +1,29 @@
-"""The training loop: draw a batch, take a step, validate, save; the same for every task.
-
-Every random draw of step ``s`` comes from a generator seeded with (recipe seed, ``s``), so a run that was killed
-continues exactly as if it had not been.
-"""
+"""The training loop: take a batch, take a step, validate, save; the same for every task and every device."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from jcs_ct.data.augmentation.augment import Augmentation
 from jcs_ct.data.covid_cs.feature_lists import FeatureLists
+from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
+from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor, Window
+from jcs_ct.training.batches import StepBatch, StepBatches, prepare_slices, step_batches
 from jcs_ct.training.config import PreprocessingConfig, Recipe
-from jcs_ct.training.inputs import Inputs, open_inputs
+from jcs_ct.training.inputs import open_inputs
 from jcs_ct.training.judging import Validation, lent, provenance_of
 from jcs_ct.training.records import DEFAULT_SHOWN, LOG, Board, Shown, trim_log
 from jcs_ct.training.schedule import learning_rate
@@ -33,6 +31,9 @@ from jcs_ct.training.state import MovingAverage, TrainingState
 from jcs_ct.training.task import Task
 
 logger = logging.getLogger(__name__)
+
+#: Steps between two looks at the losses where a look makes the device wait.
+SHOWN_EVERY = 25
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -79,6 +80,8 @@ def train(
     folder: Path,
     *,
     devices: int = 1,
+    accelerator: str = "auto",
+    workers: int = 0,
     shown: Shown = DEFAULT_SHOWN,
     progress: Progress | None = None,
 ) -> TrainingState:
@@ -95,34 +98,36 @@ def train(
         folder: Of the run.
         devices: Processes, one a GPU (or on the CPU, by gloo). Each takes its share of every batch: batch
             normalisation, image mixing and the pooled Dice term then see that share only.
+        accelerator: ``auto`` takes a GPU where there is one; ``cpu`` or ``cuda`` by name.
+        workers: Processes that make batches ahead, on every device; changes nothing in what is learnt.
         shown: What is written for people beside the log; changes nothing in what is learnt.
         progress: Called after every step of the first process.
 
     Raises:
-        ConfigError: an empty split, a batch that cannot be shared out evenly, or a folder that holds another run.
+        ConfigError: an empty split, a batch that cannot be shared out evenly, an accelerator that is not there, or a
+            folder that holds another run.
         OutputError: the folder cannot be written.
     """
     prepare_output_folder(folder)
     _check_devices(recipe, data, devices)
-    fabric = Fabric(
-        accelerator="auto",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        precision="bf16-mixed" if Execution(precision=recipe.precision).uses_bf16 else "32-true",
-    )
-    fabric.launch()
+    fabric = launched(recipe, devices=devices, accelerator=accelerator)
     preprocessor = make_preprocessor(recipe.preprocessing)
     inputs = open_inputs(data, recipe, preprocessor, task.network)
-    state = TrainingState(task.network, make_optimiser(recipe, task.network))
-    if recipe.ema_decay:
-        state.average = MovingAverage(task.network, recipe.ema_decay)
+    if workers:
+        for dataset in (inputs.training, inputs.validation):
+            if isinstance(dataset, SliceDataset):
+                prepare_slices(dataset, workers=workers)
+    state = starting_state(task.network, recipe, fabric.device)
     if state.resume(folder, recipe, inputs.sha256):
         logger.info("continuing at step %d of %d", state.step, recipe.steps)
         if fabric.is_global_zero:
             trim_log(folder / LOG, state.step)
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
     validation = Validation(task, recipe, inputs, preprocessor, folder, shown.samples, board)
-    fit(fabric, task, state, recipe, inputs, validation, folder, progress)
+    batches = StepBatches(recipe, inputs, (fabric.global_rank, fabric.world_size))
+    steps = step_batches(batches, state.step, workers=workers)
+    save = partial(state.save, folder, recipe, inputs.sha256)
+    fit(fabric, task, state, recipe, steps, validation, save, progress)
     if board is not None:
         board.close()
     if not fabric.is_global_zero:
@@ -144,40 +149,63 @@ def _check_devices(recipe: Recipe, data: Manifest | FeatureLists, devices: int) 
         )
 
 
+def launched(recipe: Recipe, *, devices: int, accelerator: str) -> Fabric:
+    """The devices that a recipe trains on, in its precision; bf16 only where they multiply it natively.
+
+    Raises:
+        ConfigError: the accelerator is not there.
+    """
+    device = "cuda" if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available() else "cpu"
+    if accelerator not in ("auto", "cpu") and device == "cpu":
+        raise ConfigError(f"{accelerator} was asked for and torch finds none here; use --device cpu, or leave it out")
+    precision = Execution(device=device, precision=recipe.precision)
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision="bf16-mixed" if precision.uses_bf16 else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def starting_state(network: nn.Module, recipe: Recipe, device: torch.device) -> TrainingState:
+    """A run before its first step, every tensor of it on ``device``.
+
+    The network is placed first: optimiser and moving average hold on to the tensors they are given.
+    """
+    network = placed(network, device)
+    state = TrainingState(network, make_optimiser(recipe, network))
+    if recipe.ema_decay:
+        state.average = MovingAverage(network, recipe.ema_decay)
+    return state
+
+
 def fit(
     fabric: Fabric,
     task: Task,
     state: TrainingState,
     recipe: Recipe,
-    inputs: Inputs,
+    steps: Iterator[StepBatch],
     validation: Validation,
-    folder: Path,
+    save: Callable[[], Path],
     progress: Progress | None,
 ) -> None:
     """Steps ``state.step`` to ``recipe.steps``."""
-    network, optimiser = fabric.setup(placed(state.network, fabric.device), state.optimiser)
+    network, optimiser = fabric.setup(state.network, state.optimiser)
     for name in task.forward_methods:
         network.mark_forward_method(name)
-    training = inputs.training
-    weights = training.weights(recipe.balance, infected_share=recipe.infected_share)
-    augmentation = Augmentation(**recipe.augmentation.model_dump())
-    while state.step < recipe.steps:
-        generator = np.random.default_rng([recipe.seed, state.step])
-        torch.manual_seed(int(generator.integers(2**31)))
+    # Fetching the losses waits for the device: on a GPU only now and then.
+    every = 1 if fabric.device.type == "cpu" else SHOWN_EVERY
+    for step in steps:
+        torch.manual_seed(step.seed)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe.optimiser, state.step, recipe.steps)
-        network.train()
+        train_mode(state.network, network, recipe)
         optimiser.zero_grad(set_to_none=True)
-        drawn = generator.choice(len(training), size=recipe.batch_size, p=weights)
-        for part in np.array_split(drawn, recipe.accumulate):
-            share = (fabric.global_rank, fabric.world_size)
-            batch = training.batch(
-                part.tolist(), augmentation=augmentation, pasting=inputs.pasting, generator=generator, share=share
-            )
-            if recipe.coarse_size and state.step < recipe.coarse_share * recipe.steps:
-                batch = batch.resized(recipe.coarse_size)
+        for (batch, generator), share in zip(step.parts, step.shares, strict=True):
             losses = task.loss(network, batch.to(fabric.device), generator)
-            fabric.backward(losses["loss"] * (len(part) / recipe.batch_size))
+            fabric.backward(losses["loss"] * share)
         if recipe.optimiser.gradient_clip:
             fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
         optimiser.step()
@@ -186,7 +214,8 @@ def fit(
             state.average.update(state.network)
         validates = validation.is_due(state.step)
         saves = state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps
-        shown = _shown(fabric, losses) if validates or progress is not None else {}
+        shows = progress is not None and (state.step % every == 0 or state.step == recipe.steps)
+        shown = _shown(fabric, losses) if validates or shows else {}
         if fabric.is_global_zero:
             if progress is not None:
                 progress(state.step, recipe.steps, shown)
@@ -194,9 +223,16 @@ def fit(
             if validates:
                 validation(fabric, state, shown)
             if saves:
-                state.save(folder, recipe, inputs.sha256)
+                save()
         if validates or saves:
             fabric.barrier()
+
+
+def train_mode(network: nn.Module, wrapped: nn.Module, recipe: Recipe) -> None:
+    """Training mode; with ``frozen_statistics: trunk`` a borrowed trunk keeps the classifier's statistics."""
+    wrapped.train()
+    if recipe.frozen_statistics == "trunk" and isinstance(network, Segmenter) and network.backbone is not None:
+        network.backbone.eval()
 
 
 def _shown(fabric: Fabric, losses: Mapping[str, Tensor]) -> dict[str, float]:

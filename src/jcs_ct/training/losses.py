@@ -47,17 +47,19 @@ def dice_loss(probability: Tensor, mask: Tensor, *, eps: float = 1.0) -> Tensor:
     return 1.0 - (2.0 * overlap + eps) / (probability.sum() + mask.sum() + eps)
 
 
-def deep_supervision_loss(side_outputs: Sequence[Tensor], mask: Tensor) -> Tensor:
+def deep_supervision_loss(side_outputs: Sequence[Tensor], mask: Tensor, *, dice_eps: float = 1.0) -> Tensor:
     """Eq. 6: the sum over side outputs of BCE + (1 - Dice), each upsampled to the mask.
 
     Args:
         side_outputs: Logits (N, 1, h_i, w_i).
         mask: (N, 1, H, W) in {0, 1}.
+        dice_eps: Of :func:`dice_loss`.
     """
     total = mask.new_zeros((), dtype=torch.float32)
     for side in side_outputs:
         logits = side.float()
         if logits.shape[-2:] != mask.shape[-2:]:
             logits = F.interpolate(logits, mask.shape[-2:], mode="bilinear", align_corners=False)
-        total = total + F.binary_cross_entropy_with_logits(logits, mask) + dice_loss(torch.sigmoid(logits), mask)
+        dice = dice_loss(torch.sigmoid(logits), mask, eps=dice_eps)
+        total = total + F.binary_cross_entropy_with_logits(logits, mask) + dice
     return total

@@ -65,7 +65,7 @@ class SegmentationTask:
         if self.loss_name == "poolnet":
             # The training loop averages over the slices of a step itself.
             return {"loss": poolnet_loss(outputs, batch.masks, divisor=1.0)}
-        return {"loss": deep_supervision_loss(outputs, batch.masks)}
+        return {"loss": deep_supervision_loss(outputs, batch.masks, dice_eps=self.recipe.dice_epsilon)}
 
     def validate(self, network: nn.Module, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """Mean Dice per infected slice at threshold 0.5, and the share of false pixels on uninfected ones."""

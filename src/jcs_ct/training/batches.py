@@ -1,0 +1,129 @@
+"""Batches of a run, step by step: what a step trains on is a pure function of the recipe and the step.
+
+So batches can be made ahead, by processes beside the one that trains, and a run that was killed continues exactly as
+if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from jcs_ct.data.augmentation.augment import Augmentation
+from jcs_ct.data.datasets import SliceDataset
+from jcs_ct.training.config import Recipe
+from jcs_ct.training.inputs import Batch, Inputs
+
+#: Steps that every worker makes ahead.
+_AHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class StepBatch:
+    """What one step trains on.
+
+    Args:
+        seed: Of torch's generator for this step (dropout).
+        parts: The micro-batches, each with the generator that goes on drawing (mixing) where the batch's draws ended.
+        shares: Share of the step's slices that each part holds; they sum to 1.
+    """
+
+    seed: int
+    parts: tuple[tuple[Batch, np.random.Generator], ...]
+    shares: tuple[float, ...]
+
+
+class StepBatches(Dataset[StepBatch]):
+    """A run's batches by step.
+
+    Args:
+        recipe: Says what is drawn and how it is changed.
+        inputs: What is drawn from.
+        share: (rank, world size): the slices of every part that this process trains on.
+    """
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, share: tuple[int, int]) -> None:
+        self._recipe = recipe
+        self._inputs = inputs
+        self._share = share
+        self._weights = inputs.training.weights(recipe.balance, infected_share=recipe.infected_share)
+        self._augmentation = Augmentation(**recipe.augmentation.model_dump())
+
+    def __len__(self) -> int:
+        return self._recipe.steps
+
+    def __getitem__(self, step: int) -> StepBatch:
+        recipe, training = self._recipe, self._inputs.training
+        generator = np.random.default_rng([recipe.seed, step])
+        seed = int(generator.integers(2**31))
+        drawn = generator.choice(len(training), size=recipe.batch_size, p=self._weights)
+        parts: list[tuple[Batch, np.random.Generator]] = []
+        places = np.array_split(drawn, recipe.accumulate)
+        for number, part in enumerate(places):
+            # The first part goes on with the step's own stream; the others have theirs, or what is drawn for one
+            # while it trains (mixing) would have to be known before the next is made.
+            stream = generator if number == 0 else np.random.default_rng([recipe.seed, step, number])
+            batch = training.batch(
+                part.tolist(),
+                augmentation=self._augmentation,
+                pasting=self._inputs.pasting,
+                generator=stream,
+                share=self._share,
+            )
+            if recipe.coarse_size and step < recipe.coarse_share * recipe.steps:
+                batch = batch.resized(recipe.coarse_size)
+            parts.append((batch, stream))
+        return StepBatch(seed, tuple(parts), tuple(len(part) / recipe.batch_size for part in places))
+
+
+def step_batches(batches: StepBatches, first: int, *, workers: int) -> Iterator[StepBatch]:
+    """The batches of steps ``first`` to the last, in order.
+
+    Args:
+        batches: Of the run.
+        first: Step to begin with.
+        workers: Processes that make batches ahead; 0 makes them here, when they are asked for.
+    """
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, len(batches)),
+        num_workers=workers,
+        prefetch_factor=_AHEAD if workers else None,
+        collate_fn=_as_it_is,
+    )
+    return iter(loader)
+
+
+def prepare_slices(dataset: SliceDataset, *, workers: int) -> None:
+    """Read and prepare every slice of a data set once, in ``workers`` processes, and keep them in memory.
+
+    Processes that make batches share what was prepared before they were started, and nothing after.
+    """
+    if not dataset.keeps_slices:
+        return
+    loader = DataLoader(_Prepared(dataset), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    for index, prepared in enumerate(loader):
+        dataset.keep(index, prepared)
+
+
+class _Prepared(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
+    """The prepared slices of a data set, by index."""
+
+    def __init__(self, dataset: SliceDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self._dataset.prepared(index)
+
+
+def _as_it_is(batch: object) -> object:
+    """In the place of a collation: a batch is assembled already."""
+    return batch
