@@ -143,6 +143,8 @@ def _check_jcs(arguments: list[str], command_line: Any) -> str | None:
     while getattr(command, "commands", None) is not None:
         if not arguments or arguments[0] == "--help":
             return None
+        if arguments[0] not in command.commands and getattr(command, "invoke_without_command", False):
+            break  # a group that is a command itself: `jcs serve`
         word = arguments.pop(0)
         if word not in command.commands:
             return f"`{name}` has no command or option {word!r}"

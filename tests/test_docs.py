@@ -43,7 +43,18 @@ def command_line():
     def make(kind: str, folder: str):
         """Make."""
 
+    serve = typer.Typer(invoke_without_command=True)
+
+    @serve.callback()
+    def page(port: int = typer.Option(8000)):
+        """Serve."""
+
+    @serve.command()
+    def users(name: str):
+        """List."""
+
     app.add_typer(data, name="data")
+    app.add_typer(serve, name="serve")
 
     @app.callback()
     def root(verbose: bool = typer.Option(False, "--verbose")):
@@ -74,6 +85,8 @@ def _bash(*lines: str, language: str = "bash") -> str:
         "OMP_NUM_THREADS=1 jcs --verbose data check slices.csv > log.txt && echo done",
         "jcs --help",
         "jcs diagnose --help",
+        "jcs serve --port 8001",
+        "jcs serve users jane",
         "make test | tee log.txt",
         "python scripts/check_docs.py",
         "jcs diagnose a \\\n  -o b",
@@ -93,6 +106,7 @@ def test_commands_that_exist_pass(problems, line):
         ("jcs diagnose a", "`jcs diagnose` needs output"),
         ("jcs diagnose -o b", "`jcs diagnose` needs study"),
         ("jcs diagnose a b -o c", "`jcs diagnose` takes no argument b"),
+        ("jcs serve --prot 8001", "`jcs serve`: No such option: --prot"),
         ("true && jcs data check", "`jcs data check` needs manifest"),
         ("make coffee", "the Makefile has no target coffee"),
         ("python scripts/absent.py", "there is no scripts/absent.py"),

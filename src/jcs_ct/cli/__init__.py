@@ -26,6 +26,7 @@ from jcs_ct.cli import (
     info,
     pacs,
     phantom,
+    serve,
     train,
     weights,
 )
@@ -42,6 +43,7 @@ app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
 app.command("info", rich_help_panel="Reading studies")(info.info)
 app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
 app.add_typer(pacs.app, rich_help_panel="Reading studies")
+app.add_typer(serve.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.add_typer(features.app, rich_help_panel="Data")

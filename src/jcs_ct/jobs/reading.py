@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jcs_ct import __version__
+from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.jobs.job import JobKey
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ReadingRequest:
         map_variant: ``paper`` or ``grad_cam``.
         threshold: Replaces the stored rule, when given.
         dicom: Whether DICOM results are written; studies that are no DICOM are refused then.
+        dicom_where_possible: Write them for studies that allow it, and read the others without.
         formats: Which of ``html``, ``json`` and ``nifti`` are written.
         lenient, allow_deflated: See ``open_study``.
         device, backend, precision, batch_size: See ``Execution``.
@@ -50,6 +52,7 @@ class ReadingRequest:
     map_variant: str = "paper"
     threshold: int | None = None
     dicom: bool = False
+    dicom_where_possible: bool = False
     formats: tuple[Format, ...] = ("html", "json", "nifti")
     lenient: bool = False
     allow_deflated: bool = False
@@ -98,8 +101,11 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
     study = open_study(
         request.study, series=request.series, lenient=request.lenient, allow_deflated=request.allow_deflated
     )
-    if request.dicom:
+    dicom = request.dicom
+    if dicom:
         require_dicom_source(study)
+    elif request.dicom_where_possible:
+        dicom = _allows_dicom_results(study)
     progress("read", 1, 1)
     diagnosis = diagnose(
         study,
@@ -119,11 +125,21 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
         diagnosis,
         Path(request.output),
         formats=request.formats,
-        dicom=request.dicom,
+        dicom=dicom,
         command=["jcs", "diagnose"],
         progress=progress,
     )
     return study, diagnosis, paths
+
+
+def _allows_dicom_results(study: Study) -> bool:
+    from jcs_ct.reporting.dicom import require_dicom_source
+
+    try:
+        require_dicom_source(study)
+    except (ConfigError, StudyError):
+        return False
+    return True
 
 
 def reading_facts(study: Study, diagnosis: Diagnosis, paths: ReportPaths) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 STEPS = (
     """
@@ -53,16 +54,20 @@ class UnknownLayoutError(Exception):
     """The file was laid out by a newer version, or is no ledger."""
 
 
-def bring_up_to_date(connection: sqlite3.Connection) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
     """Take the steps that the file has not seen, each whole or not at all.
+
+    Args:
+        connection: An open file.
+        steps: Layouts of another kind of file, where it is not the ledger.
 
     Raises:
         UnknownLayoutError: the file is newer than this version, or holds tables that no step made.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(STEPS):
-        raise UnknownLayoutError(f"it has layout {version}, this version of jcs-ct knows up to {len(STEPS)}")
+    if version > len(steps):
+        raise UnknownLayoutError(f"it has layout {version}, this version of jcs-ct knows up to {len(steps)}")
     if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise UnknownLayoutError("it holds tables of something else, or of a version before the ledger")
-    for number, step in enumerate(STEPS[version:], start=version + 1):
+        raise UnknownLayoutError("it holds tables of something else, or of a version before this layout")
+    for number, step in enumerate(steps[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")

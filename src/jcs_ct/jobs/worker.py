@@ -114,7 +114,7 @@ class StudyWorker:
         if self._process is None:
             environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
             if self._threads is not None:
-                names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "JCS_CT_THREADS")
+                names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
                 environment.update(dict.fromkeys(names, str(self._threads)))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "jcs_ct.jobs.child"],

@@ -14,6 +14,7 @@ from jcs_ct.files import prepare_output_folder
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reporting.dicom_common import Correction
 
 #: Every kind of result, in the order in which they are written.
 KINDS = ("seg", "pm", "sr", "sc", "pdf")
@@ -25,7 +26,12 @@ SC_FOLDER = "overlay"
 
 
 def write_dicom_results(
-    study: Study, diagnosis: Diagnosis, folder: Path, *, kinds: Sequence[str] = KINDS
+    study: Study,
+    diagnosis: Diagnosis,
+    folder: Path,
+    *,
+    kinds: Sequence[str] = KINDS,
+    correction: Correction | None = None,
 ) -> tuple[Path, ...]:
     """Write the results of a study as DICOM objects, in files with fixed names.
 
@@ -46,6 +52,7 @@ def write_dicom_results(
         diagnosis: Its findings.
         folder: Where to write; created when it is absent.
         kinds: Which results to write.
+        correction: Who corrected the lesions; ``seg`` and ``sr`` then name the person as their observer.
 
     Returns:
         The files written, in the order of :data:`KINDS`.
@@ -62,20 +69,23 @@ def write_dicom_results(
     from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
 
     source = dicom_source.read_source_series(study)
-    identity = dicom_common.ResultIdentity.of(source, diagnosis)
+    identity = dicom_common.ResultIdentity.of(source, diagnosis, correction)
     prepare_output_folder(folder)
     remove_dicom_results(folder, kinds=kinds)
     written: list[Path | None] = []
     with _names_kept_out_of_warnings():
         segmentation = (
-            dicom_seg.build_segmentation(source, diagnosis, identity) if {"seg", "sr"} & set(kinds) else None
+            dicom_seg.build_segmentation(source, diagnosis, identity, correction)
+            if {"seg", "sr"} & set(kinds)
+            else None
         )
         if "seg" in kinds and segmentation is not None:
             written.append(dicom_common.write_dataset(segmentation, folder / SEG_NAME))
         if "pm" in kinds:
             written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
         if "sr" in kinds:
-            written.append(dicom_sr.write_report(source, diagnosis, identity, segmentation, folder / SR_NAME))
+            report = dicom_sr.build_report(source, diagnosis, identity, segmentation, correction)
+            written.append(dicom_common.write_dataset(report, folder / SR_NAME))
         if "sc" in kinds:
             written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
         if "pdf" in kinds:

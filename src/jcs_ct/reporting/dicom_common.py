@@ -63,6 +63,19 @@ def coding_schemes() -> list[CodingSchemeIdentificationItem]:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """Who corrected the lesions that the networks found.
+
+    Args:
+        reader: Name of the person as the observer of the results.
+        version: Which correction of the study it is, from 1.
+    """
+
+    reader: str
+    version: int
+
+
+@dataclass(frozen=True)
 class ResultIdentity:
     """Names of the objects of one result set.
 
@@ -75,13 +88,15 @@ class ResultIdentity:
     fingerprint: str
 
     @classmethod
-    def of(cls, source: SourceSeries, diagnosis: Diagnosis) -> ResultIdentity:
-        """Identity of a diagnosis of a series."""
+    def of(cls, source: SourceSeries, diagnosis: Diagnosis, correction: Correction | None = None) -> ResultIdentity:
+        """Identity of a diagnosis of a series, or of a person's correction of it."""
         digest = hashlib.sha256()
         digest.update(repr((__version__, source.series_uid, weights(diagnosis), diagnosis.operating_point)).encode())
         digest.update(repr((diagnosis.slices, diagnosis.lesions, diagnosis.burden)).encode())
         for plane in (*diagnosis.lesion_labels, *diagnosis.activation):
             digest.update(plane.tobytes())
+        if correction is not None:
+            digest.update(repr(correction).encode())
         return cls(digest.hexdigest())
 
     def uid(self, *role: str) -> str:

@@ -16,6 +16,7 @@ from jcs_ct.reporting.dicom_common import (
     LUNG,
     OPACITY,
     SIDES,
+    Correction,
     ResultIdentity,
     equipment,
     model_facts,
@@ -35,8 +36,10 @@ def tracking_id(lesion: Lesion) -> str:
     return f"Opacity {lesion.lesion_id}"
 
 
-def build_segmentation(source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity) -> Segmentation | None:
-    """The lesions as one SEG; segment number is lesion_id.
+def build_segmentation(
+    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, correction: Correction | None = None
+) -> Segmentation | None:
+    """The lesions as one SEG; segment number is lesion_id. Lesions that a person corrected are SEMIAUTOMATIC.
 
     Returns:
         None when there is no lesion: a segmentation without frames is not allowed.
@@ -50,14 +53,17 @@ def build_segmentation(source: SourceSeries, diagnosis: Diagnosis, identity: Res
         source_images=source.images_of(slices),
         pixel_array=np.ascontiguousarray(labels[slices]),
         segmentation_type="BINARY",
-        segment_descriptions=[_describe(lesion, diagnosis, identity) for lesion in diagnosis.lesions],
+        segment_descriptions=[_describe(lesion, diagnosis, identity, correction) for lesion in diagnosis.lesions],
         series_instance_uid=identity.uid("series", "seg"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=identity.uid("instance", "seg"),
         instance_number=1,
         plane_positions=source.plane_positions(slices),
         content_label="LESIONS",
-        content_description="Pulmonary opacities found by jcs-ct",
+        content_description="Pulmonary opacities found by jcs-ct"
+        if correction is None
+        else f"Pulmonary opacities corrected by a reader, version {correction.version}",
+        content_creator_name=None if correction is None else correction.reader,
         series_description=series_description("lesions"),
         **equipment(diagnosis),
     )
@@ -72,14 +78,16 @@ def _check_labels(diagnosis: Diagnosis) -> None:
         )
 
 
-def _describe(lesion: Lesion, diagnosis: Diagnosis, identity: ResultIdentity) -> SegmentDescription:
+def _describe(
+    lesion: Lesion, diagnosis: Diagnosis, identity: ResultIdentity, correction: Correction | None
+) -> SegmentDescription:
     name, sha256 = model_facts(diagnosis, "segmenter")
     return SegmentDescription(
         segment_number=lesion.lesion_id,
         segment_label=tracking_id(lesion),
         segmented_property_category=CATEGORY,
         segmented_property_type=OPACITY,
-        algorithm_type="AUTOMATIC",
+        algorithm_type="AUTOMATIC" if correction is None else "SEMIAUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=f"jcs-ct segmenter {name}"[:64],
             family=codes.DCM.ArtificialIntelligence,

@@ -7,7 +7,6 @@ tied to its segment of the segmentation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from highdicom import sr
@@ -17,7 +16,7 @@ from pydicom.sr.coding import Code
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.reporting import dicom_common as common
-from jcs_ct.reporting.dicom_common import ResultIdentity
+from jcs_ct.reporting.dicom_common import Correction, ResultIdentity
 from jcs_ct.reporting.dicom_seg import tracking_id
 from jcs_ct.reporting.dicom_source import SourceSeries, derived_uid
 
@@ -32,7 +31,11 @@ _VOXEL_SUM = codes.DCM.SumOfSegmentedVoxelMethodForVolume
 
 
 def build_report(
-    source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, segmentation: Segmentation | None
+    source: SourceSeries,
+    diagnosis: Diagnosis,
+    identity: ResultIdentity,
+    segmentation: Segmentation | None,
+    correction: Correction | None = None,
 ) -> sr.Comprehensive3DSR:
     """The findings as a structured report.
 
@@ -41,13 +44,14 @@ def build_report(
         diagnosis: The findings.
         identity: Names of the result set.
         segmentation: The object of ``build_segmentation``; None when there is no lesion.
+        correction: Who corrected the lesions, if anyone; an observer beside the device.
     """
     groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
     groups = [_study_group(diagnosis, identity)]
     if segmentation is not None:
         groups += [_lesion_group(lesion, source, diagnosis, identity, segmentation) for lesion in diagnosis.lesions]
     report = sr.MeasurementReport(
-        observation_context=_observation_context(diagnosis),
+        observation_context=_observation_context(diagnosis, correction),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -55,7 +59,7 @@ def build_report(
     report[0].ContentSequence.append(
         sr.TextContentItem(
             name=codes.DCM.Comment,
-            value=_comment(source, diagnosis),
+            value=_comment(source, diagnosis, correction),
             relationship_type=sr.RelationshipTypeValues.CONTAINS,
         )
     )
@@ -74,18 +78,7 @@ def build_report(
     )
 
 
-def write_report(
-    source: SourceSeries,
-    diagnosis: Diagnosis,
-    identity: ResultIdentity,
-    segmentation: Segmentation | None,
-    path: Path,
-) -> Path:
-    """Write :func:`build_report`'s object."""
-    return common.write_dataset(build_report(source, diagnosis, identity, segmentation), path)
-
-
-def _comment(source: SourceSeries, diagnosis: Diagnosis) -> str:
+def _comment(source: SourceSeries, diagnosis: Diagnosis, correction: Correction | None) -> str:
     verdict = "above" if diagnosis.positive else "not above"
     text = (
         f"{NOTICE} {diagnosis.positive_slice_count} of {diagnosis.lung_slice_count} slices with lung were classified "
@@ -93,13 +86,15 @@ def _comment(source: SourceSeries, diagnosis: Diagnosis) -> str:
     )
     if not diagnosis.segmented:
         text += " Lesions were not segmented."
+    if correction is not None:
+        text += f" The lesions were corrected by a reader (version {correction.version}); the verdict was not."
     if source.replaced:
         names = ", ".join(sorted(source.replaced))
         text += f" Values of the source images that DICOM does not allow were replaced or left empty: {names}."
     return text
 
 
-def _observation_context(diagnosis: Diagnosis) -> sr.ObservationContext:
+def _observation_context(diagnosis: Diagnosis, correction: Correction | None) -> sr.ObservationContext:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=derived_uid("device", *common.software_versions(diagnosis)),
         name=common.MODEL_NAME,
@@ -107,10 +102,17 @@ def _observation_context(diagnosis: Diagnosis) -> sr.ObservationContext:
         model_name=f"{common.MODEL_NAME} {__version__}",
         serial_number=common.serial_number(diagnosis),
     )
+    person = None
+    if correction is not None:
+        person = sr.ObserverContext(
+            observer_type=codes.DCM.Person,
+            observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name=correction.reader),
+        )
     return sr.ObservationContext(
+        observer_person_context=person,
         observer_device_context=sr.ObserverContext(
             observer_type=codes.DCM.Device, observer_identifying_attributes=device
-        )
+        ),
     )
 
 

@@ -1,0 +1,145 @@
+"""`jcs serve`: the page for readers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jcs_ct.service.users import Users
+
+app = typer.Typer(name="serve", help="A page to send studies to, watch them being read, check and correct.")
+users_app = typer.Typer(name="users", help="Who may use the page.", no_args_is_help=True)
+app.add_typer(users_app)
+
+_DEFAULT_FOLDER = Path("jcs-serve")
+Folder = Annotated[Path, typer.Option(help="Folder for records, studies and results; readable by its owner only.")]
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    folder: Folder = _DEFAULT_FOLDER,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs users.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs.")] = "",
+    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
+    upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
+    memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory that reading one study may take, in GiB.")] = 6.0,
+    study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time of reading one study.")] = 60.0,
+    session_hours: Annotated[float, typer.Option(min=0.01, help="A login ends after so long.")] = 12.0,
+    keep_days: Annotated[float | None, typer.Option(min=0.001, help="Delete studies older than that.")] = None,
+) -> None:
+    """Serve the page until stopped.
+
+    Without users it answers this machine only. Behind a proxy, or on another address, add users first:
+    `jcs serve users add NAME`.
+
+    Example:  jcs serve --folder studies/
+    """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        import uvicorn
+
+        from jcs_ct.service.app import build_app, build_service
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    from jcs_ct.jobs import Limits
+    from jcs_ct.service.settings import ServiceSettings, UploadLimits
+
+    gib = 1024**3
+    settings = ServiceSettings(
+        folder=folder,
+        host=host,
+        port=port,
+        root_path=root_path,
+        models=models,
+        uploads=UploadLimits(total_bytes=int(upload_gib * gib)),
+        study=Limits(memory_bytes=int(memory_gib * gib), seconds=study_minutes * 60),
+        session_hours=session_hours,
+        keep_days=keep_days,
+    )
+    service = build_service(settings)
+    typer.echo(f"serving on http://{host}:{port}{root_path}/; {NOTICE}")
+    uvicorn.run(
+        build_app(service),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+        forwarded_allow_ips="127.0.0.1",
+    )
+
+
+@users_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="1 to 40 letters, digits, dots, dashes, underscores.")],
+    folder: Folder = _DEFAULT_FOLDER,
+    admin: Annotated[bool, typer.Option("--admin", help="May see and delete every study and read the log.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input, for scripts.")
+    ] = False,
+) -> None:
+    """Add a user, or give a known one a new password and role; the password is asked for.
+
+    Example:  jcs serve users add jane --folder studies/
+    """
+    import sys
+
+    from jcs_ct.service.users import Role
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    _users(folder).add(name, Role.ADMIN if admin else Role.READER, password)
+    typer.echo(f"{name} may use the page as {'admin' if admin else 'reader'}")
+
+
+@users_app.command("list")
+def list_(folder: Folder = _DEFAULT_FOLDER) -> None:
+    """Names and roles."""
+    for user in _users(folder).all():
+        typer.echo(f"{user.name}  {user.role}")
+
+
+@users_app.command("remove")
+def remove(name: str, folder: Folder = _DEFAULT_FOLDER) -> None:
+    """Remove a user with sessions and tokens; studies stay."""
+    if not _users(folder).remove(name):
+        raise ConfigError(f"there is no user {name!r}; see jcs serve users list")
+    typer.echo(f"{name} removed")
+
+
+@users_app.command("token")
+def token(name: str, folder: Folder = _DEFAULT_FOLDER) -> None:
+    """Make a token for a user's programs (Authorization: Bearer TOKEN); it is shown once.
+
+    Example:  jcs serve users token jane --folder studies/
+    """
+    typer.echo(_users(folder).add_token(name))
+
+
+def _users(folder: Path) -> Users:
+    try:
+        from jcs_ct.service.database import ServiceDatabase
+        from jcs_ct.service.users import Users
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    return Users(ServiceDatabase(folder / "service.sqlite"))
+
+
+def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
+    """What to say of a missing package of the extra; any other missing module is raised as it is."""
+    if error.name not in ("fastapi", "uvicorn", "argon2", "starlette"):
+        raise error
+    return ConfigError("the page needs an extra: pip install 'jcs-ct[service]'")

@@ -1,0 +1,319 @@
+"""The interface for programs, and for the page's own scripts: JSON over HTTP, described by OpenAPI."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from jcs_ct.service.corrections import MOST_MASK_BYTES
+from jcs_ct.service.describing import describe_study, describe_whole, read_grid, read_report, result_files
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.studies import LONGEST_LABEL, LONGEST_REASON
+from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESIONS, VIEWER
+from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentUser, TheService
+
+router = APIRouter(prefix="/api/v1")
+
+_VIEWER_FILES = (CT, ACTIVATION, LESIONS, DENSITIES)
+#: Files of the viewer that a correction has anew.
+_OF_VERSION = (LESIONS, DENSITIES)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class AnnouncedFile(_Strict):
+    """One file that will be sent."""
+
+    name: str
+    size: int
+
+
+class Announcement(_Strict):
+    """A study that will be sent."""
+
+    label: str = Field(default="", max_length=LONGEST_LABEL)
+    files: list[AnnouncedFile]
+
+
+class OpinionIn(_Strict):
+    """What a reader thinks of the verdict."""
+
+    agrees: bool
+    reason: str = Field(default="", max_length=LONGEST_REASON)
+
+
+class ShareIn(_Strict):
+    """Who else may see a study."""
+
+    user: str
+
+
+@router.post("/uploads", status_code=201, tags=["upload"])
+def announce(body: Announcement, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Announce a study; send its files, in the order that comes back, as one stream of chunks."""
+    files = [file.model_dump() for file in body.files]
+    upload, order = service.uploads.announce(user, body.label.strip() or "Study", files)
+    service.audit.note(user.name, "announce", files=len(files), bytes=upload.total_bytes)
+    return {
+        "upload_id": upload.upload_id,
+        "order": order,
+        "received": 0,
+        "total_bytes": upload.total_bytes,
+        "chunk_bytes": service.uploads.limits.chunk_bytes,
+    }
+
+
+@router.get("/uploads/{upload_id}", tags=["upload"])
+def upload_state(upload_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """How much is here: where to go on after a cut."""
+    upload = service.uploads.find(user, upload_id)
+    return {"upload_id": upload_id, "received": upload.received, "total_bytes": upload.total_bytes}
+
+
+@router.put("/uploads/{upload_id}", tags=["upload"])
+async def receive(
+    upload_id: str,
+    request: Request,
+    user: CurrentUser,
+    service: TheService,
+    offset: Annotated[int, Query(ge=0)],
+) -> dict[str, Any]:
+    """Send the chunk (the request's body, as it is) that starts at ``offset``."""
+    upload = service.uploads.find(user, upload_id)
+    return {"received": await service.uploads.receive(upload, offset, request.stream())}
+
+
+@router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload"])
+def complete(upload_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """All is sent: make it a study and queue it."""
+    upload = service.uploads.find(user, upload_id)
+    study_id = service.studies.new_id()
+    service.uploads.take_over(upload, service.studies.sent(study_id))
+    record = service.studies.add(
+        user, study_id, upload.label, files=len(upload.sizes), size=upload.total_bytes, key=service.work.key
+    )
+    service.audit.note(user.name, "upload", study_id, files=record.file_count, bytes=record.byte_count)
+    return describe_study(service, record)
+
+
+@router.delete("/uploads/{upload_id}", status_code=204, tags=["upload"])
+def abandon(upload_id: str, user: CurrentUser, service: TheService) -> None:
+    """Give an upload up."""
+    service.uploads.drop(service.uploads.find(user, upload_id).upload_id)
+
+
+@router.get("/studies", tags=["studies"])
+def list_studies(
+    user: CurrentUser,
+    service: TheService,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> dict[str, Any]:
+    """Studies that you may see, the newest first."""
+    visible = service.studies.visible(user)
+    shown = [describe_study(service, record) for record in visible[offset : offset + limit]]
+    return {"total": len(visible), "studies": shown}
+
+
+@router.get("/studies/{study_id}", tags=["studies"])
+def study(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """One study: state, progress, facts, opinions, corrections, files."""
+    return describe_whole(service, user, service.studies.get(user, study_id))
+
+
+@router.post("/studies/{study_id}/cancel", tags=["studies"])
+def cancel(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Stop a study that waits or is being read."""
+    record = service.studies.get(user, study_id)
+    if not service.ledger.cancel(record.job_id):
+        raise Problem(409, "NOT_OPEN", "the study is not waiting or being read")
+    service.audit.note(user.name, "cancel", study_id)
+    return describe_study(service, record)
+
+
+@router.post("/studies/{study_id}/retry", tags=["studies"])
+def retry(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Queue a study again that was refused, cancelled or set aside."""
+    record = service.studies.get(user, study_id)
+    if service.results.find(record.job_id) is not None or not service.ledger.requeue(record.job_id):
+        raise Problem(409, "NOT_STOPPED", "the study is done or being read; there is nothing to try again")
+    service.audit.note(user.name, "retry", study_id)
+    return describe_study(service, record)
+
+
+@router.delete("/studies/{study_id}", status_code=204, tags=["studies"])
+def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
+    """Remove a study with everything that belongs to it; its owner or an administrator may."""
+    record = service.studies.get(user, study_id)
+    if not user.is_admin and user.name != record.owner:
+        raise Problem(403, "NOT_YOURS", "only who sent the study or an administrator may delete it")
+    service.studies.delete(record)
+    service.audit.note(user.name, "delete", study_id)
+
+
+@router.post("/studies/{study_id}/opinions", status_code=201, tags=["readers"])
+def add_opinion(study_id: str, body: OpinionIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Agree or disagree with the verdict, with a reason; it stands beside the machine's, never over it."""
+    record = service.studies.get(user, study_id)
+    service.studies.require_done(record)
+    service.studies.add_opinion(user, record, agrees=body.agrees, reason=body.reason)
+    service.audit.note(user.name, "opinion", study_id, agrees=body.agrees)
+    return {"opinions": [asdict(opinion) for opinion in service.studies.opinions(study_id)]}
+
+
+@router.post("/studies/{study_id}/shares", status_code=201, tags=["readers"])
+def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Let another reader see a study."""
+    record = service.studies.get(user, study_id)
+    other = service.users.get(body.user)
+    if other is None:
+        raise Problem(404, "UNKNOWN_USER", "there is no user of that name")
+    service.studies.share(record, other)
+    service.audit.note(user.name, "share", study_id, **{"with": other.name})
+    return {"shared_with": service.studies.shared_with(study_id)}
+
+
+@router.get("/studies/{study_id}/report.json", tags=["results"])
+def report(
+    study_id: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
+) -> JSONResponse:
+    """The report as data, of the machine's reading or of a correction."""
+    record = service.studies.get(user, study_id)
+    return JSONResponse(read_report(service.corrections.folder(record, version)))
+
+
+@router.get("/studies/{study_id}/report.html", tags=["results"])
+def report_page(study_id: str, user: CurrentUser, service: TheService) -> Response:
+    """The report as one page that needs no WebGL; it runs without an origin."""
+    folder = service.studies.require_done(service.studies.get(user, study_id))
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    return FileResponse(folder / "report.html", media_type="text/html", headers=headers)
+
+
+@router.get("/studies/{study_id}/viewer/grid.json", tags=["results"])
+def viewer_grid(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """The grid of the viewer's volumes."""
+    return read_grid(service.studies.require_done(service.studies.get(user, study_id)))
+
+
+@router.get("/studies/{study_id}/viewer/{name}", tags=["results"])
+def viewer_volume(
+    study_id: str, name: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
+) -> FileResponse:
+    """A volume for the viewer: the chest in HU, or a map or mask of 8 bits on the same grid."""
+    record = service.studies.get(user, study_id)
+    if name not in _VIEWER_FILES:
+        raise Problem(404, "UNKNOWN_FILE", f"the viewer has {', '.join(_VIEWER_FILES)}")
+    folder = service.corrections.folder(record, version if name in _OF_VERSION else 0)
+    return FileResponse(folder / VIEWER / name, media_type="application/gzip")
+
+
+async def _mask(request: Request) -> bytes:
+    """A request's body, no longer than a mask may be."""
+    content = bytearray()
+    async for block in request.stream():
+        content += block
+        if len(content) > MOST_MASK_BYTES:
+            raise Problem(413, "MASK_TOO_LARGE", f"a mask has at most {MOST_MASK_BYTES} bytes")
+    return bytes(content)
+
+
+@router.post("/studies/{study_id}/corrections", status_code=201, tags=["readers"])
+async def save_correction(
+    study_id: str,
+    request: Request,
+    user: CurrentUser,
+    service: TheService,
+    parent: Annotated[int, Query(ge=0)],
+    note: Annotated[str, Query(max_length=LONGEST_REASON)] = "",
+    although_newer: bool = False,
+) -> dict[str, Any]:
+    """Save a painted mask (gzip of one byte a voxel of the viewer's grid, x fastest) as a new version."""
+    record = service.studies.get(user, study_id)
+    mask = await _mask(request)
+    saved = await run_in_threadpool(
+        lambda: service.corrections.save(
+            user, record, parent=parent, mask=mask, note=note, although_newer=although_newer
+        )
+    )
+    service.audit.note(user.name, "correction", study_id, version=saved.version, parent=parent)
+    return asdict(saved)
+
+
+@router.put("/studies/{study_id}/draft", status_code=204, tags=["readers"])
+async def keep_draft(
+    study_id: str, request: Request, user: CurrentUser, service: TheService, parent: Annotated[int, Query(ge=0)]
+) -> None:
+    """Keep what you are painting, as it is."""
+    record = service.studies.get(user, study_id)
+    mask = await _mask(request)
+    await run_in_threadpool(service.corrections.keep_draft, user, record, parent, mask)
+
+
+@router.get("/studies/{study_id}/draft", tags=["readers"])
+def draft(study_id: str, user: CurrentUser, service: TheService) -> Response:
+    """Your draft (gzip), or 204; the header ``X-Parent`` names the version it was painted on."""
+    kept = service.corrections.draft(user, service.studies.get(user, study_id))
+    if kept is None:
+        return Response(status_code=204)
+    return Response(kept[1], media_type="application/gzip", headers={"X-Parent": str(kept[0])})
+
+
+@router.delete("/studies/{study_id}/draft", status_code=204, tags=["readers"])
+def drop_draft(study_id: str, user: CurrentUser, service: TheService) -> None:
+    """Forget your draft."""
+    service.corrections.drop_draft(user, service.studies.get(user, study_id))
+
+
+@router.get("/studies/{study_id}/results.zip", tags=["results"])
+def results_zip(
+    study_id: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
+) -> FileResponse:
+    """Every result file of the machine's reading (version 0) or of a correction: report, NIfTI, DICOM."""
+    record = service.studies.get(user, study_id)
+    folder = service.corrections.folder(record, version)
+    staged = Path(tempfile.mkstemp(suffix=".zip", dir=service.settings.folder)[1])
+    with zipfile.ZipFile(staged, "w", zipfile.ZIP_STORED) as package:
+        for name in result_files(folder):
+            package.write(folder / name, name)
+    service.audit.note(user.name, "export", study_id, version=version)
+    return FileResponse(
+        staged,
+        media_type="application/zip",
+        filename=f"jcs-{study_id}-v{version}.zip",
+        background=BackgroundTask(staged.unlink, missing_ok=True),
+    )
+
+
+@router.get("/studies/{study_id}/files/{name:path}", tags=["results"])
+def result_file(
+    study_id: str, name: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
+) -> FileResponse:
+    """One result file by the name that the study's description lists."""
+    folder = service.corrections.folder(service.studies.get(user, study_id), version)
+    if name not in result_files(folder):
+        raise Problem(404, "UNKNOWN_FILE", "there is no such result file")
+    return FileResponse(folder / name, media_type="application/octet-stream", filename=Path(name).name)
+
+
+@router.get("/audit", tags=["administration"])
+def audit(
+    user: Admin,
+    service: TheService,
+    study_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
+) -> dict[str, Any]:
+    """Who did what, the newest first, and whether the log is whole."""
+    entries = service.audit.entries(study_id=study_id, limit=limit)
+    return {"first_broken": service.audit.first_broken(), "entries": [asdict(entry) for entry in entries]}

@@ -1,0 +1,115 @@
+"""The page's application: puts the parts together, starts and stops what runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.base import BaseHTTPMiddleware
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import prepare_output_folder
+from jcs_ct.jobs import Ledger, ResultFolders
+from jcs_ct.service import api, events, monitoring, pages
+from jcs_ct.service.audit import AuditLog
+from jcs_ct.service.corrections import Corrections
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.sessions import Sessions
+from jcs_ct.service.settings import ServiceSettings
+from jcs_ct.service.studies import Studies
+from jcs_ct.service.uploads import Uploads
+from jcs_ct.service.users import Users
+from jcs_ct.service.web import NotLoggedIn, Service, answer_not_logged_in, answer_problem, guard
+from jcs_ct.service.work import QueueWork
+
+
+def build_service(settings: ServiceSettings) -> Service:
+    """Open the folder and load the networks in the process that will read studies.
+
+    Raises:
+        ConfigError: an address that others can reach, without users; networks that cannot be loaded.
+        OutputError: the folder cannot be used.
+    """
+    folder = prepare_output_folder(settings.folder)
+    folder.chmod(0o700)
+    database = ServiceDatabase(folder / "service.sqlite")
+    users = Users(database)
+    if not settings.is_loopback and not users.all():
+        database.close()
+        raise ConfigError(
+            f"{settings.host} can be reached by others and there are no users: add one with "
+            "`jcs serve users add NAME`, or serve on 127.0.0.1"
+        )
+    ledger, results = Ledger(folder / "jobs.sqlite"), ResultFolders(folder / "results")
+    studies = Studies(database, ledger, results, folder)
+    uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
+    work = QueueWork(
+        ledger,
+        results,
+        studies,
+        uploads,
+        audit,
+        models=settings.models,
+        limits=settings.study,
+        keep_days=settings.keep_days,
+    )
+    return Service(
+        settings=settings,
+        database=database,
+        users=users,
+        sessions=Sessions(database, users, hours=settings.session_hours),
+        audit=audit,
+        ledger=ledger,
+        results=results,
+        studies=studies,
+        uploads=uploads,
+        corrections=Corrections(database, studies, settings.study),
+        work=work,
+    )
+
+
+def close_service(service: Service) -> None:
+    """End what :func:`build_service` began."""
+    service.work.stop()
+    service.corrections.close()
+    service.ledger.close()
+    service.database.close()
+
+
+def build_app(service: Service) -> FastAPI:
+    """The application of a service; it works the queue off while it runs, and closes the service at its end."""
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        service.work.start()
+        yield
+        close_service(service)
+
+    app = FastAPI(
+        title="jcs-ct",
+        description=NOTICE,
+        version=__version__,
+        docs_url=None,  # its scripts would come from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        root_path=service.settings.root_path,
+        lifespan=running,
+    )
+    app.state.service = service
+    app.add_middleware(BaseHTTPMiddleware, dispatch=guard)
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
+    app.add_exception_handler(404, _not_found)
+    for part in (api, events, monitoring, pages):
+        app.include_router(part.router)
+    app.mount("/static", StaticFiles(directory=pages.PAGE / "static"), name="static")
+    return app
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return JSONResponse({"code": "NOT_FOUND", "message": "there is nothing at this address"}, status_code=404)

@@ -1,0 +1,71 @@
+"""Who did what and when: rows that are only ever added, each sealed with the hash of the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jcs_ct.service.database import ServiceDatabase
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One line of the log."""
+
+    number: int
+    moment: float
+    user: str
+    action: str
+    study_id: str
+    detail: Mapping[str, Any]
+
+
+class AuditLog:
+    """The log. The file refuses changes to its rows, and the chain of hashes shows those made around it."""
+
+    def __init__(self, database: ServiceDatabase) -> None:
+        self._database = database
+
+    def note(self, user: str, action: str, study_id: str = "", **detail: Any) -> None:
+        """Add a line; ``detail`` holds no patient data."""
+        with self._database.transaction() as run:
+            last = run.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+            text = json.dumps(detail, sort_keys=True)
+            moment = time.time()
+            seal = _seal("" if last is None else last["hash"], moment, user, action, study_id, text)
+            run.execute(
+                "INSERT INTO audit (moment, user, action, study_id, detail, hash) VALUES (?, ?, ?, ?, ?, ?)",
+                (moment, user, action, study_id, text, seal),
+            )
+
+    def entries(self, *, study_id: str | None = None, limit: int = 200) -> list[AuditEntry]:
+        """The newest lines first."""
+        rows = self._database.rows(
+            "SELECT number, moment, user, action, study_id, detail FROM audit WHERE (? IS NULL OR study_id = ?) "
+            "ORDER BY number DESC LIMIT ?",
+            (study_id, study_id, limit),
+        )
+        return [
+            AuditEntry(
+                row["number"], row["moment"], row["user"], row["action"], row["study_id"], json.loads(row["detail"])
+            )
+            for row in rows
+        ]
+
+    def first_broken(self) -> int | None:
+        """Number of the first line whose seal does not hold, or None."""
+        before = ""
+        for row in self._database.rows("SELECT * FROM audit ORDER BY number"):
+            content = (row[name] for name in ("moment", "user", "action", "study_id", "detail"))
+            if row["hash"] != _seal(before, *content):
+                return int(row["number"])
+            before = row["hash"]
+        return None
+
+
+def _seal(before: str, moment: float, user: str, action: str, study_id: str, detail: str) -> str:
+    return hashlib.sha256(json.dumps([before, moment, user, action, study_id, detail]).encode()).hexdigest()

@@ -1,0 +1,77 @@
+"""What changes while a reader looks: server-sent events of studies; browsers reconnect by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from jcs_ct.service.describing import describe_study
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.users import User
+from jcs_ct.service.web import CurrentUser, Service, TheService
+
+router = APIRouter(prefix="/api/v1")
+
+_LOOK_EVERY_S, _BREATH_EVERY_S, _LONGEST_S = 0.5, 15.0, 600.0
+#: Streams at a time; each costs a look at the ledger twice a second.
+MOST_STREAMS = 64
+#: Studies that one stream tells of.
+MOST_STUDIES = 200
+
+
+class _Streams:
+    open = 0
+
+
+@router.get("/events", tags=["studies"])
+async def events(
+    request: Request, user: CurrentUser, service: TheService, study_id: Annotated[str | None, Query()] = None
+) -> StreamingResponse:
+    """A line for each study that changes (all you may see, or one): its description as JSON."""
+    if _Streams.open >= MOST_STREAMS:
+        raise Problem(503, "TOO_MANY_STREAMS", f"{MOST_STREAMS} pages listen already", retry_after_s=10)
+    if study_id is not None:
+        service.studies.get(user, study_id)
+    return StreamingResponse(
+        _changes(request, service, user, study_id),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(request: Request, service: Service, user: User, study_id: str | None) -> AsyncIterator[str]:
+    _Streams.open += 1
+    try:
+        told: dict[str, str] = {}
+        yield "retry: 2000\n\n"
+        silent, spent = 0.0, 0.0
+        while spent < _LONGEST_S and not await request.is_disconnected():
+            now = await run_in_threadpool(_describe, service, user, study_id)
+            for name in told.keys() - now.keys():
+                yield f"event: gone\ndata: {json.dumps({'study_id': name})}\n\n"
+            for name, text in now.items():
+                if told.get(name) != text:
+                    yield f"event: study\ndata: {text}\n\n"
+                    silent = 0.0
+            told = now
+            if silent >= _BREATH_EVERY_S:
+                yield ": still here\n\n"
+                silent = 0.0
+            await asyncio.sleep(_LOOK_EVERY_S)
+            silent, spent = silent + _LOOK_EVERY_S, spent + _LOOK_EVERY_S
+    finally:
+        _Streams.open -= 1
+
+
+def _describe(service: Service, user: User, study_id: str | None) -> dict[str, str]:
+    if study_id is None:
+        records = service.studies.visible(user)[:MOST_STUDIES]
+    else:
+        records = [record for record in service.studies.visible(user) if record.study_id == study_id]
+    return {record.study_id: json.dumps(describe_study(service, record)) for record in records}

@@ -1,0 +1,153 @@
+// A thin adapter: all that the page knows of NiiVue 0.69 is in here.
+//
+// The server sends every volume with its axes along right-left, posterior-anterior, inferior-superior (NIfTI RAS+), so
+// a voxel's place in NiiVue's arrays is x + nx * (y + ny * z) of the server's grid, and no axis is turned here. That
+// is checked when the volume is loaded.
+
+import { base } from "./common.js";
+
+const LAYOUTS = { axial: 0, coronal: 1, sagittal: 2, multi: 3, render: 4 };
+/** Level and width in HU. */
+export const WINDOWS = { lung: [-600, 1500], mediastinum: [40, 400], wide: [-300, 2000], bone: [400, 1800], narrow: [-500, 1000] };
+
+async function inflated(address) {
+  const answer = await fetch(address, { credentials: "same-origin" });
+  if (!answer.ok) throw new Error(`the server answered ${answer.status} for a volume`);
+  return new Response(answer.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+/** Bytes of an 8-bit volume, x fastest, without its NIfTI header. */
+export async function readMask(address, shape) {
+  const content = await inflated(address);
+  const start = new DataView(content).getFloat32(108, true);
+  const bytes = new Uint8Array(content, start);
+  if (bytes.length !== shape[0] * shape[1] * shape[2]) throw new Error("the mask is not on the viewer's grid");
+  return bytes;
+}
+
+export class Viewer {
+  /** Whether this browser can show it. */
+  static isPossible() {
+    return Boolean(document.createElement("canvas").getContext("webgl2"));
+  }
+
+  constructor(canvas, grid) {
+    this.grid = grid;
+    this.nv = new niivue.Niivue({
+      isRadiologicalConvention: true,
+      backColor: [0, 0, 0, 1],
+      crosshairColor: [1, 0.75, 0.2, 0.8],
+      crosshairWidth: 0.4,
+      crosshairGap: 10,
+      fontColor: [0.85, 0.9, 0.92, 1],
+      fontMinPx: 18,
+      dragMode: 2, // the right button measures
+      dragAndDropEnabled: false,
+      isNearestInterpolation: false,
+      multiplanarForceRender: false,
+      isColorbar: false,
+      showLegend: false,
+      loadingText: "",
+      maxDrawUndoBitmaps: 1, // the page keeps its own changes, both ways
+      logLevel: "error",
+      viewModeHotKey: "",
+      clipPlaneHotKey: "",
+      cycleClipPlaneHotKey: "",
+    });
+    this.canvas = canvas;
+    this.onMove = () => {};
+  }
+
+  async load(study, version) {
+    await this.nv.attachToCanvas(this.canvas);
+    const address = (name) => `${base}/api/v1/studies/${study}/viewer/${name}?version=${version}`;
+    await this.nv.loadVolumes([
+      { url: address("ct.nii.gz"), name: "ct.nii.gz", colormap: "gray", cal_min: -1350, cal_max: 150 },
+      { url: address("activation.nii.gz"), name: "activation.nii.gz", colormap: "warm", opacity: 0.2, cal_min: 40, cal_max: 255 },
+      { url: address("densities.nii.gz"), name: "densities.nii.gz", colormap: "cool", opacity: 0, cal_min: 0.5, cal_max: 2 },
+    ]);
+    const [, nx, ny, nz] = this.nv.volumes[0].dimsRAS;
+    const turned = this.nv.volumes[0].permRAS.some((axis, index) => axis !== index + 1);
+    if (turned || [nx, ny, nz].some((size, axis) => size !== this.grid.shape[axis])) {
+      throw new Error("the viewer turned the volume's axes; painting would land elsewhere");
+    }
+    this.nv.createEmptyDrawing();
+    this.setMask(await readMask(address("lesions.nii.gz"), this.grid.shape));
+    this.nv.setDrawColormap({ R: [0, 255], G: [0, 64], B: [0, 64], A: [0, 255], labels: ["", "lesion"] });
+    this.nv.setDrawOpacity(0.4);
+    this.setLayout("axial");
+    this.nv.onLocationChange = () => this.onMove(this.position());
+  }
+
+  get mask() {
+    return this.nv.drawBitmap;
+  }
+
+  setMask(bytes) {
+    this.nv.drawBitmap.set(bytes);
+    this.nv.refreshDrawing(true);
+  }
+
+  refreshMask() {
+    this.nv.refreshDrawing(true);
+  }
+
+  setLayout(name) {
+    this.nv.setSliceType(LAYOUTS[name]);
+    this.layout = name;
+  }
+
+  setWindow(name) {
+    const [level, width] = WINDOWS[name];
+    const ct = this.nv.volumes[0];
+    [ct.cal_min, ct.cal_max] = [level - width / 2, level + width / 2];
+    this.nv.updateGLVolume();
+  }
+
+  setOpacity(name, value) {
+    if (name === "lesions") this.nv.setDrawOpacity(value);
+    else this.nv.setOpacity(name === "activation" ? 1 : 2, value);
+  }
+
+  /** `paint`, `erase` or `look`, and the brush in voxels. */
+  setTool(tool, brush) {
+    this.nv.opts.penSize = brush;
+    this.nv.setDrawingEnabled(tool !== "look");
+    if (tool !== "look") this.nv.setPenValue(tool === "paint" ? 1 : 0, false);
+  }
+
+  /** Voxel (x, y, z) under the crosshair, its HU and its place in mm (RAS). */
+  position() {
+    const voxel = [...this.nv.frac2vox(this.nv.scene.crosshairPos)].map(Math.round);
+    const mm = [...this.nv.frac2mm(this.nv.scene.crosshairPos)].slice(0, 3);
+    const [nx, ny] = this.grid.shape;
+    const inside = voxel.every((value, axis) => value >= 0 && value < this.grid.shape[axis]);
+    const hu = inside ? this.nv.volumes[0].img[voxel[0] + nx * (voxel[1] + ny * voxel[2])] : null;
+    return { voxel, mm, hu };
+  }
+
+  goTo(voxel) {
+    const held = voxel.map((value, axis) => Math.max(0, Math.min(this.grid.shape[axis] - 1, Math.round(value))));
+    this.nv.scene.crosshairPos = this.nv.vox2frac(held);
+    this.nv.drawScene();
+    this.onMove(this.position());
+  }
+
+  interpolateSlices() {
+    this.nv.interpolateMaskSlices(undefined, undefined, { useIntensityGuided: false, sliceType: 0 });
+  }
+}
+
+/** The voxel `here`, moved to a slice of the study. */
+export function onSlice(grid, slice, here) {
+  const viewer = grid.order.indexOf(0);
+  const along = slice - grid.first[0];
+  return here.map((value, axis) => (axis !== viewer ? value : grid.flipped[viewer] ? grid.shape[viewer] - 1 - along : along));
+}
+
+/** Viewer's (x, y, z) -> the study's slice. */
+export function sliceOf(grid, voxel) {
+  const viewer = grid.order.indexOf(0);
+  const along = grid.flipped[viewer] ? grid.shape[viewer] - 1 - voxel[viewer] : voxel[viewer];
+  return along + grid.first[0];
+}

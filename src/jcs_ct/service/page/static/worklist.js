@@ -1,0 +1,183 @@
+// The worklist: sending studies, and rows that follow what happens.
+
+import { ask, base, complain, tell } from "./common.js";
+
+const rows = document.getElementById("rows");
+
+// -- sending ----------------------------------------------------------------------------------------------------------
+
+/** Files of a drop, folders included: [{file, name}]. */
+async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, name: file.name }));
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) {
+      const file = await new Promise((done, failed) => entry.file(done, failed));
+      found.push({ file, name: entry.fullPath.slice(1) });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!some.length) return;
+      for (const child of some) await walk(child);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}
+
+/** The bytes from `offset` on, at most `size`, of files that follow each other. */
+function piece(files, offset, size) {
+  const parts = [];
+  for (const { file } of files) {
+    if (size <= 0) break;
+    if (offset >= file.size) {
+      offset -= file.size;
+      continue;
+    }
+    const part = file.slice(offset, offset + size);
+    parts.push(part);
+    size -= part.size;
+    offset = 0;
+  }
+  return new Blob(parts);
+}
+
+const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
+/** Send chunk after chunk; after a cut ask how much arrived and go on from there. */
+async function sendAll(upload, files, stop, onBytes) {
+  let offset = 0;
+  let failures = 0;
+  while (offset < upload.total_bytes) {
+    try {
+      const body = piece(files, offset, upload.chunk_bytes);
+      const answer = await ask("PUT", `/api/v1/uploads/${upload.upload_id}?offset=${offset}`, { body, signal: stop });
+      offset = (await answer.json()).received;
+      failures = 0;
+    } catch (error) {
+      if (stop.aborted || (error.status && error.status < 500 && error.code !== "WRONG_OFFSET") || ++failures > 8) throw error;
+      await pause(Math.min(30, 2 ** failures / 2));
+      const state = await ask("GET", `/api/v1/uploads/${upload.upload_id}`).catch(() => null);
+      if (state) offset = (await state.json()).received;
+    }
+    onBytes(offset);
+  }
+}
+
+async function announce(label, files, status) {
+  for (;;) {
+    try {
+      const list = files.map(({ file, name }) => ({ name, size: file.size }));
+      return await (await ask("POST", "/api/v1/uploads", { json: { label, files: list } })).json();
+    } catch (error) {
+      if (error.code !== "TOO_MANY_UPLOADS") throw error;
+      status.textContent = "waiting for other uploads";
+      await pause(error.retryAfter || 10);
+    }
+  }
+}
+
+async function send(files) {
+  if (!files.length) return tell("There is no file in what was chosen.", { bad: true });
+  const field = document.getElementById("label");
+  const label = field.value.trim() || files[0].name.split("/")[0].slice(0, 120);
+  field.value = "";
+  const line = document.createElement("li");
+  const [name, bar, status, cancel] = ["span", "progress", "span", "button"].map((tag) => document.createElement(tag));
+  name.textContent = label;
+  bar.setAttribute("aria-label", `Sending ${label}`);
+  cancel.type = "button";
+  cancel.textContent = "Stop";
+  line.append(name, bar, status, cancel);
+  document.getElementById("uploads").append(line);
+  const stop = new AbortController();
+  cancel.addEventListener("click", () => stop.abort());
+  let upload = null;
+  try {
+    upload = await announce(label, files, status);
+    const ordered = upload.order.map((index) => files[index]);
+    bar.max = upload.total_bytes || 1;
+    await sendAll(upload, ordered, stop.signal, (bytes) => {
+      bar.value = bytes;
+      status.textContent = `${(bytes / 1048576).toFixed(1)} of ${(upload.total_bytes / 1048576).toFixed(1)} MB`;
+    });
+    await ask("POST", `/api/v1/uploads/${upload.upload_id}/complete`);
+    line.remove();
+    tell(`${label} was sent and waits to be read.`);
+    changed();
+  } catch (error) {
+    if (upload && error.code !== "UNKNOWN_UPLOAD") ask("DELETE", `/api/v1/uploads/${upload.upload_id}`).catch(complain);
+    status.textContent = stop.signal.aborted ? "stopped" : error.message;
+    status.className = stop.signal.aborted ? "quiet" : "problem";
+    cancel.textContent = "Close";
+    cancel.addEventListener("click", () => line.remove());
+  }
+}
+
+const drop = document.getElementById("drop");
+for (const name of ["dragover", "dragenter"]) {
+  drop.addEventListener(name, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  send(await droppedFiles(event.dataTransfer));
+});
+for (const id of ["pick-folder", "pick-files"]) {
+  document.getElementById(id).addEventListener("change", (event) => {
+    const files = [...event.target.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
+    event.target.value = "";
+    send(files);
+  });
+}
+
+// -- following --------------------------------------------------------------------------------------------------------
+
+let due = 0;
+/** Fetch the rows anew, at most twice a second. */
+function changed() {
+  clearTimeout(due);
+  due = setTimeout(() => document.body.dispatchEvent(new Event("studies-changed")), 300);
+}
+
+const events = new EventSource(`${base}/api/v1/events`);
+events.addEventListener("study", (event) => {
+  const study = JSON.parse(event.data);
+  const row = rows.querySelector(`tr[data-study="${study.study_id}"]`);
+  const bar = row?.querySelector("progress");
+  if (row?.dataset.state === "running" && study.state === "running" && bar) {
+    row.querySelector(".stage").textContent = study.stage_name || "Starting";
+    bar.max = study.total || 1;
+    bar.value = study.done;
+  } else if (row?.dataset.state !== study.state || study.state === "queued") {
+    changed();
+  }
+});
+events.addEventListener("gone", changed);
+
+rows.addEventListener("click", async (event) => {
+  const act = event.target.closest("button[data-act]")?.dataset.act;
+  if (!act) return;
+  const id = event.target.closest("tr").dataset.study;
+  await ask("POST", `/api/v1/studies/${id}/${act}`).catch(complain);
+  changed();
+});
+
+// -- keyboard ---------------------------------------------------------------------------------------------------------
+
+document.addEventListener("keydown", (event) => {
+  if (!["ArrowDown", "ArrowUp"].includes(event.key) || event.target.closest("input, select, textarea")) return;
+  const links = [...rows.querySelectorAll("th a")];
+  if (!links.length) return;
+  const here = links.indexOf(document.activeElement);
+  const next = here < 0 ? 0 : here + (event.key === "ArrowDown" ? 1 : -1);
+  links[Math.max(0, Math.min(links.length - 1, next))].focus();
+  event.preventDefault();
+});

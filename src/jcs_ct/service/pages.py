@@ -1,0 +1,247 @@
+"""Pages for people: login, worklist, study, audit log. Text is escaped by the templates; scripts get data as JSON."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from jcs_ct import NOTICE, __version__
+from jcs_ct.jobs import State
+from jcs_ct.service.describing import describe_study, describe_whole, read_grid, read_places, read_report
+from jcs_ct.service.sessions import Session
+from jcs_ct.service.users import LOCAL_USER, TooManyFailuresError
+from jcs_ct.service.web import (
+    COOKIE,
+    Admin,
+    CurrentSession,
+    Service,
+    TheService,
+    require_own_page,
+    set_cookie,
+)
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = Path(__file__).parent / "page"
+_LONGEST_FORM = 16_384
+_templates = Environment(
+    loader=FileSystemLoader(PAGE / "templates"), autoescape=select_autoescape(default=True), trim_blocks=True
+)
+_templates.filters["moment"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+_templates.filters["megabytes"] = lambda size: f"{size / 1024**2:.1f} MB"
+
+
+def _render(request: Request, name: str, session: Session | None, **values: Any) -> HTMLResponse:
+    content = _templates.get_template(name).render(
+        base=request.scope.get("root_path", ""),
+        notice=NOTICE,
+        version=__version__,
+        user=None if session is None else session.user,
+        csrf="" if session is None else session.csrf,
+        needs_login=request.app.state.service.needs_login,
+        **values,
+    )
+    return HTMLResponse(content)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """Fields of a urlencoded form, the first value of each."""
+    content = bytearray()
+    async for block in request.stream():
+        content += block
+        if len(content) > _LONGEST_FORM:
+            return {}
+    fields = parse_qs(content.decode("utf-8", errors="replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in fields.items()}
+
+
+@router.get("/login")
+def login_page(request: Request, service: TheService) -> Response:
+    """The form; without users the session of this machine begins by itself."""
+    if not service.needs_login:
+        token, _ = service.sessions.start(LOCAL_USER)
+        response: Response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+        set_cookie(request, response, token)
+        return response
+    return _render(request, "login.html", None, problem="")
+
+
+@router.post("/login")
+async def login(request: Request, service: TheService) -> Response:
+    """Check name and password."""
+    from starlette.concurrency import run_in_threadpool
+
+    require_own_page(request)
+    fields = await _form(request)
+    name, password = fields.get("name", "")[:100], fields.get("password", "")[:1000]
+    address = request.client.host if request.client else ""
+    try:
+        user = await run_in_threadpool(service.users.check, name, password, address)
+    except TooManyFailuresError as error:
+        service.audit.note(name if service.users.get(name) else "unknown", "login_throttled")
+        page = _render(request, "login.html", None, problem=f"Too many failed logins; wait {error.wait_s:.0f} s.")
+        page.status_code, page.headers["Retry-After"] = 429, str(max(1, round(error.wait_s)))
+        return page
+    if user is None:
+        service.audit.note(name if service.users.get(name) else "unknown", "login_failed")
+        page = _render(request, "login.html", None, problem="Name and password do not belong together.")
+        page.status_code = 401
+        return page
+    token, _ = service.sessions.start(user)
+    service.audit.note(user.name, "login")
+    response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+    set_cookie(request, response, token)
+    return response
+
+
+@router.post("/logout")
+def logout(request: Request, session: CurrentSession, service: TheService) -> Response:
+    """End the session."""
+    service.sessions.end(request.cookies.get(COOKIE, ""))
+    service.audit.note(session.user.name, "logout")
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, path=request.scope.get("root_path") or "/")
+    return response
+
+
+@router.get("/")
+def worklist_page(request: Request, session: CurrentSession, service: TheService) -> HTMLResponse:
+    """Upload and worklist."""
+    limits = service.settings.uploads
+    return _render(
+        request,
+        "worklist.html",
+        session,
+        limits=limits,
+        rows=_worklist(service, session, {}),
+        states=_STATES,
+    )
+
+
+_STATES = {
+    "queued": "waiting",
+    "running": "being read",
+    "done": "read",
+    "refused": "refused",
+    "set_aside": "set aside",
+    "cancelled": "cancelled",
+}
+
+
+@router.get("/worklist")
+def worklist_rows(
+    request: Request,
+    session: CurrentSession,
+    service: TheService,
+    text: Annotated[str, Query(max_length=100)] = "",
+    verdict: Annotated[str, Query(max_length=20)] = "",
+    state: Annotated[str, Query(max_length=20)] = "",
+    opinion: Annotated[str, Query(max_length=20)] = "",
+    least_percent: Annotated[str, Query(max_length=10)] = "",
+    since: Annotated[str, Query(max_length=10)] = "",
+    reader: Annotated[str, Query(max_length=40)] = "",
+) -> HTMLResponse:
+    """The table's rows under filters."""
+    filters = {
+        "text": text,
+        "verdict": verdict,
+        "state": state,
+        "opinion": opinion,
+        "least_percent": least_percent,
+        "since": since,
+        "reader": reader,
+    }
+    rows = _worklist(service, session, filters)
+    return _render(request, "worklist_rows.html", session, rows=rows, states=_STATES)
+
+
+def _worklist(service: Service, session: Session, filters: dict[str, str]) -> list[dict[str, Any]]:
+    described = [describe_study(service, record) for record in service.studies.visible(session.user)]
+    return [row for row in described if _passes(row, {name: value for name, value in filters.items() if value})][:500]
+
+
+def _passes(row: dict[str, Any], filters: dict[str, str]) -> bool:
+    facts, opinion = row["facts"] or {}, row["opinion"]
+    view = "none" if opinion is None else "agrees" if opinion["agrees"] else "disagrees"
+    percent = facts.get("percent_opacity")
+    least = filters.get("least_percent", "")
+    enough = not least or (percent is not None and percent >= _number(least))
+    day = time.strftime("%Y-%m-%d", time.localtime(row["added_at"]))
+    return (
+        filters.get("text", "").lower() in row["label"].lower()
+        and filters.get("verdict", facts.get("verdict")) == facts.get("verdict")
+        and filters.get("state", row["state"]) == row["state"]
+        and filters.get("opinion", view) == view
+        and filters.get("reader", row["owner"]) == row["owner"]
+        and filters.get("since", "") <= day
+        and enough
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+@router.get("/studies/{study_id}")
+def study_page(
+    request: Request,
+    study_id: str,
+    session: CurrentSession,
+    service: TheService,
+    version: Annotated[int | None, Query(ge=0)] = None,
+) -> HTMLResponse:
+    """One study: how far it is, why it was refused, or what was found."""
+    record = service.studies.get(session.user, study_id)
+    study = describe_whole(service, session.user, record)
+    values: dict[str, Any] = {"study": study, "states": _STATES, "report": None, "page_data": {}}
+    if study["state"] == State.DONE:
+        shown = study["versions"] if version is None else version
+        folder = service.corrections.folder(record, shown)
+        report = read_report(folder)
+        grid = read_grid(service.studies.require_done(record))
+        values |= {
+            "report": report,
+            "shown_version": shown,
+            "page_data": {
+                "study_id": study_id,
+                "version": shown,
+                "latest": study["versions"],
+                "grid": grid,
+                "slices": report["slices"],
+                "verdict": report["verdict"],
+                "operating_point": report["operating_point"],
+                "lesions": _lesions(report, read_places(folder)),
+            },
+        }
+        service.audit.note(session.user.name, "view", study_id, version=shown)
+    return _render(request, "study.html", session, **values)
+
+
+def _lesions(report: dict[str, Any], places: dict[str, list[int]]) -> list[dict[str, Any]]:
+    """What the list and the crosshair need of each lesion."""
+    names = ("lesion_id", "volume_ml", "voxel_count", "side", "third", "mean_hu")
+    lesions = report["lesions"] or []
+    return [
+        {name: lesion[name] for name in names} | {"place": places[str(lesion["lesion_id"])]} for lesion in lesions
+    ]
+
+
+@router.get("/audit")
+def audit_page(request: Request, session: CurrentSession, user: Admin, service: TheService) -> HTMLResponse:
+    """Who did what."""
+    return _render(
+        request,
+        "audit.html",
+        session,
+        entries=service.audit.entries(limit=500),
+        first_broken=service.audit.first_broken(),
+    )

@@ -1,0 +1,198 @@
+"""Studies on the page: whose they are, who may see them, what readers think of them, and how they go."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jcs_ct.jobs import Job, JobKey, Ledger, ResultFolders, State
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.problems import NOT_SEEN, Problem
+from jcs_ct.service.users import User
+
+LONGEST_LABEL, LONGEST_REASON = 120, 2000
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study that was sent.
+
+    Args:
+        study_id: Random; its name in addresses and on disk.
+        owner: Who sent it.
+        label: What the reader calls it.
+        added_at: Seconds since the epoch.
+        file_count, byte_count: As sent.
+        job_id: Its job in the ledger.
+    """
+
+    study_id: str
+    owner: str
+    label: str
+    added_at: float
+    file_count: int
+    byte_count: int
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a reader thinks of the machine's verdict."""
+
+    user: str
+    moment: float
+    agrees: bool
+    reason: str
+
+
+class Studies:
+    """The table of studies, with their files, jobs and results.
+
+    Args:
+        database: Where it is.
+        ledger: Of the jobs.
+        results: Of the jobs.
+        folder: Holds a folder ``sent``, named by study, and one of corrections.
+    """
+
+    def __init__(self, database: ServiceDatabase, ledger: Ledger, results: ResultFolders, folder: Path) -> None:
+        self._database, self.ledger, self.results, self._folder = database, ledger, results, folder
+
+    def new_id(self) -> str:
+        """Name for a study that is about to be added."""
+        return secrets.token_hex(12)
+
+    def sent(self, study_id: str) -> Path:
+        """Folder of what was sent."""
+        return self._folder / "sent" / study_id
+
+    def corrections(self, study_id: str) -> Path:
+        """Folder of its corrections."""
+        return self._folder / "corrections" / study_id
+
+    def add(
+        self, user: User, study_id: str, label: str, *, files: int, size: int, key: Callable[[str], JobKey]
+    ) -> StudyRecord:
+        """Record a study whose files lie in :meth:`sent`, and queue it.
+
+        Args:
+            user: Who sent it.
+            study_id: From :meth:`new_id`.
+            label: What the reader calls it.
+            files, size: Number of files and bytes, as sent.
+            key: Makes the job's key.
+        """
+        job = key(study_id)
+        record = StudyRecord(study_id, user.name, label[:LONGEST_LABEL], time.time(), files, size, job.job_id)
+        self._database.change(
+            "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (study_id, record.owner, record.label, record.added_at, files, size, record.job_id),
+        )
+        self.ledger.add(job, {"study_id": study_id})
+        return record
+
+    def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:
+        """Queue studies whose server was killed between the record and the queue; how many."""
+        known = [record for record in self._all() if self.ledger.job(record.job_id) is None]
+        return sum(self.ledger.add(key(record.study_id), {"study_id": record.study_id}) for record in known)
+
+    def get(self, user: User, study_id: str) -> StudyRecord:
+        """A study that the user may see.
+
+        Raises:
+            Problem: UNKNOWN_STUDY, for studies of others as for those that do not exist.
+        """
+        row = self._database.row("SELECT * FROM studies WHERE study_id = ?", (study_id,))
+        if row is None:
+            raise NOT_SEEN
+        record = StudyRecord(**dict(row))
+        if not user.is_admin and user.name != record.owner and user.name not in self.shared_with(study_id):
+            raise NOT_SEEN
+        return record
+
+    def visible(self, user: User) -> list[StudyRecord]:
+        """Every study that the user may see, the newest first."""
+        rows = self._database.rows(
+            "SELECT * FROM studies WHERE ? OR owner = ? OR study_id IN (SELECT study_id FROM shares WHERE user = ?) "
+            "ORDER BY added_at DESC",
+            (user.is_admin, user.name, user.name),
+        )
+        return [StudyRecord(**dict(row)) for row in rows]
+
+    def job(self, record: StudyRecord) -> Job:
+        """Its job.
+
+        Raises:
+            Problem: NOT_QUEUED, when the server was killed before it was queued.
+        """
+        job = self.ledger.job(record.job_id)
+        if job is None:
+            raise Problem(409, "NOT_QUEUED", "the study is not queued yet; restart the server")
+        return job
+
+    def require_done(self, record: StudyRecord) -> Path:
+        """Folder of its results.
+
+        Raises:
+            Problem: NOT_READ.
+        """
+        folder = self.results.find(record.job_id)
+        if folder is None or self.job(record).state is not State.DONE:
+            raise Problem(409, "NOT_READ", "the study has no results yet")
+        return folder
+
+    def share(self, record: StudyRecord, with_user: User) -> None:
+        """Let another user see a study."""
+        self._database.change("INSERT OR IGNORE INTO shares VALUES (?, ?)", (record.study_id, with_user.name))
+
+    def shared_with(self, study_id: str) -> list[str]:
+        """Who may see it beside its owner and administrators."""
+        rows = self._database.rows("SELECT user FROM shares WHERE study_id = ? ORDER BY user", (study_id,))
+        return [row["user"] for row in rows]
+
+    def add_opinion(self, user: User, record: StudyRecord, *, agrees: bool, reason: str) -> None:
+        """Keep a reader's view; earlier ones stay.
+
+        Raises:
+            Problem: NO_REASON, where a reader disagrees and does not say why.
+        """
+        if not agrees and not reason.strip():
+            raise Problem(422, "NO_REASON", "say in a few words why you disagree")
+        self._database.change(
+            "INSERT INTO opinions (study_id, user, moment, agrees, reason) VALUES (?, ?, ?, ?, ?)",
+            (record.study_id, user.name, time.time(), int(agrees), reason.strip()[:LONGEST_REASON]),
+        )
+
+    def opinions(self, study_id: str) -> list[Opinion]:
+        """Every view of a study, the newest first."""
+        rows = self._database.rows(
+            "SELECT user, moment, agrees, reason FROM opinions WHERE study_id = ? ORDER BY number DESC", (study_id,)
+        )
+        return [Opinion(row["user"], row["moment"], bool(row["agrees"]), row["reason"]) for row in rows]
+
+    def delete(self, record: StudyRecord) -> None:
+        """Remove a study and all that belongs to it; only the audit log keeps its random name.
+
+        Raises:
+            Problem: RUNNING, while it is read.
+        """
+        if self.ledger.job(record.job_id) is not None and not self.ledger.remove(record.job_id):
+            raise Problem(409, "RUNNING", "the study is being read; cancel it first")
+        with self._database.transaction() as run:
+            for table in ("shares", "opinions", "corrections", "studies"):
+                run.execute(f"DELETE FROM {table} WHERE study_id = ?", (record.study_id,))
+        self.results.remove(record.job_id)
+        sent = self.sent(record.study_id)
+        for folder in (sent, sent.with_name(f"{sent.name}-unpacked"), self.corrections(record.study_id)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def older_than(self, seconds: float) -> Sequence[StudyRecord]:
+        """Studies that were sent longer ago."""
+        return [record for record in self._all() if record.added_at < time.time() - seconds]
+
+    def _all(self) -> list[StudyRecord]:
+        return [StudyRecord(**dict(row)) for row in self._database.rows("SELECT * FROM studies")]

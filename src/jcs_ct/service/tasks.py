@@ -1,0 +1,219 @@
+"""What the page has done in a study's process: reading with files for the viewer, and measuring a correction.
+
+Everything that touches a reader's files runs here, never in the server.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import prepare_output_folder, replacing, write_text
+from jcs_ct.jobs.reading import ReadingRequest, read_and_report, reading_facts, reading_key
+from jcs_ct.service.viewer_grid import ViewerGrid
+
+if TYPE_CHECKING:
+    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging import Study
+    from jcs_ct.jobs.child import Progress
+
+READ_FOR_PAGE = "jcs_ct.service.tasks:read_for_page"
+MEASURE_CORRECTION = "jcs_ct.service.tasks:measure_correction"
+DESCRIBE_MODELS = "jcs_ct.service.tasks:describe_models"
+
+VIEWER = "viewer"
+GRID, CT, ACTIVATION, LESIONS, DENSITIES = (
+    "grid.json",
+    "ct.nii.gz",
+    "activation.nii.gz",
+    "lesions.nii.gz",
+    "densities.nii.gz",
+)
+#: Where the viewer shows each lesion: lesion_id -> (x, y, z) of its centroid.
+PLACES = "lesion_places.json"
+STATE = "state"
+
+
+def describe_models(arguments: Mapping[str, Any], progress: Progress) -> dict[str, str]:
+    """Load the networks; hashes of weights and operating point for the keys of jobs."""
+    from jcs_ct.checkpoints import load_models
+
+    key = reading_key("any", load_models(arguments["models"]))
+    return {"weights": key.weights, "operating_point": key.operating_point}
+
+
+def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Read a study that was sent, and write what the viewer needs beside its report.
+
+    Args:
+        arguments: ``study`` (folder of what was sent), ``output``, ``models``.
+        progress: Called as the work goes on.
+    """
+    output = Path(arguments["output"])
+    progress("unpack", 0, 1)
+    source = _unpacked(Path(arguments["study"]))
+    request = ReadingRequest(str(source), str(output), models=arguments["models"], dicom_where_possible=True)
+    study, diagnosis, paths = read_and_report(request, progress)
+    progress("viewer", 0, 1)
+    _write_state(output, diagnosis)
+    _write_viewer(output, study, diagnosis)
+    progress("viewer", 1, 1)
+    return {**reading_facts(study, diagnosis, paths), "kind": study.kind}
+
+
+def measure_correction(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Take a reader's mask over: lesions and burden anew, and the results that carry them.
+
+    Args:
+        arguments: ``study``, ``results`` (of the reading), ``parent`` (folder of the version that was corrected, or
+            of the reading), ``mask`` (gzip of the viewer's bytes), ``output``, ``reader``, ``version``.
+        progress: Called as the work goes on.
+    """
+    from jcs_ct.imaging import open_study
+    from jcs_ct.service.stored_diagnosis import load_diagnosis
+
+    progress("read", 0, 1)
+    study = open_study(_unpacked(Path(arguments["study"])))
+    results, output = Path(arguments["results"]), Path(arguments["output"])
+    grid = _grid(results)
+    parent = load_diagnosis(Path(arguments["parent"]) / STATE)
+    painted = read_painted(Path(arguments["mask"]), grid)
+    progress("measure", 0, 1)
+    corrected = corrected_diagnosis(study, parent, grid.paint(painted, parent.lesion_labels > 0))
+    progress("report", 0, 1)
+    prepare_output_folder(output)
+    _write_state(output, corrected)
+    _write_correction(output, study, corrected, grid, arguments["reader"], int(arguments["version"]))
+    burden = corrected.burden
+    return {
+        "lesion_count": len(corrected.lesions),
+        "opacification_volume_ml": burden.opacification_volume_ml if burden else None,
+        "percent_opacity": burden.percent_opacity if burden else None,
+        "percent_ground_glass": burden.percent_ground_glass if burden else None,
+        "percent_consolidation": burden.percent_consolidation if burden else None,
+        "voxel_count": int(np.count_nonzero(corrected.lesion_labels)),
+        "changed_voxel_count": int(np.count_nonzero((corrected.lesion_labels > 0) != (parent.lesion_labels > 0))),
+    }
+
+
+def read_painted(path: Path, grid: ViewerGrid) -> NDArray[np.bool_]:
+    """A mask as the browser sends it: gzip of one byte a voxel, x fastest.
+
+    Raises:
+        ConfigError: it is damaged, or not of this grid.
+    """
+    expected = int(np.prod(grid.shape))
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(expected + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"the painted mask is damaged ({type(error).__name__}); save again") from error
+    if len(content) != expected:
+        raise ConfigError(f"the painted mask has {len(content)} voxels or more, the study's viewer {expected}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(grid.shape, order="F") > 0
+
+
+def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]) -> Diagnosis:
+    """A diagnosis with a reader's lesions: every lesion counts, however small; the verdict stays the networks'."""
+    from jcs_ct.densities import split_densities
+    from jcs_ct.findings import find_lesions, measure_burden
+    from jcs_ct.lungs import ASSUMED_PIXEL_MM
+
+    volume, lungs = study.volume, parent.lung_labels
+    labels, lesions = find_lesions(mask, volume, lungs, least_volume_ml=0.0, least_voxels=1)
+    pixel_mm = min(volume.spacing_mm[1:]) if volume.spacing_mm else ASSUMED_PIXEL_MM
+    densities = split_densities(volume.hu, lungs, mask, pixel_mm)
+    burden = measure_burden(volume, lungs, mask, densities=densities)
+    return replace(
+        parent, segmented=True, lesion_labels=labels, lesions=lesions, density_labels=densities, burden=burden
+    )
+
+
+def _unpacked(sent: Path) -> Path:
+    """The study's files; of a lone archive what is in it, unpacked once beside it."""
+    from jcs_ct.imaging.archive import unpack
+    from jcs_ct.imaging.sources import find_files
+
+    files = find_files(sent)
+    if len(files.archives) != 1 or files.dicom or files.nifti or files.pictures:
+        return sent
+    place = sent.with_name(f"{sent.name}-unpacked")
+    if not place.is_dir():
+        staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
+        for left in staged.iterdir():
+            left.unlink()
+        unpack(files.archives[0], staged)
+        staged.rename(place)
+    return place
+
+
+def _write_state(output: Path, diagnosis: Diagnosis) -> None:
+    from jcs_ct.service.stored_diagnosis import store_diagnosis
+
+    store_diagnosis(prepare_output_folder(output / STATE), diagnosis)
+
+
+def _write_viewer(output: Path, study: Study, diagnosis: Diagnosis) -> None:
+    viewer = prepare_output_folder(output / VIEWER)
+    shown = (diagnosis.lung_labels > 0) | (diagnosis.lesion_labels > 0)
+    grid = ViewerGrid.around(study.volume, shown)
+    del shown
+    write_text(viewer / GRID, json.dumps(grid.to_dict()) + "\n")
+    hu = study.volume.hu
+    whole = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
+    _write_volume(viewer / CT, grid.to_viewer(whole, labels=False), grid)
+    levels = np.rint(np.clip(diagnosis.activation.astype(np.float32), 0.0, 1.0) * 255.0).astype(np.uint8)
+    _write_volume(viewer / ACTIVATION, grid.to_viewer(levels, labels=True), grid)
+    _write_labels(viewer, diagnosis, grid)
+
+
+def _write_labels(viewer: Path, diagnosis: Diagnosis, grid: ViewerGrid) -> None:
+    mask = (diagnosis.lesion_labels > 0).astype(np.uint8)
+    _write_volume(viewer / LESIONS, grid.to_viewer(mask, labels=True), grid)
+    places = {str(lesion.lesion_id): grid.place_of(lesion.centroid_index) for lesion in diagnosis.lesions}
+    write_text(viewer / PLACES, json.dumps(places) + "\n")
+    densities = mask * 0 if diagnosis.density_labels is None else diagnosis.density_labels
+    _write_volume(viewer / DENSITIES, grid.to_viewer(densities, labels=True), grid)
+
+
+def _write_volume(path: Path, array: NDArray[Any], grid: ViewerGrid) -> None:
+    new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
+    image = new_image(np.asfortranarray(array), np.asarray(grid.affine))
+    image.header.set_slope_inter(1.0, 0.0)
+    with replacing(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def _grid(results: Path) -> ViewerGrid:
+    return ViewerGrid.from_dict(json.loads((results / VIEWER / GRID).read_text(encoding="utf-8")))
+
+
+def _write_correction(
+    output: Path, study: Study, corrected: Diagnosis, grid: ViewerGrid, reader: str, version: int
+) -> None:
+    from jcs_ct.errors import StudyError
+    from jcs_ct.reporting.dicom import require_dicom_source, write_dicom_results
+    from jcs_ct.reporting.dicom_common import Correction
+    from jcs_ct.reporting.nifti import write_label_volume
+    from jcs_ct.reporting.report_json import report_dict
+
+    labels = study.on_source_grid(corrected.lesion_labels)
+    write_label_volume(output / "lesions.nii.gz", labels, study.source_affine, description="jcs-ct corrected lesions")
+    report = {**report_dict(study, corrected), "correction": {"reader": reader, "version": version}}
+    write_text(output / "report.json", json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    _write_labels(prepare_output_folder(output / VIEWER), corrected, grid)
+    try:
+        require_dicom_source(study)
+    except (ConfigError, StudyError):
+        return  # a study that is no DICOM, or has no positions, has no DICOM results either
+    write_dicom_results(study, corrected, output, kinds=("seg", "sr"), correction=Correction(reader, version))

@@ -1,0 +1,188 @@
+"""Who asks, and may they: sessions, tokens, forged requests, headers. Every route goes through here."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from jcs_ct.jobs import Ledger, ResultFolders
+from jcs_ct.service.audit import AuditLog
+from jcs_ct.service.corrections import Corrections
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.sessions import Session, Sessions
+from jcs_ct.service.settings import ServiceSettings, is_loopback
+from jcs_ct.service.studies import Studies
+from jcs_ct.service.uploads import Uploads
+from jcs_ct.service.users import LOCAL_USER, User, Users
+from jcs_ct.service.work import QueueWork
+
+COOKIE = "jcs_session"
+CSRF_HEADER = "X-CSRF-Token"
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+#: Nothing from elsewhere, no inline script or style; the viewer draws fonts and workers from data it carries itself.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+#: For reports: their script and styles are inline, so they get no origin and reach nothing.
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+)
+
+
+@dataclass(eq=False)
+class Service:
+    """All that routes need; in ``request.app.state.service``."""
+
+    settings: ServiceSettings
+    database: ServiceDatabase
+    users: Users
+    sessions: Sessions
+    audit: AuditLog
+    ledger: Ledger
+    results: ResultFolders
+    studies: Studies
+    uploads: Uploads
+    corrections: Corrections
+    work: QueueWork
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether there are users: a page without any serves this machine only."""
+        return bool(self.users.all())
+
+
+def service_of(request: Request) -> Service:
+    """The service of a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+class NotLoggedIn(Exception):  # noqa: N818 - an answer, not a fault
+    """There is no session, or it has ended."""
+
+
+def current_session(request: Request) -> Session:
+    """The session or program of a request, proved against forgery where it changes something.
+
+    Raises:
+        NotLoggedIn: no session, or an ended one.
+        Problem: FORGED (no or a wrong token against forgery), BAD_TOKEN.
+    """
+    service = service_of(request)
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        user = service.users.of_token(token.strip())
+        if user is None:
+            raise Problem(401, "BAD_TOKEN", "the token is not known; make one with jcs serve users token NAME")
+        return Session(user, "")
+    session = service.sessions.find(request.cookies.get(COOKIE, ""))
+    if session is None or (session.user is LOCAL_USER and service.needs_login):
+        raise NotLoggedIn
+    if request.method in _CHANGING:
+        require_own_page(request)
+        if not hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()):
+            raise Problem(403, "FORGED", "the request does not come from this page; reload the page and try again")
+    return session
+
+
+def require_own_page(request: Request) -> None:
+    """Refuse what another site's page sends.
+
+    Raises:
+        Problem: FORGED.
+    """
+    origin = request.headers.get("Origin")
+    foreign_origin = origin is not None and urlsplit(origin).netloc != request.headers.get("Host", "")
+    if foreign_origin or request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "FORGED", "the request comes from another site's page")
+
+
+def current_user(session: Annotated[Session, Depends(current_session)]) -> User:
+    """Who asks."""
+    return session.user
+
+
+def admin_only(user: Annotated[User, Depends(current_user)]) -> User:
+    """Who asks, where only administrators may.
+
+    Raises:
+        Problem: ADMIN_ONLY.
+    """
+    if not user.is_admin:
+        raise Problem(403, "ADMIN_ONLY", "only an administrator may do that")
+    return user
+
+
+CurrentSession = Annotated[Session, Depends(current_session)]
+CurrentUser = Annotated[User, Depends(current_user)]
+Admin = Annotated[User, Depends(admin_only)]
+TheService = Annotated[Service, Depends(service_of)]
+
+
+def set_cookie(request: Request, response: Response, token: str) -> None:
+    """Give a browser its session; only this site's pages send it back, and no script reads it."""
+    response.set_cookie(
+        COOKIE,
+        token,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        path=request.scope.get("root_path") or "/",
+    )
+
+
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Middleware: without users only this machine is answered; every answer carries the security headers."""
+    refused = _refuse_strangers(request)
+    response = refused if refused is not None else await call_next(request)
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", _POLICY)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+    if not request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/static/"):
+        headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _refuse_strangers(request: Request) -> Response | None:
+    """Without users: refuse names that are not this machine's (DNS rebinding) and requests through a proxy."""
+    if service_of(request).needs_login:
+        return None
+    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    if is_loopback(host) and "x-forwarded-for" not in request.headers:
+        return None
+    content = {
+        "code": "NO_USERS",
+        "message": "without users this page answers its own machine only; add one: jcs serve users add NAME",
+    }
+    return JSONResponse(content, status_code=403)
+
+
+async def answer_problem(request: Request, problem: Exception) -> Response:
+    """A Problem as JSON."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"a Problem is answered here, got {type(problem).__name__}")
+    return JSONResponse(problem.content(), status_code=problem.status, headers=problem.headers())
+
+
+async def answer_not_logged_in(request: Request, error: Exception) -> Response:
+    """Pages lead to the login, programs get 401."""
+    root_path = request.scope.get("root_path", "")
+    if "text/html" in request.headers.get("Accept", "") and request.method == "GET":
+        return RedirectResponse(f"{root_path}/login", status_code=303)
+    return JSONResponse(
+        {"code": "NOT_LOGGED_IN", "message": "log in first; a session ends after some hours"}, status_code=401
+    )

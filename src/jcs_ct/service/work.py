@@ -1,0 +1,125 @@
+"""The thread that works the queue off, and what else falls due: old uploads, studies that are kept long enough."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jcs_ct import __version__
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.jobs import Ending, Job, JobKey, Limits, ResultFolders, Runner, StudyWorker
+from jcs_ct.jobs.ledger import Ledger
+from jcs_ct.service.audit import AuditLog
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.studies import Studies
+from jcs_ct.service.tasks import DESCRIBE_MODELS, READ_FOR_PAGE
+from jcs_ct.service.uploads import Uploads
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S, _TIDY_EVERY_S, _WAIT_AFTER_FAULT_S = 0.3, 600.0, 30.0
+
+
+class QueueWork:
+    """Reads queued studies one after the other in a process that keeps its networks loaded.
+
+    Args:
+        ledger, results: Of the jobs.
+        studies, uploads, audit: Of the page.
+        models: Name of the networks.
+        limits: Of one study.
+        keep_days: Studies older than that are deleted; None keeps them.
+
+    Raises:
+        ConfigError: the networks cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        results: ResultFolders,
+        studies: Studies,
+        uploads: Uploads,
+        audit: AuditLog,
+        *,
+        models: str,
+        limits: Limits,
+        keep_days: float | None,
+    ) -> None:
+        self._studies, self._uploads, self._audit, self._keep_days = studies, uploads, audit, keep_days
+        self._models, self._worker, self._stop = models, StudyWorker(), threading.Event()
+        outcome = self._worker.run(DESCRIBE_MODELS, {"models": models})
+        if outcome.ending is not Ending.DONE:
+            self._worker.close()
+            raise ConfigError(f"the networks cannot be loaded: {outcome.message} ({outcome.code})")
+        self._facts = outcome.value
+        self._runner = Runner(
+            ledger,
+            results,
+            READ_FOR_PAGE,
+            self._arguments,
+            limits=limits,
+            worker=self._worker,
+            keep_going=lambda: not self._stop.is_set(),
+        )
+        ledger.release_lost()
+        results.sweep()
+        studies.queue_forgotten(self.key)
+        self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
+        self._tidied = 0.0
+
+    def key(self, study_id: str) -> JobKey:
+        """Key of reading a study with the networks of this server."""
+        return JobKey(study_id, self._facts["weights"], self._facts["operating_point"], __version__)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give the present study back and end."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+        self._worker.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the queue is being worked off."""
+        return self._thread.is_alive()
+
+    def _arguments(self, job: Job, staged: Path) -> Mapping[str, Any]:
+        sent = self._studies.sent(str(job.request["study_id"]))
+        return {"study": str(sent), "output": str(staged), "models": self._models}
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                done = self._runner.work_once()
+                self.tidy()
+            except OutputError as error:
+                logger.error("the queue waits: %s", error)
+                self._stop.wait(_WAIT_AFTER_FAULT_S)
+                continue
+            if done is None:
+                self._stop.wait(_LOOK_EVERY_S)
+
+    def tidy(self, *, at_once: bool = False) -> None:
+        """Every ten minutes: remove uploads nobody goes on with, and studies that are kept long enough."""
+        if not at_once and time.monotonic() - self._tidied < _TIDY_EVERY_S:
+            return
+        self._tidied = time.monotonic()
+        self._uploads.sweep()
+        if self._keep_days is None:
+            return
+        for record in self._studies.older_than(self._keep_days * 86400.0):
+            try:
+                self._studies.delete(record)
+            except Problem as problem:
+                logger.warning("study %s is kept for now: %s", record.study_id, problem.code)
+            else:
+                self._audit.note("retention", "delete", record.study_id, days=self._keep_days)

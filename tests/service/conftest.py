@@ -1,0 +1,151 @@
+"""A page with users and phantoms to send to it."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from pydicom import dcmread
+
+from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.service.app import build_app, build_service
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.settings import ServiceSettings, UploadLimits
+from jcs_ct.service.users import Role, Users
+
+PASSWORDS = {"root": "correct horse", "jane": "battery staple", "joe": "another phrase"}
+LIMITS = UploadLimits(total_bytes=64 * 1024**2, files=200, chunk_bytes=1 << 18, free_bytes=1 << 20)
+
+
+def write_phantom(folder: Path, *, slices: int = 10, size: int = 64, seed: int = 5) -> Path:
+    write_dicom(make_phantom(PhantomConfig(slices=slices, size=size, lesions=4, seed=seed)), folder)
+    return folder / "dicom"
+
+
+def turn_in_plane(source: Path, target: Path) -> Path:
+    """The same patient, stored a quarter turn round: rows run where columns ran, and the headers say so."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        dataset = dcmread(path)
+        row, column = np.array(dataset.ImageOrientationPatient, dtype=float).reshape(2, 3)
+        row_mm, column_mm = (float(value) for value in dataset.PixelSpacing)
+        first = np.array(dataset.ImagePositionPatient, dtype=float) + row * column_mm * (dataset.Columns - 1)
+        dataset.ImagePositionPatient = [round(value, 6) for value in first]
+        dataset.ImageOrientationPatient = [*column, *-row]
+        dataset.PixelSpacing = [column_mm, row_mm]
+        dataset.PixelData = np.ascontiguousarray(dataset.pixel_array.T[::-1]).tobytes()
+        dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+        dataset.save_as(target / path.name)
+    return target
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory) -> Path:
+    return write_phantom(tmp_path_factory.mktemp("axial"))
+
+
+@pytest.fixture(scope="session")
+def turned_folder(tmp_path_factory, phantom_folder) -> Path:
+    return turn_in_plane(phantom_folder, tmp_path_factory.mktemp("turned") / "dicom")
+
+
+def zipped(folder: Path) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as package:
+        for path in sorted(folder.iterdir()):
+            package.write(path, f"study/{path.name}")
+    return content.getvalue()
+
+
+@dataclass
+class Browser:
+    """What a reader's browser does, without its screen."""
+
+    client: TestClient
+    csrf: str = ""
+
+    def login(self, name: str) -> Browser:
+        form = {"name": name, "password": PASSWORDS[name]}
+        answer = self.client.post("/login", data=form, follow_redirects=False)
+        assert answer.status_code == 303, answer.text
+        page = self.client.get("/", headers={"Accept": "text/html"}).text
+        self.csrf = page.split('name="csrf" content="')[1].split('"')[0]
+        return self
+
+    def ask(self, method: str, path: str, **options):
+        headers = {"X-CSRF-Token": self.csrf, **options.pop("headers", {})}
+        return self.client.request(method, path, headers=headers, **options)
+
+    def announce(self, files: dict[str, bytes], label: str = "Study"):
+        listed = [{"name": name, "size": len(content)} for name, content in files.items()]
+        return self.ask("POST", "/api/v1/uploads", json={"label": label, "files": listed})
+
+    def send(self, files: dict[str, bytes], label: str = "Study") -> str:
+        """The study's name."""
+        upload = self.announce(files, label).json()
+        contents = list(files.values())
+        stream = b"".join(contents[index] for index in upload["order"])
+        step = upload["chunk_bytes"]
+        for offset in range(0, len(stream), step):
+            path = f"/api/v1/uploads/{upload['upload_id']}?offset={offset}"
+            answer = self.ask("PUT", path, content=stream[offset : offset + step])
+            assert answer.status_code == 200, answer.text
+        answer = self.ask("POST", f"/api/v1/uploads/{upload['upload_id']}/complete")
+        assert answer.status_code == 201, answer.text
+        return answer.json()["study_id"]
+
+    def send_folder(self, folder: Path, label: str = "Study") -> str:
+        return self.send({f"study/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}, label)
+
+    def study(self, study_id: str) -> dict:
+        answer = self.ask("GET", f"/api/v1/studies/{study_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait(self, study_id: str, seconds: float = 120.0) -> dict:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            study = self.study(study_id)
+            if study["state"] not in ("queued", "running"):
+                return study
+            time.sleep(0.1)
+        raise AssertionError(f"still {study['state']} {study['stage']}")
+
+
+def add_users(folder: Path) -> None:
+    database = ServiceDatabase(folder / "service.sqlite")
+    users = Users(database)
+    for name, password in PASSWORDS.items():
+        users.add(name, Role.ADMIN if name == "root" else Role.READER, password)
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, random_models):
+    folder = tmp_path_factory.mktemp("serve")
+    add_users(folder)
+    return build_service(ServiceSettings(folder=folder, models=str(random_models), uploads=LIMITS))
+
+
+@pytest.fixture(scope="module")
+def app(service):
+    with TestClient(build_app(service)) as client:
+        yield client.app
+
+
+@pytest.fixture
+def browser(app):
+    """``browser("jane")`` is a browser that is logged in."""
+
+    def make(name: str | None = None) -> Browser:
+        made = Browser(TestClient(app, base_url="http://127.0.0.1"))
+        return made.login(name) if name else made
+
+    return make

@@ -1,0 +1,481 @@
+"""A study's way through the page: sent, read, looked at, corrected, taken away; and who may not."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from jcs_ct.jobs import State
+from jcs_ct.service.describing import result_files
+from jcs_ct.service.users import Role, User
+
+from .conftest import LIMITS, zipped
+from .placing import seg_places, viewer_places
+
+
+@pytest.fixture(scope="module")
+def read_study(app, phantom_folder):
+    """Name of a study of jane's that was read."""
+    from fastapi.testclient import TestClient
+
+    from .conftest import Browser
+
+    jane = Browser(TestClient(app, base_url="http://127.0.0.1")).login("jane")
+    study_id = jane.send_folder(phantom_folder, "Phantom <i>5</i>")
+    assert jane.wait(study_id)["state"] == "done"
+    return study_id
+
+
+def volume(answer) -> np.ndarray:
+    return np.asanyarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(answer.content)).dataobj)
+
+
+def painted(mask: np.ndarray) -> bytes:
+    return gzip.compress(mask.astype(np.uint8).tobytes(order="F"))
+
+
+def code(answer) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+def test_a_folder_is_read_and_described(browser, read_study):
+    jane = browser("jane")
+    study = jane.study(read_study)
+    facts = study["facts"]
+    assert (study["state"], facts["verdict"], facts["kind"]) == ("done", "positive", "dicom")
+    assert {"report.html", "report.json", "lesions.nii.gz", "lesions.seg.dcm", "run.json"} <= set(study["files"])
+    assert not [name for name in study["files"] if name.startswith(("viewer", "state"))]
+    report = jane.ask("GET", f"/api/v1/studies/{read_study}/report.json").json()
+    assert report["verdict"]["positive_slice_count"] == facts["positive_slice_count"]
+    page = jane.ask("GET", f"/studies/{read_study}", headers={"Accept": "text/html"}).text
+    assert "Phantom &lt;i&gt;5&lt;/i&gt;" in page
+    assert "<i>5</i>" not in page
+    assert study["attempts"] == 1
+
+
+def test_a_zip_is_read_like_its_folder(browser, read_study, phantom_folder):
+    jane = browser("jane")
+    study = jane.wait(jane.send({"study.zip": zipped(phantom_folder)}))
+    assert study["state"] == "done"
+    first = jane.study(read_study)
+    assert study["facts"]["identifier"] == first["facts"]["identifier"]
+    assert "lesions.seg.dcm" in study["files"]
+    reports = [
+        jane.ask("GET", f"/api/v1/studies/{name}/report.json").content for name in (read_study, study["study_id"])
+    ]
+    assert reports[0] == reports[1]
+
+
+def test_what_is_no_ct_is_refused_with_its_code(browser):
+    jane = browser("jane")
+    study = jane.wait(jane.send({"letter.txt": b"Dear colleague", "note.txt": b"x"}))
+    assert (study["state"], study["code"], study["attempts"]) == ("refused", "NO_IMAGES", 1)
+    page = jane.ask("GET", f"/studies/{study['study_id']}").text
+    assert "This study is refused" in page
+    assert "NO_IMAGES" in page
+    assert "Try again" in page
+    assert code(jane.ask("GET", f"/api/v1/studies/{study['study_id']}/report.json")) == (409, "NOT_READ")
+
+
+def archive_of(name: str, content: bytes, *, link: bool = False) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        if link:
+            info.external_attr = 0o120777 << 16
+        package.writestr(info, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (archive_of("../../evil.dcm", b"x"), "leads outside"),
+        (archive_of("bomb.bin", b"\0" * (300 << 20)), "unpacks to more"),
+        (archive_of("link", b"/etc/passwd", link=True), "holds a link"),
+        (b"PK\x03\x04 no zip at all", "damaged"),
+    ],
+    ids=["slip", "bomb", "link", "damaged"],
+)
+def test_hostile_archives_are_refused(browser, service, content, words):
+    jane = browser("jane")
+    study = jane.wait(jane.send({"study.zip": content}))
+    assert study["state"] == "refused"
+    assert words in study["message"]
+    left = sum(path.stat().st_size for path in (service.settings.folder / "sent").rglob("*") if path.is_file())
+    assert left < 150 << 20
+
+
+@pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
+def test_what_is_painted_is_what_the_segmentation_holds(browser, service, folder, request, tmp_path):
+    jane = browser("jane")
+    study_id = jane.send_folder(request.getfixturevalue(folder))
+    assert jane.wait(study_id)["state"] == "done"
+    grid = jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/grid.json").json()
+    shape = grid["shape"]
+    mask = np.zeros(shape, dtype=bool)
+    mask[4:9, 6:12, 2:5] = True  # no symmetry on any axis
+    mask[20:22, 30:31, 7] = True
+    answer = jane.ask("POST", f"/api/v1/studies/{study_id}/corrections?parent=0&note=boxes", content=painted(mask))
+    assert answer.status_code == 201, answer.text
+    facts = answer.json()["facts"]
+    assert (facts["lesion_count"], facts["voxel_count"]) == (2, 92)
+    seg = tmp_path / "seg.dcm"
+    seg.write_bytes(jane.ask("GET", f"/api/v1/studies/{study_id}/files/lesions.seg.dcm?version=1").content)
+    assert seg_places(seg) == viewer_places(grid, mask)
+    shown = volume(jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/lesions.nii.gz?version=1"))
+    np.testing.assert_array_equal(shown.astype(bool), mask)
+    ct = volume(jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/ct.nii.gz"))
+    assert ct.shape == tuple(shape)
+
+
+def test_both_scans_of_one_patient_look_alike_in_the_viewer(browser, phantom_folder, turned_folder):
+    jane = browser("jane")
+    volumes = []
+    for folder in (phantom_folder, turned_folder):
+        study_id = jane.send_folder(folder)
+        assert jane.wait(study_id)["state"] == "done"
+        volumes.append(volume(jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/ct.nii.gz")))
+    assert volumes[0].shape == volumes[1].shape
+    np.testing.assert_array_equal(volumes[0], volumes[1])
+
+
+def test_corrections_name_their_reader_and_keep_the_verdict(browser, read_study, tmp_path):
+    jane = browser("jane")
+    shape = jane.ask("GET", f"/api/v1/studies/{read_study}/viewer/grid.json").json()["shape"]
+    before = jane.ask("GET", f"/api/v1/studies/{read_study}/report.json").json()
+    mask = np.zeros(shape, dtype=bool)
+    mask[10:14, 10:14, 4] = True
+    saved = jane.ask("POST", f"/api/v1/studies/{read_study}/corrections?parent=0", content=painted(mask)).json()
+    package = jane.ask("GET", f"/api/v1/studies/{read_study}/results.zip?version={saved['version']}")
+    with zipfile.ZipFile(io.BytesIO(package.content)) as names:
+        assert {"findings.sr.dcm", "lesions.nii.gz", "lesions.seg.dcm", "report.json"} <= set(names.namelist())
+        report = json.loads(names.read("report.json"))
+        sr = dcmread(io.BytesIO(names.read("findings.sr.dcm")))
+        seg = dcmread(io.BytesIO(names.read("lesions.seg.dcm")))
+    assert report["verdict"] == before["verdict"]
+    assert report["correction"] == {"reader": "jane", "version": saved["version"]}
+    assert len(report["lesions"]) == 1
+    assert report["burden"]["percent_opacity"] < before["burden"]["percent_opacity"]
+    people = [
+        str(item.PersonName)
+        for item in sr.ContentSequence
+        if item.ValueType == "PNAME" and item.ConceptNameCodeSequence[0].CodeValue == "121008"
+    ]
+    assert people == ["jane"]
+    assert str(seg.ContentCreatorName) == "jane"
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    machine = jane.ask("GET", f"/api/v1/studies/{read_study}/files/lesions.seg.dcm").content
+    assert dcmread(io.BytesIO(machine)).SOPInstanceUID != seg.SOPInstanceUID
+
+
+def test_two_readers_at_once_do_not_write_over_each_other(browser, read_study):
+    jane, root = browser("jane"), browser("root")
+    shape = jane.ask("GET", f"/api/v1/studies/{read_study}/viewer/grid.json").json()["shape"]
+    latest = jane.study(read_study)["versions"]
+    masks = [np.zeros(shape, dtype=bool) for _ in range(2)]
+    masks[0][5, 5, 5] = masks[1][6, 6, 6] = True
+    path = f"/api/v1/studies/{read_study}/corrections?parent={latest}"
+    assert jane.ask("POST", path, content=painted(masks[0])).json()["version"] == latest + 1
+    answer = root.ask("POST", path, content=painted(masks[1]))
+    assert code(answer) == (409, "NEWER_VERSION")
+    assert f"jane saved version {latest + 1}" in answer.json()["message"]
+    beside = root.ask("POST", f"{path}&although_newer=true", content=painted(masks[1])).json()
+    assert (beside["version"], beside["parent"]) == (latest + 2, latest)
+    for version, mask in zip((latest + 1, latest + 2), masks, strict=True):
+        shown = volume(jane.ask("GET", f"/api/v1/studies/{read_study}/viewer/lesions.nii.gz?version={version}"))
+        np.testing.assert_array_equal(shown.astype(bool), mask)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(b"\0" * 5_000_000)], ids=str
+)
+def test_masks_that_are_none_are_refused(browser, read_study, content):
+    jane = browser("jane")
+    latest = jane.study(read_study)["versions"]
+    answer = jane.ask("POST", f"/api/v1/studies/{read_study}/corrections?parent={latest}", content=content)
+    assert code(answer) == (422, "BAD_MASK")
+    assert jane.study(read_study)["versions"] == latest
+
+
+def test_drafts_are_kept_for_each_reader(browser, read_study):
+    jane, root = browser("jane"), browser("root")
+    path = f"/api/v1/studies/{read_study}/draft"
+    assert jane.ask("GET", path).status_code == 204
+    assert jane.ask("PUT", f"{path}?parent=0", content=b"my mask").status_code == 204
+    kept = jane.ask("GET", path)
+    assert (kept.content, kept.headers["X-Parent"]) == (b"my mask", "0")
+    assert root.ask("GET", path).status_code == 204
+    assert jane.ask("DELETE", path).status_code == 204
+    assert jane.ask("GET", path).status_code == 204
+
+
+def test_opinions_stand_beside_the_verdict(browser, read_study):
+    jane = browser("jane")
+    path = f"/api/v1/studies/{read_study}/opinions"
+    assert code(jane.ask("POST", path, json={"agrees": False, "reason": " "})) == (422, "NO_REASON")
+    assert jane.ask("POST", path, json={"agrees": False, "reason": "motion"}).status_code == 201
+    assert jane.ask("POST", path, json={"agrees": "yes"}).status_code == 422
+    study = jane.study(read_study)
+    assert study["opinion"]["reason"] == "motion"
+    assert study["facts"]["verdict"] == "positive"
+
+
+def test_the_worklist_filters(browser, read_study):
+    jane = browser("jane")
+
+    def shown(**filters):
+        return read_study in jane.client.get("/worklist", params=filters).text
+
+    assert shown()
+    assert shown(verdict="positive", state="done", least_percent="1", since="2020-01-01", reader="jane")
+    for name, value in (
+        ("verdict", "negative"),
+        ("state", "refused"),
+        ("least_percent", "101"),
+        ("since", "2999-01-01"),
+        ("reader", "root"),
+        ("text", "no such name"),
+    ):
+        assert not shown(**{name: value}), name
+
+
+def test_another_readers_study_is_not_seen(browser, read_study):
+    joe, jane = browser("joe"), browser("jane")
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/report.json"),
+        ("GET", "/report.html"),
+        ("GET", "/results.zip"),
+        ("GET", "/files/report.json"),
+        ("GET", "/viewer/grid.json"),
+        ("GET", "/viewer/ct.nii.gz"),
+        ("GET", "/draft"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("POST", "/corrections?parent=0"),
+        ("PUT", "/draft?parent=0"),
+        ("DELETE", ""),
+    ):
+        answer = joe.ask(method, f"/api/v1/studies/{read_study}{path}")
+        assert code(answer) == (404, "UNKNOWN_STUDY"), (method, path)
+        absent = joe.ask(method, f"/api/v1/studies/{'0' * 24}{path}")
+        assert absent.json() == answer.json(), "as if it did not exist"
+    assert joe.ask("GET", f"/studies/{read_study}").status_code == 404
+    assert read_study not in joe.client.get("/worklist").text
+    assert joe.ask("GET", "/api/v1/studies").json()["total"] == 0
+    assert code(joe.ask("GET", f"/api/v1/events?study_id={read_study}")) == (404, "UNKNOWN_STUDY")
+    assert jane.ask("POST", f"/api/v1/studies/{read_study}/shares", json={"user": "joe"}).status_code == 201
+    assert joe.study(read_study)["label"].startswith("Phantom")
+    assert code(joe.ask("DELETE", f"/api/v1/studies/{read_study}")) == (403, "NOT_YOURS")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../service.sqlite",
+        "..%2f..%2fservice.sqlite",
+        "/etc/passwd",
+        "viewer/grid.json",
+        "state/diagnosis.npz",
+        ".",
+        "",
+    ],
+)
+def test_paths_lead_nowhere_else(browser, read_study, name):
+    root = browser("root")
+    for path in (f"/api/v1/studies/{read_study}/files/{name}", f"/api/v1/studies/{read_study}/viewer/{name}x"):
+        answer = root.ask("GET", path)
+        assert answer.status_code == 404, path
+        assert b"SQLite" not in answer.content
+    for odd in ("..", "%2e%2e", "x/../y", "%00"):
+        assert root.ask("GET", f"/api/v1/studies/{odd}").status_code in (404, 405)
+    assert root.ask("GET", "/static/../pages.py").status_code == 404
+    assert root.ask("GET", "/static/..%2fpages.py").status_code == 404
+    assert root.ask("GET", f"/api/v1/studies/{read_study}/report.json?version=99").status_code == 404
+    assert root.ask("GET", f"/api/v1/studies/{read_study}/report.json?version=-1").status_code == 422
+
+
+def test_forged_requests_are_refused(browser, read_study):
+    jane = browser("jane")
+    path = f"/api/v1/studies/{read_study}"
+    assert code(jane.client.delete(path)) == (403, "FORGED")
+    assert code(jane.client.delete(path, headers={"X-CSRF-Token": "guess"})) == (403, "FORGED")
+    foreign = {"Origin": "https://evil.example"}
+    assert code(jane.ask("DELETE", path, headers=foreign)) == (403, "FORGED")
+    assert code(jane.ask("DELETE", path, headers={"Sec-Fetch-Site": "cross-site"})) == (403, "FORGED")
+    login = jane.client.post("/login", data={"name": "jane", "password": "battery staple"}, headers=foreign)
+    assert login.status_code == 403
+    assert jane.study(read_study)["state"] == "done"
+
+
+def test_a_session_is_needed_and_ends(browser, service, read_study):
+    stranger = browser()
+    assert code(stranger.ask("GET", "/api/v1/studies")) == (401, "NOT_LOGGED_IN")
+    page = stranger.client.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert (page.status_code, page.headers["Location"]) == (303, "/login")
+    jane = browser("jane")
+    service.database.change("UPDATE sessions SET created_at = 0 WHERE user = 'jane'")
+    assert code(jane.ask("GET", f"/api/v1/studies/{read_study}")) == (401, "NOT_LOGGED_IN")
+    jane = browser("jane")
+    assert jane.ask("POST", "/logout").status_code == 204
+    assert jane.ask("GET", "/api/v1/studies").status_code == 401
+    wrong = stranger.client.post("/login", data={"name": "jane", "password": "wrong"})
+    assert wrong.status_code == 401
+    assert "do not belong together" in wrong.text
+
+
+def test_the_cookie_and_the_headers_are_strict(browser):
+    stranger = browser()
+    answer = stranger.client.post(
+        "/login", data={"name": "jane", "password": "battery staple"}, follow_redirects=False
+    )
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_reports_run_without_an_origin(browser, read_study):
+    answer = browser("jane").ask("GET", f"/api/v1/studies/{read_study}/report.html")
+    assert "sandbox allow-scripts" in answer.headers["Content-Security-Policy"]
+    assert "connect-src" not in answer.headers["Content-Security-Policy"]
+
+
+def test_administrators_only(browser):
+    jane, root = browser("jane"), browser("root")
+    for path in ("/api/v1/audit", "/audit", "/metrics"):
+        assert code(jane.ask("GET", path)) == (403, "ADMIN_ONLY")
+        assert root.ask("GET", path).status_code == 200
+    log = root.ask("GET", "/api/v1/audit?limit=10000").json()
+    assert log["first_broken"] is None
+    assert {"login", "upload", "view", "correction", "opinion", "export", "share"} <= {
+        entry["action"] for entry in log["entries"]
+    }
+
+
+def test_metrics_and_health(browser):
+    root = browser("root")
+    lines = root.ask("GET", "/metrics").text.splitlines()
+    figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(figures['jcs_jobs{state="done"}']) >= 1
+    assert float(figures["jcs_reading_seconds_sum"]) > 0
+    assert root.client.get("/health").json()["ok"] is True
+
+
+def test_programs_use_tokens_and_the_interface_is_described(browser, service, phantom_folder):
+    token = service.users.add_token("jane")
+    program = browser()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert program.client.get("/api/v1/studies", headers=headers).status_code == 200
+    files = {"label": "x", "files": [{"name": "a", "size": 3}]}
+    made = program.client.post("/api/v1/uploads", headers=headers, json=files).json()
+    path = f"/api/v1/uploads/{made['upload_id']}"
+    assert program.client.put(f"{path}?offset=0", headers=headers, content=b"abc").json() == {"received": 3}
+    assert program.client.get(path, headers=headers).json()["received"] == 3
+    assert program.client.delete(path, headers=headers).status_code == 204
+    bad = program.client.get("/api/v1/studies", headers={"Authorization": "Bearer guess"})
+    assert code(bad) == (401, "BAD_TOKEN")
+    described = program.client.get("/api/v1/openapi.json").json()
+    assert {"/api/v1/uploads", "/api/v1/studies/{study_id}"} <= set(described["paths"])
+    assert "/login" not in described["paths"]
+
+
+def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, phantom_folder):
+    jane = browser("jane")
+    names = [jane.send_folder(phantom_folder, f"n{number}") for number in range(3)]
+    last = jane.study(names[-1])
+    assert last["state"] == "queued"
+    assert last["place"] >= 1
+    assert jane.ask("POST", f"/api/v1/studies/{names[-1]}/cancel").status_code == 200
+    assert jane.wait(names[-1])["state"] == "cancelled"
+    assert jane.ask("POST", f"/api/v1/studies/{names[-1]}/retry").status_code == 200
+    assert [jane.wait(name)["state"] for name in names] == ["done"] * 3
+    assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/cancel")) == (409, "NOT_OPEN")
+    assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/retry")) == (409, "NOT_STOPPED")
+
+
+def test_deleting_leaves_nothing_but_the_log(browser, service, phantom_folder):
+    jane = browser("jane")
+    study_id = jane.send({"s.zip": zipped(phantom_folder)})
+    jane.wait(study_id)
+    shape = jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/grid.json").json()["shape"]
+    empty = painted(np.zeros(shape, dtype=bool))
+    saved = jane.ask("POST", f"/api/v1/studies/{study_id}/corrections?parent=0", content=empty).json()
+    assert saved["facts"]["lesion_count"] == 0
+    record = service.studies.get(User("root", Role.ADMIN), study_id)
+    assert jane.ask("DELETE", f"/api/v1/studies/{study_id}").status_code == 204
+    assert jane.ask("GET", f"/api/v1/studies/{study_id}").status_code == 404
+    left = list(Path(service.settings.folder).rglob(f"*{study_id}*"))
+    assert left == []
+    assert service.results.find(record.job_id) is None
+    assert service.ledger.job(record.job_id) is None
+    assert service.audit.entries(study_id=study_id)[0].action == "delete"
+
+
+def test_old_studies_are_deleted_when_that_is_asked_for(browser, service, phantom_folder):
+    jane = browser("jane")
+    old, new = (jane.send({"letter.txt": b"x"}) for _ in range(2))
+    jane.wait(old)
+    jane.wait(new)
+    service.database.change("UPDATE studies SET added_at = added_at - 864000 WHERE study_id = ?", (old,))
+    service.work._keep_days = 5.0
+    try:
+        service.work.tidy(at_once=True)
+    finally:
+        service.work._keep_days = None
+    assert jane.ask("GET", f"/api/v1/studies/{old}").status_code == 404
+    assert jane.study(new)["state"] == "refused"
+    assert service.audit.entries(study_id=old)[0].user == "retention"
+
+
+def test_events_tell_what_changes(app, browser, read_study):
+    jane = browser("jane")
+    from jcs_ct.service import events
+
+    described = events._describe(app.state.service, User("jane", Role.READER), read_study)
+    assert json.loads(described[read_study])["state"] == State.DONE
+    assert events._describe(app.state.service, User("stranger", Role.READER), None) == {}
+    assert jane.study(read_study)["place"] is None
+
+
+def test_limits_of_uploads_hold_over_http(browser):
+    jane = browser("jane")
+    answer = jane.ask("POST", "/api/v1/uploads", json={"files": [{"name": "a", "size": 20 * 1024**3}]})
+    assert code(answer) == (413, "UPLOAD_TOO_LARGE")
+    made = jane.announce({"a": b"abc"}).json()
+    path = f"/api/v1/uploads/{made['upload_id']}"
+    assert code(jane.ask("PUT", f"{path}?offset=0", content=b"abcd")) == (413, "CHUNK_TOO_LARGE")
+    assert jane.ask("PUT", f"{path}?offset=-1", content=b"a").status_code == 422
+    assert code(browser("joe").ask("PUT", f"{path}?offset=0", content=b"abc")) == (404, "UNKNOWN_UPLOAD")
+    assert code(jane.ask("POST", f"{path}/complete")) == (409, "INCOMPLETE")
+    assert jane.ask("DELETE", path).status_code == 204
+    assert LIMITS.open_uploads_of_one == 4
+
+
+def test_result_files_never_list_what_is_the_pages_own(tmp_path):
+    for name in (
+        "report.json",
+        "viewer/ct.nii.gz",
+        "state/diagnosis.npz",
+        "overlay/slice-1.sc.dcm",
+        "state/painted.gz",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert result_files(tmp_path) == ["overlay/slice-1.sc.dcm", "report.json"]

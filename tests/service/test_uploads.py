@@ -1,0 +1,151 @@
+"""Uploads: cut and resumed, bounded, and never under a name that a browser gave."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+from collections import namedtuple
+
+import pytest
+
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.settings import UploadLimits
+from jcs_ct.service.uploads import Uploads
+from jcs_ct.service.users import Role, User
+
+JANE, JOE = User("jane", Role.READER), User("joe", Role.READER)
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    database = ServiceDatabase(tmp_path / "service.sqlite")
+    limits = UploadLimits(total_bytes=10_000, files=5, chunk_bytes=100, free_bytes=1)
+    yield Uploads(database, tmp_path / "uploads", limits)
+    database.close()
+
+
+def announced(uploads, sizes=(3, 4), user=JANE, names=None):
+    names = names or [f"s/im{number}" for number in range(len(sizes))]
+    return uploads.announce(user, "label", [{"name": n, "size": s} for n, s in zip(names, sizes, strict=True)])
+
+
+def sent(uploads, upload, offset, *blocks, cut=False):
+    async def body():
+        for block in blocks:
+            yield block
+        if cut:
+            raise ConnectionResetError
+
+    fresh = uploads.find(JANE, upload.upload_id)
+    return asyncio.run(uploads.receive(fresh, offset, body()))
+
+
+def refused(code, act, *arguments, **options):
+    with pytest.raises(Problem) as problem:
+        act(*arguments, **options)
+    assert problem.value.code == code
+    return problem.value
+
+
+def test_files_arrive_in_natural_order_under_numbers(uploads, tmp_path):
+    names = ["s/im10", "../../etc/im2", "C:\\x\\im1.nii.gz"]
+    upload, order = announced(uploads, (2, 3, 4), names=names)
+    contents = [b"10", b"222", b"1111"]
+    stream = b"".join(contents[index] for index in order)
+    assert sent(uploads, upload, 0, stream[:5]) == 5
+    assert sent(uploads, upload, 5, stream[5:7], stream[7:]) == 9
+    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent" / "x")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "sent" / "x").iterdir()}
+    assert sorted(found.values()) == sorted(contents)
+    assert sorted(found) == ["000001.nii.gz", "000002.bin", "000003.bin"] or sorted(found)[0].startswith("000001")
+    assert all(name[:6].isdigit() for name in found)
+    assert uploads.count() == 0
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_cut_keeps_what_came_and_goes_on_from_there(uploads, tmp_path):
+    upload, _ = announced(uploads, (6,))
+    with pytest.raises(ConnectionResetError):
+        sent(uploads, upload, 0, b"ab", b"cd", cut=True)
+    assert uploads.find(JANE, upload.upload_id).received == 4
+    problem = refused("WRONG_OFFSET", sent, uploads, upload, 0, b"ab")
+    assert problem.facts["received"] == 4
+    refused("INCOMPLETE", uploads.take_over, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    assert sent(uploads, upload, 4, b"ef") == 6
+    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    assert (tmp_path / "sent" / "000001.bin").read_bytes() == b"abcdef"
+
+
+def test_what_is_announced_is_bounded(uploads):
+    refused("NO_FILES", announced, uploads, ())
+    refused("TOO_MANY_FILES", announced, uploads, (1,) * 6)
+    problem = refused("UPLOAD_TOO_LARGE", announced, uploads, (20 * 1024**3,))
+    assert "20.0 GiB are announced" in problem.message
+    refused("BAD_SIZE", announced, uploads, (-1,))
+    refused("BAD_SIZE", announced, uploads, (True,))
+    refused("BAD_NAME", announced, uploads, (1,), names=[""])
+    refused("BAD_NAME", announced, uploads, (1,), names=["a\0b"])
+    assert uploads.count() == 0
+
+
+def test_more_than_announced_is_not_taken(uploads):
+    upload, _ = announced(uploads, (6,))
+    refused("CHUNK_TOO_LARGE", sent, uploads, upload, 0, b"abc", b"defg")
+    assert uploads.find(JANE, upload.upload_id).received == 0
+    upload, _ = announced(uploads, (600,))
+    refused("CHUNK_TOO_LARGE", sent, uploads, upload, 0, b"x" * 101)
+
+
+def test_a_full_disk_is_said_before_and_during(uploads, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage(100, 90, 10))
+        refused("DISK_FULL", announced, uploads, (4,))
+    upload, _ = announced(uploads, (6,))
+    sent(uploads, upload, 0, b"ab")
+
+    async def full(function, *arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jcs_ct.service.uploads.run_in_threadpool", full)
+        problem = refused("DISK_FULL", sent, uploads, upload, 2, b"cd")
+    assert problem.status == 507
+    assert sent(uploads, upload, 2, b"cdef") == 6, "what was there is still there"
+
+
+def test_fifty_uploads_at_a_time_are_bounded(uploads):
+    outcomes = []
+    for number in range(50):
+        try:
+            announced(uploads, (3,), user=User(f"reader{number % 10}", Role.READER))
+            outcomes.append("")
+        except Problem as problem:
+            outcomes.append(f"{problem.code} {problem.headers()['Retry-After']}")
+    assert outcomes.count("") == uploads.limits.open_uploads == uploads.count()
+    assert outcomes.count("TOO_MANY_UPLOADS 10") == 50 - uploads.limits.open_uploads
+
+
+def test_one_reader_cannot_take_all_places_nor_anothers_upload(uploads):
+    upload, _ = announced(uploads, (3,))
+    for _ in range(uploads.limits.open_uploads_of_one - 1):
+        announced(uploads, (3,))
+    refused("TOO_MANY_UPLOADS", announced, uploads, (3,))
+    announced(uploads, (3,), user=JOE)
+    refused("UNKNOWN_UPLOAD", uploads.find, JOE, upload.upload_id)
+    refused("UNKNOWN_UPLOAD", uploads.find, JANE, "../" + upload.upload_id)
+
+
+def test_uploads_that_nobody_goes_on_with_are_removed(uploads, tmp_path):
+    upload, _ = announced(uploads, (3,))
+    assert uploads.sweep() == 0
+    long_ago = time.time() - 2 * uploads.limits.idle_s
+    os.utime(tmp_path / "uploads" / upload.upload_id / "pack.part", (long_ago, long_ago))
+    uploads._database.change("UPDATE uploads SET created_at = ?", (long_ago,))
+    assert uploads.sweep() == 1
+    refused("UNKNOWN_UPLOAD", uploads.find, JANE, upload.upload_id)
+    assert list((tmp_path / "uploads").iterdir()) == []

@@ -1,0 +1,116 @@
+"""Users, sessions and the audit log."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import time
+
+import pytest
+from argon2 import PasswordHasher
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.service.audit import AuditLog
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.sessions import Sessions
+from jcs_ct.service.users import LOCAL_USER, Role, TooManyFailuresError, Users
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = ServiceDatabase(tmp_path / "service.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def users(database):
+    return Users(database, hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+def test_passwords_are_kept_as_argon2id_and_checked(users, database, tmp_path):
+    users.add("jane", Role.READER, "a long enough one")
+    assert users.check("jane", "a long enough one", "1.2.3.4").role is Role.READER
+    assert users.check("jane", "another", "1.2.3.4") is None
+    assert users.check("nobody", "a long enough one", "1.2.3.4") is None
+    (row,) = database.rows("SELECT password_hash FROM users")
+    assert row["password_hash"].startswith("$argon2id$")
+    assert stat.S_IMODE((tmp_path / "service.sqlite").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["", "../root", "jane doe", "local", "a" * 41, "<b>"])
+def test_names_that_cannot_be_used(users, name):
+    with pytest.raises(ConfigError, match="a user's name has"):
+        users.add(name, Role.READER, "a long enough one")
+
+
+def test_short_passwords_are_refused(users):
+    with pytest.raises(ConfigError, match="at least 10"):
+        users.add("jane", Role.READER, "short")
+
+
+def test_failed_logins_have_to_wait_by_name_and_by_address(users, database):
+    users.add("jane", Role.READER, "a long enough one")
+    for _ in range(5):
+        assert users.check("jane", "wrong", "1.1.1.1") is None
+    with pytest.raises(TooManyFailuresError):
+        users.check("jane", "a long enough one", "2.2.2.2")
+    with pytest.raises(TooManyFailuresError):
+        users.check("joe", "whatever", "1.1.1.1")
+    database.change("UPDATE login_failures SET not_before = ?", (time.time() - 1,))
+    assert users.check("jane", "wrong", "2.2.2.2") is None
+    with pytest.raises(TooManyFailuresError) as waits:
+        users.check("jane", "a long enough one", "3.3.3.3")
+    assert waits.value.wait_s > 2.0, "it doubles"
+    database.change("UPDATE login_failures SET not_before = 0")
+    assert users.check("jane", "a long enough one", "3.3.3.3") is not None
+    assert users.check("jane", "a long enough one", "3.3.3.3") is not None
+
+
+def test_sessions_end_by_time_logout_and_with_their_user(users, database):
+    users.add("jane", Role.READER, "a long enough one")
+    sessions = Sessions(database, users, hours=4.0)
+    token, session = sessions.start(users.get("jane"))
+    assert sessions.find(token) == session
+    assert sessions.find(token + "x") is None
+    assert token not in [row["token_hash"] for row in database.rows("SELECT token_hash FROM sessions")]
+    database.change("UPDATE sessions SET seen_at = ?", (time.time() - 3700.0,))
+    assert sessions.find(token) is None, "an hour without a request"
+    token, _ = sessions.start(users.get("jane"))
+    database.change("UPDATE sessions SET created_at = ?", (time.time() - 5 * 3600.0,))
+    assert sessions.find(token) is None
+    token, _ = sessions.start(users.get("jane"))
+    sessions.end(token)
+    assert sessions.find(token) is None
+    token, _ = sessions.start(users.get("jane"))
+    users.add("jane", Role.READER, "a new long one")
+    assert sessions.find(token) is None, "a new password ends sessions"
+    token, _ = sessions.start(LOCAL_USER)
+    assert sessions.find(token).user is LOCAL_USER
+
+
+def test_tokens_of_programs(users):
+    users.add("jane", Role.READER, "a long enough one")
+    token = users.add_token("jane")
+    assert users.of_token(token).name == "jane"
+    assert users.of_token("guess") is None
+    assert users.remove("jane")
+    assert users.of_token(token) is None
+    with pytest.raises(ConfigError, match="no user 'jane'"):
+        users.add_token("jane")
+
+
+def test_the_audit_log_only_grows_and_shows_tampering(database, tmp_path):
+    log = AuditLog(database)
+    for number in range(5):
+        log.note("jane", "view", "study", number=number)
+    assert [entry.detail["number"] for entry in log.entries(limit=2)] == [4, 3]
+    assert log.first_broken() is None
+    for sql in ("UPDATE audit SET user = 'joe'", "DELETE FROM audit"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            database.change(sql)
+    with sqlite3.connect(tmp_path / "service.sqlite") as around:
+        around.execute("DROP TRIGGER audit_is_not_changed")
+        around.execute("UPDATE audit SET user = 'joe' WHERE number = 3")
+    around.close()
+    assert log.first_broken() == 3
