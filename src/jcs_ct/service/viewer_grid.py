@@ -110,7 +110,7 @@ class ViewerGrid:
         return self._turned(inside)
 
     def place_of(self, index: tuple[float, float, float]) -> tuple[int, int, int]:
-        """The viewer's (x, y, z) that shows a (slice, row, column) of the study; the nearest one for those outside."""
+        """The viewer's (x, y, z) that shows a (slice, row, column) of the study; the nearest for those outside."""
         thinned = _thinned(self.first, self.stop, self.step)
         place = []
         for axis, flip in zip(self.order, self.flipped, strict=True):
