@@ -218,6 +218,86 @@ def test_notes():
     assert notes([*stack(99), replace(stack(100)[99], intercept=0.0)]) == [GateCode.HU_VARIES]
 
 
+def in_plane(degrees, **values):
+    """A good series whose slices are turned in their plane."""
+    angle = np.radians(degrees)
+    row, column = (np.cos(angle), np.sin(angle), 0.0), (-np.sin(angle), np.cos(angle), 0.0)
+    return stack(100, orientation=(*row, *column), **values)
+
+
+@pytest.mark.parametrize("quarter", [0, 90, 180, 270])
+@pytest.mark.parametrize(
+    ("degrees", "codes", "flags"),
+    [
+        (0.5, [], []),
+        (14, [], ["OBLIQUE"]),
+        (16, [GateCode.NOT_AXIAL], []),
+        (45, [GateCode.NOT_AXIAL], []),
+        (74, [GateCode.NOT_AXIAL], []),
+        (76, [], ["OBLIQUE"]),
+    ],
+)
+def test_turns_in_the_plane_beside_quarter_turns(quarter, degrees, codes, flags):
+    headers = in_plane(quarter + degrees)
+    assert refused(headers) == refused(headers, lenient=True) == codes
+    assert [code for code in notes(headers) if code == "OBLIQUE"] == flags
+
+
+def cut(count=100, plane="coronal", step_mm=2.0, **values):
+    """A series of coronal or sagittal slices of 100 x 100 pixels."""
+    across = {"coronal": (0.0, 1.0, 0.0), "sagittal": (1.0, 0.0, 0.0)}[plane]
+    along = {"coronal": (1.0, 0.0, 0.0), "sagittal": (0.0, 1.0, 0.0)}[plane]
+    return [
+        replace(
+            header,
+            orientation=(*along, 0.0, 0.0, -1.0),
+            position=tuple(step_mm * number * np.array(across)),
+            rows=100,
+            columns=100,
+            pixel_spacing=(2.5, 2.5),
+            pixel_bytes=20000,
+            **values,
+        )
+        for number, header in enumerate(stack(count))
+    ]
+
+
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+def test_axial_slices_are_cut_out_of_others_of_sound_geometry(plane):
+    assert refused(cut(plane=plane)) == []
+    assert notes(cut(plane=plane)) == [f"{plane.upper()}_SLICES"]
+    assert examine(cut(plane=plane)).turn.order[0] == 1
+    assert refused(cut(plane=plane, step_mm=4.0)) == [GateCode.NOT_AXIAL]
+    short = notes(cut(40, plane=plane))
+    assert short == ["PARTIAL_CHEST", f"{plane.upper()}_SLICES"]
+    gap = cut(plane=plane)
+    del gap[50]
+    assert refused(gap) == [GateCode.NOT_AXIAL, GateCode.GAP]
+    assert refused(gap, lenient=True) == [GateCode.NOT_AXIAL]
+    assert refused(cut(4, plane=plane)) == [GateCode.NOT_AXIAL, GateCode.TOO_FEW_SLICES]
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ("HFS", None),
+        ("FFS", None),
+        ("", None),
+        ("HFP", "lay prone (Patient Position HFP): dependent opacities and fluid gather at the front"),
+        ("FFP", "lay prone (Patient Position FFP)"),
+        (
+            "HFDR",
+            "lay on the right side (Patient Position HFDR): dependent opacities and fluid gather in the right lung",
+        ),
+        ("FFDL", "lay on the left side (Patient Position FFDL)"),
+    ],
+)
+def test_how_the_patient_lay_is_said_where_it_moves_what_depends(stated, words):
+    found = [f for f in examine(stack(100, patient_position=stated)).findings if f.code == "PATIENT_POSITION"]
+    assert [words in finding.message for finding in found] == ([] if words is None else [True])
+    assert all(finding.severity is Severity.NOTE for finding in found)
+
+
 @pytest.mark.parametrize("key", ["patient_key", "study_key", "frame_of_reference_key", "kernel"])
 def test_one_series_identity_over_two_origins(key):
     headers = stack()

@@ -153,6 +153,34 @@ def test_frames_that_are_stored_the_other_way_round_are_turned(volume, written, 
     assert np.array_equal(mask_on(volume, written(ds)), TRUTH)
 
 
+@pytest.mark.parametrize("axes", [(1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1)])
+@pytest.mark.parametrize("back", [False, True])
+def test_frames_along_any_two_axes_of_the_ct_are_placed(volume, written, axes, back):
+    steps = volume.affine[:3, :3] * (-1 if back else 1)
+    lengths = np.linalg.norm(steps, axis=0)
+    across, down, along = axes
+    array = TRUTH.transpose(axes)[:, ::-1, ::-1] if back else TRUTH.transpose(axes)
+    frames = [(index, plane) for index, plane in enumerate(array) if plane.any()]
+    ds = segmentation(frames)
+    ds.Rows, ds.Columns = array.shape[1:]
+    ds.SharedFunctionalGroupsSequence = [Dataset()]
+    ds.PerFrameFunctionalGroupsSequence = []
+    for index, _ in frames:
+        groups = frame_groups(0)
+        first = np.zeros(3)
+        first[across] = index
+        if back:
+            first[down], first[along] = SHAPE[down] - 1, SHAPE[along] - 1
+        groups.PlanePositionSequence[0].ImagePositionPatient = [round(v, 6) for v in volume.to_lps_mm(tuple(first))]
+        groups.PlaneOrientationSequence[0].ImageOrientationPatient = [
+            *(steps[:, along] / lengths[along]),
+            *(steps[:, down] / lengths[down]),
+        ]
+        groups.PixelMeasuresSequence[0].PixelSpacing = [lengths[down], lengths[along]]
+        ds.PerFrameFunctionalGroupsSequence.append(groups)
+    assert np.array_equal(mask_on(volume, written(ds)), TRUTH)
+
+
 def moved(axis: int, mm: float) -> Dataset:
     ds = segmentation(in_any_order())
     for groups in ds.PerFrameFunctionalGroupsSequence:
@@ -177,6 +205,12 @@ def without_places() -> Dataset:
 def of_another_size() -> Dataset:
     ds = segmentation(in_any_order())
     ds.Rows, ds.Columns = 13, 11
+    return ds
+
+
+def of_no_size() -> Dataset:
+    ds = segmentation(in_any_order())
+    ds.Columns = 14
     return ds
 
 
@@ -226,7 +260,8 @@ def deflated() -> Dataset:
         (lambda: moved(2, -2.5), "frame 1 lies on no slice of the CT"),
         (stretched, "frame 1 lies on no slice of the CT"),
         (without_places, r"frame 1 states no position, .*\(NO_POSITION\)"),
-        (of_another_size, "the frames have 13x11 pixels, the slices of the CT 11x13"),
+        (of_another_size, "the frames have 13x11 pixels, the CT has 11x13 there"),
+        (of_no_size, "the frames have 11x14 pixels, the slices of the CT 11x13"),
         (cut_off, r"the segmentation cannot be read .*\(UNREADABLE\)"),
         (without_pixels, r"the segmentation cannot be read .*\(UNREADABLE\)"),
         (damaged_frames, r"\(UNREADABLE\)"),

@@ -40,6 +40,21 @@ def test_eight_bit_folder_in_natural_order(tmp_path):
     assert [path.name for path in study.paths][8:10] == ["slice9.png", "slice10.png"]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_read_as_they_are_shown(tmp_path, orientation):
+    levels = random_levels(6, np.uint16 if orientation % 2 else np.uint8)
+    upright = [Image.fromarray(plane) for plane in levels]
+    turn_back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # EXIF 2.32: the Transpose that stores it that way
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for number, picture in enumerate(upright, start=1):
+        stored = picture if orientation == 1 else picture.transpose(Image.Transpose(turn_back[orientation]))
+        stored.save(tmp_path / f"slice{number}.png", exif=exif)
+    study = open_study(tmp_path)
+    assert np.allclose(study.volume.hu, grey_to_hu(levels))
+    assert study.volume.axes_are_assumed
+
+
 def test_sixteen_bit_slices_as_shifted_hu(tmp_path):
     levels = random_levels(6, np.uint16, 4096)
     save(tmp_path, levels)

@@ -49,7 +49,7 @@ def open_mask(path: Path) -> LabelVolume:
 
 
 def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
-    """A mask on the very grid of a CT volume, (slices, rows, columns) bool; nothing is resampled.
+    """A mask on the very grid of a CT volume, (slices, rows, columns) bool; turned as the CT was, never resampled.
 
     Args:
         volume: The CT.

@@ -1,14 +1,13 @@
 """DICOM Segmentation objects (PS3.3 A.51, A.90) as masks on the grid of their CT. Runs in the decoding child.
 
 A segmentation stores the frames that hold something only, in any order, one a segment and slice. Each is put where
-its own Image Position (Patient) says, so that nothing has to be known of how the frames were sorted; nothing is
-resampled.
+its own Image Position and Orientation (Patient) say, so that nothing has to be known of how the frames were sorted or
+how the CT was turned to the patient's axes; nothing is resampled.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +79,12 @@ def _check(dataset: Dataset, shape: tuple[int, int, int]) -> None:
             "export the lesions' segments by themselves"
         )
         raise StudyError(GateCode.UNSUPPORTED, message)
-    have = (to_integer(dataset.get("Rows")) or 0, to_integer(dataset.get("Columns")) or 0)
-    if have != shape[1:]:
-        message = f"the frames have {have[0]}x{have[1]} pixels, the slices of the CT {shape[1]}x{shape[2]}"
-        raise StudyError(GateCode.NO_POSITION, message)
+    rows, columns = (to_integer(dataset.get(name)) or 0 for name in ("Rows", "Columns"))
+    if rows not in shape or columns not in shape:
+        have = f"the frames have {rows}x{columns} pixels"
+        raise StudyError(GateCode.NO_POSITION, f"{have}, the slices of the CT {shape[1]}x{shape[2]}")
     frames = to_integer(dataset.get("NumberOfFrames")) or 1
-    if frames * have[0] * have[1] > MAXIMUM_DECODED_BYTES:
+    if frames * rows * columns > MAXIMUM_DECODED_BYTES:
         message = f"the header announces {frames} frames, more than {MAXIMUM_DECODED_BYTES // 1024**3} GiB"
         raise StudyError(GateCode.UNREADABLE, message)
 
@@ -99,15 +98,14 @@ def _segment_type(segment: Dataset) -> str:
 def _place(dataset: Dataset, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Every frame on its slice."""
     least = _least_level(dataset)
-    inverse = np.asarray(np.linalg.inv(affine), dtype=np.float64)
     mask = np.zeros(shape, dtype=np.uint8)
     # Not frame by frame: the bits of a BINARY one need not begin at a byte.
-    frames = np.asarray(dataset.pixel_array).reshape(-1, *shape[1:])
+    frames = np.asarray(dataset.pixel_array).reshape(-1, int(dataset.Rows), int(dataset.Columns))
     for number, frame in enumerate(frames):
         found = frame >= least
         if found.any():
-            index, steps = _slice_of(dataset, number, affine, inverse, shape)
-            mask[index] |= found[steps]
+            axes, plane, steps = _plane_of(dataset, number, affine, shape)
+            mask.transpose(axes)[plane][steps] |= found
     return mask
 
 
@@ -118,18 +116,47 @@ def _least_level(dataset: Dataset) -> float:
     return (to_integer(dataset.get("MaximumFractionalValue")) or 255) / 2.0
 
 
-def _slice_of(
-    dataset: Dataset,
-    number: int,
-    affine: NDArray[np.float64],
-    inverse: NDArray[np.float64],
-    shape: Sequence[int],
-) -> tuple[int, tuple[slice, slice]]:
-    """The slice that a frame lies on, and the steps that turn its rows and columns to the slice's.
+def _plane_of(
+    dataset: Dataset, number: int, affine: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], int, tuple[slice, slice]]:
+    """Where a frame lies on the CT's grid: its rows and columns may run along any two of the grid's axes, either way.
+
+    Returns:
+        The grid's axes across the frame, along its column and along its row; the frame's place on the first; and the
+        steps on the other two.
 
     Raises:
-        StudyError: NO_POSITION, the frame says nothing of its place, or lies on no slice.
+        StudyError: NO_POSITION, the frame says nothing of its place, or lies on no plane of the grid.
     """
+    position, row, column = _stated_place(dataset, number)
+    size = (to_integer(dataset.get("Rows")) or 0, to_integer(dataset.get("Columns")) or 0)
+    steps = np.linalg.solve(affine[:3, :3], np.stack([row, column], axis=1))
+    down, along = (int(np.argmax(np.abs(step))) for step in steps.T)
+    across = 3 - down - along
+    corners = np.array([[0, 0, size[0] - 1], [0, size[1] - 1, 0]])
+    start = np.linalg.solve(affine[:3, :3], position - affine[:3, 3])
+    index = start[:, None] + steps @ corners
+    if down == along:
+        raise StudyError(GateCode.NO_POSITION, _off_the_grid(number))
+    if size != (shape[down], shape[along]):
+        message = f"the frames have {size[0]}x{size[1]} pixels, the CT has {shape[down]}x{shape[along]} there"
+        raise StudyError(GateCode.NO_POSITION, message)
+    up, back = bool(steps[down, 0] < 0), bool(steps[along, 1] < 0)
+    plane = round(float(index[across, 0]))
+    expected = np.empty((3, 3))
+    expected[across] = plane
+    expected[down] = size[0] - 1 - corners[0] if up else corners[0]
+    expected[along] = size[1] - 1 - corners[1] if back else corners[1]
+    apart_mm = float(np.linalg.norm(affine[:3, :3] @ (index - expected), axis=0).max())
+    if apart_mm > PLACEMENT_TOLERANCE_MM or not 0 <= plane < shape[across]:
+        raise StudyError(GateCode.NO_POSITION, _off_the_grid(number))
+    return (across, down, along), plane, (slice(None, None, -1 if up else 1), slice(None, None, -1 if back else 1))
+
+
+def _stated_place(
+    dataset: Dataset, number: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Centre of a frame's first pixel, and the steps to the next row and to the next column, LPS mm."""
     position, orientation, spacing = (
         to_numbers(functional_group(dataset, number, f"{name}Sequence").get(keyword), count)
         for name, keyword, count in (
@@ -141,22 +168,9 @@ def _slice_of(
     if position is None or orientation is None or spacing is None:
         message = f"frame {number + 1} states no position, orientation or pixel spacing; export it again"
         raise StudyError(GateCode.NO_POSITION, message)
-    along_row, along_column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
-    bottom, right = shape[1] - 1, shape[2] - 1
-    corners = np.array(
-        [
-            np.asarray(position) + row * spacing[0] * along_column + column * spacing[1] * along_row
-            for row, column in ((0, 0), (bottom, 0), (0, right))
-        ]
-    )
-    index = (inverse @ np.c_[corners, np.ones(3)].T)[:3]
-    nearest = np.rint(index)
-    apart_mm = float(np.linalg.norm(affine[:3, :3] @ (index - nearest), axis=0).max())
-    plane = int(nearest[0, 0])
-    rows_up, columns_left = bool(nearest[1, 0] != 0), bool(nearest[2, 0] != 0)
-    top, left = bottom if rows_up else 0, right if columns_left else 0
-    expected = np.array([[plane, plane, plane], [top, bottom - top, top], [left, left, right - left]])
-    if apart_mm > PLACEMENT_TOLERANCE_MM or not 0 <= plane < shape[0] or (nearest != expected).any():
-        message = f"frame {number + 1} lies on no slice of the CT; it is of another series, or was resampled"
-        raise StudyError(GateCode.NO_POSITION, message)
-    return plane, (slice(None, None, -1 if rows_up else 1), slice(None, None, -1 if columns_left else 1))
+    cosines = np.asarray(orientation, dtype=np.float64)
+    return np.asarray(position, dtype=np.float64), cosines[3:] * spacing[0], cosines[:3] * spacing[1]
+
+
+def _off_the_grid(number: int) -> str:
+    return f"frame {number + 1} lies on no slice of the CT; it is of another series, or was resampled"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ TITLE = "JCS chest CT report"
 _A4_INCHES = (8.27, 11.69)
 _LESION_ROWS = 24
 _OVERLAYS = 6
+_FLAG_LINES, _FLAG_COLUMNS = 10, 125
 
 
 def render_pdf(study: Study, diagnosis: Diagnosis) -> bytes:
@@ -147,7 +149,17 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
     for role in ("classifier", "segmenter"):
         name, sha256 = model_facts(diagnosis, role)
         lines.append(f"{role.capitalize()} {name}, SHA-256 {sha256 or 'not stated'}")
-    lines += [f"{flag.code}: {flag.message}"[:120] for flag in diagnosis.flags[:6]]
+    return lines + _flag_lines(diagnosis)
+
+
+def _flag_lines(diagnosis: Diagnosis) -> list[str]:
+    """The quality flags, whole, as far as the page has room; how many are left out where it has not."""
+    lines: list[str] = []
+    for number, flag in enumerate(diagnosis.flags):
+        wrapped = textwrap.wrap(f"{flag.code}: {flag.message}", _FLAG_COLUMNS)
+        if len(lines) + len(wrapped) > _FLAG_LINES:
+            return [*lines, f"{len(diagnosis.flags) - number} more quality flags stand in report.json and in the SR"]
+        lines += wrapped
     return lines
 
 

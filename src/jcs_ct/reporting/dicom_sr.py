@@ -88,6 +88,8 @@ def _comment(source: SourceSeries, diagnosis: Diagnosis, correction: Correction 
         text += " Lesions were not segmented."
     if correction is not None:
         text += f" The lesions were corrected by a reader (version {correction.version}); the verdict was not."
+    if diagnosis.flags:
+        text += " Quality flags: " + "; ".join(f"{flag.code}: {flag.message}" for flag in diagnosis.flags) + "."
     if source.replaced:
         names = ", ".join(sorted(source.replaced))
         text += f" Values of the source images that DICOM does not allow were replaced or left empty: {names}."
