@@ -112,6 +112,39 @@ def shortcuts(
     write_page(output, evaluation)
 
 
+def trivial(
+    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV of labelled slices; its folds part them.")],
+    output: OutputOption,
+    seed: Annotated[int, typer.Option(min=0, help="Of the trees, and of the folds where there are none.")] = 0,
+    draws: DrawsOption = 2000,
+) -> None:
+    """What size, brightness and sharpness of the pictures alone tell of the label, source by source.
+
+    A classifier's AUC on a source says as much of disease as it lies above this.
+
+    Example:  jcs evaluate trivial -m sarscov2.csv -o evaluation/trivial
+    """
+    from jcs_ct.data.manifest import Manifest, read_manifest
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.trivial_features import evaluate_trivial_features, score_trivially
+
+    table = read_manifest(manifest)
+    scores = {}
+    with stage_progress() as progress:
+        for source in sorted({row.source for row in table}):
+            rows = Manifest(tuple(row for row in table if row.source == source and row.label is not None))
+            if len({row.label for row in rows}) < 2:
+                typer.echo(f"{source or 'slices'}: one label only, nothing to tell apart", err=True)
+                continue
+
+            def measured(done: int, total: int, source: str = source) -> None:
+                progress(source, done, total)
+
+            scores[source] = score_trivially(rows, seed=seed, progress=measured)
+    title = f"Trivial features: {manifest.stem}"
+    write_page(output, evaluate_trivial_features(scores, title=title, resampling=Resampling(draws=draws)))
+
+
 def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyNetwork, float, list[str]]:
     """The classifier, its cut, and what the reader should know of both."""
     from jcs_ct.checkpoints import load_checkpoint, read_info
