@@ -39,7 +39,8 @@ export class Viewer {
       crosshairColor: [1, 0.75, 0.2, 0.8],
       crosshairWidth: 0.4,
       crosshairGap: 10,
-      fontColor: [0.85, 0.9, 0.92, 1],
+      fontColor: [1, 0.8, 0.25, 1],
+      showAllOrientationMarkers: true, // which side is which must not be missed
       fontMinPx: 18,
       dragMode: 2, // the right button measures
       dragAndDropEnabled: false,

@@ -1,0 +1,306 @@
+"""The page in Debian's Chromium: what a reader does, seen on the screen and in the files that come out."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from .conftest import PASSWORDS, add_users, zipped
+from .placing import seg_places, viewer_places
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
+
+CHROMIUM = shutil.which("chromium")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("needs Debian's Chromium at /usr/bin/chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Server:
+    """``jcs serve`` as a process that can be killed."""
+
+    def __init__(self, folder: Path, models: Path) -> None:
+        self._command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(folder), "--models", str(models)]
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        import socket
+
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        self._process = subprocess.Popen([*self._command, "--port", str(self.port)], env=os.environ)
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                with urlopen(f"{self.url}/health") as answer:
+                    assert answer.status == 200
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, random_models):
+    folder = tmp_path_factory.mktemp("serve")
+    add_users(folder)
+    started = Server(folder, random_models)
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def page(chromium, server):
+    """A page whose scripts may not complain, and that asks nobody but the server."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    complaints, strangers = [], []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    own = (server.url, "data:", "blob:")
+    opened.on("request", lambda request: None if request.url.startswith(own) else strangers.append(request.url))
+    yield opened
+    context.close()
+    assert [text for text in complaints if "ERR_CONNECTION" not in text and "ERR_INCOMPLETE" not in text] == []
+    assert strangers == []
+
+
+def log_in(page, server, name: str) -> None:
+    page.goto(server.url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORDS[name])
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Worklist").wait_for()
+
+
+def send(page, label: str, *, folder: Path | None = None, files: list[dict] | None = None) -> None:
+    page.get_by_label("Name of the study").fill(label)
+    page.set_input_files("#pick-folder" if folder else "#pick-files", str(folder) if folder else files)
+    page.locator("#rows tr", has_text=label).wait_for()
+
+
+def open_study(page, label: str) -> None:
+    page.locator("#rows tr[data-state=done]", has_text=label).wait_for()
+    page.locator("#rows tr", has_text=label).get_by_role("link").click()
+    page.locator("body[data-viewer=ready]").wait_for()
+
+
+def slice_shown(page) -> int:
+    return int(re.match(r"slice (\d+) of", page.locator("#where").inner_text()).group(1))
+
+
+def mask_of(page) -> np.ndarray:
+    """The painted mask in the browser's memory, as (x, y, z)."""
+    shape = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).grid.shape")
+    places = page.evaluate(
+        "(() => { const found = []; const m = jcsState.viewer.mask;"
+        " for (let i = 0; i < m.length; i += 1) if (m[i] > 0) found.push(i); return found; })()"
+    )
+    mask = np.zeros(int(np.prod(shape)), dtype=bool)
+    mask[places] = True
+    return mask.reshape(shape, order="F")
+
+
+def drag(page, start: tuple[float, float], stop: tuple[float, float]) -> None:
+    """A stroke on the picture, in shares of its width and height."""
+    box = page.locator("#canvas").bounding_box()
+    left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
+    points = [(box["x"] + left + x * width, box["y"] + top + y * height) for x, y in (start, stop)]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    page.mouse.move(*points[1], steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(400)
+
+
+@pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
+def test_a_reader_corrects_a_lesion_and_takes_it_away(page, server, folder, request, tmp_path):
+    label = f"Phantom {folder}"
+    log_in(page, server, "jane")
+    send(page, label, folder=request.getfixturevalue(folder))
+    open_study(page, label)
+    page.keyboard.press("n")
+    start = slice_shown(page)
+    page.keyboard.press("ArrowDown")
+    assert slice_shown(page) == start + 1
+    page.keyboard.press("ArrowUp")
+    assert slice_shown(page) == start
+
+    before = mask_of(page)
+    page.keyboard.press("e")
+    drag(page, (0.42, 0.45), (0.55, 0.6))
+    erased = mask_of(page)
+    assert np.count_nonzero(before != erased) > 0
+    assert not (erased & ~before).any(), "erasing adds nothing"
+    changed = np.argwhere(before != erased)
+    assert len(set(changed[:, 2])) == 1, "one slice only"
+    page.get_by_role("button", name="Undo").click()
+    np.testing.assert_array_equal(mask_of(page), before)
+    page.get_by_role("button", name="Redo").click()
+    np.testing.assert_array_equal(mask_of(page), erased)
+
+    page.keyboard.press("b")
+    drag(page, (0.36, 0.15), (0.44, 0.17))
+    painted = mask_of(page)
+    added = painted & ~erased
+    assert added.any()
+    page.get_by_label("Note").fill("a stroke in front")
+    page.get_by_role("button", name="Save as a new version").click()
+    page.wait_for_url("**version=1")
+    page.locator("body[data-viewer=ready]").wait_for()
+    np.testing.assert_array_equal(mask_of(page), painted)
+    assert "a stroke in front" in page.locator("#versions").inner_text()
+
+    with page.expect_download() as download:
+        page.locator("#zip").click()
+    with zipfile.ZipFile(download.value.path()) as package:
+        (tmp_path / "seg.dcm").write_bytes(package.read("lesions.seg.dcm"))
+    grid = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).grid")
+    assert seg_places(tmp_path / "seg.dcm") == viewer_places(grid, painted)
+    # A stroke on the upper left of the screen is in front of and right of the middle: LPS -x, -y.
+    middle = np.mean(list(viewer_places(grid, np.ones(grid["shape"], dtype=bool))), axis=0)
+    stroke = np.mean(list(viewer_places(grid, added)), axis=0)
+    assert stroke[0] < middle[0]
+    assert stroke[1] < middle[1]
+
+
+def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Looking", files=[{"name": "s.zip", "mimeType": "application/zip", "buffer": zipped(phantom_folder)}])
+    open_study(page, "Looking")
+
+    def picture() -> bytes:
+        page.wait_for_timeout(250)
+        return page.locator("#canvas").screenshot()
+
+    seen = {picture()}
+    for name in ("activation", "lesions"):
+        page.locator(f"#opacity-{name}").fill("0")
+        seen.add(picture())
+    assert len(seen) == 3, "each overlay shows"
+    page.locator("#opacity-densities").fill("0.8")  # without healthy lung these networks leave none to see
+    assert page.evaluate("jcsState.viewer.nv.volumes[2].opacity") == 0.8
+    for key in "2345":
+        page.keyboard.press(key)
+        seen.add(picture())
+    assert len(seen) == 7, "each window shows"
+    for layout in ("Coronal", "Sagittal", "All three", "3-D"):
+        page.get_by_role("button", name=layout).click()
+        seen.add(picture())
+    assert len(seen) == 11, "each layout shows"
+    page.get_by_role("button", name="Axial").click()
+
+    page.get_by_text("What other thresholds would say").click()
+    top = int(page.locator("#threshold").get_attribute("max"))
+    page.locator("#threshold").fill(str(top))
+    assert "negative" in page.locator("#what-if").inner_text()
+    page.locator("#threshold").fill("0")
+    assert "positive" in page.locator("#what-if").inner_text()
+    page.locator("#cut").fill("1")
+    assert page.locator("#what-if").inner_text().startswith("0 slices")
+
+    box = page.locator("#strip").bounding_box()
+    page.mouse.click(box["x"] + 0.05 * box["width"], box["y"] + 10)
+    assert slice_shown(page) == 1
+    page.get_by_role("button", name="Show lesion 1").click()
+    assert slice_shown(page) > 1
+    page.get_by_label("I disagree").check()
+    page.get_by_label("Reason").fill("motion")
+    page.get_by_role("button", name="Keep").click()
+    page.locator("#opinions li", has_text="motion").wait_for()
+
+
+def test_a_draft_outlives_the_browser(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Draft", folder=phantom_folder)
+    open_study(page, "Draft")
+    page.keyboard.press("b")
+    drag(page, (0.3, 0.15), (0.4, 0.17))
+    painted = mask_of(page)
+    page.get_by_text("a draft is kept").wait_for()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.locator("body[data-viewer=ready]").wait_for()
+    np.testing.assert_array_equal(mask_of(page), painted)
+
+
+def test_a_refused_study_says_why_and_the_session_ends(page, server):
+    log_in(page, server, "jane")
+    send(page, "Letter", files=[{"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear colleague"}])
+    row = page.locator("#rows tr[data-state=refused]", has_text="Letter")
+    row.wait_for()
+    assert "NO_IMAGES" in row.inner_text()
+    row.get_by_role("link").click()
+    page.get_by_role("heading", name="This study is refused").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("heading", name="Log in").wait_for()
+    page.goto(f"{server.url}/")
+    page.get_by_role("heading", name="Log in").wait_for()
+
+
+def test_upload_and_queue_survive_a_killed_server(page, server, phantom_folder):
+    """The page sends, the server dies in the middle and comes back; nobody presses anything."""
+    log_in(page, server, "jane")
+    big = io.BytesIO()
+    with zipfile.ZipFile(big, "w", zipfile.ZIP_STORED) as package:
+        for path in sorted(phantom_folder.iterdir()):
+            package.write(path, path.name)
+        package.writestr("noise.txt", os.urandom(40 << 20))
+    page.route("**/api/v1/uploads/*?offset=*", lambda route: (time.sleep(0.4), route.continue_()))
+    page.get_by_label("Name of the study").fill("Killed")
+    page.set_input_files("#pick-files", [{"name": "k.zip", "mimeType": "application/zip", "buffer": big.getvalue()}])
+    bar = page.locator("#uploads progress")
+    bar.wait_for()
+    while bar.evaluate("bar => bar.value") < 8e6:
+        page.wait_for_timeout(50)
+    assert bar.count() == 1, "still sending"
+    server.kill()
+    server.start()
+    page.locator("#rows tr", has_text="Killed").wait_for()
+    server.kill()
+    server.start()
+    page.goto(server.url)
+    page.locator("#rows tr[data-state=done]", has_text="Killed").wait_for()
