@@ -55,6 +55,14 @@ def test_within_the_slice_rows_and_columns_are_the_sources_own(turn):
     assert back.turned(truth)[1].size == truth[1].size
 
 
+def test_directions_are_those_of_the_stored_axes():
+    assert AS_STORED.source_directions == ("I", "P", "L")
+    prone = PATIENT @ np.diag([1, -1, -1, 1])
+    assert AxisTurn.to_patient(prone).source_directions == ("I", "A", "R")
+    coronal = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
+    assert AxisTurn.to_patient(coronal).source_directions == ("A", "I", "L")
+
+
 def test_axes_between_two_of_the_patients_have_no_turn():
     assert AxisTurn.to_patient(rotated(44, 2) @ PATIENT) == AS_STORED
     skewed = PATIENT[:3, :3].copy()

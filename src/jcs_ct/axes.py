@@ -62,6 +62,15 @@ class AxisTurn:
         return self == AS_STORED
 
     @property
+    def source_directions(self) -> tuple[str, str, str]:
+        """Where the source's first, second and third axis run to in the patient: one of S I, A P, R L each."""
+        towards = {
+            axis: ends[flip]
+            for axis, flip, ends in zip(self.order, self.flips, (("I", "S"), ("P", "A"), ("L", "R")), strict=True)
+        }
+        return towards[0], towards[1], towards[2]
+
+    @property
     def inverse(self) -> AxisTurn:
         """The turn from the patient's axes back to the source's."""
         slices, rows, columns = (self.order.index(axis) for axis in range(3))

@@ -310,3 +310,13 @@ def test_a_sample_of_orders(seed, kind, order, flips, truth_of, store_scan, stor
 def test_every_order(seed, kind, order, truth_of, store_scan, storage_of, tmp_path):
     for number, flips in enumerate(FLIPS):
         check(truth_of(seed), storage_of(kind, order, flips), store_scan, tmp_path / str(number))
+
+
+def test_info_says_how_a_study_is_stored(store_scan, storage_of, jcs, tmp_path):
+    phantom = make_phantom(PhantomConfig(slices=6, size=32, seed=1, lesions=1))
+    storage = storage_of("dicom", (0, 1, 2), (False, True, True))
+    stored = store_scan(phantom.volume.hu, phantom.volume.affine, storage, tmp_path / "prone", 1)
+    said = jcs("info", stored.path).output
+    assert "slices to I, rows to A, columns to R: turned to I, P, L; results lie on the stored grid" in said
+    assert "the patient lay prone" in said.replace("\n", " ")
+    assert json.loads(jcs("info", stored.path, "--json").stdout)["study"]["stored_directions"] == ["I", "A", "R"]

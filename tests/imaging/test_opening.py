@@ -68,6 +68,57 @@ def test_reversed_columns_are_turned_and_the_source_grid_is_kept(write_series):
     assert study.source_affine[:3, 3] == pytest.approx([-10.0, -20.0, 100.0])
 
 
+def coronal(number, ds):
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    ds.ImagePositionPatient = [-10.0, -20.0 + 2.0 * number, 100.0]
+
+
+def test_a_coronal_series_is_cut_axially_and_kept_on_its_grid(write_series):
+    series = write_series(edit=coronal)
+    study = open_study(series.folder)
+    assert codes(study)[-2:] == ["PARTIAL_CHEST", "CORONAL_SLICES"]
+    assert np.array_equal(study.volume.hu, series.truth.transpose(1, 0, 2))
+    assert study.volume.spacing_mm == pytest.approx((0.8, 2.0, 0.7))
+    assert study.volume.to_lps_mm((1, 2, 3)) == pytest.approx((-10 + 2.1, -20 + 4.0, 100 - 0.8))
+    on_grid = study.on_source_grid(study.volume.hu)
+    for path, plane in zip(study.paths, on_grid, strict=True):
+        assert np.array_equal(pydicom.dcmread(path).pixel_array - 1024, plane)
+
+
+def test_an_axial_series_comes_before_a_coronal_one_and_is_not_replaced_by_it(write_series):
+    axial = write_series(slices=6, prefix="A", seed=1)
+    larger = write_series(slices=12, prefix="nested", seed=2, edit=coronal)
+    study = open_study(larger.folder)
+    assert np.array_equal(study.volume.hu, axial.truth)
+    assert [one.fate for one in list_series(larger.folder)] == [SeriesFate.CHOSEN, SeriesFate.CANDIDATE]
+    named = open_study(larger.folder, series=list_series(larger.folder)[1].identifier)
+    assert "CORONAL_SLICES" in codes(named)
+
+
+def test_a_refused_axial_series_is_not_replaced_by_a_coronal_one(write_series):
+    write_series(slices=9, prefix="A", seed=1, edit=drop(5))
+    larger = write_series(slices=12, prefix="nested", seed=2, edit=coronal)
+    with pytest.raises(StudyError) as refused:
+        open_study(larger.folder)
+    assert refused.value.code is GateCode.GAP
+
+
+def test_lenient_slices_of_a_stated_orientation_are_turned(write_series):
+    def edit(number, ds):
+        ds.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+        return number != 5
+
+    series = write_series(edit=edit)
+    study = open_study(series.folder, lenient=True)
+    assert study.volume.affine is None
+    assert np.array_equal(study.volume.hu, np.delete(series.truth, 5, axis=0)[:, ::-1, ::-1])
+    assert not study.volume.axes_are_assumed
+    series = write_series("unplaced", edit=lambda number, ds: delattr(ds, "ImageOrientationPatient"))
+    study = open_study(series.folder, lenient=True)
+    assert study.volume.axes_are_assumed
+    assert {"ASSUMED_AXES", "ASSUMED_ORDER"} <= set(codes(study))
+
+
 def test_oblique_table_is_measured_along_its_normal(write_series):
     angle = np.radians(12.0)
     across = np.array([0.0, -np.sin(angle), np.cos(angle)])

@@ -85,6 +85,7 @@ def _study_facts(opened: Study) -> dict[str, Any]:
         "hu_maximum": float(volume.hu.max()),
         "hu_is_assumed": volume.hu_is_assumed,
         "is_measurable": volume.is_measurable,
+        "stored_directions": None if volume.axes_are_assumed else opened.turn.source_directions,
         "flags": [{"code": str(flag.code), "message": flag.message} for flag in opened.flags],
         "acquisition": dict(opened.acquisition),
         "header_windows": [asdict(window) for window in opened.header_windows],
@@ -127,6 +128,9 @@ def _print_study(opened: Study) -> None:
             "spacing             {:.3f} x {:.3f} x {:.3f} mm (slices, rows, columns)".format(*facts["spacing_mm"])
         )
         typer.echo("extent              {:.0f} x {:.0f} x {:.0f} mm".format(*facts["extent_mm"]))
+    if facts["stored_directions"] is not None and not opened.turn.is_identity:
+        stored = "slices to {}, rows to {}, columns to {}".format(*facts["stored_directions"])
+        typer.echo(f"stored              {stored}: turned to I, P, L; results lie on the stored grid")
     assumed = ", assumed" if facts["hu_is_assumed"] else ""
     typer.echo(f"HU                  {facts['hu_minimum']:.0f} to {facts['hu_maximum']:.0f}{assumed}")
     for name, value in opened.acquisition.items():
