@@ -8,7 +8,7 @@ consolidated over many slices is not.
 
 from __future__ import annotations
 
-from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT
+from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.lungs.picture import lesser_lung_share, segment_picture
 from jcs_ct.lungs.segmentation import lung_slices, require_lung, segment_lungs
 
@@ -18,6 +18,7 @@ __all__ = [
     "ASSUMED_WIDTH_MM",
     "LEFT",
     "RIGHT",
+    "UNKNOWN_SIDE",
     "lesser_lung_share",
     "lung_slices",
     "require_lung",

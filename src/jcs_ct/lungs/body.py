@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from jcs_ct.lungs.constants import AIR_HU, GAS_HU, TISSUE_HU, Mask
+from jcs_ct.lungs.field import edge_of
 
 #: The trachea and the main bronchi on one slice are not larger than this.
 LARGEST_AIRWAY_MM2 = 900.0
@@ -16,20 +17,103 @@ SMALLEST_REGION_MM2 = 60.0
 AIRWAY_REACH = 0.12
 #: A lumen holds air only; between it and lung lies a wall that may be too thin for the grid.
 LUMEN_HU = -945.0
+#: A dark region at the edge of the field is air around the patient when half of it is darker than this.
+AIR_AROUND_HU = -950.0
+#: The chest's wall is thicker than this, the shell of a table thinner.
+WALL_MM = 8.0
+#: Share of a cut lung's border that is wall. On slices of two whole chests, cropped at random, 99.6 % of the cut lungs
+#: reach it, and 0.7 % of the cushions and gaps do.
+LEAST_WALL = 0.7
 #: The densest twentieth of a slice of lung, its vessels, is denser than this even in emphysema.
 VESSEL_HU = -880.0
 
+_FRAME = 8
 
-def find_body(plane: NDArray[np.float32]) -> Mask:
-    """(rows, columns) HU -> the patient with the lungs filled in; the table falls off by the opening."""
-    tissue = largest(ndimage.binary_opening(plane > TISSUE_HU, iterations=2))
-    # Close to the border of the reconstruction a lung may open to the outside.
-    framed = np.pad(tissue, 1)
-    closed = ndimage.binary_closing(framed, iterations=3)[1:-1, 1:-1]
-    filled: Mask = ndimage.binary_fill_holes(closed | tissue)
+
+def find_body(plane: NDArray[np.float32], *, field: Mask | None = None, pixel_mm: float = 1.0) -> Mask:
+    """The patient's cross-section with the lungs filled in; the table falls off by the opening.
+
+    Args:
+        plane: (rows, columns) in HU.
+        field: (rows, columns) True where the slice was reconstructed; given, a lung that its edge cuts is filled in
+            too. None where densities cannot tell lung from the air around the patient.
+        pixel_mm: Size of a pixel.
+    """
+    tissue = plane > TISSUE_HU
+    filled = _filled(tissue, _FRAME if field is not None else 0)
+    if field is not None:
+        cut = _cut_lungs(plane, field, filled, pixel_mm)
+        if cut is not None:
+            filled = _filled(tissue | cut, _FRAME)
     if filled.mean() < 0.05 or (filled & (plane < AIR_HU)).mean() < 0.002:
-        return _reach(tissue)
+        return _reach(largest(ndimage.binary_opening(tissue, iterations=2)))
     return filled
+
+
+def _filled(tissue: Mask, frame: int) -> Mask:
+    """The largest part of the tissue without threads, closed and filled.
+
+    Beyond the edge of the field a patient goes on as at the edge: with a frame, a strip of tissue there is no thread.
+    """
+    framed = np.pad(tissue, frame, mode="edge")
+    opened = largest(ndimage.binary_opening(framed, iterations=2))
+    within = np.s_[frame : frame + tissue.shape[0], frame : frame + tissue.shape[1]]
+    # Close to the border of the reconstruction a lung may open to the outside.
+    closed = ndimage.binary_closing(np.pad(opened, 1), iterations=3)[1:-1, 1:-1]
+    filled: Mask = ndimage.binary_fill_holes((closed | opened)[within])
+    return filled
+
+
+def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: float) -> Mask | None:
+    """Lungs and airways that the field's edge cuts or all but cuts: dark regions that are neither cushion nor air around.
+
+    The chest's wall around a lung is thick on all sides; a cushion lies in a thin shell, and the air around a patient
+    is darker. So is an airway, which is small: left open at the edge, it would open the lung beside it.
+
+    Args:
+        plane: (rows, columns) in HU.
+        field: Same shape.
+        filled: Same shape: what is known to be inside the body.
+        pixel_mm: Size of a pixel.
+    """
+    labels, count = ndimage.label(field & (plane <= TISSUE_HU))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    outside = np.bincount(labels[~filled], minlength=count + 1)
+    cut = np.zeros_like(filled)
+    thick: Mask | None = None
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        area_mm2 = areas[number] * pixel_mm**2
+        if area_mm2 < SMALLEST_REGION_MM2 / 2 or outside[number] < 0.5 * areas[number]:
+            continue
+        region = labels[box] == number
+        if area_mm2 >= LARGEST_AIRWAY_MM2 and np.median(plane[box][region]) <= AIR_AROUND_HU:
+            continue
+        if thick is None:
+            thick = _thick((plane > TISSUE_HU) & field, pixel_mm)
+        if _walled(region, box, thick, field):
+            cut[box] |= region
+    return cut if cut.any() else None
+
+
+def _thick(tissue: Mask, pixel_mm: float) -> Mask:
+    """Tissue thicker than ``WALL_MM``, and two pixels around it; beyond the picture it goes on as at its edge."""
+    radius = max(2, round(WALL_MM / 2 / pixel_mm))
+    framed = ndimage.binary_opening(np.pad(tissue, 2 * radius, mode="edge"), iterations=radius)
+    thick: Mask = ndimage.binary_dilation(framed, iterations=2)[2 * radius : -2 * radius, 2 * radius : -2 * radius]
+    return thick
+
+
+def _walled(region: Mask, box: tuple[slice, ...], thick: Mask, field: Mask) -> bool:
+    """Whether a region's border, where the field's edge does not cut it, is thick tissue; vessels in it do not count."""
+    rows, columns = box
+    wide = np.s_[max(0, rows.start - 6) : rows.stop + 6, max(0, columns.start - 6) : columns.stop + 6]
+    whole = np.zeros_like(thick[wide])
+    inner = np.s_[rows.start - wide[0].start :, columns.start - wide[1].start :]
+    whole[inner][: region.shape[0], : region.shape[1]] = region
+    framed = np.pad(whole, 8, mode="edge")
+    closed = ndimage.binary_fill_holes(ndimage.binary_closing(framed, iterations=4) | framed)
+    ring = (ndimage.binary_dilation(closed) & ~closed)[8:-8, 8:-8] & (field & ~edge_of(field))[wide]
+    return bool(np.count_nonzero(ring & thick[wide]) >= LEAST_WALL * max(1, np.count_nonzero(ring)))
 
 
 def _reach(tissue: Mask) -> Mask:
@@ -48,22 +132,28 @@ def air_threshold(plane: NDArray[np.float32], body: Mask) -> float:
     return float(np.clip(threshold_otsu(inside), -700.0, -250.0))  # type: ignore[no-untyped-call]
 
 
-def middle_column(body: Mask) -> int:
-    """The column half-way across the body; of the picture where there is none."""
-    columns = np.flatnonzero(body.any(axis=0))
-    return int((columns[0] + columns[-1]) // 2) if len(columns) else body.shape[1] // 2
-
-
-def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, pixel_mm: float) -> Mask:
+def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, middle: float, pixel_mm: float) -> Mask:
     """Remove trachea, main bronchi and specks from one slice's air.
 
     An airway is a small region near the middle that is dark throughout: one of its own, or the lumen of one whose
     wall is too thin to part it from the lung.
+
+    Args:
+        air: (rows, columns) air inside the body.
+        plane: Same shape, in HU.
+        body: Same shape.
+        middle: Column of the patient's midline.
+        pixel_mm: Size of a pixel.
     """
-    lumen = _airways(air & (ndimage.uniform_filter(plane, 3) < LUMEN_HU), plane, body, pixel_mm, LUMEN_HU)
+    width = max(1.0, float(np.count_nonzero(body.any(axis=0))))
+
+    def airways(dark: Mask, darkest_mean_hu: float) -> Mask:
+        return _airways(dark, plane, middle, AIRWAY_REACH * width, pixel_mm, darkest_mean_hu)
+
+    lumen = airways(air & (ndimage.uniform_filter(plane, 3) < LUMEN_HU), LUMEN_HU)
     if lumen.any():
         air = air & ~ndimage.binary_dilation(lumen, iterations=max(1, round(2.0 / pixel_mm)))
-    air = air & ~_airways(air, plane, body, pixel_mm, GAS_HU + 60)
+    air = air & ~airways(air, GAS_HU + 60)
     labels, _ = ndimage.label(air)
     enough = np.bincount(labels.ravel()) * pixel_mm**2 >= SMALLEST_REGION_MM2
     enough[0] = False
@@ -71,7 +161,9 @@ def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, pixel_mm:
     return kept
 
 
-def _airways(dark: Mask, plane: NDArray[np.float32], body: Mask, pixel_mm: float, darkest_mean_hu: float) -> Mask:
+def _airways(
+    dark: Mask, plane: NDArray[np.float32], middle: float, reach: float, pixel_mm: float, darkest_mean_hu: float
+) -> Mask:
     """Regions of ``dark`` with an airway's size, place and density."""
     labels, count = ndimage.label(dark)
     if count == 0:
@@ -79,12 +171,11 @@ def _airways(dark: Mask, plane: NDArray[np.float32], body: Mask, pixel_mm: float
     index = np.arange(1, count + 1)
     area_mm2 = np.bincount(labels.ravel())[1:] * pixel_mm**2
     columns = np.broadcast_to(np.arange(dark.shape[1]), dark.shape)
-    width = max(1.0, float(np.count_nonzero(body.any(axis=0))))
-    offset = np.abs(ndimage.mean(columns, labels, index) - middle_column(body))
+    offset = np.abs(ndimage.mean(columns, labels, index) - middle)
     airway = (
         (area_mm2 >= SMALLEST_REGION_MM2 / 2)
         & (area_mm2 < LARGEST_AIRWAY_MM2)
-        & (offset < AIRWAY_REACH * width)
+        & (offset < reach)
         & (ndimage.mean(plane, labels, index) < darkest_mean_hu)
     )
     found: Mask = np.concatenate([[False], airway])[labels]
@@ -107,19 +198,19 @@ def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
     return kept
 
 
-def largest_parts(air: Mask, hu: NDArray[np.float32]) -> Mask:
-    """Keep the 3-D parts of at least 4 % of the largest that are not gas (stomach, bowel)."""
+def largest_parts(air: Mask, hu: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Number the 3-D parts of at least 4 % of the largest that are not gas (stomach, bowel), from 1; 0 is none."""
     labels, count = ndimage.label(air)
     if count == 0:
-        return air
+        return labels
     # Of the air only: counting wants 16 bytes a voxel, more of a whole volume than all else together.
     parts = labels[air]
     sizes = np.bincount(parts, minlength=count + 1)[1:]
     mean_hu = np.bincount(parts, weights=hu[air], minlength=count + 1)[1:] / sizes
     keep = (sizes >= 0.04 * sizes.max()) & ((mean_hu > GAS_HU) | (sizes >= 0.5 * sizes.max()))
-    kept = np.zeros_like(air)
-    kept[air] = keep[parts - 1]
-    return kept
+    number = np.where(keep, np.cumsum(keep), 0).astype(labels.dtype)
+    labels[air] = number[parts - 1]
+    return labels
 
 
 def largest(mask: Mask) -> Mask:

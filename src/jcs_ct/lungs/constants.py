@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-#: Labels of the patient's lungs.
-RIGHT, LEFT = 1, 2
+#: Labels of the patient's lungs; of lung whose side nothing tells.
+RIGHT, LEFT, UNKNOWN_SIDE = 1, 2, 3
 #: HU below which a pixel inside the body is air or lung.
 AIR_HU = -320.0
 #: HU above which a pixel belongs to the body's wall and organs.

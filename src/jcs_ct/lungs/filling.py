@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from jcs_ct.lungs.body import largest
-from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, Mask
+from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 
 #: Gaps narrower than twice this (vessels, septa, the hilum's branches) are closed.
 CLOSING_MM = 4.0
@@ -27,29 +27,31 @@ BONE_HU = 150.0
 
 
 def filled_lungs(
-    labels: NDArray[np.uint8], hu: NDArray[np.float32], *, pixel_mm: float, slice_mm: float | None, high_side: int
+    labels: NDArray[np.uint8], hu: NDArray[np.float32], *, pixel_mm: float, slice_mm: float | None
 ) -> NDArray[np.uint8]:
     """Fill what belongs to a lung but is too dense to be air.
 
     Args:
-        labels: (slices, rows, columns): 0, 1 right lung, 2 left lung, air only.
+        labels: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 side not known; air only.
         hu: Same shape.
         pixel_mm: Size of a pixel.
         slice_mm: Distance between slices; None where it is not known: then nothing is bridged between slices.
-        high_side: The label of the lung in the higher columns.
 
     Returns:
         Same shape; labelled pixels keep their label.
     """
     out = labels.copy()
     depth = round(BRIDGE_MM / slice_mm) if slice_mm and slice_mm <= BRIDGE_MM else 0
-    for side in (RIGHT, LEFT):
+    for side in (RIGHT, LEFT, UNKNOWN_SIDE):
         lung = labels == side
+        if not lung.any():
+            continue
+        lateral_is_high = None if side == UNKNOWN_SIDE else side == LEFT
         if depth and lung.shape[0] > 2 * depth + 1:
             lung |= _bridged(lung, depth) & (hu > AIR_HU) & (hu < BONE_HU)
         for index in np.flatnonzero(lung.any(axis=(1, 2))):
             box = _box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
-            part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=side == high_side)
+            part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=lateral_is_high)
             out[index][box][part & (out[index][box] == 0)] = side
     return out
 
@@ -69,12 +71,15 @@ def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
     )
 
 
-def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, lateral_is_high: bool) -> Mask:
-    """One lung on one slice: small gaps closed, holes filled, and the hull's gaps that face the chest wall."""
+def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, lateral_is_high: bool | None) -> Mask:
+    """One lung on one slice: small gaps closed, holes filled, and the hull's gaps that face the chest wall.
+
+    Without a side nothing says where the wall is, and nothing is filled towards it.
+    """
     radius = max(1, round(CLOSING_MM / pixel_mm))
     closed = _close(lung, radius) | lung
     closed |= _disease_holes(closed, hu, pixel_mm)
-    if np.count_nonzero(closed) < 20:
+    if lateral_is_high is None or np.count_nonzero(closed) < 20:
         return closed
     added = _gaps_at_wall(closed, lateral_is_high=lateral_is_high) & (hu < BONE_HU)
     # Around the dome of the diaphragm a lung is a thin crescent, whose hull is mostly liver: too much to believe.

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, middle_column, without_airways, without_gas
+from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, LEFT, RIGHT, Mask
+from jcs_ct.lungs.field import field_of_view
 from jcs_ct.lungs.filling import filled_lungs
-from jcs_ct.lungs.sides import two_lungs
+from jcs_ct.lungs.midline import Midline, find_midline
+from jcs_ct.lungs.sides import sided
 
 _GRID_COLUMNS = 256
 
@@ -31,7 +33,8 @@ def segment_lungs(
         hu_is_assumed: HU come from grey levels: the threshold is then found in each slice (Otsu).
 
     Returns:
-        (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung, of the patient.
+        (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung, of the patient; 3 lung whose
+        side cannot be known.
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
@@ -39,22 +42,32 @@ def segment_lungs(
     coarse = _block_mean(hu, step)
     pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
     slice_mm = spacing_mm[0] if spacing_mm else None
+    field = field_of_view(coarse)
+    densities_are_known = spacing_mm is not None and not hu_is_assumed
+    bodies = np.stack(
+        [find_body(plane, field=field if densities_are_known else None, pixel_mm=pixel_mm) for plane in coarse]
+    )
+    midline = find_midline(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=slice_mm)
+    middles = np.array([_middle_column(body, midline) for body in bodies])
     air = np.zeros(coarse.shape, dtype=bool)
-    middle = np.zeros(coarse.shape[0], dtype=int)
     thresholds = np.full(coarse.shape[0], AIR_HU, dtype=np.float32)
-    for index, plane in enumerate(coarse):
-        body = find_body(plane)
-        middle[index] = middle_column(body)
+    for index, (plane, body) in enumerate(zip(coarse, bodies, strict=True)):
         if hu_is_assumed:
             thresholds[index] = air_threshold(plane, body)
-        inside = without_airways(body & (plane < thresholds[index]), plane, body, pixel_mm)
+        inside = without_airways(body & (plane < thresholds[index]), plane, body, middles[index], pixel_mm)
         air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
-    air = largest_parts(air, coarse)
-    labels = np.stack(
-        [two_lungs(air[i], coarse[i], middle[i], pixel_mm, RIGHT, LEFT) for i in range(coarse.shape[0])]
-    )
-    filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm, high_side=LEFT)
+    parts = largest_parts(air, coarse)
+    labels = sided(parts, coarse, middles, midline, field, pixel_mm)
+    filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
     return _refined(filled, labels, hu, step, thresholds)
+
+
+def _middle_column(body: Mask, midline: Midline) -> float:
+    """A slice's own middle where both flanks are seen; else the patient's midline, or the middle of the picture."""
+    columns = np.flatnonzero(body.any(axis=0))
+    if midline.right_flank is not None and midline.left_flank is not None and len(columns):
+        return float((columns[0] + columns[-1]) // 2)
+    return body.shape[1] // 2 if midline.column is None else midline.column
 
 
 def lung_slices(

@@ -1,18 +1,224 @@
-"""Right lung and left lung, told apart slice by slice."""
+"""Right lung and left lung: parts of lung told apart by the mediastinum, and sided by the patient's midline."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.lungs.constants import Mask
+from jcs_ct.lungs.constants import LEFT, RIGHT, UNKNOWN_SIDE, Mask
+from jcs_ct.lungs.field import edge_of
+from jcs_ct.lungs.midline import Midline
+
+#: Two lungs that hang together leave a valley in the air over the columns: where the mediastinum is, at most this
+#: share of the lower of the two peaks beside it.
+VALLEY = 0.6
+#: Each of the two lungs is at least this share of what hangs together.
+LEAST_LUNG = 0.01
+#: The mediastinum lies this close to the midline, however far it is displaced.
+MEDIASTINUM_REACH_MM = 80.0
+#: A part belongs to a side with this share of it beyond the midline ...
+CLEAR_SHARE = 0.7
+#: ... or, where a lung has moved over, with this share of what lies behind the middle of the lungs: in front of the
+#: spine a lung may cross, beside it not.
+CLEAR_SHARE_BEHIND = 0.85
+#: A lung reaches no further from the flank it lies under than this.
+LARGEST_WIDTH_MM = 190.0
+#: Two parts lie side by side when their columns overlap on no more than this share of the narrower one.
+MOST_OVERLAP = 0.35
+#: A part this large beside the largest is a lung of its own, not a piece of one.
+LUNG_OF_ITS_OWN = 0.15
+#: The field cuts a part when the part's pixels at its edge are more than this share of the part's own height (the root of
+#: its mean area on a slice), over all slices.
+CUT_SHARE = 0.1
+_SMOOTHING_MM = 8.0
 
 
-def two_lungs(
-    air: Mask, plane: NDArray[np.float32], middle: int, pixel_mm: float, low: int, high: int
+@dataclass(frozen=True)
+class _Part:
+    """One connected part of the air.
+
+    Args:
+        by_column: (columns,) its voxels.
+        behind: (columns,) those behind the middle row of all air.
+        cut_right, cut_left: Whether the field's edge cuts it on its right and on its left.
+    """
+
+    by_column: NDArray[np.int64]
+    behind: NDArray[np.int64]
+    cut_right: bool
+    cut_left: bool
+
+    @property
+    def size(self) -> int:
+        return int(self.by_column.sum())
+
+    def column_at(self, share: float) -> int:
+        """The column up to which this share of the part lies."""
+        return int(np.searchsorted(np.cumsum(self.by_column), share * self.size))
+
+    def side(self, column: float) -> int | None:
+        """The side of a midline on which the part clearly lies; None where it lies on both."""
+        for voxels, clear in ((self.by_column, CLEAR_SHARE), (self.behind, CLEAR_SHARE_BEHIND)):
+            total = int(voxels.sum())
+            if total:
+                high = float(voxels[round(column) + 1 :].sum()) / total
+                if max(high, 1 - high) >= clear:
+                    return LEFT if high > 0.5 else RIGHT
+        return None
+
+
+def sided(
+    parts: NDArray[np.int32],
+    coarse: NDArray[np.float32],
+    middles: NDArray[np.float64],
+    midline: Midline,
+    field: Mask,
+    pixel_mm: float,
 ) -> NDArray[np.uint8]:
-    """Label one slice's air by side; a region that spans both sides is cut along the densest path between them."""
+    """Label the air by side.
+
+    Args:
+        parts: (slices, rows, columns) connected parts of the air, numbered from 1; 0 is none.
+        coarse: Same shape, in HU.
+        middles: (slices,) column of the middle of each slice's body.
+        midline: Of the patient.
+        field: (rows, columns) True where the slices were reconstructed.
+        pixel_mm: Size of a pixel.
+
+    Returns:
+        Same shape: 0, ``RIGHT``, ``LEFT``, or ``UNKNOWN_SIDE`` where nothing tells the side.
+    """
+    measured = _measure(parts, field)
+    sides: dict[int, int | None] = {}
+    out = np.zeros(parts.shape, dtype=np.uint8)
+    for number, part in measured.items():
+        valley = _valley(part, midline, pixel_mm)
+        if valley is None:
+            sides[number] = _side_of(part, midline, pixel_mm)
+        else:
+            _cut(out, parts == number, coarse, middles + (valley - np.median(middles)), pixel_mm)
+    _order(sides, measured, {side: _columns(out == side) for side in (RIGHT, LEFT)})
+    names = np.zeros(max(measured, default=0) + 1, dtype=np.uint8)
+    for number, side in sides.items():
+        names[number] = UNKNOWN_SIDE if side is None else side
+    uncut = out == 0
+    out[uncut] = names[parts[uncut]]
+    return out
+
+
+def _columns(mask: Mask) -> NDArray[np.int64]:
+    columns: NDArray[np.int64] = np.count_nonzero(mask, axis=(0, 1))
+    return columns
+
+
+def _measure(parts: NDArray[np.int32], field: Mask) -> dict[int, _Part]:
+    """Every part's voxels by column, and whether the field cuts it."""
+    slices, rows, columns = np.nonzero(parts)
+    if not len(slices):
+        return {}
+    numbers = parts[slices, rows, columns]
+    count, width = int(numbers.max()) + 1, parts.shape[2]
+
+    def by_column(where: Mask | slice) -> NDArray[np.int64]:
+        cells = numbers[where] * width + columns[where]
+        return np.bincount(cells, minlength=count * width).reshape(count, width)
+
+    everywhere, behind = by_column(np.s_[:]), by_column(rows > np.median(rows))
+    at_edge = by_column(edge_of(field)[rows, columns])
+    least = CUT_SHARE * np.sqrt(everywhere.sum(axis=1) * len(parts))
+    middle = field.any(axis=0).nonzero()[0].mean()
+    low = np.arange(width) < middle
+    return {
+        number: _Part(
+            everywhere[number],
+            behind[number],
+            bool(at_edge[number, low].sum() > least[number]),
+            bool(at_edge[number, ~low].sum() > least[number]),
+        )
+        for number in range(1, count)
+    }
+
+
+def _valley(part: _Part, midline: Midline, pixel_mm: float) -> int | None:
+    """The column of the mediastinum between two lungs that hang together; None where the part is of one lung."""
+    heights = ndimage.gaussian_filter1d(part.by_column.astype(np.float64), _SMOOTHING_MM / pixel_mm, mode="nearest")
+    first, last = part.column_at(LEAST_LUNG), part.column_at(1 - LEAST_LUNG)
+    if midline.column is not None:
+        reach = MEDIASTINUM_REACH_MM / pixel_mm
+        first, last = max(first, round(midline.column - reach)), min(last, round(midline.column + reach))
+    if first >= last:
+        return None
+    valley = first + int(heights[first : last + 1].argmin())
+    lower_peak = min(heights[: valley + 1].max(), heights[valley:].max())
+    return valley if heights[valley] <= VALLEY * lower_peak else None
+
+
+def _side_of(part: _Part, midline: Midline, pixel_mm: float) -> int | None:
+    """By the midline; where that is not in view, by the only flank or the only wall of the chest beside the part."""
+    if midline.column is not None:
+        return part.side(midline.column)
+    widest = LARGEST_WIDTH_MM / pixel_mm
+    right = midline.right_flank is not None and part.column_at(0.98) - midline.right_flank <= widest
+    left = midline.left_flank is not None and midline.left_flank - part.column_at(0.02) <= widest
+    if not right and not left and midline.is_elsewhere:
+        right, left = part.cut_left and not part.cut_right, part.cut_right and not part.cut_left
+    if right == left:
+        return None
+    return RIGHT if right else LEFT
+
+
+def _order(sides: dict[int, int | None], measured: dict[int, _Part], cut: dict[int, NDArray[np.int64]]) -> None:
+    """Side what the midline leaves open by the other lung: of two lungs side by side, one is right and one left."""
+    largest = max((part.size for part in measured.values()), default=0)
+    open_parts = [number for number, side in sides.items() if side is None]
+    lungs = [number for number in sides if measured[number].size >= LUNG_OF_ITS_OWN * largest]
+    if len(lungs) == 2 and all(number in open_parts for number in lungs) and not any(c.any() for c in cut.values()):
+        first, second = sorted(lungs, key=lambda number: measured[number].column_at(0.5))
+        if _side_by_side(measured[first].by_column, measured[second].by_column):
+            sides[first], sides[second] = RIGHT, LEFT
+    for number in open_parts:
+        if sides[number] is not None:
+            continue
+        for side in (RIGHT, LEFT):
+            known = cut[side] + sum(
+                (measured[other].by_column for other, found in sides.items() if found == side),
+                np.zeros_like(cut[side]),
+            )
+            if known.sum() >= LUNG_OF_ITS_OWN * largest:
+                part = measured[number].by_column
+                pair = (part, known) if side == LEFT else (known, part)
+                if _side_by_side(*pair):
+                    sides[number] = RIGHT + LEFT - side
+
+
+def _side_by_side(right: NDArray[np.int64], left: NDArray[np.int64]) -> bool:
+    """Whether ``right`` lies in lower columns than ``left``, by their middle nine tenths."""
+
+    def ends(columns: NDArray[np.int64]) -> tuple[int, int]:
+        upto = np.cumsum(columns) / columns.sum()
+        return int(np.searchsorted(upto, 0.05)), int(np.searchsorted(upto, 0.95))
+
+    (right_first, right_last), (left_first, left_last) = ends(right), ends(left)
+    if right_first + right_last >= left_first + left_last:
+        return False
+    narrower = min(right_last - right_first, left_last - left_first) + 1
+    return max(0, right_last - left_first + 1) <= MOST_OVERLAP * narrower
+
+
+def _cut(
+    out: NDArray[np.uint8], part: Mask, coarse: NDArray[np.float32], middles: NDArray[np.float64], pixel_mm: float
+) -> None:
+    """Write two lungs that hang together into ``out``, slice by slice."""
+    for index in np.flatnonzero(part.any(axis=(1, 2))):
+        plane = two_lungs(part[index], coarse[index], round(float(middles[index])), pixel_mm)
+        out[index][part[index]] = plane[part[index]]
+
+
+def two_lungs(air: Mask, plane: NDArray[np.float32], middle: int, pixel_mm: float) -> NDArray[np.uint8]:
+    """Label one slice's air by side; a region on both sides is cut along the densest path between them."""
     labels, count = ndimage.label(air)
     sides = np.zeros(air.shape, dtype=np.uint8)
     if count == 0:
@@ -26,10 +232,10 @@ def two_lungs(
         if spans and 0.15 < share_high < 0.85:
             path = _densest_path(plane, middle, round(35.0 / pixel_mm))
             beyond = np.arange(air.shape[1])[None, :] > path[:, None]
-            sides[region & beyond] = high
-            sides[region & ~beyond] = low
+            sides[region & beyond] = LEFT
+            sides[region & ~beyond] = RIGHT
         else:
-            sides[region] = high if share_high > 0.5 else low
+            sides[region] = LEFT if share_high > 0.5 else RIGHT
     return sides
 
 
