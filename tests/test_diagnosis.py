@@ -9,6 +9,7 @@ from jcs_ct.checkpoints import Models
 from jcs_ct.diagnosis import diagnose, is_positive, slice_predictions
 from jcs_ct.engine import ClassifiedSlice, ReadyNetwork
 from jcs_ct.errors import StudyError
+from jcs_ct.findings import find_lesions
 from jcs_ct.imaging.study import Study
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.phantom import PhantomConfig, make_phantom
@@ -128,6 +129,33 @@ def test_a_study_without_lung_is_refused(models, know):
     volume = CTVolume(np.full((6, 64, 64), 40, dtype=np.int16), np.diag([-3.0, 3.0, 3.0, 1.0])[[2, 1, 0, 3]])
     with pytest.raises(StudyError, match=r"\(NO_LUNG\)"):
         diagnose(study_of(volume), models)
+
+
+def test_one_lung_in_view_is_said(models, know):
+    whole = make_phantom(PhantomConfig(slices=10, lesions=4, seed=1, size=128)).volume
+    know([0.9] * 10)
+    left = CTVolume(np.ascontiguousarray(whole.hu[:, :, 64:]), whole.affine)
+    result = diagnose(study_of(left), models, segment="never")
+    flags = {flag.code: flag.message for flag in result.flags}
+    assert "only the left lung was found" in flags["ONE_LUNG"]
+    assert "SIDE_UNKNOWN" not in flags
+    assert not (result.lung_labels == 1).any()
+
+
+def test_lung_whose_side_nothing_tells_is_said_and_its_burden_withheld(models, know, phantom):
+    know([0.9] * 10)
+    inside = np.s_[:, 20:100, 80:112]
+    phantom_lesions = phantom.lesions.labels[inside] > 0
+    result = diagnose(
+        study_of(CTVolume(np.ascontiguousarray(phantom.volume.hu[inside]), phantom.volume.affine)),
+        models,
+        segment="never",
+    )
+    flags = {flag.code: flag.message for flag in result.flags}
+    assert flags["SIDE_UNKNOWN"].startswith("100% of the lung found has no known side")
+    assert "the field of view cuts lung of unknown side" in flags["LUNG_CUT"]
+    _, lesions = find_lesions(phantom_lesions, CTVolume(phantom.volume.hu[inside], None), result.lung_labels)
+    assert {lesion.side for lesion in lesions} == {"unknown"}
 
 
 def test_every_stage_is_timed_and_reported(phantom, models, know):

@@ -86,7 +86,8 @@ def test_sides_are_the_patients_inside_beside_and_without_lungs() -> None:
     inside, beside = box((3, 10, 8), (4, 6, 6)), box((3, 10, 0), (4, 10, 4))
     assert find_lesions(inside, volume(), two_lungs())[1][0].side == "right"
     assert find_lesions(beside, volume(), two_lungs())[1][0].side == "right"
-    assert find_lesions(inside, volume(), np.zeros_like(two_lungs()))[1][0].side == "right"
+    assert find_lesions(inside, volume(), np.zeros_like(two_lungs()))[1][0].side == "unknown"
+    assert find_lesions(inside, volume(), np.where(two_lungs() > 0, 3, 0).astype(np.uint8))[1][0].side == "unknown"
     assert find_lesions(inside[:, :, ::-1], volume(), two_lungs())[1][0].side == "left"
 
 
@@ -152,7 +153,16 @@ def test_disease_outside_the_lung_mask_never_takes_more_than_all_of_the_lung() -
     burden = measure_burden(volume(20.0), lungs, everything)
     assert burden.percent_opacity == 100.0
     assert burden.percent_high_opacity == 100.0
-    assert all(zone.percent_opacity == 100.0 for zone in burden.zones)
+    assert {zone.percent_opacity for zone in burden.zones if zone.side == "right"} == {100.0}
+    assert {zone.percent_opacity for zone in burden.zones if zone.side == "left"} == {None}  # no lung to be beside
+
+
+def test_zones_are_withheld_where_the_side_of_some_lung_is_not_known() -> None:
+    lungs = two_lungs()
+    lungs[:, 30:, 35:][lungs[:, 30:, 35:] > 0] = 3
+    burden = measure_burden(volume(), lungs, box((3, 10, 8), (4, 5, 6)))
+    assert burden.zones is None
+    assert burden.percent_opacity == pytest.approx(100 * 120 / np.count_nonzero(lungs))
 
 
 def test_shapes_must_agree() -> None:

@@ -16,9 +16,19 @@ from scipy import ndimage
 from jcs_ct.checkpoints import Models
 from jcs_ct.densities import split_densities
 from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
-from jcs_ct.findings import Burden, Lesion, find_lesions, measure_burden
+from jcs_ct.findings import SIDES, Burden, Lesion, find_lesions, measure_burden
 from jcs_ct.imaging.study import QualityFlag, Study
-from jcs_ct.lungs import ASSUMED_PIXEL_MM, lung_slices, require_lung, segment_lungs
+from jcs_ct.lungs import (
+    ASSUMED_PIXEL_MM,
+    LEFT,
+    RIGHT,
+    UNKNOWN_SIDE,
+    LungsInView,
+    lung_slices,
+    lungs_in_view,
+    require_lung,
+    segment_lungs,
+)
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.volume import CTVolume
 
@@ -50,7 +60,8 @@ class Diagnosis:
         segmented: Whether the segmentation branch ran.
         activation: (slices, rows, columns) float16 in [0, 1]: each slice's normalised activation map times its
             infection probability, on the study's grid; zeros on slices that are not infected.
-        lung_labels: (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung (the patient's).
+        lung_labels: (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung (the patient's), 3 lung whose
+            side is not known.
         lesion_labels: (slices, rows, columns) uint16: lesion_id, 0 background; all 0 when not segmented.
         density_labels: (slices, rows, columns) uint8: 0 no lesion, 1 ground glass, 2 consolidation; None when not
             segmented, and where lung and soft tissue could not be measured.
@@ -116,8 +127,9 @@ def diagnose(
             spacing_mm=volume.spacing_mm,
             hu_is_assumed=volume.hu_is_assumed,
         )
-        require_lung(lungs, volume.spacing_mm)
+        require_lung(lungs, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
         shows_lung = lung_slices(lungs, volume.spacing_mm)
+        in_view = lungs_in_view(lungs, volume.hu, volume.spacing_mm)
     with clock.stage("classify", volume.shape[0]) as report:
         indices = range(volume.shape[0])
         classified = classify_slices(
@@ -162,7 +174,7 @@ def diagnose(
         burden=burden,
         density_labels=densities,
         operating_point=point,
-        flags=(*study.flags, *_reading_flags(study, point, segmented, positive)),
+        flags=(*study.flags, *_lung_flags(in_view), *_reading_flags(study, point, segmented, positive)),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
         execution=execution_facts((models.classifier, models.segmenter), execution),
@@ -250,6 +262,36 @@ def _lesion_mask(
         near_lung = ndimage.distance_transform_cdt(lungs[index] == 0, metric="chessboard") <= margin
         mask[index] = (probability >= cut) & near_lung
     return mask
+
+
+def _lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """What a reader must know of the lungs before any volume, percentage or side is believed."""
+    unknown = in_view.share[UNKNOWN_SIDE]
+    if unknown > 0:
+        yield QualityFlag(
+            "SIDE_UNKNOWN",
+            f"{unknown:.0%} of the lung found has no known side: spine, flanks and the other lung do not tell it; "
+            "its lesions have side unknown, and the burden of each lung is withheld",
+        )
+    if in_view.only is not None:
+        found, other = SIDES[in_view.only], SIDES[RIGHT + LEFT - in_view.only]
+        yield QualityFlag(
+            "ONE_LUNG",
+            f"only the {found} lung was found: the {other} one is outside the field of view, missing, or without "
+            f"air; every lung volume and percentage is of the {found} lung alone",
+        )
+    cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
+    if cut:
+        named = " and ".join(
+            f"the {SIDES[side]} lung on {slices} slice(s)"
+            if side != UNKNOWN_SIDE
+            else f"lung of unknown side on {slices} slice(s)"
+            for side, slices in cut.items()
+        )
+        yield QualityFlag(
+            "LUNG_CUT",
+            f"the field of view cuts {named}: volumes and percentages are of the part in view",
+        )
 
 
 def _reading_flags(study: Study, point: OperatingPoint, segmented: bool, positive: bool) -> Iterator[QualityFlag]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
-from jcs_ct.lungs import LEFT, RIGHT
+from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.volume import CTVolume
 
-SIDES = {RIGHT: "right", LEFT: "left"}
+Side = Literal["right", "left", "unknown"]
+SIDES: dict[int, Side] = {RIGHT: "right", LEFT: "left", UNKNOWN_SIDE: "unknown"}
 THIRDS = ("upper", "middle", "lower")
 Box = tuple[slice, ...]
 #: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
@@ -54,7 +56,8 @@ class Lesion:
         slice_first, slice_last: Slice range, both included.
         centroid_index: (slice, row, column).
         centroid_lps_mm: LPS position of the centroid.
-        side: Patient's ``left`` or ``right``, by the lung that holds most of it.
+        side: Patient's ``left`` or ``right``, by the lung that holds most of it; ``unknown`` where nothing tells the
+            side of that lung.
         third: ``upper``, ``middle`` or ``lower`` third of that lung's height.
         mean_hu: None when HU were assumed from grey levels.
         extent_mm: Bounding box in mm along (slices, rows, columns).
@@ -68,7 +71,7 @@ class Lesion:
     slice_last: int
     centroid_index: tuple[float, float, float]
     centroid_lps_mm: tuple[float, float, float] | None
-    side: str
+    side: Side
     third: str
     mean_hu: float | None
     extent_mm: tuple[float, float, float] | None
@@ -79,7 +82,7 @@ class Lesion:
 class Zone:
     """Burden of one zone (side x third); zonal, not lobar."""
 
-    side: str
+    side: Side
     third: str
     lung_voxels: int
     opacity_voxels: int
@@ -97,7 +100,7 @@ class Burden:
         percent_ground_glass, percent_consolidation: Voxels of each density as % of lung voxels; None where the
             lesions were not split, and without lung. Together they are ``percent_opacity``.
         hu_bin_edges, hu_counts: Histogram of HU inside the lungs.
-        zones: Six zones, right upper ... left lower.
+        zones: Six zones, right upper ... left lower; None where the side of some lung is not known.
     """
 
     lung_volume_ml: float | None
@@ -109,7 +112,7 @@ class Burden:
     percent_consolidation: float | None
     hu_bin_edges: tuple[float, ...]
     hu_counts: tuple[int, ...]
-    zones: tuple[Zone, ...]
+    zones: tuple[Zone, ...] | None
 
 
 def find_lesions(
@@ -125,7 +128,7 @@ def find_lesions(
     Args:
         mask: (slices, rows, columns) bool.
         volume: Grid, geometry and HU.
-        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
         least_volume_ml: Smaller components are dropped, where volumes are known.
         least_voxels: Smaller components are dropped, where volumes are not known.
 
@@ -236,7 +239,7 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
 def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
     """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
 
-    Without any lung: the half of the picture.
+    Without any lung its side is not known.
     """
     counts = Counter(under[under > 0].tolist())
     if counts:
@@ -246,7 +249,7 @@ def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs:
         plane = lungs.max(axis=0)
     rows, columns = np.nonzero(plane)
     if not len(rows):
-        return RIGHT if centroid[2] < (lungs.shape[2] - 1) / 2 else LEFT
+        return UNKNOWN_SIDE
     nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])
 
@@ -285,7 +288,7 @@ def measure_burden(
 
     Args:
         volume: Grid, geometry and HU.
-        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
         lesion_mask: (slices, rows, columns) bool.
         densities: (slices, rows, columns) from ``split_densities``; None where that is not known.
         high_opacity_cut_hu: Lesion voxels above it are high opacity.
@@ -316,7 +319,7 @@ def measure_burden(
         percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
         hu_counts=tuple(int(value) for value in _histogram(volume, sides)),
-        zones=tuple(_zones(sides, lesion_mask)),
+        zones=_zones(sides, lesion_mask),
     )
 
 
@@ -330,38 +333,40 @@ def _histogram(volume: CTVolume, lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Lung labels, and lesion voxels outside them given to the side that is nearer by column."""
-    right, left = _mean_columns(lungs)
-    columns = np.arange(lungs.shape[2])
-    nearer = np.where(np.abs(columns - left) < np.abs(columns - right), LEFT, RIGHT).astype(np.uint8)
+    """Lung labels, and lesion voxels outside them given to the lung that is nearer by column."""
+    means = _mean_columns(lungs)
+    labels = np.array(list(means) or [UNKNOWN_SIDE], dtype=np.uint8)
+    middles = np.array(list(means.values()) or [0.0])
+    nearer = labels[np.abs(np.arange(lungs.shape[2])[:, None] - middles).argmin(axis=1)]
     sides = lungs.copy()
     for plane, lesions in zip(sides, lesion_mask, strict=True):
         np.copyto(plane, nearer, where=lesions & (plane == 0))
     return sides
 
 
-def _mean_columns(lungs: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean column of the right and the left lung; of a missing one, the quarter of the width it would be in."""
-    width = lungs.shape[2]
-    means = {RIGHT: 0.25 * width, LEFT: 0.75 * width}
+def _mean_columns(lungs: NDArray[np.uint8]) -> dict[int, float]:
+    """Mean column of every lung that was found, by its label."""
+    means = {}
     for side in SIDES:
         weights = sum(np.count_nonzero(plane == side, axis=0) for plane in lungs)
-        if weights.any():
-            means[side] = float(np.average(np.arange(width), weights=weights))
-    return means[RIGHT], means[LEFT]
+        if np.any(weights):
+            means[side] = float(np.average(np.arange(lungs.shape[2]), weights=weights))
+    return means
 
 
-def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> list[Zone]:
-    """Side x third of each lung's own height; zonal, not lobar."""
+def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> tuple[Zone, ...] | None:
+    """Side x third of each lung's own height; zonal, not lobar. None where the side of some lung is not known."""
+    if any((plane == UNKNOWN_SIDE).any() for plane in sides):
+        return None
     zones = []
     heights = _lung_heights(sides)
     pairs = list(zip(sides, lesion_mask, strict=True))
-    for side, name in SIDES.items():
+    for side in (RIGHT, LEFT):
         lung = np.array([np.count_nonzero(plane == side) for plane in sides])
         opacity = np.array([np.count_nonzero(lesions[plane == side]) for plane, lesions in pairs])
         height = heights.get(side)
         thirds = np.array([_third(index, height) for index in range(len(lung))])
         for third in THIRDS:
             total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
-            zones.append(Zone(name, third, total, found, 100.0 * found / total if total else None))
-    return zones
+            zones.append(Zone(SIDES[side], third, total, found, 100.0 * found / total if total else None))
+    return tuple(zones)

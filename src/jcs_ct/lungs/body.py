@@ -19,10 +19,12 @@ AIRWAY_REACH = 0.12
 LUMEN_HU = -945.0
 #: A dark region at the edge of the field is air around the patient when half of it is darker than this.
 AIR_AROUND_HU = -950.0
+#: Beside the table it is air with this share of it darker than this; of cut lungs without emphysema 6 % at most are.
+AIR_BY_TABLE_HU, AIR_BY_TABLE_SHARE = -960.0, 0.1
 #: The chest's wall is thicker than this, the shell of a table thinner.
 WALL_MM = 8.0
-#: Share of a cut lung's border that is wall. On slices of two whole chests, cropped at random, 99.6 % of the cut lungs
-#: reach it, and 0.7 % of the cushions and gaps do.
+#: Share of a cut lung's border that is wall. On slices of two whole chests, cropped at random, 99.6 % of the cut
+#: lungs reach it, and 0.7 % of the cushions and gaps do.
 LEAST_WALL = 0.7
 #: The densest twentieth of a slice of lung, its vessels, is denser than this even in emphysema.
 VESSEL_HU = -880.0
@@ -65,10 +67,11 @@ def _filled(tissue: Mask, frame: int) -> Mask:
 
 
 def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: float) -> Mask | None:
-    """Lungs and airways that the field's edge cuts or all but cuts: dark regions that are neither cushion nor air around.
+    """Lungs and airways that the field's edge cuts or nearly does.
 
-    The chest's wall around a lung is thick on all sides; a cushion lies in a thin shell, and the air around a patient
-    is darker. So is an airway, which is small: left open at the edge, it would open the lung beside it.
+    Cushions and the air around the patient are dark regions too. The chest's wall around a lung is thick on all
+    sides; a cushion lies in a thin shell, and the air is darker. So is an airway, which is small: left open at the
+    edge, it would open the lung beside it.
 
     Args:
         plane: (rows, columns) in HU.
@@ -86,17 +89,30 @@ def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: 
         if area_mm2 < SMALLEST_REGION_MM2 / 2 or outside[number] < 0.5 * areas[number]:
             continue
         region = labels[box] == number
-        if area_mm2 >= LARGEST_AIRWAY_MM2 and np.median(plane[box][region]) <= AIR_AROUND_HU:
+        if area_mm2 >= LARGEST_AIRWAY_MM2 and _is_air_around(plane[box][region], box, plane.shape[0]):
             continue
         if thick is None:
-            thick = _thick((plane > TISSUE_HU) & field, pixel_mm)
+            thick = _thick((plane > TISSUE_HU) | ~field, pixel_mm)
         if _walled(region, box, thick, field):
             cut[box] |= region
     return cut if cut.any() else None
 
 
+def _is_air_around(values: NDArray[np.float32], box: tuple[slice, ...], rows: int) -> bool:
+    """Whether a dark region's HU are those of the air around a patient.
+
+    In front of the patient and behind, where the table is, cushions and sheets may be most of it: there some air is
+    enough.
+    """
+    over_or_under = box[0].start == 0 or box[0].stop == rows
+    return bool(
+        np.median(values) <= AIR_AROUND_HU
+        or (over_or_under and np.mean(values < AIR_BY_TABLE_HU) > AIR_BY_TABLE_SHARE)
+    )
+
+
 def _thick(tissue: Mask, pixel_mm: float) -> Mask:
-    """Tissue thicker than ``WALL_MM``, and two pixels around it; beyond the picture it goes on as at its edge."""
+    """Tissue thicker than ``WALL_MM``, and two pixels around it; beyond the field it goes on."""
     radius = max(2, round(WALL_MM / 2 / pixel_mm))
     framed = ndimage.binary_opening(np.pad(tissue, 2 * radius, mode="edge"), iterations=radius)
     thick: Mask = ndimage.binary_dilation(framed, iterations=2)[2 * radius : -2 * radius, 2 * radius : -2 * radius]
@@ -104,7 +120,7 @@ def _thick(tissue: Mask, pixel_mm: float) -> Mask:
 
 
 def _walled(region: Mask, box: tuple[slice, ...], thick: Mask, field: Mask) -> bool:
-    """Whether a region's border, where the field's edge does not cut it, is thick tissue; vessels in it do not count."""
+    """Whether a region's border, where the field's edge does not cut it, is thick tissue; vessels do not count."""
     rows, columns = box
     wide = np.s_[max(0, rows.start - 6) : rows.stop + 6, max(0, columns.start - 6) : columns.stop + 6]
     whole = np.zeros_like(thick[wide])
@@ -113,7 +129,8 @@ def _walled(region: Mask, box: tuple[slice, ...], thick: Mask, field: Mask) -> b
     framed = np.pad(whole, 8, mode="edge")
     closed = ndimage.binary_fill_holes(ndimage.binary_closing(framed, iterations=4) | framed)
     ring = (ndimage.binary_dilation(closed) & ~closed)[8:-8, 8:-8] & (field & ~edge_of(field))[wide]
-    return bool(np.count_nonzero(ring & thick[wide]) >= LEAST_WALL * max(1, np.count_nonzero(ring)))
+    wall, border = int(np.count_nonzero(ring & thick[wide])), int(np.count_nonzero(ring))
+    return wall >= LEAST_WALL * max(1, border)
 
 
 def _reach(tissue: Mask) -> Mask:
@@ -200,6 +217,7 @@ def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
 
 def largest_parts(air: Mask, hu: NDArray[np.float32]) -> NDArray[np.int32]:
     """Number the 3-D parts of at least 4 % of the largest that are not gas (stomach, bowel), from 1; 0 is none."""
+    labels: NDArray[np.int32]
     labels, count = ndimage.label(air)
     if count == 0:
         return labels

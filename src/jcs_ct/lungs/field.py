@@ -9,7 +9,7 @@ from scipy import ndimage
 from jcs_ct.lungs.constants import Mask
 from jcs_ct.volume import BACKGROUND_HU
 
-#: A field is taken for the circle inscribed in the picture when what was reconstructed overlaps with it this far (IoU).
+#: A field is the circle inscribed in the picture when what was reconstructed overlaps with it this far (IoU).
 CIRCLE_OVERLAP = 0.97
 
 
@@ -17,8 +17,8 @@ def field_of_view(hu: NDArray[np.float32]) -> Mask:
     """(rows, columns) True where the slices were reconstructed.
 
     Scanners reconstruct the circle that fits the picture and pad the corners with one value; the rest of the picture
-    is then no air, and what ends at the circle was cut there. Anything else than that circle counts as the whole picture
-    (a body that was cut out of its surroundings ends where it ends).
+    is then no air, and what ends at the circle was cut there. Anything else than that circle counts as the whole
+    picture (a body that was cut out of its surroundings ends where it ends).
 
     Args:
         hu: (slices, rows, columns).

@@ -126,12 +126,10 @@ def _box(pixel_mm: float) -> tuple[int, int]:
     return width, height
 
 
-def _spine_column(
-    coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float, first: int, last: int
-) -> float | None:
+def _spine_column(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float, first: int, last: int) -> float | None:
     """The spine's column among [first, last], in the back half of the body; None where it is not seen.
 
-    Where the side of the picture cuts a box, the rest of it is taken to be like what is seen: half a spine is one too.
+    Where the side of the picture cuts a box, the rest of it is taken to be like what is seen: half a spine is one.
     """
     rows = np.flatnonzero(bodies.any(axis=(0, 2)))
     first, last = max(0, first), min(coarse.shape[2] - 1, last)

@@ -1,4 +1,4 @@
-"""Both lungs of a volume, and what follows from them: slices that show lung, and the refusal without lung."""
+"""Both lungs of a volume."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
-from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, LEFT, RIGHT, Mask
+from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, Mask
 from jcs_ct.lungs.field import field_of_view
 from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.midline import Midline, find_midline
@@ -68,30 +67,6 @@ def _middle_column(body: Mask, midline: Midline) -> float:
     if midline.right_flank is not None and midline.left_flank is not None and len(columns):
         return float((columns[0] + columns[-1]) // 2)
     return body.shape[1] // 2 if midline.column is None else midline.column
-
-
-def lung_slices(
-    labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float] | None, *, least_area_mm2: float = 1000.0
-) -> Mask:
-    """(slices,) True where a slice shows at least ``least_area_mm2`` of lung."""
-    pixel_mm2 = spacing_mm[1] * spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM**2
-    pixels = np.array([np.count_nonzero(plane) for plane in labels], dtype=np.int64)
-    enough: Mask = pixels * pixel_mm2 >= least_area_mm2
-    return enough
-
-
-def require_lung(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float] | None) -> None:
-    """Refuse a study without lungs.
-
-    Raises:
-        StudyError: NO_LUNG, when no slice shows 10 cm2 of lung.
-    """
-    if not lung_slices(labels, spacing_mm).any():
-        raise StudyError(
-            GateCode.NO_LUNG,
-            f"none of {labels.shape[0]} slice(s) shows lung (at least 10 cm2 of air inside the body are expected); "
-            "is this an axial chest CT? Choose another series with --series",
-        )
 
 
 def _block_mean(hu: NDArray[Any], step: int) -> NDArray[np.float32]:

@@ -30,8 +30,8 @@ LARGEST_WIDTH_MM = 190.0
 MOST_OVERLAP = 0.35
 #: A part this large beside the largest is a lung of its own, not a piece of one.
 LUNG_OF_ITS_OWN = 0.15
-#: The field cuts a part when the part's pixels at its edge are more than this share of the part's own height (the root of
-#: its mean area on a slice), over all slices.
+#: The field cuts a part when the part's pixels at its edge, over all slices, are more than this share of the part's
+#: own height (the root of its mean area on a slice).
 CUT_SHARE = 0.1
 _SMOOTHING_MM = 8.0
 
@@ -129,7 +129,7 @@ def _measure(parts: NDArray[np.int32], field: Mask) -> dict[int, _Part]:
     everywhere, behind = by_column(np.s_[:]), by_column(rows > np.median(rows))
     at_edge = by_column(edge_of(field)[rows, columns])
     least = CUT_SHARE * np.sqrt(everywhere.sum(axis=1) * len(parts))
-    middle = field.any(axis=0).nonzero()[0].mean()
+    middle = float(np.mean(np.flatnonzero(np.any(field, axis=0))))
     low = np.arange(width) < middle
     return {
         number: _Part(

@@ -23,6 +23,7 @@ from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.findings import Burden
     from jcs_ct.imaging.study import Study
 
 SERIES_NUMBER = 9105
@@ -123,6 +124,18 @@ def _findings_page(diagnosis: Diagnosis) -> Figure:
     return page
 
 
+def _zones(burden: Burden) -> str:
+    """The zones in one line, or why there are none."""
+    if burden.zones is None:
+        return "Zones are withheld: the side of some lung cannot be known."
+    zones = [
+        f"{zone.side} {zone.third} {zone.percent_opacity:.1f} %"
+        for zone in burden.zones
+        if zone.percent_opacity is not None
+    ]
+    return "Zonal, not lobar: " + "; ".join(zones) + "."
+
+
 def _facts(diagnosis: Diagnosis) -> list[str]:
     lines = [
         f"{diagnosis.positive_slice_count} infected slices of {diagnosis.lung_slice_count} with lung "
@@ -138,12 +151,7 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
         )
         stated = [f"{name} {value:.1f} {unit}" for name, value, unit in figures if value is not None]
         lines.append("Burden: " + "; ".join(stated) + ".")
-        zones = [
-            f"{zone.side} {zone.third} {zone.percent_opacity:.1f} %"
-            for zone in burden.zones
-            if zone.percent_opacity is not None
-        ]
-        lines.append("Zonal, not lobar: " + "; ".join(zones) + ".")
+        lines.append(_zones(burden))
     elif not diagnosis.segmented:
         lines.append("Lesions were not segmented.")
     for role in ("classifier", "segmenter"):

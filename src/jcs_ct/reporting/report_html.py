@@ -133,7 +133,7 @@ def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, 
 
 
 def _zone_table(report: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    zones = report["burden"]["zones"] if report["burden"] is not None else ()
+    zones = (report["burden"] or {}).get("zones") or ()
     return {(zone["side"], zone["third"]): zone for zone in zones}
 
 

@@ -22,7 +22,7 @@ from jcs_ct.axes import AxisTurn
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Burden, Lesion, SliceLesion
+    from jcs_ct.findings import Burden, Lesion, SliceLesion, Zone
     from jcs_ct.imaging.study import Study
 
 #: Changes in its first number break readers; in its second, fields were added.
@@ -33,6 +33,7 @@ HU_ASSUMED = "HU were assumed from grey levels, so no density can be stated"
 NO_LUNG_IN_ZONE = "no lung voxel in this zone"
 DENSITY_UNKNOWN = "too little lung or soft tissue is seen to measure density between them"
 NO_LUNG = "no lung was found"
+SIDE_UNKNOWN = "the side of some lung cannot be known from what the field of view shows"
 
 
 def report_schema() -> dict[str, Any]:
@@ -179,16 +180,17 @@ def _burden(burden: Burden) -> dict[str, Any]:
             "voxel_counts": [int(count) for count in burden.hu_counts],
         },
         "zones_are": "zonal, not lobar",
-        "zones": [
-            {
-                "side": zone.side,
-                "third": zone.third,
-                "lung_voxel_count": int(zone.lung_voxels),
-                "opacity_voxel_count": int(zone.opacity_voxels),
-                "percent_opacity": _number(zone.percent_opacity),
-            }
-            for zone in burden.zones
-        ],
+        "zones": None if burden.zones is None else [_zone(zone) for zone in burden.zones],
+    }
+
+
+def _zone(zone: Zone) -> dict[str, Any]:
+    return {
+        "side": zone.side,
+        "third": zone.third,
+        "lung_voxel_count": int(zone.lung_voxels),
+        "opacity_voxel_count": int(zone.opacity_voxels),
+        "percent_opacity": _number(zone.percent_opacity),
     }
 
 
@@ -246,5 +248,7 @@ def _withheld_of_burden(study: Study, burden: Burden) -> Iterator[tuple[str, str
         reason = NO_LUNG if burden.percent_opacity is None else DENSITY_UNKNOWN
         yield "burden.percent_ground_glass", reason
         yield "burden.percent_consolidation", reason
-    if any(zone.percent_opacity is None for zone in burden.zones):
+    if burden.zones is None:
+        yield "burden.zones", SIDE_UNKNOWN
+    elif any(zone.percent_opacity is None for zone in burden.zones):
         yield "burden.zones[].percent_opacity", NO_LUNG_IN_ZONE

@@ -1,0 +1,141 @@
+"""Whether what was found is lung at all, and how much of the lungs a study shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, Mask
+from jcs_ct.lungs.field import edge_of, field_of_view
+
+#: Ribs, spine and sternum are denser than this.
+BONE_HU = 200.0
+#: How far around a lung its ribs are looked for.
+RIBS_REACH_MM = 25.0
+#: Share of what lies around the lungs that is bone. Around the lungs of ten patients, on single slices and on runs of
+#: them, it is 0.024 to 0.25 (0.033 and more on runs of 5); around the bowel gas of two, 0.016 and less.
+LEAST_BONE_AROUND = 0.02
+#: Slices that are looked at for bone, evenly spread.
+_MOST_SLICES = 40
+#: A lung is cut by the field on a slice where it meets the field's edge over more than this length.
+LEAST_CUT_MM = 10.0
+#: A lung with less than this share of the lung found is as good as missing.
+LEAST_SHARE = 0.03
+
+
+def lung_slices(
+    labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float] | None, *, least_area_mm2: float = 1000.0
+) -> Mask:
+    """(slices,) True where a slice shows at least ``least_area_mm2`` of lung."""
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM**2
+    pixels = np.array([np.count_nonzero(plane) for plane in labels], dtype=np.int64)
+    enough: Mask = pixels * pixel_mm2 >= least_area_mm2
+    return enough
+
+
+def require_lung(
+    labels: NDArray[np.uint8],
+    hu: NDArray[Any],
+    spacing_mm: tuple[float, float, float] | None,
+    *,
+    hu_is_assumed: bool = False,
+) -> None:
+    """Refuse a study without lungs.
+
+    Args:
+        labels: (slices, rows, columns) from ``segment_lungs``.
+        hu: Same shape.
+        spacing_mm: Along (slices, rows, columns); None where it is not known.
+        hu_is_assumed: HU come from grey levels: bone cannot be told then, and is not asked for.
+
+    Raises:
+        StudyError: NO_LUNG, when no slice shows 10 cm2 of lung, or what looks like lung has no ribs around it (gas
+            and stool in the bowel).
+    """
+    if not lung_slices(labels, spacing_mm).any():
+        raise StudyError(
+            GateCode.NO_LUNG,
+            f"none of {labels.shape[0]} slice(s) shows lung (at least 10 cm2 of air inside the body are expected); "
+            "is this an axial chest CT? Choose another series with --series",
+        )
+    if hu_is_assumed or _clips_bone(hu):
+        return
+    share = bone_around(labels, hu, spacing_mm)
+    if share < LEAST_BONE_AROUND:
+        raise StudyError(
+            GateCode.NO_LUNG,
+            f"what is as dark as lung has no ribs around it: bone is {share:.1%} of the {RIBS_REACH_MM:.0f} mm "
+            f"around it, at least {LEAST_BONE_AROUND:.0%} are expected; gas in the bowel looks like this. Is this an "
+            "axial chest CT? Choose another series with --series",
+        )
+
+
+def bone_around(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float] | None) -> float:
+    """Share of bone in what lies within ``RIBS_REACH_MM`` of the lungs, in rows and columns of the same slices."""
+    pixel_mm = spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM
+    step = max(1, round(hu.shape[2] / 256))
+    width = 2 * round(RIBS_REACH_MM / (pixel_mm * step)) + 1
+    present = np.flatnonzero([plane.any() for plane in labels])
+    bone = around = 0
+    for index in present[:: max(1, len(present) // _MOST_SLICES)]:
+        lung = labels[index, ::step, ::step] > 0
+        near = ndimage.maximum_filter(lung.view(np.uint8), width, mode="constant").astype(bool) & ~lung
+        density = ndimage.uniform_filter(hu[index].astype(np.float32), step)[::step, ::step]
+        bone += int(np.count_nonzero(density[near] > BONE_HU))
+        around += int(np.count_nonzero(near))
+    return bone / max(1, around)
+
+
+def _clips_bone(hu: NDArray[Any]) -> bool:
+    """Whether the values end below bone because they were clipped there: then many are the largest."""
+    largest = hu.max()
+    return bool(largest <= BONE_HU and np.count_nonzero(hu == largest) > 0.001 * hu.size)
+
+
+@dataclass(frozen=True)
+class LungsInView:
+    """How much of the lungs a study shows.
+
+    Args:
+        share: Of the lung found, by label: ``RIGHT``, ``LEFT`` and ``UNKNOWN_SIDE``.
+        cut_slices: On how many slices the field's edge cuts each of them.
+    """
+
+    share: Mapping[int, float]
+    cut_slices: Mapping[int, int]
+
+    @property
+    def only(self) -> int | None:
+        """The label of the only lung that was found; None with both, and where a side is not known."""
+        if self.share[UNKNOWN_SIDE] > 0:
+            return None
+        missing = [side for side in (RIGHT, LEFT) if self.share[side] < LEAST_SHARE]
+        return RIGHT + LEFT - missing[0] if len(missing) == 1 else None
+
+
+def lungs_in_view(
+    labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float] | None
+) -> LungsInView:
+    """Measure which lungs a study shows, and which of them its field of view cuts.
+
+    Args:
+        labels: (slices, rows, columns) from ``segment_lungs``.
+        hu: Same shape.
+        spacing_mm: Along (slices, rows, columns); None where it is not known.
+    """
+    row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
+    least = LEAST_CUT_MM / max(row_mm, column_mm)
+    edge = edge_of(field_of_view(hu))
+    voxels, cut = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    for plane in labels:
+        voxels += np.bincount(plane.ravel(), minlength=4)
+        cut += np.bincount(plane[edge], minlength=4) > least
+    total = max(1, int(voxels[1:].sum()))
+    sides = (RIGHT, LEFT, UNKNOWN_SIDE)
+    return LungsInView({side: int(voxels[side]) / total for side in sides}, {side: int(cut[side]) for side in sides})
