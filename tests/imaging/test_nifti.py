@@ -128,6 +128,46 @@ def test_fault_is_refused(tmp_path, truth, fault):
         assert study.volume.axes_are_assumed == bool(assumed)
 
 
+def rotated(degrees, axis):
+    """A rotation about one axis of the world, 4x4."""
+    angle = np.radians(degrees)
+    first, second = (other for other in range(3) if other != axis)
+    matrix = np.eye(4)
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("degrees", "axis", "flags", "refusal"),
+    [
+        (0.5, 0, [], None),
+        (4, 0, ["OBLIQUE"], None),
+        (29, 0, ["OBLIQUE"], None),
+        (31, 0, None, "the slices lean over by 31 degrees from the body axis, at most 30 are read"),
+        (44, 1, None, "the slices lean over by 44 degrees"),
+        (7, 2, ["OBLIQUE"], None),
+        (20, 2, None, "turned in their plane by 20 degrees, at most 15 beside quarter turns are read"),
+        (45, 2, None, "degrees"),
+    ],
+)
+def test_volumes_that_lean_over_or_are_turned_in_their_plane(tmp_path, truth, degrees, axis, flags, refusal):
+    """The limits and codes of DICOM."""
+    path = save(tmp_path / "ct.nii", np.tile(truth, (20, 1, 1)), rotated(degrees, axis) @ RAS)
+    if refusal is not None:
+        for lenient in (False, True):
+            with pytest.raises(StudyError, match=refusal) as refused:
+                open_study(path, lenient=lenient)
+            assert refused.value.code is GateCode.NOT_AXIAL
+        return
+    study = open_study(path)
+    assert [flag.code for flag in study.flags] == flags
+    assert study.volume.voxel_ml == pytest.approx(2.0 * 0.8 * 0.7 / 1000, rel=1e-4)
+    assert study.source_affine == pytest.approx(
+        np.diag([-1, -1, 1, 1]) @ (rotated(degrees, axis) @ RAS)[:, [2, 1, 0, 3]], abs=1e-3
+    )
+
+
 def test_cut_off_volumes(tmp_path, truth):
     path = save(tmp_path / "ct.nii", truth)
     path.write_bytes(path.read_bytes()[:-50])
