@@ -121,6 +121,6 @@ def test_phantom_manifest_and_check(monkeypatch, capsys, tmp_path):
     assert made.exit_code == 0, made.output
     checked = runner.invoke(app, ["data", "check", str(table), "--json"])
     assert checked.exit_code == 0, checked.output
-    counts = json.loads(checked.output)
+    counts = json.loads(checked.stdout)["counts"]
     assert sum(row["infected"] + row["uninfected"] for row in counts) == 8
     assert sum(row["patients"] for row in counts) == 2

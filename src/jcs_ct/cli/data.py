@@ -2,101 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import CT100Folds
+from jcs_ct.cli import data_make
 from jcs_ct.cli.console import print_json
 
 app = typer.Typer(
     name="data", help="Make, join and check manifests: tables of slices or studies.", no_args_is_help=True
 )
-
-
-@app.command("make")
-def make(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="ct100, ucsd, lungs267, zenodo20, sarscov2, iq-othnccd, pneumonia224, phantom, images, covid-cs or "
-            "dicom."
-        ),
-    ],
-    folder: Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of dicom: table with patient, study or folder; label; perhaps mask (NIfTI or DICOM SEG) and split."
-        ),
-    ] = None,
-    salt: Annotated[
-        Path | None,
-        typer.Option(help="Of dicom: file that patients' pseudonyms follow from; made beside the output if absent."),
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Of dicom: leave studies out that the gate refuses, and say so.")
-    ] = False,
-    folds: Annotated[
-        CT100Folds | None,
-        typer.Option(help="Of ct100: put every slice in one of five folds for `jcs crossval`, instead of a split."),
-    ] = None,
-) -> None:
-    """Turn a data set into a manifest, split by patient.
-
-    dicom gives one row a study: its best series by the rule of `jcs info`, scanner, age, sex and thickness from the
-    headers, and a pseudonym for the patient. `jcs data slices` then writes the slices.
-
-    Example:  jcs data make ct100 downloads/ct100 -o ct100.csv
-
-    Example:  jcs data make ct100 downloads/ct100 -o folds.csv --folds patient-safe
-
-    Example:  jcs data make dicom archive/ -o studies.csv --labels labels.csv
-    """
-    from jcs_ct.data.sources import MAKERS, ct100
-    from jcs_ct.errors import ConfigError
-
-    if folds is not None and source != "ct100":
-        raise ConfigError(f"--folds is for ct100; folds of {source} come from `jcs data split`")
-    if source == "dicom":
-        _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), skip_bad)
-        return
-    if source not in MAKERS:
-        raise ConfigError(f"unknown source {source!r}; choose one of {', '.join([*MAKERS, 'dicom'])}")
-    if labels is not None or salt is not None or skip_bad:
-        raise ConfigError(f"--labels, --salt and --skip-bad are for dicom; {source} needs none of them")
-    manifest = MAKERS[source](folder) if folds is None else ct100(folder, folds=folds)
-    manifest.write(output)
-    typer.echo(f"{len(manifest)} slices -> {output}")
-
-
-def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, skip_bad: bool) -> None:
-    from jcs_ct.cli.console import stage_progress
-    from jcs_ct.data.sources.dicom_studies import find_studies, read_salt
-    from jcs_ct.data.sources.study_labels import read_study_labels
-    from jcs_ct.errors import ConfigError
-
-    known = None if labels is None else read_study_labels(labels, folder)
-    with stage_progress() as progress:
-        found = find_studies(
-            folder, salt=read_salt(salt), labels=known, progress=lambda done, total: progress("headers", done, total)
-        )
-    if found.refused:
-        listed = "\n  ".join([f"{len(found.refused)} study(ies) cannot be read:", *found.refused])
-        if not skip_bad:
-            raise ConfigError(f"{listed}\nmend or remove them, or leave them out with --skip-bad")
-        typer.echo(f"left out, {listed}", err=True)
-    found.manifest.write(output)
-    rows = found.manifest.rows
-    unlabelled = sum(row.label is None for row in rows)
-    typer.echo(f"{len(rows)} studies of {len({row.patient for row in rows})} patients -> {output}")
-    if unlabelled:
-        typer.echo(f"{unlabelled} without a label: give a table with --labels")
-    if found.lines_unused:
-        typer.echo(f"{found.lines_unused} line(s) of {labels} belong to no study here")
-    typer.echo(f"pseudonyms follow from {salt}: keep it secret, and keep it for further manifests of these patients")
+app.add_typer(data_make.app)
 
 
 @app.command("split")
@@ -104,13 +22,17 @@ def split(
     manifest: Annotated[Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
     parts: Annotated[
-        int | None, typer.Option(min=3, help="Parts of the patients: one tests, one validates.  [default: 5]")
+        int | None, typer.Option(min=3, help="Parts of the patients: one tests, one validates; 5 without it.")
     ] = None,
     folds: Annotated[
         int | None, typer.Option(min=3, help="Fill the column fold instead, for a cross-validation of so many folds.")
     ] = None,
     keep_test: Annotated[
         bool, typer.Option("--keep-test", help="With --folds: what is in the test split stays there, in no fold.")
+    ] = False,
+    join_duplicates: Annotated[
+        bool,
+        typer.Option("--join-duplicates", help="Keep patients together whose slices are near-duplicates."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
 ) -> None:
@@ -120,7 +42,7 @@ def split(
 
     Example:  jcs data split slices.csv -o folds.csv --folds 5
     """
-    from jcs_ct.data.manifest import fold_by_patient, read_manifest, split_by_patient
+    from jcs_ct.data.manifest import fold_by_patient, leaks, read_manifest, split_by_patient
     from jcs_ct.errors import ConfigError
 
     if folds is not None and parts is not None:
@@ -128,6 +50,12 @@ def split(
     if keep_test and folds is None:
         raise ConfigError("--keep-test goes with --folds")
     table = read_manifest(manifest)
+    if join_duplicates:
+        table = leaks.join_duplicates(table)
+        groups = {row.group for row in table if row.group}
+        typer.echo(
+            f"{len(groups)} group(s) of {len({row.patient for row in table if row.group})} patients stay together"
+        )
     if folds is None:
         divided = split_by_patient(table, parts or 5, seed=seed)
     else:
@@ -226,28 +154,46 @@ def join(
 @app.command("check")
 def check(
     manifest: Annotated[Path, typer.Argument(help="CSV or Parquet to check.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Counts, notes and leaks as JSON.")] = False,
+    accept_leaks: Annotated[
+        bool, typer.Option("--accept-leaks", help="Say leaks between splits or folds, and go on.")
+    ] = False,
 ) -> None:
     """Read every file of a manifest and report all problems at once; then count slices and patients.
+
+    Leaks are near-duplicates, and neighbours by name that look alike, in different splits or folds, and patients in
+    several folds: what a network is judged on, it would have seen.
 
     Example:  jcs data check slices.csv
     """
     from jcs_ct.data.manifest import count_manifest
     from jcs_ct.data.manifest.manifest_checks import check_manifest
+    from jcs_ct.errors import ConfigError
 
     checked = check_manifest(manifest)
+    if checked.leaks and not accept_leaks:
+        listed = "\n  ".join(_first(checked.leaks))
+        raise ConfigError(
+            f"the manifest {manifest} has {len(checked.leaks)} leak(s):\n  {listed}\nname the patients or groups "
+            "that they belong to and split anew (`jcs data split --join-duplicates`), or go on with --accept-leaks"
+        )
     counts = count_manifest(checked.manifest)
-    for note in checked.notes:
-        typer.echo(f"note: {note}", err=True)
     if as_json:
-        print_json(counts)
+        print_json({"counts": counts, "notes": checked.notes, "leaks": checked.leaks})
         return
+    for note in (*checked.notes, *_first(checked.leaks)):
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"{'split':<6} {'source':<12} {'patients':>8} {'infected':>9} {'uninfected':>10} {'with mask':>9}")
     for row in counts:
         typer.echo(
             f"{row['split']:<6} {row['source']:<12} {row['patients']:>8} {row['infected']:>9} "
             f"{row['uninfected']:>10} {row['with_mask']:>9}"
         )
+
+
+def _first(lines: Sequence[str], most: int = 20) -> list[str]:
+    """The first lines, and how many more there are."""
+    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 @app.command("annotate")

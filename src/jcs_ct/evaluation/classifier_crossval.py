@@ -69,7 +69,7 @@ def fold_runs(
     runs = []
     for held_out in range(folds):
         splits = {held_out: "test", (held_out + 1) % folds: "val"}
-        rows = [replace(row, split=splits.get(fold_of[row.patient], "train")) for row in judged]
+        rows = [replace(row, split=splits.get(fold_of[row.unit], "train")) for row in judged]
         runs.append(ClassifierRun(f"fold{held_out}", Manifest((*rows, *joining))))
     return tuple(runs)
 

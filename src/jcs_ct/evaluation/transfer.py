@@ -99,7 +99,7 @@ def _training_set(
         splits = {0: "test", 1: "val"}
         # Who has a slice in a source that is not trained on is judged, and trains nowhere.
         placed = {patient: splits.get(fold, "train") for patient, fold in fold_of.items()}
-        rows = tuple(replace(row, split=placed.get(row.patient, "test")) for row in judged)
+        rows = tuple(replace(row, split=placed.get(row.unit, "test")) for row in judged)
         return TrainingSet(name, ClassifierRun(method_folder(name), Manifest(rows)))
     except ConfigError as error:
         return TrainingSet(name, None, str(error).splitlines()[-1].strip())

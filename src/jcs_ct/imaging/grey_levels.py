@@ -14,6 +14,7 @@ from jcs_ct.errors import GateCode, StudyError
 ASSUMED_LEVEL, ASSUMED_WIDTH = -600.0, 1500.0
 #: 16-bit levels whose largest value is below this hold HU + 1024.
 SHIFTED_HU_BELOW = 8192
+_WHITE_16 = 65535.0
 #: 16-bit levels that all lie between these hold HU + 32768, as DeepLesion stores them.
 _OFFSET_HU = (32768 - 4096, 32768 + 8192)
 #: Signed or real levels that lie between these, some below the second, are HU.
@@ -46,6 +47,12 @@ def grey_meaning(levels: NDArray[Any]) -> GreyMeaning:
             return GreyMeaning.HU_PLUS_1024
         if levels.size and _OFFSET_HU[0] <= int(levels.min()) and high <= _OFFSET_HU[1]:
             return GreyMeaning.HU_PLUS_32768
+        if high < _WHITE_16 / 2:
+            message = (
+                f"16-bit grey levels reach {high:.0f} of 65535: too much for HU + 1024 (below {SHIFTED_HU_BELOW}), "
+                "too little for a lung window; store HU + 1024, or say the window in a manifest (level_hu, width_hu)"
+            )
+            raise StudyError(GateCode.NO_HU, message)
         if not (levels % 16).any() and (levels % 256).any():
             message = (
                 "16-bit grey levels are all multiples of 16: 12 bits moved to the left, and nothing says what they "
@@ -66,7 +73,7 @@ def grey_meaning(levels: NDArray[Any]) -> GreyMeaning:
 
 def white_of(levels: NDArray[Any]) -> float:
     """The level that a window's upper end has: 255, 65535 or 1."""
-    return {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(levels.dtype, 1.0)
+    return {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): _WHITE_16}.get(levels.dtype, 1.0)
 
 
 def grey_to_hu(levels: NDArray[Any]) -> NDArray[np.float32]:

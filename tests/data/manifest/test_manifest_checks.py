@@ -86,7 +86,7 @@ def test_what_is_not_read_and_what_labels_mean_is_said(files):
     lines = ("ct.png,1,1,labels.png,some.png", "other.png,2,0,none.png,")
     path = table(files, *lines, head="path,patient,label,mask,masks")
     notes = check_manifest(path).notes
-    assert notes == (
+    assert notes[:2] == (
         "columns that are not read: masks",
         "1 mask(s) have several labels (1, 2, 3): all count as lesion; column lesion_labels says which",
     )
@@ -101,7 +101,7 @@ def test_a_row_says_which_labels_of_its_mask_are_lesion(files):
     save(files / "labels.png", labels)
     head = "path,patient,label,mask,lesion_labels"
     checked = check_manifest(table(files, "ct.png,1,1,labels.png,1 2", head=head))
-    assert checked.notes == ()
+    assert not any("several labels" in note for note in checked.notes)
     (row,) = checked.manifest
     lesions = read_lesions(row)
     assert lesions is not None

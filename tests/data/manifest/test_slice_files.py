@@ -69,7 +69,11 @@ def scored(path):
 
 
 def moved_left(path):
-    Image.fromarray(((HU + 1000) * 16).astype(np.uint16) // 16 * 16 + np.uint16(8192)).save(path)
+    Image.fromarray(((HU + 3000).astype(np.uint16) * 16).astype(np.uint16)).save(path)
+
+
+def half_way(path):
+    Image.fromarray(((HU + 1000) * 16.03).astype(np.uint16)).save(path)
 
 
 def two_pages(path):
@@ -84,6 +88,7 @@ def two_pages(path):
         (not_finite, "not finite"),
         (scored, "neither HU"),
         (moved_left, "multiples of 16"),
+        (half_way, "too much for HU \\+ 1024 .* too little for a lung window"),
         (two_pages, "holds 2 pictures"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_row_says_what_the_headers_say_and_not_who_it_is(archive, studies):
 def test_studies_are_checked_and_described(studies, tmp_path):
     done = run("data", "check", studies, "--json")
     assert done.exit_code == 0, done.output
-    counts = json.loads(done.output)
+    counts = json.loads(done.stdout)["counts"]
     assert [(row["split"], row["infected"], row["uninfected"]) for row in counts] == [
         ("train", 1, 1), ("val", 1, 0), ("test", 1, 0),
     ]  # fmt: skip

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.data.manifest.leaks import find_leaks, fold_leaks, one_slice_sources, perceptual_hash
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
-from jcs_ct.data.manifest.slice_files import contradiction, read_hu, read_mask
+from jcs_ct.data.manifest.slice_files import ReadSlice, contradiction, read_mask, read_slice
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.grey_levels import GreyMeaning
 from jcs_ct.imaging.mask_pictures import mask_labels
+from jcs_ct.preprocessing import Window
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,29 @@ class CheckedManifest:
     Args:
         manifest: The rows.
         notes: What is no fault, and still good to know.
+        leaks: Slices or patients on both sides of a split, a line each.
     """
 
     manifest: Manifest
     notes: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """What comes up while the files of a manifest are read.
+
+    Args:
+        problems: Files that cannot be used.
+        hashes: Row and perceptual hash of every slice.
+        spans: Least and largest HU by source and by how levels were taken.
+        labels: Labels of masks that have several, by their file.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    hashes: list[tuple[ManifestRow, NDArray[np.uint64]]] = field(default_factory=list)
+    spans: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    labels: dict[Path, tuple[int, ...]] = field(default_factory=dict)
 
 
 def check_manifest(path: Path) -> CheckedManifest:
@@ -38,21 +63,27 @@ def check_manifest(path: Path) -> CheckedManifest:
         ConfigError: with every problem of the table and of the files at once.
     """
     parsed = parse_manifest(path)
-    refuse_problems(path, [*parsed.problems, *repeated_images(parsed.rows), *file_problems(parsed.rows)])
+    found = look_at_files(parsed.rows)
+    refuse_problems(path, [*parsed.problems, *repeated_images(parsed.rows), *found.problems])
     notes = []
     if parsed.unread_columns:
         notes.append(f"columns that are not read: {', '.join(parsed.unread_columns)}")
-    notes += _label_notes(parsed.rows)
-    return CheckedManifest(Manifest(parsed.rows), tuple(notes))
+    rows = [row for row, _ in found.hashes]
+    leaks = [*fold_leaks(parsed.rows), *map(str, find_leaks(rows, [code for _, code in found.hashes]))]
+    return CheckedManifest(
+        Manifest(parsed.rows),
+        notes=(*notes, *_label_notes(found), *_span_notes(found), *one_slice_sources(rows)),
+        leaks=tuple(leaks),
+    )
 
 
 def check_files(manifest: Manifest, name: Path) -> None:
     """Read every image and mask of a manifest.
 
     Raises:
-        ConfigError: everything that :func:`file_problems` finds, all at once.
+        ConfigError: every image or mask that cannot be used, or that contradicts its row, all at once.
     """
-    refuse_problems(name, file_problems(manifest))
+    refuse_problems(name, look_at_files(manifest).problems)
 
 
 def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
@@ -68,30 +99,52 @@ def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
     ]
 
 
-def file_problems(rows: Iterable[ManifestRow]) -> list[str]:
-    """One line for every image or mask that cannot be used, or that contradicts its row."""
-    return [problem for row in rows for problem in (_study_problems(row) if row.is_study else _slice_problems(row))]
+def look_at_files(rows: Iterable[ManifestRow]) -> Findings:
+    """Read every image and mask."""
+    found = Findings()
+    for row in rows:
+        if row.is_study:
+            found.problems += _study_problems(row)
+        else:
+            _look_at_slice(row, found)
+    return found
 
 
-def _slice_problems(row: ManifestRow) -> list[str]:
-    """Problems of a row's image and of its mask, each looked at whatever the other is."""
-    problems: list[str] = []
-    image = _tried(lambda: read_hu(row.path, row.window), problems)
-    if image is not None and image.min() == image.max():
-        problems.append(f"{row.path}: all pixels have one value; the image is empty")
+def _look_at_slice(row: ManifestRow, found: Findings) -> None:
+    """A row's image and its mask, each looked at whatever the other is."""
+    image = _tried(lambda: read_slice(row.path, row.window), found.problems)
+    if image is not None:
+        low, high = float(image.hu.min()), float(image.hu.max())
+        if low == high:
+            found.problems.append(f"{row.path}: all pixels have one value; the image is empty")
+        key = row.source, _how(row, image)
+        least, largest = found.spans.get(key, (low, high))
+        found.spans[key] = min(least, low), max(largest, high)
+        found.hashes.append((row, perceptual_hash(Window()(image.hu))))
     if row.mask is None:
-        return problems
+        return
     file, labels = row.mask, row.lesion_labels
-    mask = _tried(lambda: read_mask(file, labels), problems)
+    mask = _tried(lambda: read_mask(file, labels), found.problems)
     if mask is None:
-        return problems
-    if image is not None and image.shape != mask.shape:
-        have, want = ("x".join(map(str, shape)) for shape in (mask.shape, image.shape))
-        problems.append(f"{row.mask}: the mask has {have} pixels, its image {want}")
-    return [*problems, *filter(None, [contradiction(row, mask)])]
+        return
+    if image is not None and image.hu.shape != mask.shape:
+        have, want = ("x".join(map(str, shape)) for shape in (mask.shape, image.hu.shape))
+        found.problems.append(f"{row.mask}: the mask has {have} pixels, its image {want}")
+    found.problems += filter(None, [contradiction(row, mask)])
+    if not labels and len(several := mask_labels(file)) > 1:
+        found.labels[file] = several
 
 
-def _tried(read: Callable[[], NDArray[Any]], problems: list[str]) -> NDArray[Any] | None:
+def _how(row: ManifestRow, image: ReadSlice) -> str:
+    """How a slice's levels were taken, as a note says it."""
+    if row.window is not None:
+        return f"{image.bits}-bit, under the stated window (level {row.level_hu:g}, width {row.width_hu:g} HU)"
+    if image.meaning is GreyMeaning.HU:
+        return "stored as HU"
+    return f"{image.bits}-bit, taken as {image.meaning}; no window is stated"
+
+
+def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
     try:
         return read()
     except (ConfigError, MaskError) as error:
@@ -112,17 +165,18 @@ def _study_problems(row: ManifestRow) -> list[str]:
     return [] if mask is None else [problem for problem in [contradiction(row, mask)] if problem]
 
 
-def _label_notes(rows: Sequence[ManifestRow]) -> list[str]:
+def _label_notes(found: Findings) -> list[str]:
     """What is taken for lesion in masks of several labels."""
-    found: set[int] = set()
-    count = 0
-    for row in rows:
-        if row.mask is not None and not row.is_study and not row.lesion_labels:
-            labels = mask_labels(row.mask)
-            if len(labels) > 1:
-                count += 1
-                found |= set(labels)
-    if not count:
+    if not found.labels:
         return []
-    listed = ", ".join(map(str, sorted(found)))
+    listed = ", ".join(map(str, sorted({label for labels in found.labels.values() for label in labels})))
+    count = len(found.labels)
     return [f"{count} mask(s) have several labels ({listed}): all count as lesion; column lesion_labels says which"]
+
+
+def _span_notes(found: Findings) -> list[str]:
+    """Which HU the values of every source span, and under which window."""
+    return [
+        f"{source or 'no source'}: {low:.0f} to {high:.0f} HU, {how}"
+        for (source, how), (low, high) in sorted(found.spans.items())
+    ]

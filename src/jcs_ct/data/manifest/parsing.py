@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from jcs_ct.data.manifest.rows import COLUMNS, SPLITS, Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import read_table
@@ -63,8 +63,8 @@ def parse_manifest(path: Path) -> ParsedManifest:
     rows: list[ManifestRow] = []
     problems = list(table.problems)
     for where, values in table:
-        cells = _Cells(values)
-        row = _parse_row(cells, path.parent)
+        cells = Cells(values)
+        row = parse_row(cells, path.parent)
         if cells.problems:
             problems += [f"{where}: {problem}" for problem in cells.problems]
         else:
@@ -76,7 +76,7 @@ def parse_manifest(path: Path) -> ParsedManifest:
     return ParsedManifest(tuple(rows), tuple(problems), unread)
 
 
-class _Cells:
+class Cells:
     """The cells of a line by column; what is wrong with them is gathered, not raised."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
@@ -127,7 +127,8 @@ class _Cells:
         return int(text) if text else None
 
 
-def _parse_row(cells: _Cells, folder: Path) -> ManifestRow:
+def parse_row(cells: Cells, folder: Path) -> ManifestRow:
+    """A line as a row, paths from ``folder``; what is wrong with it stands in ``cells.problems``."""
     level, width = cells.number("level_hu"), cells.number("width_hu")
     if (level is None) != (width is None) or (width is not None and width <= 0):
         said = ", ".join(f"{name} {cells.text(name)!r}" for name in ("level_hu", "width_hu"))
@@ -149,24 +150,39 @@ def _parse_row(cells: _Cells, folder: Path) -> ManifestRow:
         fold=cells.fold(),
         finding=cells.text("finding"),
         lesion_labels=cells.labels("lesion_labels"),
+        group=cells.text("group"),
     )
 
 
 def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
-    """One line for every patient that stands in more than one split.
+    """One line for every patient, and every group of patients, that stands in more than one split.
 
     Blanks and large letters make no other patient of a name.
     """
+    rows = list(rows)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        groups[row.patient].add(row.group)
+    several = [
+        f"patient {patient!r} is in the groups {', '.join(repr(name) for name in sorted(names))}: one is expected"
+        for patient, names in sorted(groups.items())
+        if len(names) > 1
+    ]
+    return [*_parted(rows, "patient"), *_parted([row for row in rows if row.group], "group"), *several]
+
+
+def _parted(rows: Iterable[ManifestRow], kind: Literal["patient", "group"]) -> list[str]:
     splits: dict[str, set[str]] = defaultdict(set)
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        patient = " ".join(row.patient.casefold().split())
-        splits[patient].add(row.split)
-        spellings[patient].add(row.patient)
+        said = row.patient if kind == "patient" else row.group
+        key = " ".join(said.casefold().split())
+        splits[key].add(row.split)
+        spellings[key].add(said)
     return [
-        f"patient {' or '.join(repr(name) for name in sorted(spellings[patient]))} is in the splits "
-        f"{', '.join(sorted(names))}: a patient belongs to one split only"
-        for patient, names in sorted(splits.items())
+        f"{kind} {' or '.join(repr(name) for name in sorted(spellings[key]))} is in the splits "
+        f"{', '.join(sorted(names))}: a {kind} belongs to one split only"
+        for key, names in sorted(splits.items())
         if len(names) > 1
     ]
 

@@ -12,7 +12,7 @@ from jcs_ct.errors import ConfigError
 
 
 def patient_folds(rows: Iterable[ManifestRow], count: int, *, seed: int) -> dict[str, int]:
-    """The fold, from 0 on, of every patient.
+    """The fold, from 0 on, of every patient, or of every group of patients.
 
     Patients with the same sources and labels are ordered by a hash of their name and the seed and dealt to the folds
     in turn, so that each fold gets its share of every source and label. A patient's slices stay together, whatever
@@ -23,7 +23,7 @@ def patient_folds(rows: Iterable[ManifestRow], count: int, *, seed: int) -> dict
     """
     kinds: dict[str, set[tuple[str, int | None]]] = defaultdict(set)
     for row in rows:
-        kinds[row.patient].add((row.source, row.label))
+        kinds[row.unit].add((row.source, row.label))
     if count < 3 or len(kinds) < count:
         raise ConfigError(
             f"needs at least three folds (one is held out, the next chooses, the others train) and a patient for "
@@ -48,7 +48,7 @@ def split_by_patient(manifest: Manifest, count: int, *, seed: int) -> Manifest:
     """
     splits = {0: "test", 1: "val"}
     fold_of = patient_folds(manifest, count, seed=seed)
-    return Manifest(tuple(replace(row, split=splits.get(fold_of[row.patient], "train")) for row in manifest))
+    return Manifest(tuple(replace(row, split=splits.get(fold_of[row.unit], "train")) for row in manifest))
 
 
 def fold_by_patient(manifest: Manifest, count: int, *, seed: int, keep_test: bool = False) -> Manifest:
@@ -63,11 +63,11 @@ def fold_by_patient(manifest: Manifest, count: int, *, seed: int, keep_test: boo
     Raises:
         ConfigError: as :func:`patient_folds`.
     """
-    held = {row.patient for row in manifest if keep_test and row.split == "test"}
-    fold_of = patient_folds((row for row in manifest if row.patient not in held), count, seed=seed)
+    held = {row.unit for row in manifest if keep_test and row.split == "test"}
+    fold_of = patient_folds((row for row in manifest if row.unit not in held), count, seed=seed)
     return Manifest(
         tuple(
-            replace(row, fold=fold_of.get(row.patient), split="test" if row.patient in held else "train")
+            replace(row, fold=fold_of.get(row.unit), split="test" if row.unit in held else "train")
             for row in manifest
         )
     )
@@ -86,4 +86,4 @@ def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed:
         draw = int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64
         return "test" if draw < test else "val" if draw < test + val else "train"
 
-    return tuple(replace(row, split=place(row.patient)) for row in rows)
+    return tuple(replace(row, split=place(row.unit)) for row in rows)

@@ -34,6 +34,7 @@ class ManifestRow:
         fold: Of a cross-validation, from 0 on; None takes no part in one.
         finding: What the source says of the slice or its patient in its own words, such as ``malignant``.
         lesion_labels: Values of the mask that are lesion; where there are none, every value but 0 is.
+        group: Patients that splits keep together, as near-duplicates of each other; perhaps empty.
     """
 
     path: Path
@@ -52,6 +53,12 @@ class ManifestRow:
     fold: int | None = None
     finding: str = ""
     lesion_labels: tuple[int, ...] = ()
+    group: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What splits and folds keep together: the row's group, or its patient where it has none."""
+        return self.group or self.patient
 
     @property
     def is_study(self) -> bool:
@@ -81,7 +88,7 @@ COLUMNS: dict[str, type] = {
     "series": str,
     "fold": int,
     "finding": str,
-    "lesion_labels": str,
+    **dict.fromkeys(("lesion_labels", "group"), str),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,43 @@ def read_hu(path: Path, window: Window | None = None) -> NDArray[np.float32]:
     Raises:
         ConfigError: missing, damaged, coloured, levels that may stand for several things, or HU beside a window.
     """
+    return read_slice(path, window).hu
+
+
+@dataclass(frozen=True, eq=False)
+class ReadSlice:
+    """A slice and how its levels were taken.
+
+    Args:
+        hu: (rows, columns) float32.
+        meaning: What the levels stand for.
+        bits: Of a level as it is stored.
+    """
+
+    hu: NDArray[np.float32]
+    meaning: GreyMeaning
+    bits: int
+
+
+def read_slice(path: Path, window: Window | None = None) -> ReadSlice:
+    """As :func:`read_hu`, with how the levels were taken.
+
+    Raises:
+        ConfigError: as :func:`read_hu`.
+    """
     levels = _read_levels(path)
-    is_grey = levels.dtype.kind == "u" if window is not None else False
+    bits = 8 * levels.itemsize
     try:
-        if not is_grey and grey_meaning(levels) is not GreyMeaning.WINDOW:
+        # Grey levels under a stated window need not be told from their values.
+        meaning = GreyMeaning.WINDOW if window is not None and levels.dtype.kind == "u" else grey_meaning(levels)
+        if meaning is not GreyMeaning.WINDOW:
             if window is None:
-                return grey_to_hu(levels)
+                return ReadSlice(grey_to_hu(levels), meaning, bits)
             raise ConfigError(f"{path}: a window is stated, but the values are HU; leave level_hu and width_hu empty")
     except StudyError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return (window or Window()).inverse(levels.astype(np.float32) / np.float32(white_of(levels)))
+    grey = levels.astype(np.float32) / np.float32(white_of(levels))
+    return ReadSlice((window or Window()).inverse(grey), meaning, bits)
 
 
 def read_grey(path: Path) -> NDArray[np.float32]:

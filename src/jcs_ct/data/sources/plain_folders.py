@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask
+from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
 from jcs_ct.errors import ConfigError
 
 
@@ -24,24 +25,54 @@ def phantom(folder: Path, *, seed: int = 0) -> Manifest:
     return Manifest(assign_splits(rows, val=0.10, test=0.0, seed=seed))
 
 
-def images(folder: Path, *, seed: int = 0) -> Manifest:
+def images(
+    folder: Path, *, seed: int = 0, patient_pattern: str | None = None, one_slice_each: bool = False
+) -> Manifest:
     """A plain folder: ``images/`` and ``masks/`` with equal stems, split 70/15/15 by patient.
 
-    A folder below ``images/`` is a patient; slices that lie in ``images/`` itself are a patient each. A slice is
-    infected when its mask has a pixel; without a mask its label is not known.
+    A folder below ``images/`` is a patient. A slice is infected when its mask has a pixel; without a mask its label
+    is not known.
+
+    Args:
+        folder: Holds ``images/`` and perhaps ``masks/``.
+        seed: Of the split.
+        patient_pattern: Regular expression whose first group, found in the path below ``images/``, is the patient.
+        one_slice_each: Slices that lie in ``images/`` itself are each of another patient.
+
+    Raises:
+        ConfigError: no image, or several slices in ``images/`` itself of which nothing says whose they are.
     """
-    rows = []
     root = folder / "images"
-    for path in sorted(found for found in root.rglob("*") if found.suffix.lower() in _IMAGE_SUFFIXES):
-        inside = path.relative_to(root)
-        mask = folder / "masks" / inside.with_suffix(".png")
-        known = mask.is_file()
-        patient = str(inside.parent) if inside.parent != Path() else inside.stem
-        label = int(read_mask(mask).any()) if known else None
-        rows.append(ManifestRow(path, patient, label, mask if known else None, source=folder.name))
-    if not rows:
+    inside = sorted(found.relative_to(root) for found in root.rglob("*") if found.suffix.lower() in _IMAGE_SUFFIXES)
+    if not inside:
         raise ConfigError(f"no image in {root}; it takes images/ and masks/, with a folder for each patient in both")
+    rows = []
+    for name, patient in _patients(inside, patient_pattern, one_slice_each).items():
+        mask = folder / "masks" / name.with_suffix(".png")
+        known = mask.is_file()
+        label = int(read_mask(mask).any()) if known else None
+        rows.append(ManifestRow(root / name, patient, label, mask if known else None, source=folder.resolve().name))
     return Manifest(assign_splits(rows, val=0.15, test=0.15, seed=seed))
+
+
+def _patients(inside: list[Path], pattern: str | None, one_slice_each: bool) -> dict[Path, str]:
+    """The patient of every image."""
+    if pattern is not None:
+        compiled = compile_patient_pattern(pattern)
+        found = {name: patient_in(name.as_posix(), compiled) for name in inside}
+        nameless = [name for name, patient in found.items() if not patient]
+        if nameless:
+            raise ConfigError(f"the patient pattern is not found in {len(nameless)} name(s), as {nameless[0]}")
+        return found
+    flat = [name for name in inside if name.parent == Path()]
+    if len(flat) > 1 and not one_slice_each:
+        raise ConfigError(
+            f"{len(flat)} slices lie in images/ itself, as {flat[0]} and {flat[1]}, and nothing says whose they are: "
+            "neighbouring slices of one patient would part over train, val and test. Put each patient's slices in a "
+            "folder, or say which part of a name is the patient, as --patient-pattern '(c[0-9]+)_' for c01_0088.jpg, "
+            "or --one-slice-each if every slice is of another patient"
+        )
+    return {name: str(name.parent) if name.parent != Path() else name.stem for name in inside}
 
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -9,6 +9,7 @@ from typing import Any
 
 from jcs_ct.choices import CT100Folds
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, split_by_patient
+from jcs_ct.data.manifest.leaks import join_duplicates
 from jcs_ct.data.sources.set_labels import read_labels, read_text
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import Window
@@ -138,16 +139,20 @@ def sarscov2(folder: Path) -> Manifest:
 
 
 def iq_othnccd(folder: Path, *, seed: int = 0) -> Manifest:
-    """IQ-OTH/NCCD: slices from before COVID with a finding (normal, benign, malignant), split 60/20/20 by patient."""
-    return _not_covid(folder, "iq-othnccd", seed)
+    """IQ-OTH/NCCD: slices from before COVID with a finding (normal, benign, malignant), split 60/20/20 by patient.
+
+    Patients with near-duplicate slices share a group, and so a split.
+    """
+    return split_by_patient(join_duplicates(_not_covid(folder, "iq-othnccd")), 5, seed=seed)
 
 
 def pneumonia224(folder: Path, *, seed: int = 0) -> Manifest:
     """Pneumonia that is not COVID, 224 x 224 pixels, split 60/20/20 by patient; some slices show none of it."""
-    return _not_covid(folder, "pneumonia224", seed)
+    # So few patients are dealt out: drawn one by one, all may miss the test split.
+    return split_by_patient(_not_covid(folder, "pneumonia224"), 5, seed=seed)
 
 
-def _not_covid(folder: Path, source: str, seed: int) -> Manifest:
+def _not_covid(folder: Path, source: str) -> Manifest:
     """Slices labelled 0 with a finding of their own; the window of their grey levels is not known."""
     rows = [
         ManifestRow(
@@ -159,8 +164,7 @@ def _not_covid(folder: Path, source: str, seed: int) -> Manifest:
         )
         for record in read_labels(folder / "labels.csv", "file", "label", "patient", "finding")
     ]
-    # So few patients are dealt out: drawn one by one, all may miss the test split.
-    return split_by_patient(Manifest(tuple(rows)), 5, seed=seed)
+    return Manifest(tuple(rows))
 
 
 def _age(text: str) -> float | None:

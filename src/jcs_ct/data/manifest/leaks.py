@@ -1,0 +1,154 @@
+"""Leaks between the parts of a manifest: slices of one scan on both sides of a split, whoever is said to own them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.cluster.hierarchy import DisjointSet
+
+from jcs_ct.data.manifest.rows import Manifest, ManifestRow
+from jcs_ct.data.manifest.slice_files import read_hu
+from jcs_ct.preprocessing import Window
+
+#: A perceptual hash has this many bits a side.
+_SIDE = 16
+#: Bits of 256 in which slices may differ and be near-duplicates. On six public sets slices of different patients
+#: differ in 46 bits or more (but for true duplicates), every second slice of a scan in 20 or fewer (95 %).
+NEAR_DUPLICATE_BITS = 28
+#: The same for slices whose names say that they follow each other.
+NEIGHBOUR_BITS = 44
+#: Numbers of one name stem up to this far apart say that slices follow each other.
+_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two slices of different parts that seem to be of one scan.
+
+    Args:
+        first, second: The images.
+        parts: In which split or fold each stands.
+        bits: In how many of 256 bits their perceptual hashes differ.
+        is_neighbour: Whether their names say that they follow each other.
+    """
+
+    first: Path
+    second: Path
+    parts: tuple[str, str]
+    bits: int
+    is_neighbour: bool
+
+    def __str__(self) -> str:
+        what = "neighbours by name and alike" if self.is_neighbour else "near-duplicates"
+        names = f"{self.first} ({self.parts[0]}) and {self.second} ({self.parts[1]})"
+        return f"leak: {names} are {what} ({self.bits} of {_SIDE**2} bits differ)"
+
+
+def perceptual_hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """(rows, columns) in [0, 1] -> the 256 bits of its pHash, (4,)."""
+    levels = Image.fromarray(np.rint(grey * 255.0).astype(np.uint8))
+    bits = imagehash.phash(levels, hash_size=_SIDE).hash
+    return np.packbits(bits).view(np.uint64)
+
+
+def find_leaks(rows: Sequence[ManifestRow], hashes: Sequence[NDArray[np.uint64]]) -> tuple[Leak, ...]:
+    """Every pair of near-duplicates, or of neighbours that are alike, in different splits or folds.
+
+    Args:
+        rows: Slices.
+        hashes: The :func:`perceptual_hash` of each.
+    """
+    if len(rows) < 2:
+        return ()
+    codes = np.stack(hashes)
+    parts = np.array([_part(row) for row in rows])
+    leaks = [
+        Leak(rows[one].path, rows[other].path, (parts[one], parts[other]), bits, is_neighbour=False)
+        for one, other, bits in _close_pairs(codes, parts)
+    ]
+    known = {(leak.first, leak.second) for leak in leaks}
+    for one, other in _neighbours(rows):
+        bits = int(np.bitwise_count(codes[one] ^ codes[other]).sum())
+        pair = (rows[min(one, other)].path, rows[max(one, other)].path)
+        if parts[one] != parts[other] and bits <= NEIGHBOUR_BITS and pair not in known:
+            leaks.append(Leak(rows[one].path, rows[other].path, (parts[one], parts[other]), bits, is_neighbour=True))
+    return tuple(leaks)
+
+
+def fold_leaks(rows: Sequence[ManifestRow]) -> list[str]:
+    """One line for every patient, or group of patients, that stands in several folds."""
+    folds: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if row.fold is not None:
+            folds[row.unit].add(row.fold)
+    return [
+        f"leak: patient or group {unit!r} is in the folds {', '.join(map(str, sorted(found)))}"
+        for unit, found in sorted(folds.items())
+        if len(found) > 1
+    ]
+
+
+def one_slice_sources(rows: Sequence[ManifestRow]) -> list[str]:
+    """The sources of which every patient has one slice, though names look like numbered slices of scans."""
+    by_source: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        by_source[row.source].append(row)
+    notes = []
+    for source, own in sorted(by_source.items()):
+        if len(own) > 1 and len({row.patient for row in own}) == len(own) and any(_neighbours(own)):
+            notes.append(
+                f"every patient of {source or 'the manifest'} has one slice, and names count on: is a patient's name "
+                "the name of a slice? Then say the patient with `jcs data make table --patient-pattern`"
+            )
+    return notes
+
+
+def join_duplicates(manifest: Manifest) -> Manifest:
+    """The same rows, patients with near-duplicate slices put into one group, so that splits keep them together.
+
+    Raises:
+        ConfigError: a slice that cannot be read, or a study.
+    """
+    rows = manifest.rows
+    units = [row.unit for row in rows]
+    codes = np.stack([perceptual_hash(Window()(read_hu(row.path, row.window))) for row in rows])
+    joined = DisjointSet(units)
+    for one, other, _ in _close_pairs(codes, np.array(units)):
+        joined.merge(units[one], units[other])
+    names = {unit: min(subset) for subset in joined.subsets() if len(subset) > 1 for unit in subset}
+    return Manifest(tuple(replace(row, group=names.get(row.unit, row.group)) for row in rows))
+
+
+def _part(row: ManifestRow) -> str:
+    return row.split if row.fold is None else f"{row.split}, fold {row.fold}"
+
+
+def _close_pairs(codes: NDArray[np.uint64], parts: NDArray[np.str_]) -> Iterator[tuple[int, int, int]]:
+    """(first, second, bits) of near-duplicates in different parts, first before second."""
+    for one in range(len(codes) - 1):
+        bits = np.bitwise_count(codes[one + 1 :] ^ codes[one]).sum(axis=1)
+        for other in np.flatnonzero((bits <= NEAR_DUPLICATE_BITS) & (parts[one + 1 :] != parts[one])):
+            yield one, one + 1 + int(other), int(bits[other])
+
+
+def _neighbours(rows: Sequence[ManifestRow]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows whose files lie in one folder under one stem with numbers that follow each other."""
+    stems: dict[tuple[Path, str], list[tuple[int, int]]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        found = re.fullmatch(r"(.*?)(\d+)(\D*)", row.path.stem)
+        if found is not None:
+            stems[row.path.parent, found[1] + found[3]].append((int(found[2]), index))
+    for numbered in stems.values():
+        numbered.sort()
+        for (low, one), (high, other) in pairwise(numbered):
+            if high - low <= _STEPS:
+                yield min(one, other), max(one, other)
