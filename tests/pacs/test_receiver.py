@@ -13,7 +13,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.pacs.receiver import ReceiverSettings, receiving
 
-from .conftest import ct_file
+from .fake_pacs import ct_file
 
 
 def associate(port, caller="SCANNER", called="JCS"):

@@ -20,7 +20,7 @@ import pytest
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.pacs.web import DicomWeb, PacsCertificateError, PacsDeniedError, PacsServer, PacsUnavailableError
 
-from .conftest import FakePacs, Handler, ct_file
+from .fake_pacs import FakePacs, Handler, ct_file
 from .orthanc_server import Orthanc, needs_orthanc
 
 TOKEN = "token-that-must-stay-out-of-logs"

@@ -15,7 +15,7 @@ from jcs_ct.pacs.jobs import JobStore, State, only_watcher
 from jcs_ct.pacs.watch import Watcher
 from jcs_ct.pacs.web import DicomWeb, PacsServer
 
-from .conftest import ct_file
+from .fake_pacs import ct_file
 
 MODELS = "ab" * 32
 

@@ -8,9 +8,19 @@ import pytest
 
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.pacs.multipart import decode_parts, encode_parts
-from jcs_ct.pacs.web import DicomWeb, PacsDeniedError, PacsServer, PacsUnavailableError
+from jcs_ct.pacs.remote import StudyQuery
+from jcs_ct.pacs.server import (
+    PacsAnswerError,
+    PacsDeniedError,
+    PacsGoneError,
+    PacsIncompleteError,
+    PacsRefusedError,
+    PacsServer,
+    PacsUnavailableError,
+)
+from jcs_ct.pacs.web import DicomWeb
 
-from .conftest import ct_file
+from .fake_pacs import ct_file
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ def test_a_study_is_fetched_as_it_came_under_names_from_hashes(web, pacs, fill, 
     fill("1.2.3")
     pacs.add(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
     assert web.ct_studies() == ["1.2.3"]
-    assert web.fetch_study("1.2.3", tmp_path) == 4
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 4
     files = sorted(tmp_path.iterdir())
     assert {path.read_bytes() for path in files} == {pacs.instances[key] for key in pacs.of_modality("CT")}
     assert not [path for path in files if "1.2.3" in path.name]
@@ -58,7 +68,7 @@ def test_a_fetch_that_was_cut_short_goes_on_where_it_was(web, pacs, fill, tmp_pa
     web.fetch_study("1.2.3", tmp_path)
     sorted(tmp_path.iterdir())[0].unlink()
     pacs.requests.clear()
-    assert web.fetch_study("1.2.3", tmp_path) == 4
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 4
     assert len([line for line in pacs.requests if line.count("/") == 6]) == 1
 
 
@@ -68,7 +78,9 @@ def test_transient_errors_are_tried_again_with_growing_waits(web, pacs, fill, wa
     assert web.ct_studies() == ["1.2.3"]
     assert waits == [1.0, 2.0]
     pacs.failures = 3
-    with pytest.raises(PacsUnavailableError, match=r"cannot be reached \(HTTP 503\), tried 3 times"):
+    with pytest.raises(
+        PacsUnavailableError, match=r"cannot be reached \(HTTP 503\), tried 3 times.*PACS_UNAVAILABLE"
+    ):
         web.ct_studies()
 
 
@@ -118,12 +130,204 @@ def test_results_are_stored_and_storing_twice_changes_nothing(web, pacs, tmp_pat
     web.store(paths)
     web.store(paths)
     assert list(pacs.instances.values()) == [path.read_bytes() for path in paths]
-    pacs.refuse_store = True
-    with pytest.raises(JCSError, match="HTTP 409"):
-        web.store(paths)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Three files of results, not yet stored."""
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"{number}.dcm")
+        paths[-1].write_bytes(ct_file("1.2.3", "1.2.3.7", number, modality="SR"))
+    return paths
+
+
+@pytest.mark.parametrize("way", ["ok", "duplicate", "empty", "warned", "xml", "null", "413", "partial"])
+def test_every_way_of_saying_stored(web, pacs, results, way):
+    pacs.stow = way
+    assert web.store(results).stored == 3
+    assert len(pacs.of_modality("SR")) == 3
+    again = web.store(results)
+    assert again.stored == 3
+    assert again.present == (3 if way in ("duplicate", "partial") else 0) - (way == "partial")
+
+
+def test_a_conflict_without_a_word_is_success_only_where_the_server_holds_the_objects(web, pacs, results):
+    pacs.stow = "409"
+    with pytest.raises(PacsRefusedError, match=r"did not store 3 of 3 results \(3 x no reason given\).*PACS_REFUSED"):
+        web.store(results)
+    for path in results:
+        pacs.add(path.read_bytes())
+    assert web.store(results).present == 3
+    pacs.holds_search = False
+    with pytest.raises(PacsRefusedError, match="did not store 3 of 3"):
+        web.store(results)
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "message"),
+    [
+        ("failed", PacsRefusedError, r"3 of 3 results \(3 x reason 0110H\)"),
+        ("list-failed", PacsRefusedError, r"3 of 3 results \(3 x reason 0110H\)"),
+        ("400", PacsRefusedError, "3 of 3 results"),
+        ("html", PacsAnswerError, "is XML but no DICOM"),
+    ],
+)
+def test_every_way_of_saying_not_stored(web, pacs, results, way, error, message):
+    pacs.stow = way
+    with pytest.raises(error, match=message):
+        web.store(results)
+    assert pacs.of_modality("SR") == []
+
+
+@pytest.mark.parametrize("says_more", [True, False])
+@pytest.mark.parametrize("xml", [True, False])
+def test_all_pages_are_read_whether_announced_or_not(web, pacs, fill, tmp_path, says_more, xml):
+    pacs.page_limit, pacs.says_more, pacs.xml = 3, says_more, xml
+    for number in range(10):
+        fill(f"1.2.{number}", images=1)
+    fill("1.2.99", images=8)
+    assert web.ct_studies() == [*(f"1.2.{number}" for number in range(10)), "1.2.99"]
+    assert web.fetch_study("1.2.99", tmp_path).image_count == 8
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_a_server_that_has_more_and_does_not_give_it(web, pacs, fill, tmp_path):
+    pacs.page_limit, pacs.ignores_offset = 3, True
+    fill("1.2.3", images=8)
+    with pytest.raises(PacsIncompleteError, match=r"says that there are more than the 3 results.*PACS_INCOMPLETE"):
+        web.fetch_study("1.2.3", tmp_path)
+    pacs.says_more = False
+    with pytest.raises(PacsIncompleteError, match="counts 8 images in a CT series and lists 3"):
+        web.fetch_study("1.2.3", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("counts", ["+2", "-2"])
+def test_a_count_that_differs_from_the_list_is_not_whole(web, pacs, fill, tmp_path, counts):
+    fill("1.2.3", images=8)
+    pacs.counts = counts
+    with pytest.raises(PacsIncompleteError, match=r"counts (6|10) images in a CT series and lists 8"):
+        web.fetch_study("1.2.3", tmp_path)
+
+
+def test_series_missing_from_the_list_are_seen_by_the_studys_count(web, pacs, fill, tmp_path):
+    fill("1.2.3", images=1)
+    pacs.add(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
+    pacs.page_limit, pacs.says_more, pacs.ignores_offset = 1, False, True
+    with pytest.raises(PacsIncompleteError, match="counts 2 objects in the study and 1 in the 1 series"):
+        web.listing(web.study("1.2.3"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": "none"},
+        {"states_modality": False},
+        {"refuses_limit": True},
+        {"ignores_filters": True},
+        {"page_limit": 3, "counts": "none", "says_more": False},
+    ],
+)
+def test_servers_that_say_less_than_they_should(web, pacs, fill, tmp_path, changes):
+    for name, value in changes.items():
+        setattr(pacs, name, value)
+    fill("1.2.4", images=1)
+    fill("1.2.3", images=7)
+    pacs.add(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 7
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {
+        content for key, content in pacs.instances.items() if key[1] == "1.2.3.1"
+    }
+
+
+@pytest.mark.parametrize("arriving", [True, False])
+def test_a_study_that_changes_while_it_is_fetched_is_not_whole(web, pacs, fill, tmp_path, arriving):
+    fill("1.2.3", images=4)
+
+    def change(method, path):
+        if path.endswith("instances/1.2.3.1.3"):
+            pacs.on_request = None
+            if arriving:
+                fill("1.2.3", images=5)
+            else:
+                del pacs.instances["1.2.3", "1.2.3.1", "1.2.3.1.1"]
+
+    pacs.on_request = change
+    with pytest.raises(PacsIncompleteError, match="the study changed while it was fetched"):
+        web.fetch_study("1.2.3", tmp_path)
+    assert web.fetch_study("1.2.3", tmp_path).image_count == (5 if arriving else 3)
+    assert len(list(tmp_path.iterdir())) == (5 if arriving else 3), "what the study lost is removed"
+
+
+def test_a_study_that_is_gone(web, pacs, fill, tmp_path):
+    with pytest.raises(PacsGoneError, match=r"HTTP 404|lists no series"):
+        web.fetch_study("1.2.3", tmp_path)
+
+
+@pytest.mark.parametrize("wado", ["quoted", "unquoted", "upper", "preamble", "bare", "lf", "length", "picky"])
+def test_every_way_of_sending_a_file(web, pacs, fill, tmp_path, wado):
+    pacs.wado = wado
+    fill("1.2.3", images=2)
+    web.fetch_study("1.2.3", tmp_path)
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == set(pacs.instances.values())
+
+
+@pytest.mark.parametrize(
+    ("wado", "error", "message"),
+    [
+        ("cut", PacsUnavailableError, "ChunkedEncodingError"),
+        ("short", PacsAnswerError, "a part of the PACS's answer has .* bytes and states"),
+        ("html", PacsAnswerError, "something else than a DICOM file"),
+    ],
+)
+def test_files_that_arrive_damaged(web, pacs, fill, tmp_path, wado, error, message):
+    pacs.wado = wado
+    fill("1.2.3", images=2)
+    with pytest.raises(error, match=message):
+        web.fetch_study("1.2.3", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits):
+    pacs.failures, pacs.failure, pacs.retry_after = 1, 429, "7"
+    web.ct_studies()
+    pacs.failures, pacs.retry_after = 1, "864000"
+    web.ct_studies()
+    pacs.failures, pacs.retry_after = 1, "tomorrow"
+    web.ct_studies()
+    pacs.failures, pacs.retry_after = 1, "Wed, 21 Oct 2015 07:28:00 GMT"
+    web.ct_studies()
+    assert waits == [7, 300, 1.0, 1.0]
+
+
+def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
+    fill("1.2.3")
+    monkeypatch.setattr("jcs_ct.pacs.web._SEARCH_BYTES", 10)
+    client = DicomWeb(PacsServer(pacs.url, retries=0))
+    with pytest.raises(PacsAnswerError, match="larger than 0 MiB"):
+        client.ct_studies()
+    client.close()
+
+
+def test_studies_are_chosen_by_date_body_part_and_description(web, pacs, fill):
+    from datetime import date
+
+    for number, day in enumerate(("20200101", "20260101", "2026.01.02"), start=1):
+        fill(f"1.2.{number}", images=1)
+        pacs.date[f"1.2.{number}"] = day
+    fill("1.2.9", images=1)
+    pacs.ignores_filters = True
+    query = StudyQuery(since=date(2026, 1, 1), body_parts=("chest",), description="Covid")
+    found = web.studies(query)
+    assert [one.uid for one in found] == ["1.2.2", "1.2.3", "1.2.9"]
+    pacs.body_part["1.2.2.1"], pacs.body_part["1.2.3.1"] = "HEAD", "CHEST"
+    pacs.description |= {"1.2.9.1": "CHEST COVID 1.0", "1.2.3": "covid", "1.2.2": "covid"}
+    wanted = [one.uid for one in web.studies(query) if query.admits(one, web.listing(one))]
+    assert wanted == ["1.2.3", "1.2.9"]
 
 
 def test_identifiers_that_would_leave_the_address_are_refused(web, tmp_path):
-    for uid in ("../admin", "1.2/../../x", "1..2", ""):
+    for uid in ("../admin", "1.2/../../x", "1..2", ".", "1.2.", ""):
         with pytest.raises(ConfigError, match="letters that no UID has"):
             web.fetch_study(uid, tmp_path)

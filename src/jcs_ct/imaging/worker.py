@@ -90,6 +90,15 @@ def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     return read
 
 
+def _identifiers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+    import pydicom.config
+
+    from jcs_ct.imaging.identifiers import identify
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    return lambda item: identify(Path(item["path"]))
+
+
 def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     from jcs_ct.imaging.slices import read_pictures
 
@@ -98,6 +107,7 @@ def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 
 _TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
     "headers": _headers_task,
+    "identifiers": _identifiers_task,
     "pixels": _pixels_task,
     "nifti": _nifti_task,
     "nifti-labels": _nifti_labels_task,

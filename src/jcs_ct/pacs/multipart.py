@@ -10,9 +10,10 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 
-from jcs_ct.errors import JCSError
+from jcs_ct.pacs.server import PacsAnswerError
 
-_BOUNDARY = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
+_BOUNDARY = re.compile(r'\bboundary=(?:"([^"]+)"|([^\s";]+))', re.IGNORECASE)
+_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 
 def encode_parts(files: Sequence[bytes]) -> tuple[bytes, str]:
@@ -24,22 +25,45 @@ def encode_parts(files: Sequence[bytes]) -> tuple[bytes, str]:
 
 
 def decode_parts(body: bytes, content_type: str) -> Iterator[bytes]:
-    """The parts of a WADO-RS answer.
+    """The parts of an answer; the whole body where the server sends a bare ``application/dicom``.
+
+    Lines may end in CRLF, as the RFC wants, or in LF; text before the first boundary is skipped.
 
     Raises:
-        JCSError: no boundary, or a body that does not end with it.
+        PacsAnswerError: no boundary, a body that does not end with it, or a part that is not as long as it says.
     """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in ("application/dicom", "application/octet-stream"):
+        yield body
+        return
     found = _BOUNDARY.search(content_type)
-    if found is None:
-        raise JCSError(f"the PACS answered with {content_type or 'no content type'}, multipart/related is expected")
-    mark = b"--" + found.group(1).strip().encode()
-    start = body.find(mark)
-    while start >= 0 and not body.startswith(mark + b"--", start):
-        head_end = body.find(b"\r\n\r\n", start)
-        following = body.find(b"\r\n" + mark, head_end)
+    if found is None or not kind.startswith("multipart/"):
+        raise PacsAnswerError(
+            f"the PACS answered with {kind[:60] or 'no content type'}, multipart/related is expected"
+        )
+    mark = b"--" + (found.group(1) or found.group(2)).strip().encode()
+    start = _first_boundary(body, mark)
+    newline = b"\r\n" if body.startswith(b"\r\n", start + len(mark)) else b"\n"
+    while not body.startswith(mark + b"--", start):
+        head_end = body.find(newline * 2, start)
+        following = body.find(newline + mark, head_end)
         if head_end < 0 or following < 0:
-            raise JCSError("the PACS's answer is cut off before its closing boundary; try again")
-        yield body[head_end + 4 : following]
-        start = following + 2
+            raise PacsAnswerError("the PACS's answer is cut off before its closing boundary; try again")
+        content = body[head_end + 2 * len(newline) : following]
+        stated = _LENGTH.search(body, start, head_end + len(newline))
+        if stated is not None and int(stated.group(1)) != len(content):
+            raise PacsAnswerError(
+                f"a part of the PACS's answer has {len(content)} bytes and states {int(stated.group(1))}; try again"
+            )
+        yield content
+        start = following + len(newline)
+
+
+def _first_boundary(body: bytes, mark: bytes) -> int:
+    """Where the first boundary begins a line."""
+    start = body.find(mark)
+    while start > 0 and body[start - 1 : start] != b"\n":
+        start = body.find(mark, start + 1)
     if start < 0:
-        raise JCSError("the PACS's answer does not hold the boundary that its header names; try again")
+        raise PacsAnswerError("the PACS's answer does not hold the boundary that its header names; try again")
+    return start

@@ -1,117 +1,55 @@
-"""A DICOMweb server: QIDO-RS to search, WADO-RS to fetch, STOW-RS to store (PS3.18), with retries and back-off."""
+"""A DICOMweb server: QIDO-RS to search, WADO-RS to fetch, STOW-RS to store (PS3.18).
+
+Servers cap their answers, with or without saying so. A list is read page by page until nothing new comes, and what
+it holds is compared with what the server counts; a study counts as fetched only when every image that the server
+counts lies on disk and the server still counts the same afterwards.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import re
-import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import requests
-from requests.auth import HTTPBasicAuth
-
-from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.errors import ConfigError
 from jcs_ct.files import write_bytes
+from jcs_ct.imaging.headers import CT_SOP_CLASSES
+from jcs_ct.imaging.identifiers import read_identifiers
+from jcs_ct.pacs.attributes import Attributes, count_value, is_uid, read_attributes, text_value, uid_value
 from jcs_ct.pacs.multipart import decode_parts, encode_parts
+from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name
+from jcs_ct.pacs.server import (
+    PacsAnswerError,
+    PacsDeniedError,
+    PacsGoneError,
+    PacsIncompleteError,
+    PacsRefusedError,
+    PacsServer,
+    PacsUnavailableError,
+)
+from jcs_ct.pacs.storing import StoreReceipt, batches, read_receipt
+from jcs_ct.pacs.transport import Connection
 
 logger = logging.getLogger(__name__)
 
-_UID = re.compile(r"[0-9A-Za-z.\-]{1,64}")
-_STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
-_MODALITY, _INSTANCE_COUNT = "00080060", "00201209"
-#: Answers after which the same request may succeed.
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-#: Bytes of one STOW-RS request, so that one lost connection does not cost a whole study.
-STORE_BYTES = 32 * 1024**2
-
-
-class PacsUnavailableError(JCSError):
-    """The server did not answer in time, or only with transient errors, after every retry (PACS_UNAVAILABLE)."""
-
-
-class PacsDeniedError(ConfigError):
-    """The server wants credentials, or refuses those it got (PACS_CREDENTIALS)."""
-
-
-class PacsCertificateError(ConfigError):
-    """The server's certificate is not trusted: nothing was sent to it (PACS_CERTIFICATE)."""
-
-
-@dataclass(frozen=True)
-class PacsServer:
-    """Where a DICOMweb server is and how to talk to it.
-
-    Args:
-        url: Root of its DICOMweb services, such as ``https://pacs.example/dicom-web``.
-        token: Bearer token, or empty.
-        user, password: Basic authentication, or empty.
-        ca_bundle: PEM file of certificates to trust in place of the system's, or empty.
-        timeout_s: Longest wait for an answer to begin.
-        retries: How often a failed request is tried again.
-        backoff_s: Wait before the first retry; doubled for each further one.
-
-    Raises:
-        ConfigError: values that cannot be used, or a password that would cross a network in the clear.
-    """
-
-    url: str
-    token: str = field(default="", repr=False)
-    user: str = ""
-    password: str = field(default="", repr=False)
-    ca_bundle: str = ""
-    timeout_s: float = 60.0
-    retries: int = 4
-    backoff_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        match = re.fullmatch(r"(https?)://([^/@:]+|\[[0-9a-fA-F:]+\])(:\d+)?(/.*)?", self.url)
-        if match is None:
-            raise ConfigError("the PACS address must be http(s)://host[:port]/path without a user name in it")
-        self._check_credentials()
-        self._check_ca_bundle()
-        local = match.group(2) in ("localhost", "127.0.0.1", "[::1]")
-        if (self.token or self.user) and match.group(1) == "http" and not local:
-            raise ConfigError("a token or password would cross the network in the clear; use https, or loopback")
-        if self.retries < 0 or self.backoff_s <= 0 or self.timeout_s <= 0:
-            raise ConfigError("retries must be at least 0, back-off and time-out greater than 0 s")
-
-    def _check_credentials(self) -> None:
-        """Refuse what HTTP cannot carry, without repeating it (RFC 6750 2.1, RFC 7617 2)."""
-        if self.token and self.user:
-            raise ConfigError("give the PACS a token or a user name, not both")
-        if bool(self.user) != bool(self.password):
-            raise ConfigError("the PACS needs a user name and a password; set JCS_PACS_USER and JCS_PACS_PASSWORD")
-        if re.fullmatch(r"[\x21-\x7e]*", self.token) is None:
-            raise ConfigError("the token holds spaces, line ends or other letters no token has; check JCS_PACS_TOKEN")
-        if ":" in self.user or not (self.user + self.password).isprintable():
-            raise ConfigError(
-                "a user name with a colon, or line ends in it or the password, cannot be sent to a PACS"
-            )
-
-    def _check_ca_bundle(self) -> None:
-        if not self.ca_bundle:
-            return
-        try:
-            ssl.create_default_context(cafile=self.ca_bundle)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigError(
-                f"{self.ca_bundle} holds no certificates that can be read ({type(error).__name__}); a PEM file of "
-                "the PACS's certificate, or of the authority that signed it, is expected"
-            ) from error
-
-
-@dataclass(frozen=True)
-class RemoteSeries:
-    """A CT series on the server."""
-
-    study_uid: str
-    series_uid: str
-    instance_count: int
+#: Results asked for at a time; some services refuse more than 200.
+PAGE = 100
+#: A list longer than this is no list of a real archive.
+_MOST_RESULTS = 2_000_000
+_SEARCH_BYTES, _INSTANCE_BYTES, _RECEIPT_BYTES = 256 * 1024**2, 2 * 1024**3, 16 * 1024**2
+_STUDY_UID, _SERIES_UID, _INSTANCE_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
+_MODALITY, _PATIENT_ID, _STUDY_DATE = "00080060", "00100020", "00080020"
+_STUDY_DESCRIPTION, _SERIES_DESCRIPTION, _BODY_PART = "00081030", "0008103E", "00180015"
+_STUDY_INSTANCES, _SERIES_INSTANCES = "00201208", "00201209"
+#: What may be asked for when an instance is fetched: as it is stored, then as the server likes.
+_ACCEPTED = (
+    'multipart/related; type="application/dicom"; transfer-syntax=*',
+    'multipart/related; type="application/dicom"',
+    "application/dicom",
+)
 
 
 class DicomWeb:
@@ -123,182 +61,295 @@ class DicomWeb:
     """
 
     def __init__(self, server: PacsServer, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._server, self._sleep = server, sleep
-        self._session = requests.Session()
-        self._session.verify = server.ca_bundle or True
-        self._session.trust_env = False  # no proxy and no .netrc that nobody asked for
-        if server.token:
-            self._session.headers["Authorization"] = f"Bearer {server.token}"
-        elif server.user:
-            self._session.auth = HTTPBasicAuth(server.user.encode(), server.password.encode())
+        self._connection = Connection(server, sleep=sleep)
+        self._accepted = 0
 
     def close(self) -> None:
         """Close connections."""
-        self._session.close()
+        self._connection.close()
+
+    def studies(self, query: StudyQuery | None = None) -> list[RemoteStudy]:
+        """Studies that hold CT, in the server's order.
+
+        Raises:
+            PacsIncompleteError: the server says that there are more and does not give them.
+        """
+        query = query or StudyQuery()
+        parameters = {"ModalitiesInStudy": "CT", "includefield": f"{_STUDY_INSTANCES},{_STUDY_DESCRIPTION}"}
+        if query.since is not None:
+            parameters["StudyDate"] = f"{query.since:%Y%m%d}-"
+        found = [_study(item) for item in self._search("/studies", parameters, _STUDY_UID)]
+        return [one for one in found if query.admits_date(one.date)]
 
     def ct_studies(self) -> list[str]:
-        """Study Instance UIDs of studies that hold CT, in the server's order."""
-        found = self._query("/studies", {"ModalitiesInStudy": "CT"})
-        return [uid for item in found if (uid := _uid(item, _STUDY_UID))]
+        """Study Instance UIDs of :meth:`studies`."""
+        return [one.uid for one in self.studies()]
 
-    def ct_series(self, study_uid: str) -> list[RemoteSeries]:
-        """CT series of a study, by UID."""
-        found = self._query(f"/studies/{_checked(study_uid)}/series", {"Modality": "CT", "includefield": "00201209"})
-        series = [
-            RemoteSeries(study_uid, uid, int(_value(item, _INSTANCE_COUNT) or 0))
-            for item in found
-            if _value(item, _MODALITY) in ("CT", None) and (uid := _uid(item, _SERIES_UID))
-        ]
-        return sorted(series, key=lambda one: one.series_uid)
+    def listing(self, study: RemoteStudy) -> StudyListing:
+        """Every series of a study, and every CT image, checked against what the server counts.
+
+        Raises:
+            PacsIncompleteError: series or images are missing from the lists.
+            PacsGoneError: the server does not hold the study.
+        """
+        path = f"/studies/{_checked(study.uid)}/series"
+        fields = f"{_SERIES_INSTANCES},{_SERIES_DESCRIPTION},{_BODY_PART}"
+        items = self._search(path, {"includefield": fields}, _SERIES_UID)
+        mine = [item for item in items if uid_value(item, _STUDY_UID) in ("", study.uid)]
+        if not mine:
+            raise PacsGoneError("the PACS lists no series of the study; it was deleted, or its identifier is wrong")
+        series = tuple(
+            sorted((self._with_images(_series(study.uid, item)) for item in mine), key=lambda one: one.uid)
+        )
+        counts = [one.instance_count for one in series if one.instance_count is not None]
+        if study.instance_count is not None and len(counts) == len(series) and sum(counts) < study.instance_count:
+            raise PacsIncompleteError(
+                f"the PACS counts {study.instance_count} objects in the study and {sum(counts)} in the {len(series)} "
+                "series that it lists; they may still be arriving: try again later"
+            )
+        return StudyListing(study.uid, study.patient_key, series)
+
+    def _with_images(self, series: RemoteSeries) -> RemoteSeries:
+        if series.modality not in ("CT", ""):
+            return series
+        listed = self._instances(series)
+        count = series.instance_count
+        if count is not None and count != len(listed):
+            raise PacsIncompleteError(
+                f"the PACS counts {count} images in a CT series and lists {len(listed)}; they may still be arriving, "
+                "or it cuts its lists: try again later"
+            )
+        if series.modality == "CT":
+            return series.with_images(tuple(listed))
+        classes = {uid: text_value(item, _SOP_CLASS) for uid, item in listed.items()}
+        return series.with_images(tuple(uid for uid, kind in classes.items() if kind in CT_SOP_CLASSES))
+
+    def _instances(self, series: RemoteSeries) -> dict[str, Attributes]:
+        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.uid)}/instances"
+        items = self._search(path, {}, _INSTANCE_UID, enough=series.instance_count)
+        mine = [item for item in items if uid_value(item, _SERIES_UID) in ("", series.uid)]
+        return {uid_value(item, _INSTANCE_UID): item for item in mine}
 
     def instances(self, series: RemoteSeries) -> list[str]:
         """SOP Instance UIDs of a series."""
-        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.series_uid)}/instances"
-        return [uid for item in self._query(path, {}) if (uid := _uid(item, _INSTANCE_UID))]
+        return list(self._instances(series))
 
-    def fetch_study(self, study_uid: str, folder: Path) -> int:
-        """Write the CT instances of a study into ``folder`` as they came; those that lie there already are kept.
+    def fetch_study(
+        self, study_uid: str, folder: Path, *, advance: Callable[[int, int], None] | None = None
+    ) -> StudyListing:
+        """Write the CT images of a study into ``folder`` as they came; those that lie there already are kept.
+
+        Files are called by hashes of their identifiers; other files of the kind in ``folder`` are removed: they are
+        images that the study does not hold any more.
+
+        Args:
+            study_uid: Study Instance UID.
+            folder: Made when missing.
+            advance: Called with the images fetched and all there are.
 
         Returns:
-            The number of files that now lie there. Names are hashes of the identifiers.
-        """
-        count = 0
-        for series in self.ct_series(study_uid):
-            for uid in self.instances(series):
-                path = folder / f"{hashlib.sha256(uid.encode()).hexdigest()[:24]}.dcm"
-                if not path.exists():
-                    write_bytes(path, self.instance(series, uid))
-                count += 1
-        return count
-
-    def instance(self, series: RemoteSeries, uid: str) -> bytes:
-        """One DICOM file in the transfer syntax it is stored in."""
-        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.series_uid)}/instances/{_checked(uid)}"
-        accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-        answer = self._request("GET", path, headers={"Accept": accept})
-        parts = list(decode_parts(answer.content, answer.headers.get("Content-Type", "")))
-        if len(parts) != 1:
-            raise JCSError(f"the PACS answered with {len(parts)} parts for one instance; 1 is expected")
-        return parts[0]
-
-    def store(self, paths: Sequence[Path]) -> None:
-        """Store DICOM files; storing one that is there already changes nothing.
+            What the server held before and after, unchanged.
 
         Raises:
-            JCSError: the server refused some of them.
+            PacsIncompleteError: images are missing, or the study changed in the meantime.
         """
-        for batch in _batches(paths):
-            body, content_type = encode_parts([path.read_bytes() for path in batch])
-            headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
-            answer = self._request("POST", "/studies", data=body, headers=headers)
-            stored = _json(answer) if answer.content else {}
-            failed = stored.get("00081198", {}).get("Value", []) if isinstance(stored, dict) else []
-            if failed:
-                raise JCSError(f"the PACS did not store {len(failed)} of {len(batch)} results; see its log")
+        listing = self.listing(self.study(study_uid))
+        wanted = {file_name(uid): (series, uid) for series in listing.ct_series for uid in series.images}
+        if not wanted:
+            raise PacsGoneError("the PACS lists no CT images of the study; check its identifier")
+        for path in folder.glob("*.dcm"):
+            if path.name not in wanted:
+                path.unlink()
+        for done, (name, (series, uid)) in enumerate(wanted.items()):
+            if advance is not None:
+                advance(done, len(wanted))
+            if not (folder / name).exists():
+                write_bytes(folder / name, self.instance(series, uid))
+        after = self.listing(self.study(study_uid))
+        if after.fingerprint != listing.fingerprint:
+            raise PacsIncompleteError(
+                "the study changed while it was fetched; it is fetched again when it is at rest"
+            )
+        lie_there = sum(1 for _ in folder.glob("*.dcm"))
+        if lie_there != len(wanted):
+            raise PacsIncompleteError(f"{lie_there} files lie on disk after a fetch of {len(wanted)} images")
+        return listing
 
-    def _query(self, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
-        headers = {"Accept": "application/dicom+json"}
-        answer = self._request("GET", path, params=parameters, headers=headers)
-        found = _json(answer) if answer.status_code != 204 and answer.content else []
-        if not isinstance(found, list):
-            raise JCSError("the PACS's answer to a search is no list; is the address that of its DICOMweb root?")
-        return found
+    def study(self, study_uid: str) -> RemoteStudy:
+        """What the server says of one study; without counts where it cannot search by identifier."""
+        parameters = {"StudyInstanceUID": _checked(study_uid), "includefield": _STUDY_INSTANCES}
+        for item in self._search("/studies", parameters, _STUDY_UID, enough=1):
+            if uid_value(item, _STUDY_UID) == study_uid:
+                return _study(item)
+        return RemoteStudy(study_uid)
 
-    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
-        server, reason = self._server, ""
-        for attempt in range(server.retries + 1):
-            if attempt:
-                self._sleep(server.backoff_s * 2 ** (attempt - 1))
-            try:
-                url = server.url.rstrip("/") + path
-                answer = self._session.request(
-                    method, url, timeout=server.timeout_s, allow_redirects=False, **options
-                )
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                _refuse_certificate(error)
-                reason = type(error).__name__
-                continue
-            if answer.status_code not in _TRANSIENT:
-                return self._accepted(answer)
-            reason = f"HTTP {answer.status_code}"
-        raise PacsUnavailableError(
-            f"the PACS cannot be reached ({reason}), tried {server.retries + 1} times; check the address, and "
-            "that it runs (PACS_UNAVAILABLE)"
+    def instance(self, series: RemoteSeries, uid: str) -> bytes:
+        """One DICOM file in the transfer syntax it is stored in.
+
+        Raises:
+            PacsAnswerError: the answer is not one DICOM file.
+        """
+        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.uid)}/instances/{_checked(uid)}"
+        while True:
+            headers = {"Accept": _ACCEPTED[self._accepted]}
+            last = self._accepted + 1 == len(_ACCEPTED)
+            answer = self._connection.request(
+                "GET", path, headers=headers, most_bytes=_INSTANCE_BYTES, returned=() if last else (406,)
+            )
+            if answer.status != 406:
+                break
+            self._accepted += 1
+        parts = list(decode_parts(answer.content, answer.content_type))
+        if len(parts) != 1:
+            raise PacsAnswerError(f"the PACS answered with {len(parts)} parts for one instance; 1 is expected")
+        if parts[0][128:132] != b"DICM":
+            raise PacsAnswerError("the PACS answered with something else than a DICOM file (PS3.10); see its log")
+        return parts[0]
+
+    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+        """Store DICOM files, in their order; storing one that is there already changes nothing and is no failure.
+
+        Raises:
+            PacsRefusedError: the server refused some of them.
+        """
+        total = StoreReceipt(0)
+        for batch in batches(paths):
+            receipt = self._store_batch(batch)
+            total += self._settle(receipt, batch) if receipt.doubtful else receipt
+        return total
+
+    def _store_batch(self, batch: Sequence[Path]) -> StoreReceipt:
+        body, content_type = encode_parts([path.read_bytes() for path in batch])
+        headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
+        answer = self._connection.request(
+            "POST", "/studies", data=body, headers=headers, most_bytes=_RECEIPT_BYTES, returned=(400, 409, 413)
         )
+        if answer.status == 413 and len(batch) > 1:
+            half = len(batch) // 2
+            first, second = self._store_batch(batch[:half]), self._store_batch(batch[half:])
+            return first + second
+        return read_receipt(answer, len(batch))
 
-    def _accepted(self, answer: requests.Response) -> requests.Response:
-        status = answer.status_code
-        if status in (401, 403):
-            if self._server.token:
-                what = "refuses the token", "check JCS_PACS_TOKEN, and what it may do"
-            elif self._server.user:
-                what = (
-                    "refuses the user or password",
-                    "check JCS_PACS_USER and JCS_PACS_PASSWORD, and the user's rights",
+    def _settle(self, receipt: StoreReceipt, batch: Sequence[Path]) -> StoreReceipt:
+        """Ask for what was refused without a word of being there already: some servers say a duplicate like that.
+
+        Raises:
+            PacsRefusedError: it is not there.
+        """
+        doubtful = receipt.doubtful if all(receipt.doubtful) else [one.instance for one in read_identifiers(batch)]
+        missing = [uid for uid in doubtful if not self._holds(uid)]
+        if missing:
+            raise PacsRefusedError(
+                f"the PACS did not store {len(missing)} of {len(batch)} results ({receipt.explained()}); see its log"
+            )
+        return StoreReceipt(len(batch), receipt.present + len(receipt.doubtful), receipt.warned)
+
+    def _holds(self, instance_uid: str) -> bool:
+        try:
+            found = self._search("/instances", {"SOPInstanceUID": instance_uid}, _INSTANCE_UID, enough=1)
+        except (PacsGoneError, PacsRefusedError, PacsAnswerError, PacsDeniedError):
+            return False  # it does not search over all studies: nothing is known
+        return any(uid_value(item, _INSTANCE_UID) == instance_uid for item in found)
+
+    def answers(self) -> bool:
+        """Whether the server answers a small search: what tells an outage from one study's trouble."""
+        try:
+            self._connection.request(
+                "GET", "/studies", params={"limit": "1"}, headers=_JSON, most_bytes=_SEARCH_BYTES, returned=(400, 404)
+            )
+        except PacsUnavailableError:
+            return False
+        return True
+
+    def _search(
+        self, path: str, parameters: Mapping[str, str], key: str, *, enough: int | None = None
+    ) -> list[Attributes]:
+        """All results, in the server's order, one for each value of ``key``; pages until nothing new comes.
+
+        A short page proves nothing: servers cap below what was asked for. ``enough`` is how many there are, where
+        that is known.
+        """
+        found: dict[str, Attributes] = {}
+        received, promised = 0, False
+        for items, has_more in self._pages(path, parameters):
+            known = len(found)
+            for item in items:
+                uid = uid_value(item, key)
+                if uid:
+                    found.setdefault(uid, item)
+                else:
+                    logger.warning("a result without a usable identifier was left out")
+            received += len(items)
+            if len(found) == known:
+                break
+            promised = has_more
+            if received > _MOST_RESULTS:
+                raise PacsAnswerError(f"the PACS's list does not end after {received} results")
+            if enough is not None and len(found) >= enough and not has_more:
+                promised = False
+                break
+        if promised:
+            raise PacsIncompleteError(
+                f"the PACS says that there are more than the {len(found)} results it gave, and gives no others; "
+                "raise its limit of results"
+            )
+        return list(found.values())
+
+    def _pages(self, path: str, parameters: Mapping[str, str]) -> Iterator[tuple[list[Attributes], bool]]:
+        """Pages of results, each with whether the server says that more follow (PS3.18 8.3.4.4)."""
+        offset = 0
+        while True:
+            paging = {"limit": str(PAGE), "offset": str(offset)} if offset else {"limit": str(PAGE)}
+            answer = self._connection.request(
+                "GET",
+                path,
+                params={**parameters, **paging},
+                headers=_JSON,
+                most_bytes=_SEARCH_BYTES,
+                returned=(400, 404, 416) if offset else (400,),
+            )
+            if answer.status == 400 and not offset:  # a server that knows no limit
+                answer = self._connection.request(
+                    "GET", path, params=parameters, headers=_JSON, most_bytes=_SEARCH_BYTES
                 )
-            else:
-                what = "asks for credentials", "set JCS_PACS_TOKEN, or JCS_PACS_USER and JCS_PACS_PASSWORD"
-            raise PacsDeniedError(f"the PACS {what[0]} (HTTP {status}); {what[1]} (PACS_CREDENTIALS)")
-        if 300 <= status < 400:
-            raise JCSError(f"the PACS points to another address (HTTP {status}); give its DICOMweb root itself")
-        return _ok(answer)
+            if answer.status >= 400 or answer.status == 204:
+                return
+            items = read_attributes(answer.content, answer.content_type)
+            yield items, _says_more(answer.headers.get("Warning", ""))
+            offset += len(items)
 
 
-def _refuse_certificate(error: BaseException) -> None:
-    """Raise when an untrusted certificate is behind a failed connection: trying again cannot help.
-
-    Raises:
-        PacsCertificateError: it is.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise PacsCertificateError(
-                f"the PACS's certificate is not trusted ({cause.verify_message}), nothing was sent; check the "
-                "address, or name the certificate that signed it with --ca-bundle (PACS_CERTIFICATE)"
-            ) from error
-        cause = cause.__cause__ or cause.__context__
+_JSON = {"Accept": "application/dicom+json"}
 
 
-def _json(answer: requests.Response) -> Any:
-    try:
-        return answer.json()
-    except requests.exceptions.JSONDecodeError as error:
-        raise JCSError("the PACS's answer is no JSON; is the address that of its DICOMweb root?") from error
+def _says_more(warning: str) -> bool:
+    """Whether a Warning header is the one of results left out, not of an ignored parameter (both are 299)."""
+    return re.search(r"\b299\b", warning) is not None and "additional" in warning.lower()
 
 
-def _ok(answer: requests.Response) -> requests.Response:
-    if not answer.ok:
-        raise JCSError(f"the PACS refuses the request (HTTP {answer.status_code}); check the address and its log")
-    return answer
+def _study(item: Attributes) -> RemoteStudy:
+    patient = text_value(item, _PATIENT_ID)
+    return RemoteStudy(
+        uid=uid_value(item, _STUDY_UID),
+        instance_count=count_value(item, _STUDY_INSTANCES),
+        patient_key=hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:16] if patient else "",
+        date=text_value(item, _STUDY_DATE),
+        description=text_value(item, _STUDY_DESCRIPTION),
+    )
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    size = 0
-    for path in paths:
-        length = path.stat().st_size
-        if batch and size + length > STORE_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(path)
-        size += length
-    if batch:
-        yield batch
-
-
-def _value(item: dict[str, Any], tag: str) -> Any:
-    values = item.get(tag, {}).get("Value") or [None]
-    return values[0]
-
-
-def _uid(item: dict[str, Any], tag: str) -> str:
-    """An identifier out of an answer, or an empty text: it goes into addresses, so its letters are checked."""
-    value = str(_value(item, tag) or "")
-    return value if _UID.fullmatch(value) else ""
+def _series(study_uid: str, item: Attributes) -> RemoteSeries:
+    return RemoteSeries(
+        study_uid=study_uid,
+        uid=uid_value(item, _SERIES_UID),
+        instance_count=count_value(item, _SERIES_INSTANCES),
+        modality=text_value(item, _MODALITY).upper(),
+        body_part=text_value(item, _BODY_PART),
+        description=text_value(item, _SERIES_DESCRIPTION),
+    )
 
 
 def _checked(uid: str) -> str:
-    if _UID.fullmatch(uid) is None or ".." in uid:
+    if not is_uid(uid):
         raise ConfigError("an identifier of a study, series or instance has letters that no UID has")
     return uid
