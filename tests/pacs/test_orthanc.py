@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 import requests
 from pydicom import dcmread
 
-from jcs_ct.pacs.jobs import JobStore
-from jcs_ct.pacs.web import DicomWeb, PacsServer, RemoteSeries
+from jcs_ct.jobs import Ledger
+from jcs_ct.pacs.server import PacsServer
+from jcs_ct.pacs.web import DicomWeb
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
 
@@ -31,16 +33,15 @@ def orthanc(tmp_path):
 
 def watch(orthanc, folder, models, *options):
     command = [sys.executable, "-m", "jcs_ct", "--verbose", "pacs", "watch", f"{orthanc.url}/dicom-web"]
-    command += ["--folder", str(folder), "--models", str(models), "--every-s", "0.5", *options]
+    command += ["--folder", str(folder), "--models", str(models), "--every-s", "0.5", "--settle-s", "1", *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def state_of(folder):
     if not (folder / "jobs.sqlite").exists():
         return ""
-    store = JobStore(folder / "jobs.sqlite")
-    states = [str(job.state) for job in store.all_jobs()]
-    store.close()
+    with Ledger(folder / "jobs.sqlite") as ledger:
+        states = [str(job.state) for job in ledger.jobs()]
     return states[0] if states else ""
 
 
@@ -60,19 +61,21 @@ def test_results_arrive_once_whatever_is_killed_or_down(orthanc, random_models, 
 
     second = watch(orthanc, folder, random_models, "--once")
     while state_of(folder) == "queued" and second.poll() is None:
-        orthanc_may_go_down = (folder / "studies").exists() and any((folder / "studies").glob("*/results/*"))
-        if orthanc_may_go_down:
+        if any((folder / "studies").glob("*/results/*")):  # it is being read: the server is down when it is done
             orthanc.stop()
             break
         time.sleep(0.05)
-    time.sleep(3)
+    kept = tmp_path / "kept"
+    while second.poll() is None and state_of(folder) != "read":
+        time.sleep(0.05)
+    shutil.copytree(next((folder / "studies").glob("*/results")), kept)
     orthanc.start()
     _, said = second.communicate(timeout=900)
     assert second.returncode == 0, said
-    assert state_of(folder) == "stored"
+    assert state_of(folder) == "done"
+    assert not list((folder / "studies").iterdir()), "nothing of the patient stays on disk"
 
-    (results,) = (folder / "studies").glob("*/results")
-    files = {str(dcmread(path).SOPInstanceUID): path for path in results.rglob("*.dcm")}
+    files = {str(dcmread(path).SOPInstanceUID): path for path in kept.rglob("*.dcm")}
     third = watch(orthanc, folder, random_models, "--once")
     _, said = third.communicate(timeout=900)
     assert third.returncode == 0, said
@@ -84,11 +87,9 @@ def check_held(orthanc, files):
     web = DicomWeb(PacsServer(f"{orthanc.url}/dicom-web"))
     (study,) = web.ct_studies()
     held: dict[str, bytes] = {}
-    for item in web._query(f"/studies/{study}/series", {}):
-        modality, series = item["00080060"]["Value"][0], item["0020000E"]["Value"][0]
-        if modality != "CT":
-            remote = RemoteSeries(study, series, 0)
-            held |= {uid: web.instance(remote, uid) for uid in web.instances(remote)}
+    for series in web.listing(web.study(study)).series:
+        if series.modality != "CT":
+            held |= {uid: web.instance(series, uid) for uid in web.instances(series)}
     web.close()
     assert set(held) == set(files)
     assert [uid for uid, path in files.items() if path.read_bytes() != held[uid]] == []

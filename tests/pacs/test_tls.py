@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.errors import ConfigError, JCSError
-from jcs_ct.pacs.web import DicomWeb, PacsCertificateError, PacsDeniedError, PacsServer, PacsUnavailableError
+from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsServer, PacsUnavailableError
+from jcs_ct.pacs.web import DicomWeb
 
 from .fake_pacs import FakePacs, Handler, ct_file
 from .orthanc_server import Orthanc, needs_orthanc
@@ -93,7 +94,7 @@ def test_a_named_certificate_is_trusted_and_the_token_arrives(serve_tls, certifi
         pacs.add(ct_file("1.2.3", "1.2.3.1", number))
     web = connect(PacsServer(pacs.url, token=TOKEN, ca_bundle=str(certificates / "good.pem")))
     assert web.ct_studies() == ["1.2.3"]
-    assert web.fetch_study("1.2.3", tmp_path) == 3
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 3
 
 
 def test_an_unknown_certificate_is_refused_at_once_and_nothing_is_sent(serve_tls, connect):
@@ -168,7 +169,7 @@ def test_a_redirection_is_not_followed(pacs, connect):
 
 def test_an_answer_that_is_no_json(pacs, connect):
     pacs.garbled = True
-    with pytest.raises(JCSError, match="no JSON; is the address that of its DICOMweb root"):
+    with pytest.raises(JCSError, match="is XML that cannot be read"):
         connect(PacsServer(pacs.url)).ct_studies()
 
 
@@ -252,6 +253,6 @@ def check_tls_and_password(root, bundle, connect, folder):
     sent.write_bytes(ct_file("1.2.3", "1.2.3.1", 1))
     web.store([sent])
     assert web.ct_studies() == ["1.2.3"]
-    assert web.fetch_study("1.2.3", folder / "fetched") == 1
+    assert web.fetch_study("1.2.3", folder / "fetched").image_count == 1
     (fetched,) = (folder / "fetched").iterdir()
     assert fetched.read_bytes() == sent.read_bytes()

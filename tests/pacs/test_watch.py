@@ -1,199 +1,544 @@
-"""The watcher and its record: each study once, whatever dies in between."""
+"""The watcher: each state of a study once, whatever the server, the study's process or the disk do."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import stat
-import subprocess
-import sys
+from contextlib import ExitStack
+from datetime import date
+from types import SimpleNamespace
 
 import pytest
 
-from jcs_ct.errors import GateCode, OutputError, StudyError
-from jcs_ct.pacs.jobs import JobStore, State, only_watcher
-from jcs_ct.pacs.watch import Watcher
-from jcs_ct.pacs.web import DicomWeb, PacsServer
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.jobs import Ending, JobKey, Limits, Outcome, RetryPolicy, State, StudyWorker
+from jcs_ct.pacs.remote import StudyQuery
+from jcs_ct.pacs.running import go_on, only_watcher, open_watcher
+from jcs_ct.pacs.server import PacsDeniedError, PacsServer
+from jcs_ct.pacs.watch import WatchSettings
+from jcs_ct.pacs.web import DicomWeb
 
 from .fake_pacs import ct_file
+from .played_readings import PlayedWorker
 
-MODELS = "ab" * 32
-
-
-class Reading:
-    """Writes one result a study, or fails as told."""
-
-    def __init__(self):
-        self.calls = 0
-        self.error = None
-
-    def __call__(self, study, output):
-        self.calls += 1
-        if self.error is not None:
-            raise self.error
-        output.mkdir(parents=True, exist_ok=True)
-        uid = "1.9." + str(len(list(study.iterdir())))
-        for number in (1, 2):
-            (output / f"{number}.dcm").write_bytes(ct_file("1.2.3", uid, number, modality="SR"))
-        return tuple(output.iterdir())
+KEY = JobKey("any", "weights", "point", "1.0")
+NO_WAIT = RetryPolicy(most_attempts=3, first_wait_s=0.0)
 
 
 @pytest.fixture
-def reading():
-    return Reading()
+def worker():
+    return PlayedWorker()
 
 
 @pytest.fixture
-def start(pacs, reading, tmp_path):
-    """A watcher on the same record each time, as after a restart."""
-    open_stores = []
+def start(pacs, worker, tmp_path):
+    """A watcher in the same folder each time, as after a restart; its clock is moved by hand."""
+    with ExitStack() as stack:
+        running = []
+        now = SimpleNamespace(seconds=1e9)
 
-    def make():
-        store = JobStore(tmp_path / "jobs.sqlite")
-        web = DicomWeb(PacsServer(pacs.url, retries=0), sleep=lambda seconds: None)
-        open_stores.extend((store, web))
-        return Watcher(web, store, tmp_path / "studies", MODELS, reading, outage_wait_s=0.0)
+        def make(folder=tmp_path / "watched", *, key=KEY, settings=None, **options):
+            for one in running:
+                one.close()
+            running.clear()
+            own = stack.enter_context(ExitStack())
+            web = DicomWeb(PacsServer(pacs.url, retries=0), sleep=lambda seconds: None)
+            own.callback(web.close)
+            settings = settings or WatchSettings(outage_wait_s=0.0, least_free_bytes=0)
+            options = {"settle_s": 30.0, "retries": NO_WAIT, **options}
+            watcher = own.enter_context(open_watcher(web, folder, key, settings=settings, **options))
+            watcher.worker = worker
+            watcher.clock = watcher.survey.clock = lambda: now.seconds
+            watcher.later = lambda seconds=31.0: (setattr(now, "seconds", now.seconds + seconds), watcher.look())[1]
+            running.append(own)
+            return watcher
 
-    yield make
-    for one in open_stores:
-        one.close()
+        yield make
 
 
 def states(watcher):
-    return [job.state for job in watcher.jobs.all_jobs()]
+    return [(str(job.state), job.code) for job in watcher.ledger.jobs()]
 
 
-def test_a_study_is_read_once_it_is_stable_and_never_again(start, pacs, fill, reading):
+def left_on_disk(watcher):
+    return [path for path in watcher.folder.rglob("*") if path.is_file()]
+
+
+def results_held(pacs):
+    return len(pacs.of_modality("SR")), len(pacs.of_modality("SEG"))
+
+
+def test_a_study_is_read_when_it_was_at_rest_for_the_stated_time_and_never_again(start, pacs, fill, worker):
     fill("1.2.3", images=2)
     watcher = start()
     watcher.look()
-    assert reading.calls == 0, "one look does not show that it is stable"
+    watcher.later(29)
+    assert worker.calls == 0, "not at rest for long enough"
     fill("1.2.3", images=4)
-    watcher.look()
-    assert reading.calls == 0, "it has grown"
-    watcher.look()
-    assert states(watcher) == [State.STORED]
-    assert len(pacs.of_modality("SR")) == 2
-    for again in (watcher, start()):
-        again.look()
-        again.look()
-    assert reading.calls == 1
-    assert not (watcher.folder / watcher.jobs.all_jobs()[0].identifier / "study").exists()
+    watcher.later(29)
+    watcher.later(29)
+    assert worker.calls == 0, "it has grown"
+    watcher.later(2)
+    assert [one["images"] for one in worker.readings] == [4]
+    assert states(watcher) == [("done", "")]
+    assert results_held(pacs) == (1, 1)
+    assert watcher.is_idle()
+    watcher.later()
+    again = start()
+    again.later()
+    again.later()
+    assert worker.calls == 1
+    assert left_on_disk(again) == []
 
 
-def test_other_weights_read_a_study_again(start, fill, reading):
-    fill("1.2.3")
-    watcher = start()
-    watcher.look()
-    watcher.look()
-    watcher.models_sha256 = "cd" * 32
-    watcher.look()
-    watcher.look()
-    assert reading.calls == 2
-
-
-def test_a_study_that_the_gate_refuses_is_not_tried_again(start, pacs, fill, reading):
-    fill("1.2.3")
-    reading.error = StudyError(GateCode.GAP, "a slice is missing")
+def test_a_study_that_is_not_whole_is_never_read(start, pacs, fill, worker):
+    fill("1.2.3", images=8)
+    pacs.counts = "+2"
     watcher = start()
     for _ in range(4):
-        watcher.look()
-    assert [(job.state, job.code) for job in watcher.jobs.all_jobs()] == [(State.REFUSED, "GAP")]
-    assert reading.calls == 1
+        watcher.later()
+    assert worker.calls == 0
+    assert not watcher.is_idle()
+    pacs.counts = "true"
+    watcher.later()
+    watcher.later()
+    assert worker.calls == 1
+
+
+def test_images_that_arrive_later_are_read_and_the_old_results_superseded(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    first = {key[2] for key in pacs.instances if pacs.modality[key[1]] != "CT"}
+    fill("1.2.3", images=3)
+    watcher = start()
+    watcher.later()
+    watcher.later()
+    assert [one["images"] for one in worker.readings] == [2, 3]
+    assert {one["instance"] for one in worker.readings[1]["supersedes"]} == first
+    current = {one.instance for one in watcher.book.results("1.2.3")}
+    assert len(current) == 2
+    assert not current & first
+    watcher.later()
+    assert worker.calls == 2, "its own results are no change of the study"
+
+
+@pytest.mark.parametrize("moment", ["fetching", "reading", "storing"])
+def test_images_that_arrive_while_it_is_worked_on_leave_no_result_of_the_part(start, pacs, fill, worker, moment):
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+
+    def grow(*arguments):
+        if moment == "reading" or "/instances/" in arguments[1]:
+            pacs.on_request, worker.ending = None, None
+            fill("1.2.3", images=3)
+
+    if moment == "storing":
+        original = watcher.ledger.advance
+        watcher.ledger.advance = lambda *given, **named: (fill("1.2.3", images=3), original(*given, **named))
+    elif moment == "reading":
+        worker.ending = grow
+    else:
+        pacs.on_request = grow
+    watcher.later()
+    assert results_held(pacs) == (0, 0)
+    if moment == "storing":
+        watcher.ledger.advance = original
+    watcher.later()
+    watcher.later()
+    assert [one["images"] for one in worker.readings][-1] == 3
+    assert results_held(pacs) == (1, 1)
+    assert left_on_disk(watcher) == []
+
+
+def test_a_study_deleted_on_the_server_is_forgotten_and_read_when_it_comes_back(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    fill("1.2.4", images=1)
+    watcher = start()
+    watcher.look()
+    worker.ending = Outcome(Ending.FAILED, "CRASHED", "")
+    pacs.remove("1.2.4")
+    worker.ending = None
+    watcher.later()
+    assert set(watcher.book.sightings()) == {"1.2.3"}
+    pacs.remove("1.2.3")
+    watcher.later()
+    assert watcher.book.sightings() == {}
+    assert watcher.book.results("1.2.3") == []
+    fill("1.2.3", images=2)
+    watcher.later()
+    watcher.later()
+    assert worker.calls == 2
+    assert results_held(pacs) == (1, 1)
+
+
+def test_a_study_deleted_before_it_was_read_leaves_nothing(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    pacs.on_request = lambda method, path: pacs.remove("1.2.3") if "/instances/" in path else None
+    watcher.later()
+    pacs.on_request = None
+    assert states(watcher) == [("refused", "PACS_GONE")]
+    watcher.later()
     assert watcher.is_idle()
+    assert left_on_disk(watcher) == []
 
 
-def test_an_outage_loses_nothing(start, pacs, fill, reading):
+def test_an_identifier_used_for_another_patient_is_another_study(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    pacs.patient["1.2.3"] = "ONE"
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    pacs.patient["1.2.3"] = "TWO"
+    watcher.later()
+    watcher.later()
+    assert worker.calls == 2
+
+
+def test_images_replaced_under_the_same_count_are_seen_at_the_recheck(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    watcher.later()  # its own results have changed the count
+    del pacs.instances["1.2.3", "1.2.3.1", "1.2.3.1.2"]
+    pacs.add(ct_file("1.2.3", "1.2.3.1", 7))
+    watcher.later()
+    watcher.later()
+    assert worker.calls == 1
+    watcher.later(6 * 3600)
+    watcher.later()
+    assert worker.calls == 2
+
+
+def test_two_watchers_on_one_server_leave_one_result_set(start, pacs, fill, worker, tmp_path):
+    fill("1.2.3", images=2)
+    start().look()
+    other = start(tmp_path / "other")
+    other.look()
+    other.later()
+    assert results_held(pacs) == (1, 1)
+    first = start()
+    first.later()
+    first.later()
+    assert worker.calls == 1, "the other's results lie on the server"
+    assert results_held(pacs) == (1, 1)
+
+
+def test_two_watchers_at_the_same_moment_leave_one_result_set(start, pacs, fill, worker, tmp_path):
+    pacs.stow = "duplicate"
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    original = watcher.pacs.store
+
+    def after_the_other(paths):
+        for path in paths:
+            pacs.add(path.read_bytes())
+        return original(paths)
+
+    watcher.pacs.store = after_the_other
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert results_held(pacs) == (1, 1)
+
+
+def test_other_weights_read_a_study_again(start, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    other = start(key=JobKey("any", "other weights", "point", "1.0"))
+    other.look()
+    other.later()
+    assert worker.calls == 2
+
+
+def test_a_study_that_the_gate_refuses_is_not_tried_again_and_leaves_nothing(start, fill, worker):
+    fill("1.2.3")
+    worker.ending = Outcome(Ending.REFUSED, "GAP", "a slice is missing (GAP)")
+    watcher = start()
+    for _ in range(4):
+        watcher.later()
+    assert states(watcher) == [("refused", "GAP")]
+    assert worker.calls == 1
+    assert watcher.is_idle()
+    assert left_on_disk(watcher) == []
+
+
+def test_images_that_may_have_been_damaged_on_the_way_are_fetched_anew(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    worker.ending = lambda: Outcome(Ending.REFUSED, "TRUNCATED", "") if worker.calls == 1 else None
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert len([line for line in pacs.requests if "/instances/" in line]) == 4
+
+
+@pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "TIMED_OUT", "KILLED", "CRASHED"])
+def test_a_study_that_fails_is_set_aside_in_the_end_and_the_others_are_read(start, pacs, fill, worker, code):
+    fill("1.2.3")
+    fill("1.2.4")
+    bad = []
+
+    def ending():
+        bad.append(worker.calls)
+        return Outcome(Ending.FAILED, code, "no memory") if len(bad) in (1, 2, 3) else None
+
+    worker.ending = ending
+    watcher = start()
+    watcher.look()
+    for _ in range(4):
+        watcher.later()
+    assert sorted(states(watcher)) == [("done", ""), ("set_aside", code)]
+    assert watcher.is_idle()
+    assert left_on_disk(watcher) == []
+    (aside,) = watcher.ledger.jobs(states=[State.SET_ASIDE])
+    assert watcher.ledger.requeue(aside.job_id)
+    watcher.later()
+    assert [state for state, _ in states(watcher)] == ["done", "done"]
+
+
+def test_failures_wait_longer_each_time(start, fill, worker):
+    fill("1.2.3")
+    worker.ending = Outcome(Ending.FAILED, "CRASHED", "")
+    watcher = start(retries=RetryPolicy(most_attempts=5, first_wait_s=3600.0))
+    watcher.look()
+    for _ in range(5):
+        watcher.later()
+    assert worker.calls == 1
+    (job,) = watcher.ledger.jobs()
+    assert job.not_before > job.changed_at + 3500
+
+
+@pytest.mark.parametrize("error", [RuntimeError("DOE^JANE"), MemoryError(), KeyError("x"), OutputError("disk")])
+def test_anything_that_is_raised_is_an_attempt_of_its_study(start, fill, worker, error, caplog):
+    def ending():
+        raise error
+
+    fill("1.2.3")
+    worker.ending = ending
+    watcher = start()
+    watcher.look()
+    for _ in range(3):
+        watcher.later()
+    assert [state for state, _ in states(watcher)] == ["set_aside"]
+    assert "DOE" not in caplog.text + watcher.ledger.jobs()[0].message
+
+
+def test_a_real_process_that_runs_out_of_memory_is_an_attempt(start, fill, tmp_path, monkeypatch):
+    (tmp_path / "played_crash.py").write_text(
+        "def crash(arguments, progress):\n    raise RuntimeError('CUDA out of memory for DOE^JANE')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    fill("1.2.3")
+    settings = WatchSettings(
+        task="played_crash:crash",
+        limits=Limits(seconds=60),
+        outage_wait_s=0.0,
+        least_free_bytes=0,
+    )
+    watcher = start(settings=settings, retries=RetryPolicy(most_attempts=1))
+    with StudyWorker() as real:
+        watcher.worker = real
+        watcher.look()
+        watcher.later()
+    assert states(watcher) == [("set_aside", "OUT_OF_MEMORY")]
+    assert "DOE" not in watcher.ledger.jobs()[0].message
+
+
+def test_an_outage_counts_no_attempt_and_loses_nothing(start, pacs, fill, worker):
     fill("1.2.3")
     watcher = start()
     watcher.look()
     pacs.failures = 1
-    assert not watcher.look()
-    watcher.look()
-    original = watcher.web.store
+    assert not watcher.later()
+    original = watcher.pacs.store
 
     def down(paths):
-        pacs.failures = 1
-        original(paths)
+        pacs.failures = 2  # the request, and the look whether the server answers at all
+        return original(paths)
 
-    fill("1.2.4")
-    watcher.look()
-    watcher.web.store = down
+    watcher.pacs.store = down
     for _ in range(8):
-        watcher.look()
-    assert State.READ in states(watcher), "read, not stored yet, and never given up"
-    watcher.web.store = original
+        watcher.later()
+    (job,) = watcher.ledger.jobs()
+    assert (job.state, job.code) == (State.READ, "PACS_UNAVAILABLE")
+    watcher.pacs.store = original
     assert not watcher.is_idle()
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert worker.calls == 1
+
+
+def test_a_server_that_fails_on_one_study_alone_does_not_hold_up_the_others(start, pacs, fill, worker):
+    fill("1.2.3")
+    fill("1.2.4")
+
+    def fail(method, path):
+        if path.startswith("/studies/1.2.3/") and "/instances/" in path:
+            pacs.failures = 1
+
+    pacs.on_request = fail
+    watcher = start()
     watcher.look()
-    assert states(watcher) == [State.STORED, State.STORED]
-    assert reading.calls == 2
+    for _ in range(4):
+        watcher.later()
+    assert sorted(states(watcher)) == [("done", ""), ("set_aside", "PACS_UNAVAILABLE")]
 
 
-@pytest.mark.parametrize("moment", ["fetching", "reading", "storing"])
-def test_a_watcher_that_dies_leaves_one_result_set(start, pacs, fill, reading, moment, monkeypatch):
+def test_results_that_the_server_takes_and_does_not_list_are_not_stored(start, pacs, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    pacs.stow = "empty"
+    add = pacs.add
+    pacs.add = lambda content: None
+    for _ in range(3):
+        watcher.later()
+    assert states(watcher) == [("set_aside", "PACS_REFUSED")]
+    pacs.add = add
+
+
+@pytest.mark.parametrize("moment", ["fetching", "reading", "storing", "closing"])
+def test_a_watcher_that_dies_leaves_one_result_set(start, pacs, fill, worker, moment, monkeypatch):
     class Killed(BaseException):
         """What no handler catches, as a kill is."""
 
-    def die(*arguments):
+    def die(*arguments, **named):
         raise Killed
 
     fill("1.2.3")
     first = start()
     first.look()
     if moment == "fetching":
-        monkeypatch.setattr(first.web, "instance", die)
+        monkeypatch.setattr(first.pacs, "instance", die)
     elif moment == "reading":
-        first.read_study = die
+        worker.ending = die
+    elif moment == "storing":
+        monkeypatch.setattr(first.pacs, "store", die)
     else:
-        monkeypatch.setattr(first.web, "store", die)
+        monkeypatch.setattr(first.ledger, "finish", die)
     with pytest.raises(Killed):
-        first.look()
+        first.later()
+    worker.ending = None
+    with first.ledger._transaction() as run:  # as if its process were gone
+        run.execute("UPDATE jobs SET lease_until = 0")
     second = start()
-    second.look()
-    assert states(second) == [State.STORED]
-    assert len(pacs.of_modality("SR")) == 2
-    assert reading.calls == 1
+    second.later()
+    assert states(second) == [("done", "")]
+    assert results_held(pacs) == (1, 1)
+    assert len(worker.readings) == 1
+    assert left_on_disk(second) == []
 
 
-def test_failures_are_postponed_and_given_up_in_the_end(start, fill, reading, monkeypatch):
-    monkeypatch.setattr("jcs_ct.pacs.watch._FIRST_WAIT_S", 0.0)
+def test_nothing_is_fetched_while_the_disk_is_full(start, fill, worker, tmp_path):
     fill("1.2.3")
-    reading.error = OutputError("the disk is full")
+    settings = WatchSettings(outage_wait_s=0.0, least_free_bytes=1 << 60)
+    watcher = start(settings=settings)
+    watcher.look()
+    watcher.later()
+    assert [str(job.state) for job in watcher.ledger.jobs()] == ["queued"]
+    assert json.loads((tmp_path / "watched" / "heartbeat.json").read_text())["doing"] == "disk full"
+    watcher.settings = WatchSettings(outage_wait_s=0.0, least_free_bytes=0)
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+
+
+def test_images_of_a_study_that_waits_for_long_are_removed(start, fill, worker):
+    fill("1.2.3")
+    worker.ending = Outcome(Ending.FAILED, "CRASHED", "")
+    watcher = start(retries=RetryPolicy(most_attempts=5, first_wait_s=1e9, longest_wait_s=1e9))
+    watcher.look()
+    watcher.later()
+    assert left_on_disk(watcher)
+    (place,) = watcher.folder.iterdir()
+    os.utime(place, (watcher.clock(), watcher.clock()))
+    watcher.later(23 * 3600)
+    assert left_on_disk(watcher)
+    watcher.later(2 * 3600)
+    assert left_on_disk(watcher) == []
+
+
+def test_signs_of_life(start, fill, tmp_path):
+    fill("1.2.3")
     watcher = start()
-    for _ in range(9):
-        watcher.look()
-    assert [(job.state, job.code) for job in watcher.jobs.all_jobs()] == [(State.REFUSED, "OutputError")]
-    assert reading.calls == 5
+    watcher.look()
+    watcher.later()
+    facts = json.loads((tmp_path / "watched" / "heartbeat.json").read_text())
+    assert facts["jobs"]["done"] == 1
+    assert facts["doing"] == "waiting"
+    assert facts["last_look"] > 0
+    metrics = (tmp_path / "watched" / "metrics.prom").read_text().splitlines()
+    assert 'jcs_watch_jobs{state="done"} 1' in metrics
+    assert any(line.startswith("jcs_watch_heartbeat_seconds ") for line in metrics)
 
 
-def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog):
+def test_filters(start, pacs, fill, worker):
+    for number, part in enumerate(("HEAD", "CHEST"), start=3):
+        fill(f"1.2.{number}")
+        pacs.body_part[f"1.2.{number}.1"] = part
+    fill("1.2.9")
+    pacs.date["1.2.9"] = "20200101"
+    watcher = start(query=StudyQuery(since=date(2026, 1, 1), body_parts=("CHEST",)))
+    watcher.look()
+    watcher.later()
+    assert worker.calls == 1
+    assert watcher.is_idle()
+
+
+def test_a_large_archive_is_read_only_when_that_is_asked_for(start, fill, worker, monkeypatch):
+    monkeypatch.setattr("jcs_ct.pacs.survey.MOST_AT_FIRST", 2)
+    for number in range(3):
+        fill(f"1.2.{number}", images=1)
+    with pytest.raises(ConfigError, match="holds 3 CT studies that match: name the first day with --since"):
+        start().look()
+    watcher = start(whole_archive=True)
+    watcher.look()
+    watcher.later()
+    assert worker.calls == 3
+
+
+def test_refused_credentials_stop_the_first_look_and_no_later_one(start, pacs, fill, worker):
+    pacs.authorization = "Bearer x"
+    with pytest.raises(PacsDeniedError):
+        go_on(start(), 1.0, once=True)
+    pacs.authorization = ""
+    fill("1.2.3")
+    watcher = start()
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        pacs.authorization = "Bearer x" if len(waits) == 1 else ""
+        watcher.survey.settle_s = 0.0
+
+    go_on(watcher, 1.0, once=True, sleep=sleep)
+    assert states(watcher) == [("done", "")]
+    assert len(waits) >= 2
+
+
+def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog, worker):
     caplog.set_level(logging.INFO)
     fill("1.2.840.99")
     watcher = start()
     watcher.look()
-    watcher.look()
-    assert "results stored" in caplog.text
+    seen = []
+    worker.ending = lambda: seen.extend(watcher.folder.rglob("*"))
+    watcher.later()
+    assert "2 results stored" in caplog.text
     assert "1.2.840" not in caplog.text
-    assert not [path for path in watcher.folder.rglob("*") if "1.2.840" in path.name]
+    assert seen
+    assert not [path for path in seen if "1.2.840" in path.name]
 
 
-def test_the_record_is_its_owners_only_and_survives_a_kill(tmp_path):
-    path = tmp_path / "jobs.sqlite"
-    code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom jcs_ct.pacs.jobs import JobStore, State\n"
-        "store = JobStore(Path(sys.argv[1]))\nstore.add('1.2', 'm')\nstore.add('1.3', 'm')\n"
-        "store.set_state(store.all_jobs()[0], State.READ)\nos.kill(os.getpid(), signal.SIGKILL)"
-    )
-    killed = subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False)
-    assert killed.returncode == -9
-    store = JobStore(path)
-    assert [(job.study_uid, job.state) for job in store.open_jobs("m")] == [("1.2", "read"), ("1.3", "queued")]
-    assert not store.add("1.2", "m")
-    store.close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_two_watchers_do_not_share_a_record(tmp_path):
+def test_two_watchers_do_not_share_a_folder(tmp_path):
     second = only_watcher(tmp_path / "lock")
     with only_watcher(tmp_path / "lock"), pytest.raises(OutputError, match="another watcher"):
         second.__enter__()

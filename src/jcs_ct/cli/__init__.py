@@ -25,6 +25,7 @@ from jcs_ct.cli import (
     features,
     info,
     pacs,
+    pacs_watch,
     phantom,
     serve,
     train,
@@ -42,6 +43,9 @@ app = typer.Typer(
 app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
 app.command("info", rich_help_panel="Reading studies")(info.info)
 app.command("doctor", rich_help_panel="Reading studies")(doctor.doctor)
+pacs.app.command("watch")(pacs_watch.watch)
+pacs.app.command("jobs")(pacs_watch.jobs)
+pacs.app.command("requeue")(pacs_watch.requeue)
 app.add_typer(pacs.app, rich_help_panel="Reading studies")
 app.add_typer(serve.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)

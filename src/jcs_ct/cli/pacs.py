@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,14 +28,14 @@ def fetch(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CT images.")],
     ca_bundle: CaBundle = None,
 ) -> None:
-    """Fetch the CT images of one study; a fetch that was cut short goes on where it was.
+    """Fetch the CT images of one study, whole or not at all; a fetch that was cut short goes on where it was.
 
     Credentials come from the environment: JCS_PACS_TOKEN, or JCS_PACS_USER and JCS_PACS_PASSWORD.
 
     Example:  jcs pacs fetch https://pacs.example/dicom-web 1.2.840.1 -o study/
     """
-    with closing(_connect(url, ca_bundle)) as web:
-        typer.echo(f"{web.fetch_study(study_uid, output)} CT images in {output}")
+    with closing(connect(url, ca_bundle)) as web:
+        typer.echo(f"{web.fetch_study(study_uid, output).image_count} CT images in {output}")
 
 
 @app.command("send")
@@ -53,42 +52,10 @@ def send(
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
-    with closing(_connect(url, ca_bundle)) as web:
-        web.store(paths)
-    typer.echo(f"{len(paths)} objects stored")
-
-
-@app.command("watch")
-def watch(
-    url: Url,
-    folder: Annotated[Path, typer.Option(help="Folder for the job record, fetched studies and results.")],
-    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
-    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the PACS to the next.")] = 30.0,
-    once: Annotated[bool, typer.Option("--once", help="Work until no job is open, then stop.")] = False,
-    ca_bundle: CaBundle = None,
-) -> None:
-    """Diagnose every new stable CT study and store its results, each study once for these weights.
-
-    Can be killed and started again at any moment. A study that the gate refuses stays in the record with its code.
-
-    Example:  jcs pacs watch http://localhost:8042/dicom-web --folder watched/
-    """
-    from jcs_ct.checkpoints import load_models
-    from jcs_ct.pacs.jobs import JobStore, only_watcher
-    from jcs_ct.pacs.reading import models_identity, reader
-    from jcs_ct.pacs.watch import Watcher
-
-    ready = load_models(models)
-    with (
-        closing(_connect(url, ca_bundle)) as web,
-        only_watcher(folder / "watch.lock"),
-        closing(JobStore(folder / "jobs.sqlite")) as jobs,
-    ):
-        studies = folder / "studies"
-        watcher = Watcher(web, jobs, studies, models_identity(ready), reader(ready), outage_wait_s=every_s)
-        typer.echo(f"watching for CT studies; {NOTICE}")
-        while not (watcher.look() and once and watcher.is_idle()):
-            time.sleep(every_s)
+    with closing(connect(url, ca_bundle)) as web:
+        receipt = web.store(paths)
+    there = f", {receipt.present} of them were there already" if receipt.present else ""
+    typer.echo(f"{receipt.stored} objects stored{there}")
 
 
 @app.command("receive")
@@ -117,14 +84,20 @@ def receive(
 
 def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
     """What to say of a missing package of the extra; any other missing module is raised as it is."""
-    if error.name not in ("requests", "pynetdicom"):
+    if error.name not in ("requests", "pynetdicom", "defusedxml"):
         raise error
     return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
 
 
-def _connect(url: str, ca_bundle: Path | None) -> DicomWeb:
+def connect(url: str, ca_bundle: Path | None) -> DicomWeb:
+    """The server at ``url`` with the credentials of the environment.
+
+    Raises:
+        ConfigError: they cannot be used, or the extra is not installed.
+    """
     try:
-        from jcs_ct.pacs.web import DicomWeb, PacsServer
+        from jcs_ct.pacs.server import PacsServer
+        from jcs_ct.pacs.web import DicomWeb
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))

@@ -1,13 +1,20 @@
-"""Which object a DICOM file is: its class and its identifiers, read in the decoding child."""
+"""Elements of DICOM headers, read in the decoding child: what results copy of their source, which object is which."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from jcs_ct.errors import StudyError
-from jcs_ct.imaging.sandbox import run_in_child
+from pydicom.dataset import Dataset
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, to_text
+from jcs_ct.imaging.sandbox import Outcome, run_in_child
+
+_IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 
 @dataclass(frozen=True)
@@ -24,29 +31,61 @@ def read_identifiers(paths: Sequence[Path]) -> list[ObjectIdentifiers]:
     """Identifiers of DICOM files, in their order.
 
     Raises:
-        StudyError: a file is no DICOM (UNREADABLE).
+        StudyError: a file cannot be read (UNREADABLE), or is no DICOM (NO_IMAGES).
     """
-    outcomes = run_in_child("identifiers", [{"path": str(path.absolute())} for path in paths])
-    for number, outcome in enumerate(outcomes, start=1):
-        if outcome.code is not None:
-            raise StudyError(outcome.code, f"file {number} of {len(paths)}: {outcome.message}")
-    return [ObjectIdentifiers(**outcome.value) for outcome in outcomes]
+    headers = read_elements(paths, _IDENTIFIERS)
+    return [ObjectIdentifiers(*(to_text(header.get(keyword)) for keyword in _IDENTIFIERS)) for header in headers]
 
 
-def identify(path: Path) -> dict[str, str]:
-    """What the child answers for one file.
+def read_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Dataset]:
+    """Elements of the headers of DICOM files, in their order; those whose value nobody can read are left out.
+
+    The files are parsed in the decoding child; what comes back is the DICOM JSON model of the elements.
 
     Raises:
-        StudyError: it is no DICOM (UNREADABLE).
+        StudyError: a file is gone or damaged (UNREADABLE), or no DICOM (NO_IMAGES).
+    """
+    outcomes = run_in_child("elements", [{"path": str(path.absolute())} for path in paths], {"keywords": [*keywords]})
+    return [_dataset(outcome, number, len(paths)) for number, outcome in enumerate(outcomes, start=1)]
+
+
+def _dataset(outcome: Outcome, number: int, count: int) -> Dataset:
+    if outcome.code is not None:
+        raise StudyError(outcome.code, f"source file {number} of {count} cannot be used: {outcome.message}")
+    dataset: Dataset = Dataset.from_json(outcome.value)
+    return dataset
+
+
+def elements_of(path: Path, keywords: Sequence[str]) -> dict[str, Any]:
+    """What the child answers for one file: the DICOM JSON model (PS3.18 F) of the elements that can be read.
+
+    Raises:
+        StudyError: it cannot be read (UNREADABLE), or is no DICOM (NO_IMAGES).
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    from jcs_ct.errors import GateCode
-
-    keywords = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    found: dict[str, Any] = {}
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
-        raise StudyError(GateCode.UNREADABLE, f"no DICOM header can be read ({type(error).__name__})") from error
-    return asdict(ObjectIdentifiers(*(str(header.get(keyword) or "") for keyword in keywords)))
+        for tag in list(header.keys()):
+            found |= _json_of(header, tag)
+    except InvalidDicomError as error:
+        raise StudyError(GateCode.NO_IMAGES, "it is no DICOM file") from error
+    except DAMAGED_FILE_ERRORS as error:
+        message = f"no DICOM header can be read ({type(error).__name__}); keep the files until results are written"
+        raise StudyError(GateCode.UNREADABLE, message) from error
+    return found
+
+
+def _json_of(header: Dataset, tag: Any) -> dict[str, Any]:
+    """One element, or nothing where its value cannot be read."""
+    one = Dataset()
+    try:
+        one[tag] = header[tag]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            held: dict[str, Any] = one.to_json_dict(suppress_invalid_tags=True)
+    except DAMAGED_FILE_ERRORS:
+        return {}
+    return held

@@ -90,13 +90,13 @@ def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     return read
 
 
-def _identifiers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
+def _elements_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     import pydicom.config
 
-    from jcs_ct.imaging.identifiers import identify
+    from jcs_ct.imaging.identifiers import elements_of
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    return lambda item: identify(Path(item["path"]))
+    return lambda item: elements_of(Path(item["path"]), options["keywords"])
 
 
 def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
@@ -107,7 +107,7 @@ def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 
 _TASKS: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
     "headers": _headers_task,
-    "identifiers": _identifiers_task,
+    "elements": _elements_task,
     "pixels": _pixels_task,
     "nifti": _nifti_task,
     "nifti-labels": _nifti_labels_task,

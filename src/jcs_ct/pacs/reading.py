@@ -1,28 +1,59 @@
-"""What a watcher does with a study it fetched: the same as ``jcs diagnose --dicom``."""
+"""What a watcher has done with a study it fetched: ``jcs diagnose --dicom``, in the study's process."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from jcs_ct.checkpoints import Models
-from jcs_ct.diagnosis import diagnose
-from jcs_ct.imaging import open_study
-from jcs_ct.pacs.watch import ReadStudy
-from jcs_ct.reporting import write_report
+from jcs_ct.imaging.identifiers import ObjectIdentifiers, read_identifiers
+from jcs_ct.jobs import ReadingRequest
 
+if TYPE_CHECKING:
+    from jcs_ct.jobs.child import Progress
 
-def models_identity(models: Models) -> str:
-    """One hash for a classifier and a segmenter."""
-    both = f"{models.classifier.sha256}|{models.segmenter.sha256}|{models.operating_point}"
-    return hashlib.sha256(both.encode()).hexdigest()
+#: Name of :func:`read_for_pacs` for :class:`~jcs_ct.jobs.StudyWorker`.
+READ_FOR_PACS = "jcs_ct.pacs.reading:read_for_pacs"
 
 
-def reader(models: Models) -> ReadStudy:
-    """What ``jcs diagnose --dicom`` does, as a function of a study's folder and an output folder."""
+def revision_of(study_uid: str, fingerprint: str) -> str:
+    """What stands for a study in a job's key: its identifier and its images, hashed together."""
+    return hashlib.sha256(f"{study_uid}|{fingerprint}".encode()).hexdigest()
 
-    def read(study_folder: Path, output: Path) -> tuple[Path, ...]:
-        study = open_study(study_folder)
-        return write_report(study, diagnose(study, models), output, dicom=True).dicom
 
-    return read
+def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The task: read ``study``, write its DICOM results into ``output``.
+
+    Args:
+        arguments: ``study`` and ``output`` (folders), ``models``, ``revision`` (names the results),
+            ``supersedes`` (:class:`ObjectIdentifiers` of the results that they take the place of, as mappings).
+        progress: Stages.
+
+    Returns:
+        ``objects``: files, relative to ``output``, and what they are, in the order in which they are to be stored:
+        the structured report last, so that where it lies the others do.
+    """
+    from jcs_ct.jobs.reading import read_and_report
+    from jcs_ct.reporting.dicom import write_dicom_results
+
+    output = Path(arguments["output"])
+    request = ReadingRequest(
+        study=arguments["study"], output=str(output), models=arguments["models"], formats=(), dicom=False
+    )
+    study, diagnosis, _ = read_and_report(request, progress)
+    written = write_dicom_results(
+        study,
+        diagnosis,
+        output,
+        revision=arguments["revision"],
+        supersedes=[ObjectIdentifiers(**one) for one in arguments["supersedes"]],
+    )
+    progress("identify", 0, 1)
+    known = dict(zip(written, read_identifiers(written), strict=True))
+    ordered = sorted(written, key=lambda path: path.name.endswith(".sr.dcm"))
+    return {
+        "verdict": "positive" if diagnosis.positive else "negative",
+        "objects": [[path.relative_to(output).as_posix(), asdict(known[path])] for path in ordered],
+    }

@@ -1,125 +1,361 @@
-"""New stable studies in, results back, each study once for each set of weights.
+"""New and changed studies in, results back: each state of a study's images once for each reading.
 
-A study is stable when the number of its CT images has not changed from one look to the next. Results are written to
-disk whole before the first of them is sent, and are sent again as they lie there after a kill or an outage: their
-identifiers stay the same, so the PACS keeps one result set.
+A study is read when it is whole and at rest (``survey``), in a process of its own that can be killed. Its results lie
+on disk whole before the first of them is sent, and are sent again as they lie there after a kill or an outage. Their
+identifiers follow from the images and the reading, so the PACS keeps one result set, whoever sends it how often.
+Whatever goes wrong with a study is one attempt with its code; the watcher goes on with the next.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from jcs_ct.errors import JCSError, StudyError
+from jcs_ct.errors import GateCode, JCSError
 from jcs_ct.files import prepare_output_folder
-from jcs_ct.pacs.jobs import Job, JobStore, State
-from jcs_ct.pacs.web import DicomWeb, PacsCertificateError, PacsDeniedError, PacsUnavailableError
+from jcs_ct.imaging.identifiers import ObjectIdentifiers
+from jcs_ct.jobs import Claim, Ending, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State, StudyWorker
+from jcs_ct.pacs.book import StudyBook
+from jcs_ct.pacs.reading import READ_FOR_PACS
+from jcs_ct.pacs.remote import StudyListing
+from jcs_ct.pacs.server import (
+    PacsCertificateError,
+    PacsDeniedError,
+    PacsGoneError,
+    PacsIncompleteError,
+    PacsRefusedError,
+    PacsUnavailableError,
+)
+from jcs_ct.pacs.storing import StoreReceipt
+from jcs_ct.pacs.survey import Catalogue, Survey
 
 logger = logging.getLogger(__name__)
 
-#: Reads the study in the first folder and writes DICOM results into the second; the files, whole.
-ReadStudy = Callable[[Path, Path], tuple[Path, ...]]
+#: Refusals that damage on the way can cause: the images are fetched anew before they are believed.
+_PERHAPS_DAMAGED = frozenset({GateCode.UNREADABLE, GateCode.TRUNCATED, GateCode.NO_IMAGES})
+#: One process works in a folder, and looks are short beside it: what a killed one held is released at the start.
+_LEASE_S = 1800.0
+_RENEW_EVERY_S = 5.0
 
-_MOST_ATTEMPTS = 5
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 30.0, 3600.0
+
+class Pacs(Catalogue, Protocol):
+    """What a watcher asks of a server."""
+
+    def fetch_study(
+        self, study_uid: str, folder: Path, *, advance: Callable[[int, int], None] | None = None
+    ) -> StudyListing:
+        """Write the CT images of a study, whole, or raise."""
+
+    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+        """Store results, or raise."""
+
+    def answers(self) -> bool:
+        """Whether the server answers at all."""
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """How a watcher works.
+
+    Args:
+        models: ``compact``, or a folder made by ``jcs calibrate``.
+        task: What the study's process does.
+        limits: What it may use.
+        outage_wait_s: Wait before a job is tried again that met an outage.
+        look_every_s: Longest time between two looks at the server while jobs are open.
+        least_free_bytes: Below so much free space nothing is fetched.
+        keep_s: What a job that waits may leave on disk for so long; jobs that are closed leave nothing.
+    """
+
+    models: str = "compact"
+    task: str = READ_FOR_PACS
+    limits: Limits = field(default_factory=Limits)
+    outage_wait_s: float = 30.0
+    look_every_s: float = 30.0
+    least_free_bytes: int = 2 * 1024**3
+    keep_s: float = 24 * 3600.0
+
+    def __post_init__(self) -> None:
+        if min(self.outage_wait_s, self.look_every_s, self.least_free_bytes, self.keep_s) < 0:
+            raise ValueError(f"waits and limits must not be negative: {self}")
+
+
+class StudyChangedError(JCSError):
+    """The images on the server are not those that were queued."""
+
+    code = "CHANGED"
 
 
 @dataclass(eq=False)
 class Watcher:
-    """One PACS, one record of jobs, one set of weights.
+    """One PACS, one ledger, one reading.
 
     Args:
-        web: The server.
-        jobs: The record.
+        pacs: The server.
+        survey: Queues what is to be read.
         folder: Where studies are fetched to and results lie until they are stored.
-        models_sha256: Identity of the weights.
-        read_study: Diagnoses one study.
-        outage_wait_s: Wait before a job is tried again that met an outage.
-        counts: Images of each study at the last look; what makes a study stable.
+        settings: Limits and waits.
+        worker: The studies' process.
+        beat: Called with a word for what is done now, at least between any two steps.
+        clock: Seconds since the epoch.
+        unsettled: Studies that the last look left open; there may be some before the first.
     """
 
-    web: DicomWeb
-    jobs: JobStore
+    pacs: Pacs
+    survey: Survey
     folder: Path
-    models_sha256: str
-    read_study: ReadStudy
-    outage_wait_s: float = 30.0
-    counts: dict[str, int] = field(default_factory=dict)
+    settings: WatchSettings = field(default_factory=WatchSettings)
+    worker: StudyWorker = field(default_factory=StudyWorker)
+    beat: Callable[[str], None] = lambda doing: None
+    clock: Callable[[], float] = time.time
+    unsettled: int = 1
+    _met_outage: bool = False
+
+    @property
+    def ledger(self) -> Ledger:
+        """The jobs."""
+        return self.survey.ledger
+
+    @property
+    def book(self) -> StudyBook:
+        """What was seen."""
+        return self.survey.book
 
     def look(self) -> bool:
-        """Queue new studies that are stable, then work on every open job; whether the server answered.
+        """Look at the server, then work on jobs until none is due or it is time to look again.
+
+        Returns:
+            Whether the server answered.
 
         Raises:
-            PacsDeniedError: the server refuses the credentials; nothing can go on.
-            PacsCertificateError: its certificate is not trusted; likewise.
+            PacsDeniedError: the server refuses the credentials.
+            PacsCertificateError: its certificate is not trusted.
+            ConfigError: a first look finds an archive that nobody asked for.
         """
+        self.beat("looking")
         try:
-            self._queue_stable_studies()
-        except PacsUnavailableError as error:
+            self.unsettled = self.survey.look()
+        except (PacsUnavailableError, PacsIncompleteError) as error:
             logger.warning("%s; looking again later", error)
+            self.beat("outage")
             return False
-        for job in self.jobs.open_jobs(self.models_sha256):
-            self._work_on(job)
+        self._sweep()
+        started, self._met_outage = self.clock(), False
+        while (claim := self._claim()) is not None:
+            self._work_on(claim)
+            if self._met_outage or self.clock() - started >= self.settings.look_every_s:
+                break
+        self.beat("waiting" if self.has_space() else "disk full")
         return True
 
     def is_idle(self) -> bool:
-        """Whether every study that was seen is stable and done with."""
-        known = self.jobs.all_jobs()
-        mine = [job for job in known if job.models_sha256 == self.models_sha256]
-        return not self.counts and all(job.state in (State.STORED, State.REFUSED) for job in mine)
+        """Whether every study that was seen is dealt with and no job is open."""
+        counts = self.ledger.counts(reading_id=self.survey.key.reading_id)
+        return not self.unsettled and not counts[State.QUEUED] and not counts[State.READ]
 
-    def _queue_stable_studies(self) -> None:
-        known = {job.study_uid for job in self.jobs.all_jobs() if job.models_sha256 == self.models_sha256}
-        seen: dict[str, int] = {}
-        for study_uid in self.web.ct_studies():
-            if study_uid in known:
-                continue
-            seen[study_uid] = sum(series.instance_count for series in self.web.ct_series(study_uid))
-            if seen[study_uid] and self.counts.get(study_uid) == seen[study_uid]:
-                self.jobs.add(study_uid, self.models_sha256)
-        self.counts = seen
+    def has_space(self) -> bool:
+        """Whether the disk has room for another study."""
+        prepare_output_folder(self.folder)
+        return shutil.disk_usage(self.folder).free >= self.settings.least_free_bytes
 
-    def _work_on(self, job: Job) -> None:
+    def _claim(self) -> Claim | None:
+        """The next job that is due; while the disk is full, only one whose results are to be stored."""
+        states = (State.READ, State.QUEUED) if self.has_space() else (State.READ,)
+        for state in states:
+            claim = self.ledger.claim(states=(state,), reading_id=self.survey.key.reading_id, lease_s=_LEASE_S)
+            if claim is not None:
+                return claim
+        return None
+
+    def _work_on(self, claim: Claim) -> None:
+        self.beat(f"working on {claim.job_id}")
         try:
-            if job.state is State.QUEUED:
-                self._read(job)
-            self.web.store(self._results(job))
-            self.jobs.set_state(job, State.STORED)
-            shutil.rmtree(self._place(job) / "study", ignore_errors=True)
-            logger.info("study %s: results stored", job.identifier)
-        except StudyError as error:
-            self.jobs.set_state(job, State.REFUSED, str(error.code))
-            logger.warning("study %s refused: %s", job.identifier, error.code)
-        except PacsUnavailableError as error:
-            self.jobs.postpone(job, self.outage_wait_s, failed=False)
-            logger.warning("study %s waits: %s", job.identifier, error)
-        except (PacsDeniedError, PacsCertificateError):
+            self._attempt(claim)
+        except LeaseLostError as error:
+            logger.warning("%s", error)
+
+    def _attempt(self, claim: Claim) -> None:
+        try:
+            if claim.job.state is State.QUEUED:
+                outcome = self._read(claim)
+                if outcome.ending is not Ending.DONE:
+                    self._settle_failure(claim, outcome)
+                    return
+                self.ledger.advance(claim, State.READ, result={**outcome.value, "seconds": outcome.seconds})
+                claim = self._again(claim)
+            self._store(claim)
+        except LeaseLostError:
             raise
-        except JCSError as error:
-            self._fail(job, error)
+        except (KeyboardInterrupt, SystemExit):
+            self.ledger.release(claim, message="the watcher was stopped")
+            raise
+        except (StudyChangedError, PacsGoneError) as error:
+            self.book.unsettle(claim.job.request["study_uid"], self.clock())
+            code, message = error.code, str(error)
+            self._close(claim, lambda: self.ledger.refuse(claim, code, message))
+        except (PacsUnavailableError, PacsDeniedError, PacsCertificateError) as error:
+            self._wait_or_fail(claim, error)
+        except Exception as error:  # noqa: BLE001 - whatever a study raises is one attempt with its code
+            self._fail(claim, *_explained(error))
 
-    def _read(self, job: Job) -> None:
-        place = prepare_output_folder(self._place(job))
-        count = self.web.fetch_study(job.study_uid, place / "study")
-        logger.info("study %s: %d images fetched", job.identifier, count)
-        if not self.read_study(place / "study", place / "results"):
-            raise JCSError("the reading wrote no DICOM results")
-        self.jobs.set_state(job, State.READ)
+    def _again(self, claim: Claim) -> Claim:
+        """The claim with the job as it is now."""
+        job = self.ledger.job(claim.job_id)
+        if job is None:
+            raise LeaseLostError(f"job {claim.job_id} is no longer in the ledger")
+        return Claim(job, claim.token, claim.lease_s)
 
-    def _results(self, job: Job) -> list[Path]:
-        return sorted((self._place(job) / "results").rglob("*.dcm"))
+    def _read(self, claim: Claim) -> Outcome:
+        place, study_uid = prepare_output_folder(self._place(claim)), claim.job.request["study_uid"]
+        renewal = _Renewal(self.ledger, claim, self.beat)
+        listing = self.pacs.fetch_study(study_uid, place / "study", advance=renewal.fetched)
+        if listing.fingerprint != claim.job.request["fingerprint"]:
+            raise StudyChangedError("the study changed before it was read; it is read when it is at rest again")
+        shutil.rmtree(place / "results", ignore_errors=True)
+        arguments = {
+            "study": str(place / "study"),
+            "output": str(place / "results"),
+            "models": self.settings.models,
+            "revision": claim.job_id,
+            "supersedes": [asdict(one) for one in self._superseded(claim)],
+        }
+        return self.worker.run(
+            self.settings.task,
+            arguments,
+            limits=self.settings.limits,
+            on_progress=renewal.read,
+            keep_going=renewal.keep_going,
+        )
 
-    def _place(self, job: Job) -> Path:
-        return self.folder / job.identifier
+    def _superseded(self, claim: Claim) -> list[ObjectIdentifiers]:
+        return self.book.results(claim.job.request["study_uid"])
 
-    def _fail(self, job: Job, error: JCSError) -> None:
-        if job.attempts + 1 >= _MOST_ATTEMPTS:
-            self.jobs.set_state(job, State.REFUSED, type(error).__name__)
-            logger.warning("study %s given up after %d attempts: %s", job.identifier, _MOST_ATTEMPTS, error)
+    def _store(self, claim: Claim) -> None:
+        """Send the results, unless the study changed in the meantime or another watcher has sent them."""
+        study_uid = claim.job.request["study_uid"]
+        objects = [(name, ObjectIdentifiers(**one)) for name, one in claim.job.result.get("objects", [])]
+        if not objects:
+            raise PacsRefusedError("the reading wrote no DICOM results")
+        if not self.survey.has_results(claim.job.key, self._unchanged(claim)):
+            paths = [self._place(claim) / "results" / name for name, _ in objects]
+            if not all(path.is_file() for path in paths):
+                raise StudyChangedError("its results are not on disk any more; it is read again")
+            receipt = self.pacs.store(paths)
+            self._check_held(self._unchanged(claim), [one for _, one in objects])
+            logger.info("job %s: %d results stored, %d of them were there", claim.job_id, len(paths), receipt.present)
+        self.book.replace_results(study_uid, [one for _, one in objects])
+        self._close(claim, lambda: self.ledger.finish(claim, seconds=float(claim.job.result.get("seconds", 0))))
+
+    def _unchanged(self, claim: Claim) -> StudyListing:
+        """The study as it is now, with the images that were read."""
+        listing = self.pacs.listing(self.pacs.study(claim.job.request["study_uid"]))
+        if listing.fingerprint != claim.job.request["fingerprint"]:
+            raise StudyChangedError("the study changed while it was read; it is read again when it is at rest")
+        return listing
+
+    @staticmethod
+    def _check_held(listing: StudyListing, objects: Sequence[ObjectIdentifiers]) -> None:
+        missing = {one.series for one in objects} - {one.uid for one in listing.series}
+        if missing:
+            raise PacsRefusedError(
+                f"the PACS said that it stored the results and lists {len(missing)} of their series not; see its log"
+            )
+
+    def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:
+        if outcome.ending is Ending.CANCELLED:
+            self._close(claim, lambda: self.ledger.acknowledge_cancel(claim))
+        elif outcome.ending is Ending.REFUSED and outcome.code not in _PERHAPS_DAMAGED:
+            self._close(claim, lambda: self.ledger.refuse(claim, outcome.code, outcome.message))
+        else:
+            if outcome.code in _PERHAPS_DAMAGED:
+                shutil.rmtree(self._place(claim) / "study", ignore_errors=True)
+            self._fail(claim, outcome.code, outcome.message)
+
+    def _wait_or_fail(
+        self, claim: Claim, error: PacsUnavailableError | PacsDeniedError | PacsCertificateError
+    ) -> None:
+        """An outage is no fault of the study; one of a server that answers others is."""
+        try:
+            answers = self.pacs.answers()
+        except (PacsDeniedError, PacsCertificateError):
+            answers = False
+        if answers:
+            self._fail(claim, error.code, str(error))
             return
-        wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**job.attempts)
-        self.jobs.postpone(job, wait, failed=True)
-        logger.warning("study %s: %s; tried again in %.0f s", job.identifier, error, wait)
+        self._met_outage = True
+        self.beat("outage")
+        self.ledger.release(claim, wait_s=self.settings.outage_wait_s, code=error.code, message=str(error))
+        logger.warning("job %s waits: %s", claim.job_id, error.code)
+
+    def _fail(self, claim: Claim, code: str, message: str) -> None:
+        state = self.ledger.fail(claim, code, message)
+        logger.warning("job %s: %s, attempt %d; %s", claim.job_id, code, claim.job.attempts, state)
+        if state is State.SET_ASIDE:
+            self._remove(claim.job_id)
+
+    def _close(self, claim: Claim, record: Callable[[], None]) -> None:
+        """Remove what the job has on disk, then write down what became of it: a kill in between is made good."""
+        self._remove(claim.job_id)
+        record()
+        job = self.ledger.job(claim.job_id)
+        if job is not None:
+            logger.info("job %s: %s %s", claim.job_id, job.state, job.code)
+
+    def _sweep(self) -> None:
+        """Remove what closed jobs and jobs that wait for long have on disk."""
+        open_jobs = {job.job_id: job for job in self.ledger.jobs(states=(State.QUEUED, State.READ))}
+        for place in _folders(self.folder):
+            job = open_jobs.get(place.name)
+            if job is None or (
+                job.state is State.QUEUED and self.clock() - place.stat().st_mtime > self.settings.keep_s
+            ):
+                self._remove(place.name)
+
+    def _remove(self, job_id: str) -> None:
+        place = self.folder / job_id
+        if place.exists():
+            shutil.rmtree(place)
+
+    def _place(self, claim: Claim) -> Path:
+        return self.folder / claim.job_id
+
+
+class _Renewal:
+    """Keeps a claim and the heartbeat alive while a study is fetched and read."""
+
+    def __init__(self, ledger: Ledger, claim: Claim, beat: Callable[[str], None]) -> None:
+        self._ledger, self._claim, self._beat = ledger, claim, beat
+        self._noted, self._wanted = time.monotonic(), True
+
+    def fetched(self, done: int, total: int) -> None:
+        self._note("fetch", done, total)
+
+    def read(self, stage: str, done: int, total: int) -> None:
+        self._note(stage, done, total)
+
+    def keep_going(self) -> bool:
+        self._note("read", 0, 1)
+        return self._wanted
+
+    def _note(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() - self._noted < _RENEW_EVERY_S:
+            return
+        self._noted = time.monotonic()
+        self._wanted = self._ledger.progress(self._claim, stage, done, total)
+        self._beat(f"working on {self._claim.job_id}")
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    return (path for path in root.iterdir() if path.is_dir()) if root.is_dir() else iter(())
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """Code and message of what a study raised; texts of others' exceptions may quote it and are left out."""
+    if isinstance(error, JCSError):
+        return str(getattr(error, "code", FailureCode.OUTPUT_UNWRITABLE)), str(error)
+    return FailureCode.CRASHED, type(error).__name__

@@ -178,7 +178,7 @@ class DicomWeb:
     def study(self, study_uid: str) -> RemoteStudy:
         """What the server says of one study; without counts where it cannot search by identifier."""
         parameters = {"StudyInstanceUID": _checked(study_uid), "includefield": _STUDY_INSTANCES}
-        for item in self._search("/studies", parameters, _STUDY_UID, enough=1):
+        for item in self._search("/studies", parameters, _STUDY_UID):
             if uid_value(item, _STUDY_UID) == study_uid:
                 return _study(item)
         return RemoteStudy(study_uid)

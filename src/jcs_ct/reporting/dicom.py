@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydicom.uid import Comprehensive3DSRStorage
+
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
+from jcs_ct.reporting.dicom_identity import ResultIdentity
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.imaging.identifiers import ObjectIdentifiers
     from jcs_ct.imaging.study import Study
     from jcs_ct.reporting.dicom_common import Correction
 
@@ -23,6 +27,7 @@ PM_NAME = "activation.pm.dcm"
 SR_NAME = "findings.sr.dcm"
 PDF_NAME = "report.pdf.dcm"
 SC_FOLDER = "overlay"
+REJECTION_NAME = "superseded.ko.dcm"
 
 
 def write_dicom_results(
@@ -32,6 +37,8 @@ def write_dicom_results(
     *,
     kinds: Sequence[str] = KINDS,
     correction: Correction | None = None,
+    revision: str = "",
+    supersedes: Sequence[ObjectIdentifiers] = (),
 ) -> tuple[Path, ...]:
     """Write the results of a study as DICOM objects, in files with fixed names.
 
@@ -53,9 +60,13 @@ def write_dicom_results(
         folder: Where to write; created when it is absent.
         kinds: Which results to write.
         correction: Who corrected the lesions; ``seg`` and ``sr`` then name the person as their observer.
+        revision: What names the result set in place of its findings, where one reading of one state of a study can
+            have one result set only, whoever makes it (a watcher's job).
+        supersedes: Results stored earlier that these take the place of: the structured report names the earlier one
+            as its predecessor, and ``superseded.ko.dcm``, a rejection note (IHE RAD IOCM), names all of them.
 
     Returns:
-        The files written, in the order of :data:`KINDS`.
+        The files written, in the order of :data:`KINDS`, a rejection note last.
 
     Raises:
         ConfigError: the study is not DICOM, or a kind is not known.
@@ -66,10 +77,20 @@ def write_dicom_results(
     if unknown:
         raise ConfigError(f"DICOM results are {', '.join(KINDS)}; got {', '.join(unknown)}")
     # highdicom takes seconds to import; a report without DICOM results does not wait for it.
-    from jcs_ct.reporting import dicom_common, dicom_maps, dicom_pdf, dicom_sc, dicom_seg, dicom_source, dicom_sr
+    from jcs_ct.reporting import (
+        dicom_common,
+        dicom_maps,
+        dicom_pdf,
+        dicom_rejection,
+        dicom_sc,
+        dicom_seg,
+        dicom_source,
+        dicom_sr,
+    )
 
     source = dicom_source.read_source_series(study)
-    identity = dicom_common.ResultIdentity.of(source, diagnosis, correction)
+    identity = ResultIdentity(revision) if revision else ResultIdentity.of(source, diagnosis, correction)
+    earlier = dicom_rejection.references(supersedes)
     prepare_output_folder(folder)
     remove_dicom_results(folder, kinds=kinds)
     written: list[Path | None] = []
@@ -84,12 +105,19 @@ def write_dicom_results(
         if "pm" in kinds:
             written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
         if "sr" in kinds:
-            report = dicom_sr.build_report(source, diagnosis, identity, segmentation, correction)
+            predecessors = [one for one in earlier if one.SOPClassUID == Comprehensive3DSRStorage]
+            report = dicom_sr.build_report(
+                source, diagnosis, identity, segmentation, correction, predecessors=predecessors
+            )
             written.append(dicom_common.write_dataset(report, folder / SR_NAME))
         if "sc" in kinds:
             written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
         if "pdf" in kinds:
             written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, folder / PDF_NAME))
+        if earlier:
+            written.append(
+                dicom_rejection.write_rejection(source, diagnosis, identity, earlier, folder / REJECTION_NAME)
+            )
     return tuple(path for path in written if path is not None)
 
 
@@ -116,6 +144,7 @@ def require_dicom_source(study: Study) -> None:
 def remove_dicom_results(folder: Path, *, kinds: Sequence[str] = KINDS) -> None:
     """Remove the files of an earlier result set from ``folder``; other files stay."""
     names = {"seg": SEG_NAME, "pm": PM_NAME, "sr": SR_NAME, "pdf": PDF_NAME, "sc": f"{SC_FOLDER}/slice-*.sc.dcm"}
+    (folder / REJECTION_NAME).unlink(missing_ok=True)
     for kind in kinds:
         for path in folder.glob(names[kind]):
             path.unlink()

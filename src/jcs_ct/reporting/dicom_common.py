@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from pydicom.sr.codedict import codes
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.files import replacing
-from jcs_ct.reporting.dicom_source import SourceSeries, derived_uid
+from jcs_ct.reporting.dicom_identity import ResultIdentity as ResultIdentity
+from jcs_ct.reporting.dicom_identity import weights
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
@@ -48,6 +48,8 @@ LUNG_SLICE_COUNT = _private("JCS005", "Number of slices showing lung")
 OPACIFICATION_VOLUME = _private("JCS006", "Volume of pulmonary opacification")
 LUNG_VOLUME = _private("JCS007", "Volume of both lungs")
 LESION_COUNT = _private("JCS008", "Number of separate opacities")
+PERCENT_GROUND_GLASS = _private("JCS012", "Percentage of lung volume with ground glass opacity")
+PERCENT_CONSOLIDATION = _private("JCS013", "Percentage of lung volume with consolidation")
 VERDICT = _private("JCS009", "Verdict of the positive slice count rule")
 INTENDED_USE = _private("JCS010", "Intended use")
 RESEARCH_ONLY = _private("JCS011", "Research use only, not a medical device")
@@ -73,40 +75,6 @@ class Correction:
 
     reader: str
     version: int
-
-
-@dataclass(frozen=True)
-class ResultIdentity:
-    """Names of the objects of one result set.
-
-    Equal input, networks and findings give equal UIDs, so a result that is sent twice is stored once.
-
-    Args:
-        fingerprint: SHA-256 over the source series, the software, the networks and the findings.
-    """
-
-    fingerprint: str
-
-    @classmethod
-    def of(cls, source: SourceSeries, diagnosis: Diagnosis, correction: Correction | None = None) -> ResultIdentity:
-        """Identity of a diagnosis of a series, or of a person's correction of it."""
-        digest = hashlib.sha256()
-        digest.update(repr((__version__, source.series_uid, weights(diagnosis), diagnosis.operating_point)).encode())
-        digest.update(repr((diagnosis.slices, diagnosis.lesions, diagnosis.burden)).encode())
-        for plane in (*diagnosis.lesion_labels, *diagnosis.activation):
-            digest.update(plane.tobytes())
-        if correction is not None:
-            digest.update(repr(correction).encode())
-        return cls(digest.hexdigest())
-
-    def uid(self, *role: str) -> str:
-        """UID of a part of the result set, such as ``("series", "seg")``."""
-        return derived_uid(self.fingerprint, *role)
-
-
-def weights(diagnosis: Diagnosis) -> dict[str, str]:
-    """SHA-256 of each network's weights, by role; empty where it is not known."""
-    return {role: str(facts.get("sha256", "")) for role, facts in sorted(diagnosis.models.items())}
 
 
 def model_facts(diagnosis: Diagnosis, role: str) -> tuple[str, str]:

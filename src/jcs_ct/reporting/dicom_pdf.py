@@ -148,6 +148,8 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
             ("lung", burden.lung_volume_ml, "ml"),
             ("PO", burden.percent_opacity, "%"),
             (f"PHO (above {burden.high_opacity_cut_hu:g} HU)", burden.percent_high_opacity, "%"),
+            ("ground glass", burden.percent_ground_glass, "%"),
+            ("consolidation", burden.percent_consolidation, "%"),
         )
         stated = [f"{name} {value:.1f} {unit}" for name, value, unit in figures if value is not None]
         lines.append("Burden: " + "; ".join(stated) + ".")

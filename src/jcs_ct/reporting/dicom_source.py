@@ -18,26 +18,23 @@ import numpy as np
 from highdicom import PlanePositionSequence
 from numpy.typing import NDArray
 from pydicom import config as pydicom_config
-from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import validate_value
 
 from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.identifiers import read_elements
 from jcs_ct.imaging.study import Study
 from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
+from jcs_ct.reporting.dicom_identity import derived_uid
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
 
 logger = logging.getLogger(__name__)
-
-#: Root of every UID that jcs-ct derives from something else (name-based UUIDs, PS3.5 B.2).
-_NAMESPACE = uuid.UUID("6f2d8d3c-2a77-5b36-9c1e-0f6a4c53d119")
 
 _REQUIRED = (
     "PatientName",
@@ -78,11 +75,6 @@ _READ = (
     *_REQUIRED,
     *_OPTIONAL,
 )
-
-
-def derived_uid(*parts: str) -> str:
-    """A UID that is always the same for the same parts: ``2.25.`` and a name-based UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
 
 
 def conforming_uid(text: str, *fallback: str) -> str:
@@ -177,7 +169,7 @@ def read_source_series(study: Study) -> SourceSeries:
             f"was read from {study.kind!r}: leave DICOM results out, or give the DICOM series"
         )
     with pydicom_config.disable_value_validation():
-        headers = [_read_header(study, number) for number in range(len(study.paths))]
+        headers = _read_headers(study)
         geometry = read_geometry(study, headers)
         replaced: Counter[str] = Counter()
         images = _clean_images(study.identifier, geometry, headers, replaced)
@@ -190,19 +182,15 @@ def read_source_series(study: Study) -> SourceSeries:
     return SourceSeries(images, geometry, study.turn, replaced)
 
 
-def _read_header(study: Study, number: int) -> Dataset:
+def _read_headers(study: Study) -> list[Dataset]:
     try:
-        return dcmread(study.paths[number], stop_before_pixels=True, specific_tags=list(_READ))
-    except InvalidDicomError as error:
+        return read_elements(study.paths, _READ)
+    except StudyError as error:
+        if error.code is not GateCode.NO_IMAGES:
+            raise
         raise ConfigError(
             "DICOM results refer to the source images, and this study's source is no DICOM file: unpack an archive "
             "and give the folder, or leave DICOM results out"
-        ) from error
-    except OSError as error:
-        raise StudyError(
-            GateCode.UNREADABLE,
-            f"source file {number + 1} of {len(study.paths)} was read before and cannot be read any more "
-            f"({type(error).__name__}); keep the study in place until its results are written",
         ) from error
 
 

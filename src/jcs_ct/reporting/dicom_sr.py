@@ -6,19 +6,21 @@ tied to its segment of the segmentation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from highdicom import sr
 from highdicom.seg import Segmentation
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.reporting import dicom_common as common
 from jcs_ct.reporting.dicom_common import Correction, ResultIdentity
+from jcs_ct.reporting.dicom_identity import derived_uid
 from jcs_ct.reporting.dicom_seg import tracking_id
-from jcs_ct.reporting.dicom_source import SourceSeries, derived_uid
+from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
     from jcs_ct.diagnosis import Diagnosis
@@ -36,6 +38,8 @@ def build_report(
     identity: ResultIdentity,
     segmentation: Segmentation | None,
     correction: Correction | None = None,
+    *,
+    predecessors: Sequence[Dataset] = (),
 ) -> sr.Comprehensive3DSR:
     """The findings as a structured report.
 
@@ -45,6 +49,7 @@ def build_report(
         identity: Names of the result set.
         segmentation: The object of ``build_segmentation``; None when there is no lesion.
         correction: Who corrected the lesions, if anyone; an observer beside the device.
+        predecessors: Results that these take the place of (Predecessor Documents, PS3.3 C.17.2).
     """
     groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
     groups = [_study_group(diagnosis, identity)]
@@ -72,6 +77,7 @@ def build_report(
         instance_number=1,
         is_complete=True,
         coding_schemes=common.coding_schemes(),
+        previous_versions=list(predecessors) or None,
         series_description=common.series_description("findings"),
         specific_character_set="ISO_IR 192",
         **common.equipment(diagnosis),
@@ -164,6 +170,8 @@ def _burden(burden: Burden) -> Iterator[sr.Measurement]:
         (common.OPACIFICATION_VOLUME, burden.opacification_volume_ml, _CM3, _VOXEL_SUM),
         (common.PERCENT_OPACITY, burden.percent_opacity, codes.UCUM.Percent, None),
         (common.PERCENT_HIGH_OPACITY, burden.percent_high_opacity, codes.UCUM.Percent, None),
+        (common.PERCENT_GROUND_GLASS, burden.percent_ground_glass, codes.UCUM.Percent, None),
+        (common.PERCENT_CONSOLIDATION, burden.percent_consolidation, codes.UCUM.Percent, None),
     )
     for name, value, unit, method in figures:
         if value is not None:

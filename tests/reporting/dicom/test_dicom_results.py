@@ -17,8 +17,10 @@ from pydicom import dcmread
 from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.imaging import open_study
+from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.reporting import dicom_sc
 from jcs_ct.reporting.dicom import write_dicom_results
+from jcs_ct.reporting.dicom_identity import report_series_uid
 from jcs_ct.volume import CTVolume
 
 #: Messages of dciodvfy that were reviewed; reasons in docs/reference/dicom-conformance.md.
@@ -252,7 +254,9 @@ def test_dciodvfy_finds_nothing_that_was_not_reviewed(source, make_series, make_
         study = make_series("oblique, about z")
     if source == "lenient":
         study = dataclasses.replace(study, volume=CTVolume(study.volume.hu, None))
-    paths = write_dicom_results(study, make_findings(study, positive=source != "negative"), tmp_path / "out")
+    findings = make_findings(study, positive=source != "negative")
+    earlier = read_identifiers(write_dicom_results(study, findings, tmp_path / "earlier", revision="earlier"))
+    paths = write_dicom_results(study, findings, tmp_path / "out", supersedes=earlier)
     for path in paths:
         checked = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
         lines = (checked.stdout + checked.stderr).splitlines()
@@ -292,3 +296,55 @@ def test_a_real_series_with_guids_and_empty_dates(shared_data, make_series, make
         assert dataset.StudyInstanceUID == f"2.25.{0x896911BF11434C8D8F04F3CD1A7F6204}"
         assert dataset.SOPInstanceUID.is_valid
         assert dataset.StudyDate == ""
+
+
+def test_ground_glass_and_consolidation_stand_in_the_report(make_series, make_findings, tmp_path):
+    study = make_series()
+    diagnosis = make_findings(study)
+    assert diagnosis.burden is not None
+    burden = dataclasses.replace(diagnosis.burden, percent_ground_glass=12.5, percent_consolidation=3.25)
+    write_dicom_results(study, dataclasses.replace(diagnosis, burden=burden), tmp_path, kinds=("sr", "pdf"))
+    report = highdicom.sr.srread(tmp_path / "findings.sr.dcm")
+    (whole,) = report.content.get_image_measurement_groups()
+    measured = {item.name.value: item.value for item in whole.get_measurements()}
+    assert (measured["JCS012"], measured["JCS013"]) == (12.5, 3.25)
+    unknown = dataclasses.replace(burden, percent_ground_glass=None, percent_consolidation=None)
+    write_dicom_results(study, dataclasses.replace(diagnosis, burden=unknown), tmp_path, kinds=("sr",))
+    (whole,) = highdicom.sr.srread(tmp_path / "findings.sr.dcm").content.get_image_measurement_groups()
+    assert not {"JCS012", "JCS013"} & {item.name.value for item in whole.get_measurements()}
+
+
+def test_a_named_revision_has_the_same_identifiers_whatever_was_found(make_series, make_findings, tmp_path):
+    study = make_series()
+    diagnosis = make_findings(study)
+    first = write_dicom_results(study, diagnosis, tmp_path / "1", revision="job")
+    other = dataclasses.replace(diagnosis, positive_slice_threshold=diagnosis.positive_slice_threshold + 1)
+    second = write_dicom_results(study, other, tmp_path / "2", revision="job")
+    assert [one.instance for one in read_identifiers(first)] == [one.instance for one in read_identifiers(second)]
+    (report,) = read_identifiers([tmp_path / "1" / "findings.sr.dcm"])
+    assert report.series == report_series_uid("job")
+    assert report_series_uid("job") != report_series_uid("other job")
+
+
+def test_superseded_results_are_named_by_a_rejection_note_and_by_the_new_report(make_series, make_findings, tmp_path):
+    study = make_series()
+    diagnosis = make_findings(study)
+    earlier = read_identifiers(write_dicom_results(study, diagnosis, tmp_path / "1", revision="first"))
+    written = write_dicom_results(study, diagnosis, tmp_path / "2", revision="second", supersedes=earlier)
+    assert written[-1].name == "superseded.ko.dcm"
+    note = dcmread(written[-1])
+    title = note.ConceptNameCodeSequence[0]
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("113001", "DCM")
+    assert note.StudyInstanceUID == dcmread(study.paths[0]).StudyInstanceUID
+    assert note.PatientID == "ID-4711"
+    referred = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in note.ContentSequence
+        if "ReferencedSOPSequence" in item
+    }
+    assert referred == {one.instance for one in earlier}
+    report = dcmread(tmp_path / "2" / "findings.sr.dcm")
+    predecessor = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert predecessor.ReferencedSOPInstanceUID == dcmread(tmp_path / "1" / "findings.sr.dcm").SOPInstanceUID
+    write_dicom_results(study, diagnosis, tmp_path / "2", revision="third")
+    assert not written[-1].exists()

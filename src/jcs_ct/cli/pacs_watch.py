@@ -1,0 +1,188 @@
+"""`jcs pacs watch`, `jobs` and `requeue`: beside a PACS, unattended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import closing
+from datetime import date
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.cli.pacs import CaBundle, Url, connect
+from jcs_ct.errors import ConfigError
+
+Folder = Annotated[Path, typer.Option(help="Folder for the ledger, fetched studies and results.")]
+_LOG_BYTES, _LOGS = 10 * 1024**2, 5
+_GIB = 1024**3
+
+
+def watch(
+    url: Url,
+    folder: Folder,
+    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
+    since: Annotated[
+        str | None,
+        typer.Option(help="Read studies of this day (YYYY-MM-DD) and later; 'all' for a large archive as a whole."),
+    ] = None,
+    body_part: Annotated[
+        list[str] | None, typer.Option(help="Body part that a CT series states, if any; may be given several times.")
+    ] = None,
+    description: Annotated[str, typer.Option(help="Text in the study's or a series' description, any case.")] = "",
+    settle_s: Annotated[float, typer.Option(min=0, help="Seconds that a study must not have changed for.")] = 30.0,
+    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the PACS to the next.")] = 30.0,
+    attempts: Annotated[int, typer.Option(min=1, help="Failed attempts after which a study is set aside.")] = 5,
+    retry_s: Annotated[float, typer.Option(min=0, help="Wait after a failure; doubled for each further one.")] = 30.0,
+    study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time for one study.")] = 60.0,
+    study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
+    least_free_gb: Annotated[float, typer.Option(min=0, help="Fetch nothing below so much free space, GiB.")] = 2.0,
+    keep_hours: Annotated[
+        float, typer.Option(min=0, help="Longest time that the images of a study that waits stay on disk.")
+    ] = 24.0,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Log here, too; rotated at 10 MiB, five old ones are kept.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Work until no job is open, then stop.")] = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Diagnose every new or changed CT study and store its results, each state of a study once for these weights.
+
+    A study is read when the PACS lists as many images as it counts and none has come for --settle-s. Can be killed
+    and started again at any moment. Nothing of a study stays on disk once its results are stored. Refused and
+    set-aside studies stay in the ledger with their codes (`jcs pacs jobs`). heartbeat.json and metrics.prom in the
+    folder are for monitors.
+
+    Example:  jcs pacs watch http://localhost:8042/dicom-web --folder watched/ --since 2026-01-01
+    """
+    from jcs_ct.checkpoints import load_models
+    from jcs_ct.jobs import Limits, RetryPolicy, reading_key
+
+    first_day = _day(since)
+    with closing(connect(url, ca_bundle)) as web:
+        from jcs_ct.pacs.remote import StudyQuery
+        from jcs_ct.pacs.running import go_on, open_watcher
+        from jcs_ct.pacs.watch import WatchSettings
+
+        os.umask(0o077)  # images and results of patients
+        _log_to(log_file)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        settings = WatchSettings(
+            models=models,
+            limits=Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60),
+            outage_wait_s=every_s,
+            look_every_s=every_s,
+            least_free_bytes=int(least_free_gb * _GIB),
+            keep_s=keep_hours * 3600,
+        )
+        with open_watcher(
+            web,
+            folder,
+            reading_key("any", load_models(models)),
+            query=StudyQuery(first_day, tuple(body_part or ()), description),
+            whole_archive=since is not None,
+            settle_s=settle_s,
+            retries=RetryPolicy(most_attempts=attempts, first_wait_s=retry_s),
+            settings=settings,
+        ) as watcher:
+            typer.echo(f"watching for CT studies; {NOTICE}")
+            go_on(watcher, every_s, once=once)
+
+
+def jobs(
+    folder: Folder,
+    state: Annotated[
+        str | None, typer.Option(help="Only queued, read, done, refused, set_aside or cancelled.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List a watcher's jobs with their states and codes; no identifier of a patient or a study is shown.
+
+    Example:  jcs pacs jobs --folder watched/ --state set_aside
+    """
+    from jcs_ct.jobs import Ledger, State
+
+    if state is not None and state not in list(State):
+        raise typer.BadParameter(f"{state!r} is not one of {', '.join(State)}", param_hint="--state")
+    with Ledger(_existing(folder)) as ledger:
+        found = ledger.jobs(states=None if state is None else [State(state)])
+    if as_json:
+        facts = [
+            {
+                "job": job.job_id,
+                "state": job.state,
+                "code": job.code,
+                "attempts": job.attempts,
+                "message": job.message,
+            }
+            for job in found
+        ]
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for job in found:
+        typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
+    typer.echo(f"{len(found)} jobs")
+
+
+def requeue(
+    folder: Folder,
+    job: Annotated[list[str] | None, typer.Argument(help="Jobs, as `jcs pacs jobs` lists them.")] = None,
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="All jobs that were set aside.")] = False,
+) -> None:
+    """Read studies again that were set aside or refused; also while the watcher runs.
+
+    Example:  jcs pacs requeue --folder watched/ --set-aside
+    """
+    from jcs_ct.jobs import Ledger, State
+
+    with Ledger(_existing(folder)) as ledger:
+        wanted = [*(job or []), *(one.job_id for one in ledger.jobs(states=[State.SET_ASIDE]) if set_aside)]
+        if not wanted and not set_aside:
+            raise ConfigError("name jobs, or --set-aside for all that were set aside; `jcs pacs jobs` lists them")
+        unknown = [one for one in wanted if not ledger.requeue(one)]
+    typer.echo(f"{len(wanted) - len(unknown)} jobs queued again")
+    if unknown:
+        raise ConfigError(f"no such jobs, or they are being worked on: {', '.join(unknown)}")
+
+
+def _log_to(path: Path | None) -> None:
+    """Log to a file that is rotated, besides stderr.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOGS, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the log {path} cannot be written ({error.strerror}); choose another --log-file"
+        ) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    package = logging.getLogger("jcs_ct")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+
+
+def _existing(folder: Path) -> Path:
+    ledger = folder / "jobs.sqlite"
+    if not ledger.is_file():
+        raise ConfigError(f"no watcher has worked in {folder}: it holds no jobs.sqlite")
+    return ledger
+
+
+def _day(text: str | None) -> date | None:
+    if text is None or text == "all":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a day (YYYY-MM-DD) nor 'all'", param_hint="--since") from error
