@@ -257,3 +257,14 @@ def test_the_file_is_its_owners_only_and_foreign_files_are_refused(tmp_path, key
         Ledger(other)
     with pytest.raises(OutputError, match="choose another folder"):
         Ledger(tmp_path / "other.sqlite" / "below.sqlite")
+
+
+def test_a_new_file_may_be_opened_by_many_at_the_same_moment(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def open_and_close(number):
+        with Ledger(tmp_path / f"{number // 8}.sqlite") as ledger:
+            return sum(ledger.counts().values())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(open_and_close, range(80))) == {0}

@@ -55,7 +55,7 @@ class UnknownLayoutError(Exception):
 
 
 def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
-    """Take the steps that the file has not seen, each whole or not at all.
+    """Take the steps that the file has not seen, all or none.
 
     Args:
         connection: An open file.
@@ -64,10 +64,19 @@ def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEP
     Raises:
         UnknownLayoutError: the file is newer than this version, or holds tables that no step made.
     """
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(steps):
-        raise UnknownLayoutError(f"it has layout {version}, this version of jcs-ct knows up to {len(steps)}")
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise UnknownLayoutError("it holds tables of something else, or of a version before this layout")
-    for number, step in enumerate(steps[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
+    connection.execute("BEGIN IMMEDIATE")  # before looking: two programs may open a new file at the same moment
+    try:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(steps):
+            raise UnknownLayoutError(f"it has layout {version}, this version of jcs-ct knows up to {len(steps)}")
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise UnknownLayoutError("it holds tables of something else, or of a version before this layout")
+        for step in steps[version:]:
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+        if version < len(steps):
+            connection.execute(f"PRAGMA user_version = {len(steps)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
