@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import shutil
+import socket
+import ssl
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
@@ -11,16 +18,26 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from jcs_ct.errors import ConfigError, OutputError
-from jcs_ct.pacs.receiver import ReceiverSettings, receiving
+from jcs_ct.pacs.receiver import ReceiverSettings, TlsFiles, receiving
 
 from .fake_pacs import ct_file
+from .test_tls import make_certificate
 
 
-def associate(port, caller="SCANNER", called="JCS"):
+@pytest.fixture(autouse=True)
+def sockets_left_open_are_collected():
+    """pynetdicom leaves sockets of refused peers to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def associate(port, caller="SCANNER", called="JCS", **options):
     entity = AE(ae_title=caller)
     for sop_class in (Verification, CTImageStorage, MRImageStorage):
         entity.add_requested_context(sop_class)
-    return entity.associate("127.0.0.1", port, ae_title=called)
+    return entity.associate("127.0.0.1", port, ae_title=called, **options)
 
 
 def settings(**changes):
@@ -65,6 +82,97 @@ def test_limits(tmp_path):
         assert association.send_c_store(dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))).Status == 0xA700
         association.release()
     assert list(tmp_path.rglob("*.dcm")) == []
+
+
+def test_the_limit_of_the_folder_holds_for_several_associations_at_once(tmp_path):
+    size = len(ct_file("1.2", "1.2.1", 1)) - 300
+    with receiving(settings(folder_bytes=5 * size, associations=4), tmp_path) as port:
+
+        def send(number):
+            association = associate(port)
+            statuses = [
+                association.send_c_store(dcmread(BytesIO(ct_file("1.2", f"1.2.{number}", image)))).Status
+                for image in range(4)
+            ]
+            association.release()
+            return statuses
+
+        with ThreadPoolExecutor(4) as pool:
+            statuses = [status for several in pool.map(send, range(4)) for status in several]
+    files = list(tmp_path.rglob("*.dcm"))
+    assert set(statuses) == {0, 0xA700}
+    assert len(files) == statuses.count(0)
+    assert sum(path.stat().st_size for path in files) <= 5 * size
+
+
+def test_what_lies_there_counts_and_a_duplicate_does_not_count_twice(tmp_path):
+    image = dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))
+    with receiving(settings(), tmp_path) as port:
+        association = associate(port)
+        association.send_c_store(image)
+        association.release()
+    (held,) = tmp_path.rglob("*.dcm")
+    size = held.stat().st_size
+    with receiving(settings(folder_bytes=int(3.5 * size)), tmp_path) as port:
+        association = associate(port)
+        assert [association.send_c_store(image).Status for _ in range(6)] == [0] * 6
+        association.release()
+        for status in (0, 0xA700):
+            association = associate(port)
+            assert association.send_c_store(image).Status == status
+            association.release()
+    assert len({path.parent for path in tmp_path.rglob("*.dcm")}) == 3, "each association has a folder of its own"
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path, monkeypatch):
+    image = dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))
+
+    def full(path, content):
+        raise OutputError("the disk is full (DISK_FULL)")
+
+    with receiving(settings(), tmp_path) as port:
+        association = associate(port)
+        with monkeypatch.context() as patched:
+            patched.setattr("jcs_ct.pacs.receiver.write_bytes", full)
+            assert association.send_c_store(image).Status == 0xA700
+        assert association.send_c_store(image).Status == 0
+        association.release()
+    with receiving(settings(least_free_bytes=1 << 60), tmp_path) as port:
+        association = associate(port)
+        assert association.send_c_store(image).Status == 0xA700
+        association.release()
+
+
+def test_half_open_peers_give_their_places_back(tmp_path):
+    with receiving(settings(associations=2, timeout_s=0.5), tmp_path) as port:
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        deadline = time.monotonic() + 20
+        while not (association := associate(port)).is_established:
+            assert time.monotonic() < deadline, "silent peers hold every place"
+            time.sleep(0.1)
+        association.release()
+        for one in silent:
+            one.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
+def test_tls_wants_a_certificate_of_the_caller(tmp_path):
+    ours, callers = (make_certificate(tmp_path, name, "IP:127.0.0.1") for name in ("ours", "caller"))
+    tls = TlsFiles(ours, ours.with_suffix(".key"), callers)
+    with (
+        receiving(settings(tls=tls), tmp_path / "in") as port,
+        socket.create_connection(("127.0.0.1", port)),  # says nothing, and stops nobody
+    ):
+        assert not associate(port).is_established
+        context = ssl.create_default_context(cafile=str(ours))
+        assert not associate(port, tls_args=(context, "127.0.0.1")).is_established
+        context.load_cert_chain(callers, callers.with_suffix(".key"))
+        association = associate(port, tls_args=(context, "127.0.0.1"))
+        assert association.is_established
+        assert association.send_c_store(dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))).Status == 0
+        association.release()
+    with pytest.raises(ConfigError, match="TLS files cannot be used"):
+        TlsFiles(ours, callers, callers)
 
 
 def test_a_port_that_is_taken(tmp_path):

@@ -63,9 +63,14 @@ def receive(
     folder: Annotated[Path, typer.Option(help="Folder for what is received.")],
     caller: Annotated[list[str], typer.Option(help="AE title that may send; may be given several times.")],
     ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "JCS",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 11112,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 11112,
+    tls: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(help="PEM files: our certificate, its key, what signed the callers'. Opens the port to others."),
+    ] = None,
+    least_free_gb: Annotated[float, typer.Option(min=0, help="Free space that must be left, in GiB.")] = 1.0,
 ) -> None:
-    """Receive CT images by C-STORE on loopback, until stopped; answers C-ECHO.
+    """Receive CT images by C-STORE, until stopped; answers C-ECHO. Without --tls on loopback only.
 
     Example:  jcs pacs receive --folder incoming/ --caller ORTHANC
     """
@@ -73,12 +78,20 @@ def receive(
     import threading
 
     try:
-        from jcs_ct.pacs.receiver import ReceiverSettings, receiving
+        from jcs_ct.pacs.receiver import ReceiverSettings, TlsFiles, receiving
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below that it logs identifiers
-    with receiving(ReceiverSettings(ae_title, tuple(caller), port=port), folder) as opened:
-        typer.echo(f"receiving on 127.0.0.1:{opened} as {ae_title}; {NOTICE}")
+    settings = ReceiverSettings(
+        ae_title,
+        tuple(caller),
+        host="127.0.0.1" if tls is None else "0.0.0.0",
+        port=port,
+        least_free_bytes=int(least_free_gb * 1024**3),
+        tls=None if tls is None else TlsFiles(*tls),
+    )
+    with receiving(settings, folder) as opened:
+        typer.echo(f"receiving on {settings.host}:{opened} as {ae_title}; {NOTICE}")
         threading.Event().wait()
 
 

@@ -1,13 +1,19 @@
 """A small DIMSE receiver: C-STORE of CT images and C-ECHO (PS3.7), from named callers only.
 
-Meant for loopback, or behind a server such as Orthanc: DIMSE knows neither passwords nor encryption here, and a
-caller's title is no proof. Objects are written as they come, unparsed, under names made from hashes.
+Without TLS it is meant for loopback, or behind a server such as Orthanc: a caller's title is no proof. With TLS
+callers prove who they are by a certificate. Objects are written as they come, unparsed, under names made from hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
+import shutil
+import socket
+import ssl
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +33,48 @@ _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
 
 
 @dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of DICOM over TLS (PS3.15 B.9): callers must show a certificate that ``authorities`` signed.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+    def __post_init__(self) -> None:
+        self.context()
+
+    def context(self, timeout_s: float = 60.0) -> ssl.SSLContext:
+        """TLS 1.2 or later, with certificates on both sides; a peer is waited for so long."""
+        context = _PatientContext(ssl.PROTOCOL_TLS_SERVER)
+        context.handshake_s = timeout_s
+        try:
+            context.load_verify_locations(self.authorities)
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"the receiver's TLS files cannot be used ({type(error).__name__}); PEM files of a certificate, its "
+                "key without a password, and the authorities that signed the callers' are expected"
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class _PatientContext(ssl.SSLContext):
+    """Shakes hands when the association's thread reads first: in the accepting one a silent peer would stop all."""
+
+    handshake_s = 60.0
+
+    def wrap_socket(self, sock: socket.socket, *given: Any, **named: Any) -> ssl.SSLSocket:
+        sock.settimeout(self.handshake_s)
+        return super().wrap_socket(sock, *given, **{**named, "do_handshake_on_connect": False})
+
+
+@dataclass(frozen=True)
 class ReceiverSettings:
     """Who may send what to where.
 
@@ -37,8 +85,10 @@ class ReceiverSettings:
         port: 0 takes a free one.
         associations: Callers at a time.
         object_bytes: Largest object.
-        folder_bytes: What the folder may grow to by this receiver.
-        timeout_s: Longest silence on an association.
+        folder_bytes: What the folder may grow to; what lies there at the start counts.
+        least_free_bytes: What must stay free on the disk.
+        timeout_s: Longest silence on an association: a slow or half-open peer gives its place back after it.
+        tls: The receiver's certificate with its key, and what signed its callers', when it speaks TLS.
 
     Raises:
         ConfigError: no caller, a title that DICOM does not allow, or limits that are not greater than 0.
@@ -51,7 +101,9 @@ class ReceiverSettings:
     associations: int = 4
     object_bytes: int = 512 * 1024**2
     folder_bytes: int = 20 * 1024**3
+    least_free_bytes: int = 1024**3
     timeout_s: float = 60.0
+    tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
         if not self.callers:
@@ -67,7 +119,7 @@ class ReceiverSettings:
 def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
     """Receive into ``folder`` until the block is left; yields the port.
 
-    An object goes to ``<hash of caller and association>/<hash of its identifier>.dcm``: what one caller sends in one
+    An object goes to ``<name of the association>/<hash of its identifier>.dcm``: what one caller sends in one
     go lies in one folder, and sending it again on the same association replaces it.
 
     Raises:
@@ -85,7 +137,12 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
         entity.add_supported_context(sop_class, sorted(UNCOMPRESSED_SYNTAXES | DECODED_SYNTAXES))
     handlers: list[Any] = [(evt.EVT_C_STORE, store.take), (evt.EVT_C_ECHO, lambda event: _SUCCESS)]
     try:
-        server = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
+        server = entity.start_server(
+            (settings.host, settings.port),
+            block=False,
+            evt_handlers=handlers,
+            ssl_context=None if settings.tls is None else settings.tls.context(settings.timeout_s),
+        )
     except OSError as error:
         raise OutputError(f"port {settings.port} cannot be opened: {error.strerror}; choose another") from error
     if server is None:
@@ -97,25 +154,47 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
 
 
 class _Store:
-    """Writes objects and keeps count of what they take."""
+    """Writes objects and keeps count of what they take, for several associations at a time."""
 
     def __init__(self, settings: ReceiverSettings, folder: Path) -> None:
-        self._settings, self._folder, self._taken = settings, folder, 0
+        self._settings, self._folder, self._lock = settings, folder, threading.Lock()
+        self._groups: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._taken = sum(path.stat().st_size for path in folder.rglob("*.dcm"))
 
     def take(self, event: Any) -> int:
         """Answer one C-STORE request with its status (PS3.4 B.2.3)."""
         content: bytes = event.encoded_dataset()
-        if len(content) > self._settings.object_bytes or self._taken + len(content) > self._settings.folder_bytes:
+        path = self._folder / self._group(event.assoc) / f"{_hash(str(event.request.AffectedSOPInstanceUID))}.dcm"
+        if not self._reserve(len(content)):
             logger.warning("an object of %d bytes was refused: above the receiver's limits", len(content))
             return _OUT_OF_RESOURCES
-        group = _hash(f"{event.assoc.requestor.ae_title}|{event.assoc.name}")
+        replaced = path.stat().st_size if path.exists() else 0
         try:
-            write_bytes(self._folder / group / f"{_hash(str(event.request.AffectedSOPInstanceUID))}.dcm", content)
+            write_bytes(path, content)
         except OutputError as error:
             logger.warning("%s", error)
+            self._release(len(content))
             return _OUT_OF_RESOURCES
-        self._taken += len(content)
+        self._release(replaced)
         return _SUCCESS
+
+    def _group(self, association: Any) -> str:
+        """Folder of one association: its name in pynetdicom is that of the second it began in, others share it."""
+        with self._lock:
+            return self._groups.setdefault(association, secrets.token_hex(12))
+
+    def _reserve(self, count: int) -> bool:
+        """Take so many bytes of what the folder may grow to, before they are written; whether they are to be had."""
+        with self._lock:
+            fits = count <= self._settings.object_bytes and self._taken + count <= self._settings.folder_bytes
+            roomy = shutil.disk_usage(self._folder).free - count >= self._settings.least_free_bytes
+            if fits and roomy:
+                self._taken += count
+            return fits and roomy
+
+    def _release(self, count: int) -> None:
+        with self._lock:
+            self._taken -= count
 
 
 def _hash(text: str) -> str:
