@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -149,3 +155,46 @@ def browser(app):
         return made.login(name) if name else made
 
     return make
+
+
+class Server:
+    """``jcs serve`` as a process that can be killed."""
+
+    def __init__(self, folder: Path, models: Path) -> None:
+        self.folder = folder
+        self._command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(folder), "--models", str(models)]
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        self._process = subprocess.Popen([*self._command, "--port", str(self.port)], env=os.environ)
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                with urlopen(f"{self.url}/health") as answer:
+                    assert answer.status == 200
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, random_models):
+    folder = tmp_path_factory.mktemp("serve")
+    add_users(folder)
+    started = Server(folder, random_models)
+    yield started
+    started.kill()

@@ -6,18 +6,14 @@ import io
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 
-from .conftest import PASSWORDS, add_users, zipped
+from .conftest import PASSWORDS, zipped
 from .placing import seg_places, viewer_places
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
@@ -45,50 +41,6 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield browser
         browser.close()
-
-
-class Server:
-    """``jcs serve`` as a process that can be killed."""
-
-    def __init__(self, folder: Path, models: Path) -> None:
-        self._command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(folder), "--models", str(models)]
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        import socket
-
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
-        self._process = subprocess.Popen([*self._command, "--port", str(self.port)], env=os.environ)
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                with urlopen(f"{self.url}/health") as answer:
-                    assert answer.status == 200
-                return
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError("the server did not start")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def kill(self) -> None:
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, random_models):
-    folder = tmp_path_factory.mktemp("serve")
-    add_users(folder)
-    started = Server(folder, random_models)
-    yield started
-    started.kill()
 
 
 @pytest.fixture
@@ -222,6 +174,7 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
         seen.add(picture())
     assert len(seen) == 3, "each overlay shows"
     page.locator("#opacity-densities").fill("0.8")  # without healthy lung these networks leave none to see
+    page.wait_for_timeout(1500)
     assert page.evaluate("jcsState.viewer.nv.volumes[2].opacity") == 0.8
     for key in "2345":
         page.keyboard.press(key)

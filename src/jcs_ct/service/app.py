@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -45,19 +45,22 @@ def build_service(settings: ServiceSettings) -> Service:
             f"{settings.host} can be reached by others and there are no users: add one with "
             "`jcs serve users add NAME`, or serve on 127.0.0.1"
         )
-    ledger, results = Ledger(folder / "jobs.sqlite"), ResultFolders(folder / "results")
-    studies = Studies(database, ledger, results, folder)
-    uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
-    work = QueueWork(
-        ledger,
-        results,
-        studies,
-        uploads,
-        audit,
-        models=settings.models,
-        limits=settings.study,
-        keep_days=settings.keep_days,
-    )
+    with ExitStack() as opened:
+        opened.callback(database.close)
+        ledger, results = opened.enter_context(Ledger(folder / "jobs.sqlite")), ResultFolders(folder / "results")
+        studies = Studies(database, ledger, results, folder)
+        uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
+        work = QueueWork(
+            ledger,
+            results,
+            studies,
+            uploads,
+            audit,
+            models=settings.models,
+            limits=settings.study,
+            keep_days=settings.keep_days,
+        )
+        opened.pop_all()  # all is well: the service closes them
     return Service(
         settings=settings,
         database=database,
@@ -97,7 +100,6 @@ def build_app(service: Service) -> FastAPI:
         docs_url=None,  # its scripts would come from elsewhere
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
-        root_path=service.settings.root_path,
         lifespan=running,
     )
     app.state.service = service

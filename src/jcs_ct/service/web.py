@@ -142,7 +142,14 @@ def set_cookie(request: Request, response: Response, token: str) -> None:
 
 
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Middleware: without users only this machine is answered; every answer carries the security headers."""
+    """Middleware: without users only this machine is answered; every answer carries the security headers.
+
+    The path under which a proxy mounts the page is set here, so that it may cut it off requests or not.
+    """
+    root_path = service_of(request).settings.root_path
+    request.scope["root_path"] = root_path
+    if not f"{request.scope['path']}/".startswith(f"{root_path}/"):
+        request.scope["path"] = f"{root_path}{request.scope['path']}"
     refused = _refuse_strangers(request)
     response = refused if refused is not None else await call_next(request)
     headers = response.headers
@@ -152,7 +159,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
-    if not request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/static/"):
+    if not request.scope["path"].removeprefix(root_path).startswith("/static/"):
         headers["Cache-Control"] = "no-store"
     return response
 

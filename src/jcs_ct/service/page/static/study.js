@@ -118,7 +118,7 @@ strip.addEventListener("click", (event) => {
 });
 find("slice").addEventListener("input", (event) => goToSlice(Number(event.target.value)));
 for (const name of ["activation", "lesions", "densities"]) {
-  find(`opacity-${name}`).addEventListener("input", (event) => state.viewer?.setOpacity(name, Number(event.target.value)));
+  find(`opacity-${name}`).addEventListener("input", (event) => state.viewer?.setOpacity(name, Number(event.target.value)).catch(complain));
 }
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");

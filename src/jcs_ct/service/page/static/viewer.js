@@ -46,6 +46,7 @@ export class Viewer {
       dragAndDropEnabled: false,
       isNearestInterpolation: false,
       multiplanarForceRender: false,
+      multiplanarPadPixels: 24,
       isColorbar: false,
       showLegend: false,
       loadingText: "",
@@ -61,12 +62,14 @@ export class Viewer {
 
   async load(study, version) {
     await this.nv.attachToCanvas(this.canvas);
+    this.densities = null;
     const address = (name) => `${base}/api/v1/studies/${study}/viewer/${name}?version=${version}`;
     await this.nv.loadVolumes([
       { url: address("ct.nii.gz"), name: "ct.nii.gz", colormap: "gray", cal_min: -1350, cal_max: 150 },
       { url: address("activation.nii.gz"), name: "activation.nii.gz", colormap: "warm", opacity: 0.2, cal_min: 40, cal_max: 255 },
-      { url: address("densities.nii.gz"), name: "densities.nii.gz", colormap: "cool", opacity: 0, cal_min: 0.5, cal_max: 2 },
     ]);
+    this.addDensities = () =>
+      this.nv.addVolumeFromUrl({ url: address("densities.nii.gz"), name: "densities.nii.gz", colormap: "cool", opacity: 0.5, cal_min: 0.5, cal_max: 2 });
     const [, nx, ny, nz] = this.nv.volumes[0].dimsRAS;
     const turned = this.nv.volumes[0].permRAS.some((axis, index) => axis !== index + 1);
     if (turned || [nx, ny, nz].some((size, axis) => size !== this.grid.shape[axis])) {
@@ -105,9 +108,14 @@ export class Viewer {
     this.nv.updateGLVolume();
   }
 
-  setOpacity(name, value) {
-    if (name === "lesions") this.nv.setDrawOpacity(value);
-    else this.nv.setOpacity(name === "activation" ? 1 : 2, value);
+  /** Densities are fetched when they are first shown: each layer costs seconds where a browser draws without a GPU. */
+  async setOpacity(name, value) {
+    if (name === "lesions") return this.nv.setDrawOpacity(value);
+    if (name === "densities") {
+      if (!this.densities && !value) return undefined;
+      await (this.densities ??= this.addDensities());
+    }
+    return this.nv.setOpacity(name === "activation" ? 1 : 2, value);
   }
 
   /** `paint`, `erase` or `look`, and the brush in voxels. */
