@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from jcs_ct.data.manifest import read_manifest, read_mask
+from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import State
 from jcs_ct.service.describing import result_files
 from jcs_ct.service.users import Role, User
@@ -407,6 +409,29 @@ def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, pha
     assert [jane.wait(name)["state"] for name in names] == ["done"] * 3
     assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/cancel")) == (409, "NOT_OPEN")
     assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/retry")) == (409, "NOT_STOPPED")
+
+
+def test_corrected_studies_become_training_data(browser, service, read_study, tmp_path, jcs):
+    jane = browser("jane")
+    shape = jane.ask("GET", f"/api/v1/studies/{read_study}/viewer/grid.json").json()["shape"]
+    latest = jane.study(read_study)["versions"]
+    mask = np.zeros(shape, dtype=bool)
+    mask[10:20, 10:16, 4] = True
+    path = f"/api/v1/studies/{read_study}/corrections?parent={latest}"
+    assert jane.ask("POST", path, content=painted(mask)).status_code == 201
+    output = tmp_path / "corrected"
+    result = jcs("serve", "export", output, "--folder", service.settings.folder)
+    assert result.exit_code == 0, result.output
+    rows = {row.path.name: row for row in read_manifest(output / "manifest.csv")}
+    assert rows[read_study].label == 1
+    assert "-> " in result.output
+    sliced = jcs("data", "slices", output / "manifest.csv", "-f", tmp_path / "slices", "-o", tmp_path / "slices.csv")
+    assert sliced.exit_code == 0, sliced.output
+    of_study = [row for row in read_manifest(tmp_path / "slices.csv") if row.patient == rows[read_study].patient]
+    infected = [row for row in of_study if row.label == 1 and row.mask is not None]
+    pixels = [int(np.count_nonzero(read_mask(row.mask))) for row in infected]
+    assert 60 in pixels
+    assert isinstance(jcs("serve", "export", output, "--folder", service.settings.folder).exception, ConfigError)
 
 
 def test_deleting_leaves_nothing_but_the_log(browser, service, phantom_folder):

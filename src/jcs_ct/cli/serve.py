@@ -80,6 +80,27 @@ def serve(
     )
 
 
+@app.command("export")
+def export(
+    output: Annotated[Path, typer.Argument(help="New folder for images, masks and manifest.csv.")],
+    folder: Folder = _DEFAULT_FOLDER,
+) -> None:
+    """Write corrected studies as training data: a manifest of studies with the readers' masks.
+
+    Example:  jcs serve export corrected/ --folder studies/ && jcs data slices corrected/manifest.csv -f s -o s.csv
+    """
+    try:
+        from jcs_ct.service.training_export import export_corrected
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    exported = export_corrected(folder, output)
+    typer.echo(f"{exported.studies} corrected studies -> {exported.manifest}")
+    if exported.left_out:
+        typer.echo(f"{exported.left_out} corrected studies are no DICOM and were left out")
+    for line in exported.found.refused:
+        typer.echo(f"left out, refused: {line}", err=True)
+
+
 @users_app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="1 to 40 letters, digits, dots, dashes, underscores.")],

@@ -1,0 +1,119 @@
+"""Corrected studies as training data: what readers painted goes back into the networks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from jcs_ct.data.sources.dicom_studies import FoundStudies, find_studies, read_salt
+from jcs_ct.data.sources.study_labels import read_study_labels
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import explain_unwritable, prepare_output_folder, write_text
+from jcs_ct.jobs import Ledger, ResultFolders
+from jcs_ct.reporting.dicom import SEG_NAME
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.studies import Studies, StudyRecord
+from jcs_ct.service.users import LOCAL_USER
+
+
+@dataclass(frozen=True)
+class ExportedStudies:
+    """What was exported.
+
+    Args:
+        manifest: The table, a row a study.
+        studies: How many studies have a correction and are DICOM.
+        left_out: Corrected studies that are no DICOM, or whose sent files are gone.
+        found: What the maker of manifests says of them.
+    """
+
+    manifest: Path
+    studies: int
+    left_out: int
+    found: FoundStudies
+
+
+def export_corrected(folder: Path, output: Path) -> ExportedStudies:
+    """Write the newest correction of every study, with its images, as a manifest of studies.
+
+    ``output/studies/`` holds the images (links where the disk allows, else copies), ``output/masks/`` the readers'
+    Segmentations, ``labels.csv`` what is said of each, ``manifest.csv`` the table with patients under pseudonyms
+    (key in ``studies.salt``). A study whose correction holds no lesion is labelled uninfected.
+
+    Args:
+        folder: Of a page; it may be running.
+        output: Must be new or empty.
+
+    Raises:
+        ConfigError: no corrected study, or ``output`` holds something.
+        OutputError: the folder cannot be written.
+    """
+    if output.is_dir() and any(output.iterdir()):
+        raise ConfigError(f"{output} is not empty; choose a new folder")
+    prepare_output_folder(output)
+    database = ServiceDatabase(folder / "service.sqlite")
+    try:
+        with Ledger(folder / "jobs.sqlite") as ledger:
+            studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
+            lines, left_out = _lay_out(database, studies, output)
+    finally:
+        database.close()
+    if not lines:
+        raise ConfigError(f"no DICOM study in {folder} was corrected; correct one on the page first")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("folder", "label", "mask"))
+    writer.writerows(lines)
+    write_text(output / "labels.csv", table.getvalue())
+    labels = read_study_labels(output / "labels.csv", output / "studies")
+    found = find_studies(output / "studies", salt=read_salt(output / "studies.salt"), labels=labels)
+    found.manifest.write(output / "manifest.csv")
+    return ExportedStudies(output / "manifest.csv", len(lines), left_out, found)
+
+
+def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple[list[tuple[str, int, str]], int]:
+    """Images and masks of every corrected study; lines of the table, and how many studies cannot be used."""
+    newest = database.rows("SELECT study_id, max(version) AS version FROM corrections GROUP BY study_id")
+    lines, left_out = [], 0
+    for row in newest:
+        record = studies.get(LOCAL_USER, row["study_id"])
+        sent = _images(studies, record)
+        job = studies.job(record)
+        if sent is None or job.result.get("kind") != "dicom":
+            left_out += 1
+            continue
+        _copy_tree(sent, output / "studies" / record.study_id)
+        seg = studies.corrections(record.study_id) / f"{row['version']:04d}" / SEG_NAME
+        mask = ""
+        if seg.is_file():
+            mask = f"masks/{record.study_id}.seg.dcm"
+            prepare_output_folder(output / "masks")
+            _copy_file(seg, output / mask)
+        lines.append((record.study_id, int(bool(mask)), mask))
+    return lines, left_out
+
+
+def _images(studies: Studies, record: StudyRecord) -> Path | None:
+    sent = studies.sent(record.study_id)
+    unpacked = sent.with_name(f"{sent.name}-unpacked")
+    return next((place for place in (unpacked, sent) if place.is_dir()), None)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    prepare_output_folder(target)
+    for path in sorted(source.iterdir()):
+        _copy_file(path, target / path.name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    try:
+        try:
+            os.link(source, target)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise explain_unwritable(target, error) from error
