@@ -8,11 +8,12 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
 from jcs_ct.errors import OutputError
-from jcs_ct.jobs import JobKey, LeaseLostError, Ledger, RetryPolicy, State
+from jcs_ct.jobs import JobKey, LeaseLostError, Ledger, RetryPolicy, State, schema
 from jcs_ct.jobs.job import OPEN_STATES
 from jcs_ct.jobs.outcome import FailureCode
 
@@ -268,3 +269,17 @@ def test_a_new_file_may_be_opened_by_many_at_the_same_moment(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(open_and_close, range(80))) == {0}
+
+
+def test_layouts_may_hold_triggers():
+    steps = (
+        "CREATE TABLE a (x); CREATE TRIGGER t BEFORE DELETE ON a BEGIN SELECT raise(ABORT, 'kept'); SELECT 1; END;\n",
+        "CREATE TABLE b (y);",
+    )
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for upto in (1, 2):
+            schema.bring_up_to_date(connection, steps[:upto])
+        connection.execute("INSERT INTO a VALUES (1)")
+        with pytest.raises(sqlite3.IntegrityError, match="kept"):
+            connection.execute("DELETE FROM a")
+        assert connection.execute("SELECT count(*) FROM b").fetchone() == (0,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 STEPS = (
     """
@@ -72,7 +72,7 @@ def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEP
         if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise UnknownLayoutError("it holds tables of something else, or of a version before this layout")
         for step in steps[version:]:
-            for statement in filter(str.strip, step.split(";")):
+            for statement in _statements(step):
                 connection.execute(statement)
         if version < len(steps):
             connection.execute(f"PRAGMA user_version = {len(steps)}")
@@ -80,3 +80,17 @@ def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEP
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _statements(step: str) -> Iterator[str]:
+    """The statements of a step; a trigger is one, with the semicolons in its body."""
+    statement = ""
+    for part in step.split(";"):
+        statement += part
+        if not statement.strip():
+            statement = ""
+        elif sqlite3.complete_statement(f"{statement};"):
+            yield statement
+            statement = ""
+        else:
+            statement += ";"
