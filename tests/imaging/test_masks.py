@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError, MaskError
-from jcs_ct.imaging.masks import mask_on
+from jcs_ct.imaging.masks import mask_on, open_mask
 from jcs_ct.volume import CTVolume
 
 #: (x, y, z) -> RAS mm: columns to the left, rows to posterior, slices to superior.
@@ -46,16 +46,30 @@ def test_a_mask_that_is_stored_the_other_way_up_is_turned(written, volume):
     assert np.array_equal(mask_on(volume, written(turned, flipped)), EXPECTED)
 
 
+def test_labels_are_lesion_all_or_those_that_are_named(written, volume):
+    labels = TRUTH.astype(np.uint16) * 300
+    labels[7, 3:5, 2] = 2
+    path = written(labels)
+    every = np.transpose(labels, (2, 1, 0))[::-1] > 0
+    assert np.array_equal(mask_on(volume, path), every)
+    assert np.array_equal(mask_on(volume, path, (300,)), EXPECTED)
+    assert np.array_equal(mask_on(volume, path, (300, 2)), every)
+    assert not mask_on(volume, path, (7,)).any()
+    assert open_mask(path).label_count == 2
+
+
 @pytest.mark.parametrize(
     ("voxels", "shift", "message"),
     [
-        (np.where(np.indices(TRUTH.shape).sum(axis=0) == 0, 2, TRUTH).astype(np.uint8), 0, "this one has 0, 1, 2"),
+        (np.linspace(0, 1, TRUTH.size, dtype=np.float32).reshape(TRUTH.shape), 0, r"this one has 0, .*, \.\.\."),
+        (TRUTH.astype(np.int16) * 900 - 1000, 0, "whole numbers as labels; this one has -1000, -100"),
+        (1 - TRUTH, 0, "the mask marks 97% of the volume; the background seems marked"),
         (np.where(TRUTH, np.nan, 0).astype(np.float32), 0, "this one has 0, nan"),
-        (np.ones_like(TRUTH), 0, "the value 0 and one other, this one has 1"),
+        (np.ones_like(TRUTH), 0, "the value 0 and one other, .* this one has 1"),
         (TRUTH[:-1], 0, r"the mask has 6x12x9 voxels \(slices, rows, columns\), its CT 6x12x10"),
         (TRUTH, 9.0, r"the mask lies 9\.0 mm from its CT; resample it"),
     ],
-    ids=["three values", "NaN", "no background", "another size", "another place"],
+    ids=["probabilities", "HU", "inverted", "NaN", "no background", "another size", "another place"],
 )
 def test_a_mask_that_does_not_fit_is_refused(voxels, shift, message, written, volume):
     moved = RAS.copy()

@@ -149,6 +149,44 @@ def images(
     _write(make(folder, seed=seed, patient_pattern=patient_pattern, one_slice_each=one_slice_each), output)
 
 
+@app.command("nifti")
+def nifti(
+    folder: Annotated[Path, typer.Argument(help="Folder with images/NAME.nii.gz and masks/NAME.nii.gz.")],
+    output: Output,
+    patient_pattern: PatientPattern = None,
+    lesion_labels: LesionLabels = "",
+    seed: Seed = 0,
+) -> None:
+    """Make a manifest of NIfTI volumes and their masks, a row a study; then see `jcs data slices`.
+
+    Example:  jcs data make nifti my-volumes -o studies.csv
+    """
+    from jcs_ct.data.sources.volume_pairs import VolumePairs, nifti_pairs
+
+    labels = _numbers(lesion_labels)
+    wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
+    _write_studies(nifti_pairs(folder, wanted), output)
+
+
+@app.command("nnunet")
+def nnunet(
+    folder: Annotated[Path, typer.Argument(help="Raw data set of nnU-Net: dataset.json, imagesTr/, labelsTr/.")],
+    output: Output,
+    patient_pattern: PatientPattern = None,
+    lesion_labels: LesionLabels = "",
+    seed: Seed = 0,
+) -> None:
+    """Make a manifest of a raw data set of nnU-Net, a row a case; then see `jcs data slices`.
+
+    Example:  jcs data make nnunet nnUNet_raw/Dataset115_COVID -o studies.csv
+    """
+    from jcs_ct.data.sources.volume_pairs import VolumePairs, nnunet_raw
+
+    labels = _numbers(lesion_labels)
+    wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
+    _write_studies(nnunet_raw(folder, wanted), output)
+
+
 @app.command("ct100")
 def ct100(
     folder: Folder,
@@ -225,6 +263,14 @@ def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, ski
 def _write(manifest: Manifest, output: Path) -> None:
     manifest.write(output)
     typer.echo(f"{len(manifest)} slices -> {output}")
+
+
+def _write_studies(manifest: Manifest, output: Path) -> None:
+    manifest.write(output)
+    labels = sorted({label for row in manifest for label in row.lesion_labels})
+    lesion = f"the value(s) {', '.join(map(str, labels))}" if labels else "every value but 0"
+    typer.echo(f"{len(manifest)} studies of {len({row.patient for row in manifest})} patients -> {output}")
+    typer.echo(f"lesion in the masks: {lesion}; infected: {sum(row.label == 1 for row in manifest)}")
 
 
 def _public_set(name: str) -> Callable[[Path, Path], None]:

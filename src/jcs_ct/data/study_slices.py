@@ -98,6 +98,7 @@ def _write_study(row: ManifestRow, folder: Path, window: Window, every: int) -> 
                 mask=mask,
                 label=int(infected),
                 series="",
+                lesion_labels=(),
                 level_hu=window.level,
                 width_hu=window.width,
                 thickness_mm=row.thickness_mm if row.thickness_mm is not None else _thickness_mm(study),

@@ -16,7 +16,7 @@ from jcs_ct.imaging.slices import open_picture
 #: Several whole numbers up to this are taken for labels; larger ones beside others for edges that were smoothed.
 LARGEST_LABEL = 31
 #: Share of a slice, or of its border, from which on not the lesion seems to be marked but the background.
-_MOST_LESION = 0.5
+MOST_LESION = 0.5
 _FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP")
 _COLOURED = ("P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
 
@@ -42,7 +42,7 @@ def read_mask_picture(path: Path, lesion_labels: Collection[int] = ()) -> NDArra
         raise MaskError(f"{path}: the mask {error}") from error
     share = float(mask.mean())
     on_border = float(np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean())
-    if max(share, on_border) > _MOST_LESION:
+    if max(share, on_border) > MOST_LESION:
         raise MaskError(
             f"{path}: the mask marks {share:.0%} of the slice and {on_border:.0%} of its border; the background "
             "seems to be marked, invert it"

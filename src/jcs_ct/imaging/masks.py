@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.mask_pictures import MOST_LESION
 from jcs_ct.imaging.single import decode_volume
 from jcs_ct.imaging.sources import FileKind, file_kind
 from jcs_ct.volume import CTVolume, LabelVolume
@@ -21,12 +25,29 @@ def is_segmentation(path: Path) -> bool:
     return path.is_file() and file_kind(path) is FileKind.DICOM
 
 
-def open_mask(path: Path) -> LabelVolume:
-    """Read a NIfTI mask of two values, slices from superior to inferior.
+@dataclass(frozen=True, eq=False)
+class StudyMask:
+    """The lesions of a study, read from a file.
+
+    Args:
+        lesions: Where lesion is.
+        label_count: How many values other than 0 the file has.
+    """
+
+    lesions: LabelVolume
+    label_count: int
+
+
+def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
+    """Read a NIfTI mask, slices from superior to inferior.
+
+    Args:
+        path: 0 for the background, and one other value, or whole numbers as label maps have them.
+        lesion_labels: Values that are lesion; where there are none, every value but 0 is.
 
     Raises:
         ConfigError: no such file.
-        MaskError: no NIfTI, damaged, without a trustworthy geometry, or of more than two values.
+        MaskError: no NIfTI, damaged, without a trustworthy geometry, or values that no mask has.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
@@ -34,34 +55,49 @@ def open_mask(path: Path) -> LabelVolume:
         raise MaskError(
             f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz) or a DICOM Segmentation; convert this one"
         )
+    item = {"path": str(path.absolute()), "lesion_labels": list(lesion_labels)}
     try:
-        answer, labels = decode_volume("nifti-labels", {"path": str(path.absolute())})
+        answer, labels = decode_volume("nifti-labels", item)
     except StudyError as error:
         raise MaskError(f"{path}: {error}") from error
     if answer["findings"]:
         code, message = answer["findings"][0]
         raise MaskError(f"{path}: {message} ({code})")
-    values = answer["values"]
-    if len(values) > 2 or values[0] != 0 or not np.isfinite(values).all():
-        shown = ", ".join(f"{value:g}" for value in values)
-        raise MaskError(f"{path}: a lesion mask has the value 0 and one other, this one has {shown}")
-    return LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+    _refuse_values(path, answer)
+    share = float(labels.mean())
+    if share > MOST_LESION:
+        raise MaskError(f"{path}: the mask marks {share:.0%} of the volume; the background seems marked, invert it")
+    lesions = LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+    return StudyMask(lesions, answer["value_count"] - 1)
 
 
-def mask_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+def _refuse_values(path: Path, answer: Mapping[str, Any]) -> None:
+    values, count = answer["values"], answer["value_count"]
+    one_other = count == 2 and np.isfinite(values).all() and values[1] > 0
+    if values[0] != 0 or not (count == 1 or one_other or answer["whole"]):
+        shown = ", ".join(f"{value:g}" for value in values) + (", ..." if count > len(values) else "")
+        raise MaskError(
+            f"{path}: a lesion mask has the value 0 and one other, or whole numbers as labels; this one has {shown}"
+        )
+
+
+def mask_on(volume: CTVolume, path: Path, lesion_labels: Collection[int] = ()) -> NDArray[np.bool_]:
     """A mask on the very grid of a CT volume, (slices, rows, columns) bool; turned as the CT was, never resampled.
 
     Args:
         volume: The CT.
-        path: NIfTI of two values on the CT's grid, or a DICOM Segmentation of its slices.
+        path: NIfTI on the CT's grid, or a DICOM Segmentation of its slices.
+        lesion_labels: As of :func:`open_mask`.
 
     Raises:
         ConfigError, MaskError: as :func:`open_mask`, or the mask is not on the CT's grid, or a segmentation is of
             more than one kind of thing.
     """
     if is_segmentation(path):
+        if lesion_labels:
+            raise MaskError(f"{path}: labels are said of NIfTI masks; all of a DICOM Segmentation is lesion")
         return _segmentation_on(volume, path)
-    mask = open_mask(path)
+    mask = open_mask(path, lesion_labels).lesions
     if mask.shape != volume.shape:
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
         raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")

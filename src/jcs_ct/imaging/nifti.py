@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,17 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
     }
 
 
-def read_nifti_labels(path: Path, fd: int) -> dict[str, Any]:
-    """Read a volume of labels, write where it is not 0 to ``fd``, turned likewise, as uint8, and describe it.
+def read_nifti_labels(path: Path, fd: int, *, lesion_labels: Sequence[int] = ()) -> dict[str, Any]:
+    """Read a volume of labels, write where lesion is to ``fd``, turned likewise, as uint8, and describe it.
+
+    Args:
+        path: The volume.
+        fd: Open file.
+        lesion_labels: Values that are lesion; where there are none, every value but 0 is.
 
     Returns:
-        ``shape``, ``dtype``, ``affine`` and ``findings`` as :func:`read_nifti`, and ``values``: up to six of those
-        in it.
+        ``shape``, ``dtype``, ``affine`` and ``findings`` as :func:`read_nifti`; ``values``: up to six of those in it;
+        ``value_count``, and ``whole``: whether all are whole numbers from 0 on.
 
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED or NOT_AXIAL.
@@ -98,7 +104,9 @@ def read_nifti_labels(path: Path, fd: int) -> dict[str, Any]:
     image, stored = _load(path)
     affine, findings = _affine(image)
     turn, _ = _turn(affine)
-    labels = np.ascontiguousarray(turn.turned(stored != 0))
+    marked = np.isin(stored, list(lesion_labels)) if lesion_labels else stored != 0
+    labels = np.ascontiguousarray(turn.turned(marked))
+    values = np.unique(stored)
     with os.fdopen(fd, "r+b", closefd=False) as out:
         out.write(labels.astype(np.uint8).tobytes())
     return {
@@ -106,7 +114,9 @@ def read_nifti_labels(path: Path, fd: int) -> dict[str, Any]:
         "dtype": "|u1",
         "affine": turn.turned_affine(affine, _shape(stored)).tolist(),
         "findings": findings,
-        "values": [float(value) for value in np.unique(stored)[:6]],
+        "values": [float(value) for value in values[:6]],
+        "value_count": int(values.size),
+        "whole": bool(values[0] >= 0 and (values == np.rint(values)).all()),
     }
 
 

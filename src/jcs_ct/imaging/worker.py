@@ -71,7 +71,7 @@ def _nifti_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 def _nifti_labels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     from jcs_ct.imaging.nifti import read_nifti_labels
 
-    return lambda item: read_nifti_labels(Path(item["path"]), options["fd"])
+    return lambda item: read_nifti_labels(Path(item["path"]), options["fd"], lesion_labels=item["lesion_labels"])
 
 
 def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:

@@ -418,3 +418,32 @@ def test_every_study_that_cannot_be_written_is_listed(archive, tmp_path):
         ConfigError, match=r"2 of 2 studies cannot be used:\n.*no series has an ident.*\n.*does not exist"
     ):
         write_slices(Manifest(rows), tmp_path)
+
+
+def test_labels_of_a_studys_mask_are_lesion_all_or_those_that_are_named(archive, tmp_path):
+    truth = nibabel.load(archive / "mask-0.nii.gz")
+    voxels = np.asarray(truth.dataobj).astype(np.uint16)
+    first = np.argwhere(voxels)[0]
+    voxels[tuple(first)] = 300
+    nibabel.save(nibabel.Nifti1Image(voxels, truth.affine), tmp_path / "lesions.nii.gz")
+    series = open_study(archive / "archive" / "P0" / "CT").identifier
+    line = f"{archive / 'archive' / 'P0' / 'CT'},a,1,lesions.nii.gz,{series}"
+    path = tmp_path / "studies.csv"
+    path.write_text(f"path,patient,label,mask,series,lesion_labels\n{line},\n")
+    checked = check_manifest(path)
+    assert (
+        "1 mask(s) of studies have several labels: all count as lesion; column lesion_labels says which"
+        in checked.notes
+    )
+    _, every = open_row(checked.manifest.rows[0])
+    assert every is not None
+    assert every.sum() == (voxels > 0).sum()
+    path.write_text(f"path,patient,label,mask,series,lesion_labels\n{line},300\n")
+    checked = check_manifest(path)
+    assert not any("several labels" in note for note in checked.notes)
+    _, one = open_row(checked.manifest.rows[0])
+    assert one is not None
+    assert one.sum() == 1
+    written, _ = write_slices(checked.manifest, tmp_path / "slices")
+    assert {row.lesion_labels for row in written} == {()}
+    assert sum(row.label == 1 for row in written) == 1

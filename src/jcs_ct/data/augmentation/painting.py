@@ -171,7 +171,14 @@ def _paint_row(row: ManifestRow, number: int, folder: Path, per_slice: int, seed
         _write_png(folder / "images" / name, np.round(window(painted) * 255.0).astype(np.uint8))
         _write_png(folder / "masks" / name, mask.astype(np.uint8) * np.uint8(255))
         rows.append(
-            replace(row, path=folder / "images" / name, mask=folder / "masks" / name, label=1, source="painted")
+            replace(
+                row,
+                path=folder / "images" / name,
+                mask=folder / "masks" / name,
+                label=1,
+                source="painted",
+                lesion_labels=(),
+            )
         )
     return rows
 

@@ -61,7 +61,11 @@ def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
             continue
         if row.is_study:
             # A study's images are read only for a mask that means nothing without them.
-            planes = open_row(row)[1] if is_segmentation(row.mask) else open_mask(row.mask).labels
+            planes = (
+                open_row(row)[1]
+                if is_segmentation(row.mask)
+                else open_mask(row.mask, row.lesion_labels).lesions.labels
+            )
             name = row.series or row.path.name
             named = [(Path(f"{name}#{n:04d}"), plane) for n, plane in enumerate(() if planes is None else planes)]
         else:

@@ -21,10 +21,10 @@ from jcs_ct.preprocessing import Window
 
 #: A perceptual hash has this many bits a side.
 _SIDE = 16
-#: Bits of 256 in which slices may differ and be near-duplicates. On six public sets slices of different patients
-#: differ in 46 bits or more (but for true duplicates), every second slice of a scan in 20 or fewer (95 %).
+#: Bits of 256 in which near-duplicates may differ. Of 2.4 million pairs of slices of different patients in
+#: seven public sets three are as close (true twins); of pairs two slices apart in one scan 95 % differ in at most 20.
 NEAR_DUPLICATE_BITS = 28
-#: The same for slices whose names say that they follow each other.
+#: The same for slices whose names say that they follow each other; 22 of those 2.4 million pairs are as close.
 NEIGHBOUR_BITS = 44
 #: Numbers of one name stem up to this far apart say that slices follow each other.
 _STEPS = 2

@@ -19,6 +19,7 @@ from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, MaskError, StudyError
 from jcs_ct.imaging.grey_levels import GreyMeaning
 from jcs_ct.imaging.mask_pictures import mask_labels
+from jcs_ct.imaging.masks import is_segmentation, open_mask
 from jcs_ct.preprocessing import Window
 
 T = TypeVar("T")
@@ -47,13 +48,15 @@ class Findings:
         problems: Files that cannot be used.
         hashes: Row and perceptual hash of every slice.
         spans: Least and largest HU by source and by how levels were taken.
-        labels: Labels of masks that have several, by their file.
+        labels: Labels of slices' masks that have several, by their file.
+        study_labels: How many labels masks of studies have, by their file.
     """
 
     problems: list[str] = field(default_factory=list)
     hashes: list[tuple[ManifestRow, NDArray[np.uint64]]] = field(default_factory=list)
     spans: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     labels: dict[Path, tuple[int, ...]] = field(default_factory=dict)
+    study_labels: dict[Path, int] = field(default_factory=dict)
 
 
 def check_manifest(path: Path) -> CheckedManifest:
@@ -104,7 +107,10 @@ def look_at_files(rows: Iterable[ManifestRow]) -> Findings:
     found = Findings()
     for row in rows:
         if row.is_study:
-            found.problems += _study_problems(row)
+            problems = _study_problems(row)
+            found.problems += problems
+            if not problems and row.mask is not None and not row.lesion_labels and not is_segmentation(row.mask):
+                found.study_labels[row.mask] = open_mask(row.mask).label_count
         else:
             _look_at_slice(row, found)
     return found
@@ -167,6 +173,14 @@ def _study_problems(row: ManifestRow) -> list[str]:
 
 def _label_notes(found: Findings) -> list[str]:
     """What is taken for lesion in masks of several labels."""
+    several = [path for path, count in found.study_labels.items() if count > 1]
+    if several:
+        said = f"{len(several)} mask(s) of studies have several labels: all count as lesion"
+        return [f"{said}; column lesion_labels says which", *_slice_label_notes(found)]
+    return _slice_label_notes(found)
+
+
+def _slice_label_notes(found: Findings) -> list[str]:
     if not found.labels:
         return []
     listed = ", ".join(map(str, sorted({label for labels in found.labels.values() for label in labels})))

@@ -19,4 +19,4 @@ def open_row(row: ManifestRow) -> tuple[Study, NDArray[np.bool_] | None]:
         MaskError: the mask does not fit.
     """
     study = open_study(row.path, series=row.series or None)
-    return study, None if row.mask is None else mask_on(study.volume, row.mask)
+    return study, None if row.mask is None else mask_on(study.volume, row.mask, row.lesion_labels)

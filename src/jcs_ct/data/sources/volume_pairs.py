@@ -1,0 +1,167 @@
+"""NIfTI volumes and their lesion masks, as plain folders and nnU-Net's raw data sets have them -> a row a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jcs_ct.data.manifest import Manifest, ManifestRow, split_by_patient
+from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
+from jcs_ct.data.sources.set_labels import read_text
+from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.imaging.masks import open_mask
+
+_ENDINGS = (".nii.gz", ".nii")
+#: Parts that patients are dealt to: one tests, one validates. Fewer patients all train.
+_PARTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumePairs:
+    """How volumes and masks become rows.
+
+    Args:
+        patient_pattern: Regular expression whose first group, found in a volume's name, is the patient; without one
+            every volume is of another patient.
+        lesion_labels: Values of the masks that are lesion; where there are none, every value but 0 is.
+        seed: Of the split.
+    """
+
+    patient_pattern: str | None = None
+    lesion_labels: tuple[int, ...] = ()
+    seed: int = 0
+
+
+def nifti_pairs(folder: Path, wanted: VolumePairs) -> Manifest:
+    """``images/NAME.nii.gz`` and ``masks/NAME.nii.gz``, split 60/20/20 by patient.
+
+    A study is infected when its mask has a lesion voxel; without a mask its label is not known.
+
+    Raises:
+        ConfigError: no volume, or every mask without a volume and every one that cannot be read, at once.
+    """
+    volumes, masks = _volumes(folder / "images"), _volumes(folder / "masks")
+    if not volumes:
+        raise ConfigError(
+            f"no NIfTI volume in {folder / 'images'}; it takes images/NAME.nii.gz and masks/NAME.nii.gz"
+        )
+    problems = [f"{path}: images/ has no volume of this name" for name, path in masks.items() if name not in volumes]
+    rows = _rows(volumes, masks, folder.resolve().name, wanted, problems)
+    _refuse(folder, problems)
+    return Manifest(_dealt(rows, wanted.seed))
+
+
+def nnunet_raw(folder: Path, wanted: VolumePairs) -> Manifest:
+    """A raw data set of nnU-Net: ``dataset.json``, ``imagesTr/NAME_0000.nii.gz`` and ``labelsTr/NAME.nii.gz``.
+
+    A case is infected when its mask has a lesion voxel. Cases of ``imagesTs`` test (without ``labelsTs`` their label
+    is not known) and the others are dealt to train and val; without ``imagesTs`` all are split 60/20/20. Where no
+    labels are wanted, all that ``dataset.json`` names are lesion but the background and the one to ignore.
+
+    Raises:
+        ConfigError: more than one channel, no NIfTI, or every case without a mask, every mask without a case and
+            every mask that cannot be read, at once.
+    """
+    facts = _facts(folder / "dataset.json")
+    labels = wanted.lesion_labels or _foreground(facts)
+    wanted = VolumePairs(patient_pattern=wanted.patient_pattern, lesion_labels=labels, seed=wanted.seed)
+    source = str(facts.get("name") or folder.resolve().name)
+    problems: list[str] = []
+    found: dict[str, list[ManifestRow]] = {}
+    for part in ("Tr", "Ts"):
+        volumes = {name.removesuffix("_0000"): path for name, path in _volumes(folder / f"images{part}").items()}
+        masks = _volumes(folder / f"labels{part}")
+        needed = volumes if part == "Tr" else {}
+        problems += [
+            f"{path}: labelsTr has no mask of case {name}" for name, path in needed.items() if name not in masks
+        ]
+        problems += [
+            f"{path}: images{part} has no case {name}" for name, path in masks.items() if name not in volumes
+        ]
+        found[part] = _rows(volumes, masks, source, wanted, problems)
+    if not found["Tr"]:
+        problems.append("imagesTr has no NIfTI volume; give the folder that holds dataset.json")
+    tested = {row.patient for row in found["Ts"]}
+    problems += [
+        f"{row.path}: patient {row.patient} is in imagesTs, too" for row in found["Tr"] if row.patient in tested
+    ]
+    _refuse(folder, problems)
+    dealt = _dealt(found["Tr"], wanted.seed, tests=not tested)
+    return Manifest((*dealt, *(replace(row, split="test") for row in found["Ts"])))
+
+
+def _facts(path: Path) -> Mapping[str, Any]:
+    """What ``dataset.json`` says, of one channel in NIfTI."""
+    try:
+        facts = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("labels"), dict):
+        raise ConfigError(f"{path} names no labels; a raw data set of nnU-Net has them there")
+    channels = facts.get("channel_names") or facts.get("modality") or {"0": "CT"}
+    if len(channels) != 1:
+        raise ConfigError(f"{path} names {len(channels)} channels; one (CT) is read")
+    ending = str(facts.get("file_ending", ".nii.gz"))
+    if ending not in _ENDINGS:
+        raise ConfigError(f"{path} says files end in {ending}; convert them to NIfTI (.nii.gz)")
+    return facts
+
+
+def _foreground(facts: Mapping[str, Any]) -> tuple[int, ...]:
+    """The labels but background and ignore: ``{"lesion": 1}`` in version 2, ``{"1": "lesion"}`` in version 1."""
+    labels: set[int] = set()
+    for name, value in facts["labels"].items():
+        if str(name).isdecimal():
+            name, value = value, int(name)
+        if str(name).lower() not in ("background", "ignore"):
+            labels |= {int(one) for one in (value if isinstance(value, list) else [value])}
+    return tuple(sorted(labels - {0}))
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    """The NIfTI volumes of a folder by their names without ending."""
+    return {
+        path.name.removesuffix(ending): path
+        for ending in _ENDINGS
+        for path in sorted(folder.glob(f"*{ending}"))
+        if not path.name.startswith(".")
+    }
+
+
+def _rows(
+    volumes: Mapping[str, Path], masks: Mapping[str, Path], source: str, wanted: VolumePairs, problems: list[str]
+) -> list[ManifestRow]:
+    pattern = None if wanted.patient_pattern is None else compile_patient_pattern(wanted.patient_pattern)
+    rows = []
+    for name, path in volumes.items():
+        patient = name if pattern is None else patient_in(name, pattern)
+        if not patient:
+            problems.append(f"{path}: the patient pattern is not found in {name}")
+        mask, label = masks.get(name), None
+        try:
+            label = None if mask is None else int(_has_lesion(mask, wanted.lesion_labels))
+        except JCSError as error:
+            problems.append(str(error))
+        labels = () if mask is None else wanted.lesion_labels
+        rows.append(ManifestRow(path, patient, label, mask, source=source, lesion_labels=labels))
+    return rows
+
+
+def _has_lesion(mask: Path, labels: Collection[int]) -> bool:
+    return bool(open_mask(mask, labels).lesions.labels.any())
+
+
+def _dealt(rows: list[ManifestRow], seed: int, *, tests: bool = True) -> tuple[ManifestRow, ...]:
+    """The rows with splits; what would test trains where other rows do."""
+    if len({row.patient for row in rows}) < _PARTS:
+        return tuple(rows)
+    dealt = split_by_patient(Manifest(tuple(rows)), _PARTS, seed=seed)
+    return tuple(replace(row, split="train") if row.split == "test" and not tests else row for row in dealt)
+
+
+def _refuse(folder: Path, problems: list[str]) -> None:
+    if problems:
+        raise ConfigError("\n  ".join([f"{folder} cannot be used, {len(problems)} problem(s):", *problems]))
