@@ -40,6 +40,7 @@ class ExportedStudies:
 def export_corrected(folder: Path, output: Path) -> ExportedStudies:
     """Write the newest correction of every study, with its images, as a manifest of studies.
 
+    Of a series that was sent twice the newer correction is taken.
     ``output/studies/`` holds the images (links where the disk allows, else copies), ``output/masks/`` the readers'
     Segmentations, ``labels.csv`` what is said of each, ``manifest.csv`` the table with patients under pseudonyms
     (key in ``studies.salt``). A study whose correction holds no lesion is labelled uninfected.
@@ -49,7 +50,7 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
         output: Must be new or empty.
 
     Raises:
-        ConfigError: no corrected study, or ``output`` holds something.
+        ConfigError: no corrected study, none that can be read as a series, or ``output`` holds something.
         OutputError: the folder cannot be written.
     """
     if output.is_dir() and any(output.iterdir()):
@@ -71,14 +72,20 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
     write_text(output / "labels.csv", table.getvalue())
     labels = read_study_labels(output / "labels.csv", output / "studies")
     found = find_studies(output / "studies", salt=read_salt(output / "studies.salt"), labels=labels)
+    if not found.manifest.rows:
+        raise ConfigError("\n  ".join(["none of the corrected studies can be used:", *found.refused]))
     found.manifest.write(output / "manifest.csv")
     return ExportedStudies(output / "manifest.csv", len(lines), left_out, found)
 
 
 def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple[list[tuple[str, int, str]], int]:
     """Images and masks of every corrected study; lines of the table, and how many studies cannot be used."""
-    newest = database.rows("SELECT study_id, max(version) AS version FROM corrections GROUP BY study_id")
-    lines, left_out = [], 0
+    newest = database.rows(
+        "SELECT study_id, max(version) AS version, max(moment) AS moment FROM corrections GROUP BY study_id "
+        "ORDER BY moment DESC"
+    )
+    lines: list[tuple[str, int, str]] = []
+    left_out, seen = 0, set()
     for row in newest:
         record = studies.get(LOCAL_USER, row["study_id"])
         sent = _images(studies, record)
@@ -86,6 +93,9 @@ def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple
         if sent is None or job.result.get("kind") != "dicom":
             left_out += 1
             continue
+        if job.result["identifier"] in seen:  # the same series was sent twice: the newest correction counts
+            continue
+        seen.add(job.result["identifier"])
         _copy_tree(sent, output / "studies" / record.study_id)
         seg = studies.corrections(record.study_id) / f"{row['version']:04d}" / SEG_NAME
         mask = ""
