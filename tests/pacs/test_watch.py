@@ -393,16 +393,19 @@ def test_a_server_that_fails_on_one_study_alone_does_not_hold_up_the_others(star
     assert sorted(states(watcher)) == [("done", ""), ("set_aside", "PACS_UNAVAILABLE")]
 
 
-def test_results_that_the_server_takes_and_does_not_list_are_not_stored(start, pacs, fill, worker):
+def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said(start, pacs, fill, worker, caplog):
     fill("1.2.3")
     watcher = start()
     watcher.look()
     pacs.stow = "empty"
     add = pacs.add
-    pacs.add = lambda content: None
-    for _ in range(3):
-        watcher.later()
-    assert states(watcher) == [("set_aside", "PACS_REFUSED")]
+    taken = []
+    pacs.add = taken.append
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert len(taken) == 4, "both results, twice"
+    assert watcher.ledger.jobs()[0].result["series_not_listed"] == 2
+    assert "took 2 series and does not list them" in caplog.text
     pacs.add = add
 
 

@@ -56,7 +56,9 @@ class StoreReceipt:
 
 
 def read_receipt(answer: Answer, sent: int) -> StoreReceipt:
-    """What a server says of ``sent`` objects; those that an answer could name and does not are in doubt.
+    """What a server says of ``sent`` objects; those that a refusal (400 and above) does not name are in doubt.
+
+    A success that names some of them, or none, is taken at its word: many servers answer so.
 
     Raises:
         PacsAnswerError: the answer is no DICOM (a login page, say): nothing is known to be stored.
@@ -79,7 +81,7 @@ def read_receipt(answer: Answer, sent: int) -> StoreReceipt:
     ]
     duplicates = len(failures) - len(doubtful)
     unnamed = sent - len(failures) - len(named)
-    if unnamed > 0 and (named or answer.status >= 400):
+    if unnamed > 0 and answer.status >= 400:
         doubtful += [("", 0)] * unnamed
     return StoreReceipt(
         stored=max(0, sent - len(doubtful)),

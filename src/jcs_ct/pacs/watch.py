@@ -237,8 +237,8 @@ class Watcher:
 
     def _store(self, claim: Claim) -> None:
         """Send the results, unless the study changed in the meantime or another watcher has sent them."""
-        study_uid = claim.job.request["study_uid"]
-        objects = [(name, ObjectIdentifiers(**one)) for name, one in claim.job.result.get("objects", [])]
+        study_uid, result = claim.job.request["study_uid"], dict(claim.job.result)
+        objects = [(name, ObjectIdentifiers(**one)) for name, one in result.get("objects", [])]
         if not objects:
             raise PacsRefusedError("the reading wrote no DICOM results")
         if not self.survey.has_results(claim.job.key, self._unchanged(claim)):
@@ -246,10 +246,22 @@ class Watcher:
             if not all(path.is_file() for path in paths):
                 raise StudyChangedError("its results are not on disk any more; it is read again")
             receipt = self.pacs.store(paths)
-            self._check_held(self._unchanged(claim), [one for _, one in objects])
             logger.info("job %s: %d results stored, %d of them were there", claim.job_id, len(paths), receipt.present)
+            unlisted = self._unlisted(claim, objects)
+            if unlisted:  # once more: what is there already is no failure
+                self.pacs.store(paths)
+                unlisted = self._unlisted(claim, objects)
+            if unlisted:
+                logger.warning("job %s: the PACS took %d series and does not list them", claim.job_id, unlisted)
+                result["series_not_listed"] = unlisted
         self.book.replace_results(study_uid, [one for _, one in objects])
-        self._close(claim, lambda: self.ledger.finish(claim, seconds=float(claim.job.result.get("seconds", 0))))
+        seconds = float(result.get("seconds", 0))
+        self._close(claim, lambda: self.ledger.finish(claim, result=result, seconds=seconds))
+
+    def _unlisted(self, claim: Claim, objects: Sequence[tuple[str, ObjectIdentifiers]]) -> int:
+        """Series of the results that the server does not list."""
+        listed = {one.uid for one in self._unchanged(claim).series}
+        return len({one.series for _, one in objects} - listed)
 
     def _unchanged(self, claim: Claim) -> StudyListing:
         """The study as it is now, with the images that were read."""
@@ -257,14 +269,6 @@ class Watcher:
         if listing.fingerprint != claim.job.request["fingerprint"]:
             raise StudyChangedError("the study changed while it was read; it is read again when it is at rest")
         return listing
-
-    @staticmethod
-    def _check_held(listing: StudyListing, objects: Sequence[ObjectIdentifiers]) -> None:
-        missing = {one.series for one in objects} - {one.uid for one in listing.series}
-        if missing:
-            raise PacsRefusedError(
-                f"the PACS said that it stored the results and lists {len(missing)} of their series not; see its log"
-            )
 
     def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:
         if outcome.ending is Ending.CANCELLED:
