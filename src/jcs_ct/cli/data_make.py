@@ -12,6 +12,7 @@ from jcs_ct.choices import CT100Folds
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
+    from jcs_ct.preprocessing import Window
 
 app = typer.Typer(
     name="make",
@@ -61,6 +62,10 @@ def table(
     patient_pattern: PatientPattern = None,
     labels: Annotated[str, typer.Option(help="What the words of the label column mean, as covid=1,normal=0.")] = "",
     lesion_labels: LesionLabels = "",
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LEVEL WIDTH", help="What the grey levels show in HU, where the table does not say."),
+    ] = None,
     source: Annotated[str, typer.Option(help="Name of the data set in the manifest.")] = "",
     seed: Seed = 0,
 ) -> None:
@@ -90,6 +95,7 @@ def table(
         label_words=_label_words(labels),
         source=source,
         lesion_labels=_numbers(lesion_labels),
+        window=_window(window),
         seed=seed,
     )
     made = make_table(table, wanted)
@@ -107,6 +113,19 @@ def table(
         how = " (dealt out)" if made.split_is_drawn else ""
         typer.echo(f"{name}: {len({row.patient for row in part})} patients, {len(part)} rows{how}")
     typer.echo(f"-> {output}; read every file with: jcs data check {output}")
+
+
+def _window(said: tuple[float, float] | None) -> Window | None:
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.preprocessing import Window
+
+    if said is None:
+        return None
+    if not said[1] > 0:
+        raise ConfigError(
+            f"--window needs a level and a width greater than 0, as -600 1500; got {said[0]:g} {said[1]:g}"
+        )
+    return Window(*said)
 
 
 def _label_words(text: str) -> dict[str, int]:

@@ -56,7 +56,7 @@ def test_one_command_makes_a_manifest_that_passes_its_check(own):
     done = make(
         "table", path, "-o", own / "slices.csv", "--label-column", "diagnosis", "--labels", "covid=1,none=0",
         "--patient-pattern", "(c[0-9]+)_", "--root", own / "images", "--mask-root", own / "masks",
-        "--lesion-labels", "1",
+        "--lesion-labels", "1", "--window", "-350", "1500",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "path = file" in done.output
@@ -66,6 +66,7 @@ def test_one_command_makes_a_manifest_that_passes_its_check(own):
     assert [row.label for row in manifest] == [0, 1] * 6
     assert {row.age for row in manifest} == {61.0}
     assert {row.lesion_labels for row in manifest} == {(1,)}
+    assert {(row.level_hu, row.width_hu) for row in manifest} == {(-350.0, 1500.0)}
     assert {split: len({row.patient for row in manifest.split(split)}) for split in ("train", "val", "test")} == {
         "train": 3,
         "val": 1,
@@ -123,6 +124,24 @@ def test_every_line_that_cannot_be_used_is_said_at_once(own):
     path.write_text(path.read_text().replace("x.jpg,c09,0,train\n", "").replace("\nc01_0002.jpg\n", "\n"))
     with pytest.raises(ConfigError, match="patient 'c00' is in the splits test, train"):
         make_table(path, OwnTable(root=own / "images", label_words={"covid": 1}))
+
+
+def test_where_images_and_masks_lie_is_told_apart(own):
+    path = table(own, "image,mask,patient,label", [f"{name}.jpg,{name}.png,{name[:3]},0" for name in names()])
+    with pytest.raises(ConfigError) as refused:
+        make_table(path, OwnTable())
+    for said in (
+        "and 7 more of 12 do not exist",
+        f"there is {own / 'images' / 'c00_0000.jpg'}: say from which folder names count with --root",
+        f"there is {own / 'masks' / 'c00_0000.png'}: say from which folder names count with --mask-root",
+    ):
+        assert said in str(refused.value)
+
+
+def test_a_window_of_no_width_is_refused(own):
+    path = table(own, "image,patient,label", [f"{name}.jpg,{name[:3]},0" for name in names()])
+    refused = make("table", path, "-o", own / "x.csv", "--root", own / "images", "--window", "40", "0")
+    assert "--window needs a level and a width greater than 0, as -600 1500; got 40 0" in str(refused.exception)
 
 
 @pytest.mark.parametrize(("pattern", "said"), [("c[0-9]+", "needs a group"), ("(c", "no regular expression")])

@@ -12,6 +12,7 @@ from jcs_ct.data.manifest.parsing import LABELS, Cells, parse_row
 from jcs_ct.data.manifest.table_files import TextTable, read_table
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
 from jcs_ct.errors import ConfigError
+from jcs_ct.preprocessing import Window
 
 #: Names that columns have where none is given, by what they hold; the first that the table has counts.
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -28,7 +29,7 @@ _SPLIT_WORDS = {
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii")
 #: Parts that patients are dealt to where the table gives no split: one tests, one validates.
 _PARTS = 5
-_SHOWN = 20
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class OwnTable:
         label_words: 1 or 0 by the word in the table.
         source: Name of the data set, where the table has no such column or another name is wanted.
         lesion_labels: Values of the masks that are lesion.
+        window: What the grey levels show, where the table does not say.
         seed: Of the split, where the table has none.
 
     Raises:
@@ -56,6 +58,7 @@ class OwnTable:
     label_words: Mapping[str, int] = field(default_factory=dict)
     source: str = ""
     lesion_labels: tuple[int, ...] = ()
+    window: Window | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,7 +111,7 @@ def make_table(path: Path, wanted: OwnTable) -> MadeManifest:
         nameless = [row.path.name for row in rows if not row.patient]
         if nameless:
             problems.append(f"the patient pattern is not found in {len(nameless)} path(s), as {nameless[0]}")
-    problems += _absent_files(rows, root)
+    problems += _absent_files(rows, roots)
     problems += [] if problems else split_problems(rows)
     if problems or not rows:
         listed = "\n  ".join(problems or ["it has no rows"])
@@ -161,6 +164,8 @@ def _translated(cells: dict[str, str], roots: Mapping[str, Path], wanted: OwnTab
         found["split"] = _SPLIT_WORDS.get(found["split"].lower(), found["split"])
     if wanted.source or not found.get("source"):
         found["source"] = wanted.source
+    if wanted.window is not None and not found.get("level_hu"):
+        found |= {"level_hu": str(wanted.window.level), "width_hu": str(wanted.window.width)}
     if wanted.lesion_labels and found.get("mask"):
         found["lesion_labels"] = " ".join(map(str, wanted.lesion_labels))
     return found
@@ -181,15 +186,17 @@ def _label_problems(unknown: Mapping[str, int]) -> list[str]:
     return [f"label must be 0 (not infected), 1 or empty, and is {listed}; say what each means: --labels {example}"]
 
 
-def _absent_files(rows: Iterable[ManifestRow], root: Path) -> list[str]:
+def _absent_files(rows: Iterable[ManifestRow], roots: Mapping[str, Path]) -> list[str]:
     """The first files that are not there, and where a file of such a name lies instead."""
-    absent = [file for row in rows for file in (row.path, row.mask) if file is not None and not file.exists()]
-    if not absent:
-        return []
-    lines = [f"{file} does not exist" for file in absent[:_SHOWN]]
-    if len(absent) > _SHOWN:
-        lines.append(f"and {len(absent) - _SHOWN} more files do not exist")
-    elsewhere = next((found for found in root.rglob(absent[0].name) if found.is_file()), None)
-    if elsewhere is not None:
-        lines.append(f"there is {elsewhere}: say from which folder names count with --root")
+    rows = list(rows)
+    files = {"path": [row.path for row in rows], "mask": [row.mask for row in rows if row.mask is not None]}
+    lines: list[str] = []
+    for name, option in (("path", "--root"), ("mask", "--mask-root")):
+        absent = [file for file in files[name] if not file.exists()]
+        lines += [f"{file} does not exist" for file in absent[:_SHOWN]]
+        if len(absent) > _SHOWN:
+            lines.append(f"and {len(absent) - _SHOWN} more of {len(files[name])} do not exist")
+        elsewhere = next((found for found in roots[name].rglob(absent[0].name)), None) if absent else None
+        if elsewhere is not None:
+            lines.append(f"there is {elsewhere}: say from which folder names count with {option}")
     return lines
