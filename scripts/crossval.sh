@@ -14,6 +14,7 @@ mkdir -p "$work"
 
 # What the folds start from has seen no judged slice: phantoms, uninfected slices, and lesions painted into those.
 [ -f "$work/start.csv" ] || "$jcs" data join "$sets"/{lungs267,painted,phantom}.csv -o "$work/start.csv"
+[ -f "$work/miniseg.csv" ] || "$jcs" data make ct100 "$data/ct100" -o "$work/miniseg.csv" --folds miniseg
 miniseg=$data/ct100/reference_predictions/miniseg
 start() { # NAME SEED
   "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/$1" --threads "$threads" --set seed="$2"
@@ -21,7 +22,7 @@ start() { # NAME SEED
     --pretrained "$work/$1/last.safetensors" --set seed="$2"
 }
 cross() { # FOLDS STAGE SEED START: weights that all folds start from, or a stage's folder, each fold from its own there
-  "$jcs" crossval "recipes/ct100-folds$2.yaml" -d "$data/ct100" --protocol miniseg -o "$1" --pretrained "$4" \
+  "$jcs" crossval "recipes/ct100-folds$2.yaml" -m "$work/miniseg.csv" --parted-patients --protocol miniseg -o "$1" --pretrained "$4" \
     --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg" --set seed="$3"
 }
 stages() { # FOLDS SEED SEED-OF-THE-LONG-STAGE START
@@ -41,7 +42,7 @@ long=ct100-folds-long/predictions
   -o "$work/ct100-compared"
 
 "$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
-"$jcs" crossval-classifier recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --with-test -o "$work/ucsd-folds" \
+"$jcs" crossval recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --folds 5 --with-test -o "$work/ucsd-folds" \
   --pretrained "$work/ucsd-start/last.safetensors" --threads "$threads"
 
 "$jcs" transfer recipes/ucsd-start.yaml -m "$sets/slices.csv" -o "$work/transfer" --threads "$threads" \

@@ -30,6 +30,8 @@ done
 alike=(--set preprocessing.size=128 --set steps=200 --set choose_weights=last --set optimiser.warmup_steps=20
   --set ema_decay=0.97)
 
+[ -f "$work/folds.csv" ] || "$jcs" data make ct100 "$data/ct100" -o "$work/folds.csv" --folds patient-safe
+
 # Tables V and VI: EFM x AFF x combination; a classifier of as many steps for every fold's combination
 [ -f "$work/extra.csv" ] || "$python" - "$manifest" "$work/extra.csv" <<'PY'
 import sys
@@ -40,11 +42,11 @@ from jcs_ct.data.manifest import Manifest, read_manifest
 rows = [row for row in read_manifest(Path(sys.argv[1])) if row.source in ("ucsd", "lungs267") and row.split != "test"]
 Manifest(tuple(rows)).write(Path(sys.argv[2]))
 PY
-"$jcs" ablate recipes/ct100-segmenter.yaml -d "$data/ct100" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
+"$jcs" ablate recipes/ct100-segmenter.yaml -m "$work/folds.csv" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
   --set balance=label --set infected_share=1 --classifier-recipe recipes/compact-classifier.yaml \
   "${alike[@]/--set/--set-classifier}" --set-classifier coarse_size=0 --threads "$threads"
 
 # Table VII: every network; "EFM + AFF" above is "compact" here
-"$jcs" compare -r "$data/ct100" --protocol patient-safe -o "$work/networks" --recipe recipes/ct100-segmenter.yaml \
-  --train compact --train unet --train dss-vgg16-scratch --train poolnet-resnet50-scratch \
-  --train egnet-resnet50-scratch --width 0.25 "${alike[@]}" --threads "$threads"
+"$jcs" crossval recipes/ct100-segmenter.yaml -m "$work/folds.csv" -o "$work/networks" \
+  --network compact --network unet --network dss-vgg16-scratch --network poolnet-resnet50-scratch \
+  --network egnet-resnet50-scratch --width 0.25 "${alike[@]}" --threads "$threads"

@@ -10,3 +10,7 @@ from typing import Literal
 CT100Folds = Literal["miniseg", "patient-safe"]
 """Folds of CT100. The published ones part slices of some acquisitions: a network has seen neighbours of what it is
 judged on. The patient-safe ones keep acquisitions together."""
+
+EvaluationProtocol = Literal["image", "official", "miniseg", "patient-safe"]
+"""How segmentations are scored. ``image`` and ``official`` share the headline table; ``miniseg`` adds the
+figures that were published for CT100's published folds; ``patient-safe`` takes a CT100 folder's patient-safe ones."""

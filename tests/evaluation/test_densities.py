@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import ct100_cases
 from jcs_ct.evaluation.densities import density_cases, evaluate_densities
+from jcs_ct.experiments.judged_slices import ct100_cases
 from jcs_ct.preprocessing import Window
 
 SIZE = 256
@@ -75,8 +75,8 @@ def test_the_cut_of_a_fold_does_not_depend_on_its_own_slices(data: Path) -> None
         swapped[np.isin(swapped, (1, 2))] ^= 3
         Image.fromarray(swapped).save(path)
     after = evaluate_densities(data, ct100_cases(data)).facts["cuts"]
-    assert after["val1"] == before["val1"]
-    assert after["val0"] != before["val0"]
+    assert after["fold1"] == before["fold1"]
+    assert after["fold0"] != before["fold0"]
 
 
 def test_the_command_parts_predictions_too(data: Path, tmp_path: Path) -> None:

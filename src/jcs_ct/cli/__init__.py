@@ -15,7 +15,6 @@ from jcs_ct.cli import (
     calibrate,
     compare,
     crossval,
-    crossval_classifier,
     data,
     diagnose,
     doctor,
@@ -29,6 +28,7 @@ from jcs_ct.cli import (
     phantom,
     serve,
     train,
+    transfer,
     weights,
 )
 from jcs_ct.errors import JCSError
@@ -61,8 +61,7 @@ evaluate.app.command("trivial")(evaluate_classifier.trivial)
 app.add_typer(evaluate.app, rich_help_panel="Evaluation")
 app.command("compare", rich_help_panel="Evaluation")(compare.compare)
 app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
-app.command("crossval-classifier", rich_help_panel="Evaluation")(crossval_classifier.crossval_classifier)
-app.command("transfer", rich_help_panel="Evaluation")(crossval_classifier.transfer)
+app.command("transfer", rich_help_panel="Evaluation")(transfer.transfer)
 app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)
 
 

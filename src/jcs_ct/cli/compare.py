@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import print_json, print_tables
-from jcs_ct.cli.crossval import Folds, train_networks
 
 
 def compare(
@@ -20,26 +20,19 @@ def compare(
         list[str] | None,
         typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="image, official, miniseg or patient-safe.")] = "image",
-    split: Annotated[str, typer.Option(help="Split of a manifest.")] = "test",
+    protocol: Annotated[
+        EvaluationProtocol, typer.Option(help="miniseg adds the figures published for CT100's published folds.")
+    ] = "image",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of a manifest; by default what stands in folds, and where none does, test."),
+    ] = None,
     cut_by_folds: Annotated[
         list[str] | None,
         typer.Option(
             "--cut-by-folds", help="Also score this method with the cut that the other folds choose; may be repeated."
         ),
     ] = None,
-    networks: Annotated[
-        list[str] | None, typer.Option("--train", help="Cross-validate this preset with --recipe; may be repeated.")
-    ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="With --train: the recipe that all networks share.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="With --train: --set steps=200")] = None,
-    width: Annotated[
-        float, typer.Option(min=0.01, help="With --train: factor on the comparison networks' channel counts.")
-    ] = 1.0,
-    fold: Annotated[
-        list[str] | None, typer.Option("--fold", help="With --train: run this fold only; may be repeated.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="With --train: CPU threads; 0 leaves it to torch.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
@@ -51,43 +44,16 @@ def compare(
     --cut-by-folds NAME: "NAME, own cut" calls a pixel a lesion from the probability that suits the other folds best,
     and its predictions are written to OUTPUT/NAME-own-cut.
 
-    With --train the networks themselves are cross-validated first, each with the same recipe and budget; a run that
-    was stopped continues, and folds may run side by side into the same OUTPUT, each with its --fold. What
-    --cut-by-folds NAME writes lies in OUTPUT/NAME/predictions-own-cut then.
-
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
-    from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.cases import open_cases
-    from jcs_ct.evaluation.comparing import PROTOCOLS, evaluate_predictions
-    from jcs_ct.evaluation.cuts import with_own_cuts
+    from jcs_ct.evaluation.comparing import evaluate_predictions
     from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.predictions import method_folder, read_given
     from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.experiments.judged_slices import open_cases
+    from jcs_ct.experiments.lesion_predictions import read_given
+    from jcs_ct.experiments.methods import method_folder
+    from jcs_ct.experiments.own_cut import with_own_cuts
 
-    if networks:
-        if recipe is None:
-            raise ConfigError("--train needs --recipe: the budget that all networks share")
-        asked = Folds(
-            data=reference,
-            output=output,
-            protocol="patient-safe" if protocol == "image" else protocol,
-            only=fold,
-            threads=threads,
-            draws=draws,
-        )
-        train_networks(
-            asked,
-            networks,
-            recipe,
-            settings,
-            width=width,
-            others=predictions or [],
-            cut_by_folds=cut_by_folds or [],
-        )
-        return
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     cases = open_cases(reference, protocol=protocol, split=split)
     given = [read_given(one, cases) for one in predictions or []]
     methods, cuts = with_own_cuts(

@@ -1,173 +1,206 @@
-"""`jcs crossval` and `jcs ablate`: a recipe and folds in, predictions, tables and figures out."""
+"""`jcs crossval` and `jcs ablate`: recipes and a manifest with folds in, held-out answers, tables and figures out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jcs_ct.cli.console import parse_settings, print_tables, stage_progress
+from jcs_ct.choices import EvaluationProtocol
+from jcs_ct.cli.console import parse_settings, stage_progress
+from jcs_ct.cli.judging import write_page
 
 if TYPE_CHECKING:
-    from jcs_ct.evaluation.cases import CaseSet
-    from jcs_ct.evaluation.crossval import Method
+    from jcs_ct.evaluation.published import Row
+    from jcs_ct.experiments.methods import Method
     from jcs_ct.training.config import Recipe
 
-RecipeArgument = Annotated[Path, typer.Argument(help="Recipe of a segmenter.")]
-DataOption = Annotated[Path, typer.Option("--data", "-d", help="CT100 folder: images/, masks/, splits.json.")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder; what is finished in it is kept.")]
-ProtocolOption = Annotated[str, typer.Option(help="Folds: patient-safe, or miniseg as published.")]
-ClassifierOption = Annotated[
-    Path | None, typer.Option(help="Recipe of the classifier that a joint segmenter borrows, trained in every fold.")
+ManifestOption = Annotated[
+    Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its column fold says which fold is whose.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for weights, answers and the page; what is finished is kept.")
+]
+FoldOption = Annotated[
+    list[int] | None, typer.Option("--fold", help="Train this fold only, as on several machines; may be repeated.")
 ]
 ExtraOption = Annotated[
-    Path | None, typer.Option(help="Manifest whose train and val slices join every fold's; never judged ones.")
+    Path | None, typer.Option(help="Manifest whose train and val slices join every fold's; of other patients.")
 ]
-FoldsOption = Annotated[list[str] | None, typer.Option("--fold", help="Run this fold only; may be repeated.")]
-SettingsOption = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set steps=1000")]
+PartedOption = Annotated[
+    bool,
+    typer.Option(
+        "--parted-patients", help="The folds part slices of one patient, as CT100's published ones: the page says so."
+    ),
+]
+ClassifierRecipeOption = Annotated[
+    Path | None, typer.Option(help="Recipe of the classifier that a joint segmenter borrows, trained in every fold.")
+]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting of the recipe, as --set steps=1000; repeatable.")
+]
 ClassifierSettingsOption = Annotated[
     list[str] | None, typer.Option("--set-classifier", help="The same for the classifier's recipe.")
 ]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
 PretrainedOption = Annotated[
     Path | None,
     typer.Option(
         help="Weights that every fold starts from (same preset, never trained on a judged slice), or a method's "
-        "folder of an earlier cross-validation (runs/cv/ct100-folds): each fold goes on from its own."
+        "folder of an earlier experiment (runs/cv/ct100-folds): each fold goes on from its own network there."
     ),
 ]
-DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folds:
-    """What every cross-validation is asked for, whatever it trains: data and folds, place and means."""
-
-    data: Path
-    output: Path
-    protocol: str
-    only: Sequence[str] | None
-    threads: int
-    draws: int
-    extra: Path | None = None
-
-    def cases(self) -> CaseSet:
-        """The judged slices, each in its fold."""
-        from jcs_ct.evaluation.cases import ct100_cases
-
-        return ct100_cases(self.data, self.protocol)
+SpecificityOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Of a classifier: least specificity of the cut, on the fold that chooses it."
+    ),
+]
+WithTestOption = Annotated[
+    bool,
+    typer.Option("--with-test", help="Judge the manifest's test slices, too: then choose nothing by these figures."),
+]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
+DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations of intervals and tests.")]
 
 
 def crossval(
-    recipe: RecipeArgument,
-    data: DataOption,
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter or of a classifier.")],
+    manifest: ManifestOption,
     output: OutputOption,
-    protocol: ProtocolOption = "patient-safe",
-    against: Annotated[
-        list[str] | None, typer.Option(help="Prediction folder to compare with, as NAME=FOLDER; may be repeated.")
+    fold: FoldOption = None,
+    folds: Annotated[
+        int | None, typer.Option(min=3, help="Draw so many folds of patients, where the manifest has none.")
     ] = None,
-    classifier_recipe: ClassifierOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds that --folds draws.")] = 0,
+    parted_patients: PartedOption = False,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Slices of this source only; may be repeated.")
+    ] = None,
+    with_test: WithTestOption = False,
     extra: ExtraOption = None,
-    fold: FoldsOption = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="Train this preset in place of the recipe's own, all else alike; repeat it to compare."),
+    ] = None,
+    width: Annotated[
+        float, typer.Option(min=0.01, help="With --network: factor on the comparison networks' channel counts.")
+    ] = 1.0,
+    classifier_recipe: ClassifierRecipeOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
     pretrained: PretrainedOption = None,
     flip_average: Annotated[
-        bool, typer.Option("--flip-average", help="Predict each slice and its mirror image, and average.")
+        bool, typer.Option("--flip-average", help="Of a segmenter: predict each slice and its mirror image, average.")
     ] = False,
+    least_specificity: SpecificityOption = 0.95,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of lesion predictions to compare with, as NAME=FOLDER; may be repeated."),
+    ] = None,
     cut_by_folds: Annotated[
         bool,
-        typer.Option("--cut-by-folds", help="Also score with the cut that the other folds choose, not only 0.5."),
+        typer.Option("--cut-by-folds", help="Also score with the cut that the other folds choose, beside 0.5."),
     ] = False,
+    protocol: Annotated[
+        EvaluationProtocol, typer.Option(help="miniseg adds the figures published for CT100's published folds.")
+    ] = "image",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """Train one network a fold, predict the slices it was kept from, and score them all.
+    """Train one network a fold and judge it on the slices it was kept from, on any manifest with folds.
 
-    One fold is held out, the next chooses the weights, the others train; with --set choose_weights=last all others
-    train. A run that was stopped continues; the predictions are grey PNG that `jcs compare` scores again.
+    One fold is held out, the next one chooses (the weights, and a classifier's cut), the others train; a segmenter
+    with --set choose_weights=last trains on all others. Folds come from `jcs data split --folds 5` or `jcs data make
+    ct100 --folds miniseg`, or are drawn here (--folds). A run that was stopped continues. A segmenter leaves grey PNG
+    that `jcs compare` scores again, a classifier scores.csv for `jcs evaluate classifier`.
 
-    Example:  jcs crossval recipes/ct100-segmenter.yaml -d ct100 -o runs/cv --against miniseg=downloads/miniseg
+    Example:  jcs crossval recipes/ct100-segmenter.yaml -m folds.csv -o runs/cv --against miniseg=downloads/miniseg
+
+    Example:  jcs crossval recipes/compact-classifier.yaml -m slices.csv --source ucsd --folds 5 -o runs/ucsd
     """
-    from jcs_ct.evaluation.crossval import Method
-    from jcs_ct.evaluation.predictions import read_given
+    from jcs_ct.experiments.methods import Method
 
     loaded = _recipe(recipe, settings)
     borrowed = _optional_recipe(classifier_recipe, classifier_settings)
-    method = Method(recipe.stem, loaded, borrowed, pretrained, flip_average)
-    asked = Folds(data=data, output=output, protocol=protocol, only=fold, threads=threads, draws=draws, extra=extra)
-    cases = asked.cases()
-    others = [read_given(given, cases) for given in against or []]
-    own_cut = [method.name] if cut_by_folds else []
-    _run(asked, cases, [method], title="Cross-validation", others=others, cut_by_folds=own_cut)
+    beside: Sequence[Row] = ()
+    warnings: Sequence[str] = ()
+    if network:
+        from jcs_ct.evaluation.published import TABLE_VII
+        from jcs_ct.experiments.variants import network_methods
+
+        methods: Sequence[Method] = network_methods(
+            loaded, network, width=width, pretrained=pretrained, flip_average=flip_average
+        )
+        beside = TABLE_VII
+        warnings = () if width == 1.0 else (f"comparison networks with {width:g} times their published channels",)
+    else:
+        methods = [Method(recipe.stem, loaded, borrowed, pretrained, flip_average, least_specificity)]
+    asked = _Experiment(
+        manifest=manifest, output=output, only=fold, sources=source, with_test=with_test, extra=extra,
+        parted=parted_patients, count=folds, seed=seed, threads=threads, draws=draws, protocol=protocol,
+    )  # fmt: skip
+    _run(
+        asked, methods, title="Cross-validation", against=against or [], own_cuts=cut_by_folds, beside=beside,
+        warnings=warnings,
+    )  # fmt: skip
 
 
 def ablate(
-    recipe: RecipeArgument,
-    data: DataOption,
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter that works alone.")],
+    manifest: ManifestOption,
     output: OutputOption,
-    protocol: ProtocolOption = "patient-safe",
-    classifier_recipe: ClassifierOption = None,
+    fold: FoldOption = None,
+    parted_patients: PartedOption = False,
     extra: ExtraOption = None,
-    fold: FoldsOption = None,
+    classifier_recipe: ClassifierRecipeOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """Train the segmenter without and with EFM, AFF and the combination (Tables V and VI), alike but for those.
+    """Cross-validate the segmenter without and with EFM, AFF and the combination (Tables V and VI), all else alike.
 
     The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices. The
     segmenters draw from those, too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
 
-    Example:  jcs ablate recipes/ct100-segmenter.yaml -d ct100 -o runs/ablation --set steps=200
+    Example:  jcs ablate recipes/ct100-segmenter.yaml -m folds.csv -o runs/ablation --set steps=200
     """
     from jcs_ct.evaluation.published import TABLE_V, TABLE_VI
-    from jcs_ct.evaluation.variants import ablation_methods
+    from jcs_ct.experiments.variants import ablation_methods
 
     methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
     missing = () if classifier_recipe else ("the combination (Table VI) was left out: no --classifier-recipe",)
-    asked = Folds(data=data, output=output, protocol=protocol, only=fold, threads=threads, draws=draws, extra=extra)
-    _run(
-        asked,
-        asked.cases(),
-        methods,
-        title="Ablation: EFM, AFF, combination",
-        beside=(*TABLE_V, *TABLE_VI),
-        warnings=missing,
+    asked = _Experiment(
+        manifest=manifest, output=output, only=fold, extra=extra, parted=parted_patients, threads=threads, draws=draws
     )
+    title = "Ablation: EFM, AFF, combination"
+    _run(asked, methods, title=title, beside=(*TABLE_V, *TABLE_VI), warnings=missing)
 
 
-def train_networks(
-    asked: Folds,
-    presets: Sequence[str],
-    recipe: Path,
-    settings: Sequence[str] | None,
-    *,
-    width: float,
-    others: Sequence[str],
-    cut_by_folds: Sequence[str],
-) -> None:
-    """What `jcs compare --train` does (Table VII)."""
-    from jcs_ct.evaluation.predictions import read_given
-    from jcs_ct.evaluation.published import TABLE_VII
-    from jcs_ct.evaluation.variants import network_methods
+@dataclass(frozen=True, kw_only=True)
+class _Experiment:
+    """What every experiment is asked for, whatever it trains."""
 
-    cases = asked.cases()
-    narrow = () if width == 1.0 else (f"comparison networks with {width:g} times their published channel counts",)
-    _run(
-        asked,
-        cases,
-        network_methods(_recipe(recipe, settings), presets, width=width),
-        title="Comparison of networks (Table VII)",
-        others=[read_given(given, cases) for given in others],
-        cut_by_folds=cut_by_folds,
-        beside=TABLE_VII,
-        warnings=narrow,
-    )
+    manifest: Path
+    output: Path
+    threads: int
+    draws: int
+    only: Sequence[int] | None = None
+    sources: Sequence[str] | None = None
+    with_test: bool = False
+    extra: Path | None = None
+    parted: bool = False
+    count: int | None = None
+    seed: int = 0
+    protocol: EvaluationProtocol = "image"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        drawn = {} if self.count is None else {"fold_seed": self.seed}
+        return {"test_split_took_part": self.with_test, "sources": list(self.sources or []), **drawn}
 
 
 def _recipe(path: Path, settings: Sequence[str] | None) -> Recipe:
@@ -180,33 +213,57 @@ def _optional_recipe(path: Path | None, settings: Sequence[str] | None) -> Recip
     return None if path is None else _recipe(path, settings)
 
 
-def _run(asked: Folds, cases: CaseSet, methods: Sequence[Method], **more: Any) -> None:
+def _run(
+    asked: _Experiment,
+    methods: Sequence[Method],
+    *,
+    title: str,
+    against: Sequence[str] = (),
+    own_cuts: bool = False,
+    beside: Sequence[Row] = (),
+    warnings: Sequence[str] = (),
+) -> None:
     import torch
 
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.evaluation.page import write_evaluation
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.held_out import evaluate_held_out_lesions, evaluate_held_out_scores
     from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.variants import train_and_compare
+    from jcs_ct.experiments.cross_validation import run_experiment
+    from jcs_ct.experiments.fold_runs import folds_of
+    from jcs_ct.experiments.lesion_predictions import read_given
 
     if asked.threads:
         torch.set_num_threads(asked.threads)
+    folds = folds_of(
+        read_manifest(asked.manifest),
+        sources=asked.sources,
+        with_test=asked.with_test,
+        extra=None if asked.extra is None else read_manifest(asked.extra),
+        parted=asked.parted,
+        count=asked.count,
+        seed=asked.seed,
+    )
+    where = ", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])])
+    title = f"{title}: {', '.join(method.name for method in methods[:1])} on {where}"
+    segments = methods[0].is_segmenter
+    if not segments and (against or own_cuts):
+        raise ConfigError("--against and --cut-by-folds are for segmenters, and this recipe trains a classifier")
+    cases = folds.cases(where) if segments else None
+    others = [] if cases is None else [read_given(given, cases) for given in against]
     with stage_progress() as progress:
-        evaluation = train_and_compare(
-            methods,
-            cases,
-            asked.output,
-            protocol=asked.protocol,
-            extra=None if asked.extra is None else read_manifest(asked.extra),
-            folds=asked.only,
-            resampling=Resampling(draws=asked.draws),
-            progress=progress,
-            **more,
-        )
-    if evaluation is None:
+        finished = run_experiment(methods, folds, asked.output, only=asked.only, progress=progress)
+    if not finished:
         typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return
-    page = write_evaluation(asked.output, evaluation)
-    print_tables(table for table in evaluation.tables if table.name in ("miniseg", "scores", "differences"))
-    for warning in evaluation.warnings:
-        typer.echo(warning)
-    typer.echo(f"page: {page}")
+    shared: dict[str, Any] = {
+        "title": title, "facts": asked.facts, "warnings": warnings, "resampling": Resampling(draws=asked.draws)
+    }  # fmt: skip
+    if cases is None:
+        evaluation = evaluate_held_out_scores(methods, folds, asked.output, **shared)
+    else:
+        evaluation = evaluate_held_out_lesions(
+            methods, folds, cases, asked.output, protocol=asked.protocol, others=others, own_cuts=own_cuts,
+            beside=beside, **shared,
+        )  # fmt: skip
+    write_page(asked.output, evaluation)

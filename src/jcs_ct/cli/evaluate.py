@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from jcs_ct.choices import CT100Folds
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(name="evaluate", help="Tables and figures of trained networks.", no_args_is_help=True)
 
@@ -40,12 +38,12 @@ def segmentation(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.cases import manifest_cases
     from jcs_ct.evaluation.comparing import evaluate_predictions
-    from jcs_ct.evaluation.predictions import Predictions, method_folder, write_predictions
     from jcs_ct.evaluation.published import TABLE_VI, TABLE_VII
-    from jcs_ct.evaluation.running import predict_cases
     from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.experiments.judged_slices import manifest_cases
+    from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, write_predictions
+    from jcs_ct.experiments.methods import method_folder
 
     table = read_manifest(manifest)
     cases = manifest_cases(table, split, title=manifest.stem)
@@ -152,9 +150,9 @@ def explanations(
     from jcs_ct.checkpoints import load_checkpoint, read_info
     from jcs_ct.data.manifest import Manifest, read_manifest
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.cases import CaseSet, manifest_cases
     from jcs_ct.evaluation.explanations import evaluate_explanations, score_explanations
     from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
     from jcs_ct.models.activation_map import VARIANTS
 
     if variant not in VARIANTS:
@@ -199,7 +197,7 @@ def densities(
     predictions: Annotated[
         list[str] | None, typer.Argument(help="Folders of lesion predictions (grey PNG), as NAME=FOLDER or FOLDER.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Folds: patient-safe, or miniseg as published.")] = "patient-safe",
+    folds: Annotated[CT100Folds, typer.Option(help="Which folds of CT100 the cut is chosen by.")] = "patient-safe",
     draws: DrawsOption = 2000,
 ) -> None:
     """Ground glass and consolidation: how well density parts the lesions, against the readers' three-class masks.
@@ -209,12 +207,12 @@ def densities(
 
     Example:  jcs evaluate densities cv=runs/cv/predictions -d ct100 -o densities
     """
-    from jcs_ct.evaluation.cases import ct100_cases
     from jcs_ct.evaluation.densities import evaluate_densities
-    from jcs_ct.evaluation.predictions import read_given
     from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.experiments.judged_slices import ct100_cases
+    from jcs_ct.experiments.lesion_predictions import read_given
 
-    cases = ct100_cases(data, protocol)
+    cases = ct100_cases(data, folds)
     methods = [read_given(given, cases) for given in predictions or []]
     with stage_progress() as progress:
         evaluation = evaluate_densities(data, cases, methods, resampling=Resampling(draws=draws), progress=progress)

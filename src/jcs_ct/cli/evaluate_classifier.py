@@ -36,10 +36,11 @@ def classifier(
     """
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.predictions import method_folder
     from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.slice_scores import read_scores, score_manifest, write_scores
     from jcs_ct.evaluation.slice_tables import evaluate_scores
+    from jcs_ct.experiments.judged_slices import slice_names
+    from jcs_ct.experiments.methods import method_folder
+    from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
 
     table = read_manifest(manifest)
     methods, warnings, weights = [], split_warnings(split), {}
@@ -53,7 +54,16 @@ def classifier(
             ready, cut, found = _opened(name, path, table)
             warnings += found
             weights[name] = ready.sha256
-            methods.append(score_manifest(ready, table.split(split), cut=cut, name=name, execution=Execution()))
+            methods.append(
+                score_manifest(
+                    ready,
+                    table.split(split),
+                    cut=cut,
+                    name=name,
+                    names=slice_names(table.rows),
+                    execution=Execution(),
+                )
+            )
             write_scores(output / "scores" / f"{method_folder(name)}.csv", methods[-1])
         progress("classifiers", len(classifiers), len(classifiers))
     evaluation = evaluate_scores(

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.data.manifest import read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation import published
-from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.figures import (
     AGREEMENT_COLOURS,
     PictureCell,
@@ -23,7 +23,6 @@ from jcs_ct.evaluation.figures import (
     picture_rows,
 )
 from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.predictions import Predictions
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MethodScores, Resampling, compare_methods, score_method
 from jcs_ct.evaluation.segmentation_tables import (
     differences_table,
@@ -34,9 +33,10 @@ from jcs_ct.evaluation.segmentation_tables import (
     subgroup_table,
 )
 from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table
+from jcs_ct.experiments.judged_slices import CaseSet
+from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
 
-PROTOCOLS = ("image", "official", "miniseg", "patient-safe")
 #: Rows of the qualitative figure.
 MOST_PICTURE_ROWS = 6
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -47,7 +47,7 @@ def evaluate_predictions(
     cases: CaseSet,
     *,
     title: str,
-    protocol: str = "image",
+    protocol: EvaluationProtocol = "image",
     thresholds: Mapping[str, float] | None = None,
     beside: Sequence[published.Row] = (),
     facts: Mapping[str, Any] | None = None,

@@ -15,10 +15,8 @@ from torch.nn import functional as F
 from jcs_ct.data.manifest import read_grey
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, inference, placed
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import Case, CaseSet
 from jcs_ct.evaluation.figures import PictureCell, map_overlay, picture_rows
 from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.running import case_hu
 from jcs_ct.evaluation.segmentation import (
     DEFAULT_RESAMPLING,
     Measure,
@@ -28,6 +26,8 @@ from jcs_ct.evaluation.segmentation import (
 )
 from jcs_ct.evaluation.segmentation_tables import differences_table
 from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.experiments.judged_slices import Case, CaseSet
+from jcs_ct.experiments.lesion_predictions import case_hu
 from jcs_ct.metrics.explanation import (
     iou_ceiling,
     map_similarity,

@@ -15,7 +15,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.evaluation.cases import row_subgroups
+from jcs_ct.experiments.judged_slices import row_subgroups
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
 from jcs_ct.operating_point import OperatingPoint

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.experiments.judged_slices import CaseSet
+from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.distance import hausdorff_distance
 from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
 from jcs_ct.metrics.resampling import Interval, PairedDifference, bootstrap, paired_difference

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jcs_ct.evaluation import published
-from jcs_ct.evaluation.cases import CaseSet
 from jcs_ct.evaluation.segmentation import (
     DEFAULT_RESAMPLING,
     MEASURES,
@@ -15,6 +14,7 @@ from jcs_ct.evaluation.segmentation import (
     mean_interval,
 )
 from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.segmentation import PerImage
 
 #: Groups of fewer patients than this are not reported.

@@ -13,8 +13,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.figures import roc_figure
 from jcs_ct.evaluation.page import Evaluation
 from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.slice_scores import ScoredSlices
 from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.experiments.slice_scores import ScoredSlices
 from jcs_ct.metrics.classification import roc_auc, roc_curve
 from jcs_ct.metrics.resampling import bootstrap
 

@@ -1,47 +1,32 @@
-"""Does a classifier find disease, or the place its pictures come from? Trained without a source, judged on it.
-
-Three kinds of training sets, each judged on every source: all sources, all but one, and one alone. A slice is judged
-when its patient took no part in the training, so sources that share patients (as painted slices and those they were
-painted on) do not help each other.
-"""
+"""Across sources: every training set judged on every source, as a table and as a heat map."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from jcs_ct.data.manifest import Manifest
-from jcs_ct.data.manifest.patient_folds import patient_folds
-from jcs_ct.engine import Execution
-from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun, Progress, finish_run, is_finished
-from jcs_ct.evaluation.predictions import method_folder
-from jcs_ct.evaluation.slice_scores import ScoredSlices
+from jcs_ct.evaluation.budgets import budget_warnings
+from jcs_ct.evaluation.figures import roc_figure
+from jcs_ct.evaluation.page import Evaluation
+from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.evaluation.slice_tables import SCORE_COLUMNS, one_class, score_cells, score_notes
+from jcs_ct.evaluation.tables import Cell, Column, Table
+from jcs_ct.experiments.cross_validation import run_scores
+from jcs_ct.experiments.methods import Method, method_facts
+from jcs_ct.experiments.slice_scores import ScoredSlices
+from jcs_ct.experiments.source_sets import FOLDS, TrainingSet
+from jcs_ct.metrics.classification import roc_auc, roc_curve
 
-#: Of this many folds of the training sources' patients one is held out and one chooses.
-FOLDS = 5
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """A row of the matrix.
-
-    Args:
-        name: As ``without ucsd``.
-        run: What is trained; None where it cannot be.
-        reason: Why it cannot be.
-    """
-
-    name: str
-    run: ClassifierRun | None
-    reason: str = ""
+SEEN, UNSEEN = "held-out patients", "unseen source"
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class TransferCell:
     """One training set judged on one group of sources.
 
     Args:
@@ -57,102 +42,98 @@ class Cell:
     scores: ScoredSlices
 
 
-def read_groups(given: Sequence[str], manifest: Manifest) -> dict[str, str]:
-    """``NAME=SOURCE+SOURCE`` -> group by source; every other source is a group of its own.
-
-    Raises:
-        ConfigError: not of this form, a source that is not there or is in two groups, or fewer than two groups.
-    """
-    sources = sorted({row.source for row in manifest})
-    group_of: dict[str, str] = {}
-    for text in given:
-        name, separator, members = text.partition("=")
-        if not separator or not name:
-            raise ConfigError(f"a group is NAME=SOURCE+SOURCE, got {text!r}")
-        for source in members.split("+"):
-            if source not in sources or source in group_of:
-                why = "is in two groups" if source in group_of else f"is not among {', '.join(sources)}"
-                raise ConfigError(f"group {name!r}: the source {source!r} {why}")
-            group_of[source] = name
-    found = {source: group_of.get(source, source) for source in sources}
-    if len(set(found.values())) < 2:
-        raise ConfigError(f"a transfer needs two sources or more, the manifest's slices come from {', '.join(found)}")
-    return found
-
-
-def training_sets(judged: Manifest, group_of: Mapping[str, str], *, seed: int = 0) -> tuple[TrainingSet, ...]:
-    """All sources, all but each, each alone; sets that lack a label stay as rows that say so."""
-    groups = tuple(sorted(set(group_of.values())))
-    kinds = [("all", groups)]
-    kinds += [(f"without {name}", tuple(other for other in groups if other != name)) for name in groups]
-    kinds += [(f"only {name}", (name,)) for name in groups if len(groups) > 2]
-    return tuple(_training_set(name, members, judged, group_of, seed) for name, members in kinds)
-
-
-def _training_set(
-    name: str, groups: tuple[str, ...], judged: Manifest, group_of: Mapping[str, str], seed: int
-) -> TrainingSet:
-    unseen = {row.patient for row in judged if group_of[row.source] not in groups}
-    training = [row for row in judged if row.patient not in unseen]
-    try:
-        fold_of = patient_folds(training, FOLDS, seed=seed)
-        splits = {0: "test", 1: "val"}
-        # Who has a slice in a source that is not trained on is judged, and trains nowhere.
-        placed = {patient: splits.get(fold, "train") for patient, fold in fold_of.items()}
-        rows = tuple(replace(row, split=placed.get(row.unit, "test")) for row in judged)
-        return TrainingSet(name, ClassifierRun(method_folder(name), Manifest(rows)))
-    except ConfigError as error:
-        return TrainingSet(name, None, str(error).splitlines()[-1].strip())
-
-
-def run_transfer(
-    method: ClassifierMethod,
-    sets: Sequence[TrainingSet],
-    group_of: Mapping[str, str],
-    folder: Path,
-    *,
-    only: Sequence[str] | None = None,
-    execution: Execution | None = None,
-    progress: Progress | None = None,
-) -> tuple[Cell, ...] | None:
-    """Train on every set and judge on every group.
-
-    Args:
-        method: What is trained.
-        sets: From :func:`training_sets`.
-        group_of: Group by source.
-        folder: Gets ``<set>/`` with weights and ``scores.csv``.
-        only: Names of the sets to train now, as on several machines.
-        execution: For scoring.
-        progress: Called with what is being done.
-
-    Returns:
-        A cell for every trained set and group; None while sets are missing.
-
-    Raises:
-        ConfigError: unknown sets, sets that cannot be trained, or a folder with a run of other settings.
-    """
-    possible = {each.name: each.run for each in sets if each.run is not None}
-    unknown = [name for name in only or () if name not in possible]
-    if unknown or not possible:
-        reasons = "; ".join(f"{each.name}: {each.reason}" for each in sets if each.run is None)
-        raise ConfigError(
-            f"cannot train {', '.join(unknown) or 'on any set'}; possible: {', '.join(possible) or 'none'}. {reasons}"
-        )
-    for name, run in possible.items():
-        if only is None or name in only:
-            finish_run(method, run, folder, execution=execution, progress=progress)
-    if not all(is_finished(run.name, folder) for run in possible.values()):
-        return None
+def transfer_cells(
+    method: Method, sets: Sequence[TrainingSet], group_of: Mapping[str, str], folder: Path
+) -> tuple[TransferCell, ...]:
+    """A cell for every trained set and group, once all runs of the experiment in ``folder`` are finished."""
     cells = []
     for each in sets:
         if each.run is None:
             continue
-        scores = finish_run(method, each.run, folder, execution=execution)
+        scores = run_scores(method, each.run, folder)
         trained = {group_of[row.source] for row in each.run.manifest.split("train")}
         groups = np.array([group_of[source] for source in scores.sources], dtype=object)
         cells += [
-            Cell(each.name, group, group in trained, scores.where(groups == group))
+            TransferCell(each.name, group, group in trained, scores.where(groups == group))
             for group in sorted(set(group_of.values()))
         ]
     return tuple(cells)
+
+
+def evaluate_transfer(
+    cells: Sequence[TransferCell],
+    sets: Sequence[TrainingSet],
+    method: Method,
+    *,
+    title: str,
+    facts: Mapping[str, object],
+    warnings: Sequence[str] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> Evaluation:
+    """The page of a transfer."""
+    figures = {"matrix": (matrix_figure(cells), "AUC by training set and source judged; framed where no slice of the "
+                          "source trained")}  # fmt: skip
+    unseen = [cell for cell in cells if not cell.is_seen and cell.scores.has_both_classes]
+    if unseen:
+        curves = {
+            f"{cell.row}, on {cell.group}": (
+                roc_curve(cell.scores.infected, cell.scores.probability),
+                roc_auc(cell.scores.infected, cell.scores.probability),
+            )
+            for cell in unseen
+        }
+        figures["roc-unseen"] = (roc_figure(curves), "ROC on sources that did not train")
+    known = {
+        "training": f"Patients of the training sources in {FOLDS} folds: one is held out, one chooses the weights "
+        f"and the cut, {FOLDS - 2} train.",
+        **method_facts([method]),
+        "bootstrap_draws": resampling.draws,
+        "bootstrap_seed": resampling.seed,
+    }
+    said = (*budget_warnings([method.recipe], each="a training set"), *warnings)
+    return Evaluation(title, (matrix_table(cells, sets, resampling),), figures, {**known, **facts}, said)
+
+
+def matrix_table(
+    cells: Sequence[TransferCell], sets: Sequence[TrainingSet], resampling: Resampling = DEFAULT_RESAMPLING
+) -> Table:
+    """One row a training set and group of sources; sets that were not trained are named below."""
+    rows: list[Mapping[str, Cell]] = [
+        {"trained_on": cell.row, "judged_on": cell.group, "kind": SEEN if cell.is_seen else UNSEEN}
+        | score_cells(cell.scores, resampling)
+        for cell in cells
+    ]
+    left_out = tuple(f"Not trained: {each.name} ({each.reason})." for each in sets if each.run is None)
+    columns = (
+        Column("trained_on", "trained on"),
+        Column("judged_on", "judged on"),
+        Column("kind", "who is judged"),
+        *SCORE_COLUMNS,
+    )
+    return Table("matrix", "Across sources", columns, tuple(rows), (*score_notes(resampling), *left_out))
+
+
+def matrix_figure(cells: Sequence[TransferCell]) -> Figure:
+    """AUC of every cell; one that has no AUC says which class it holds."""
+    rows, groups = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.group for c in cells))
+    values = np.full((len(rows), len(groups)), np.nan)
+    figure = Figure(figsize=(1.5 * len(groups) + 2.6, 0.55 * len(rows) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    for cell in cells:
+        row, column = rows.index(cell.row), groups.index(cell.group)
+        text = one_class(cell.scores)
+        if not text:
+            values[row, column] = roc_auc(cell.scores.infected, cell.scores.probability)
+            text = f"{values[row, column]:.3f}\nn = {len(cell.scores)}"
+        dark = not np.isnan(values[row, column]) and values[row, column] < 0.8
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        if not cell.is_seen:
+            edges = ((column - 0.47, row - 0.45), 0.94, 0.90)
+            axis.add_patch(Rectangle(*edges, fill=False, edgecolor="#b00020", linewidth=1.5))
+    shown = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
+    axis.set_facecolor("0.92")
+    axis.set_xticks(range(len(groups)), groups, fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    axis.set(xlabel="judged on", ylabel="trained on")
+    figure.colorbar(shown, ax=axis, label="AUC over slices")
+    return figure

@@ -35,8 +35,8 @@ def ct100(folder: Path, *, folds: CT100Folds | None = None) -> Manifest:
     splits = _read_splits(folder / "splits.json", wanted)
     group = {number: min(members) for members in splits["same_acquisition_groups"] for number in members}
     rows = []
-    for fold in range(5):
-        for number in splits[wanted][f"val{fold}"]:
+    for fold, held_out in enumerate(splits[wanted].values()):
+        for number in held_out:
             name = f"{number:04d}.png"
             row = ManifestRow(
                 folder / "images" / name,

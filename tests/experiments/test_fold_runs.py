@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,13 +10,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
-from jcs_ct.data.manifest import Manifest, ManifestRow
-from jcs_ct.data.manifest.patient_folds import patient_folds
+from jcs_ct.data.manifest import Manifest, ManifestRow, fold_by_patient, patient_folds
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.classifier_crossval import fold_runs, judged_slices
-from jcs_ct.evaluation.classifier_runs import ClassifierMethod, ClassifierRun
-from jcs_ct.evaluation.slice_scores import read_scores
-from jcs_ct.evaluation.transfer import read_groups, training_sets
+from jcs_ct.experiments.fold_runs import Run, folds_of, labelled_slices
+from jcs_ct.experiments.methods import Method
+from jcs_ct.experiments.slice_scores import read_scores
+from jcs_ct.experiments.source_sets import read_groups, training_sets
 from jcs_ct.training.config import Recipe
 
 TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
@@ -28,6 +28,9 @@ TINY = {
     "steps": 1,
     "batch_size": 2,
 }
+
+CLASSIFIER = Method("classifier", Recipe.model_validate(TINY))
+SEGMENTER = Method("segmenter", Recipe.model_validate({**TINY, "task": "segmenter", "network": {}}))
 
 
 def manifest_of(*kinds: tuple[str, int, int], path: Path = Path("x.png")) -> Manifest:
@@ -80,8 +83,13 @@ def test_too_few_patients_or_folds_are_refused():
         patient_folds(manifest_of(("a", 1, 4)), 2, seed=0)
 
 
+def folded(*kinds: tuple[str, int, int], count: int = 3) -> Manifest:
+    return fold_by_patient(manifest_of(*kinds), count, seed=0)
+
+
 def test_no_fold_sees_a_patient_that_it_judges_and_none_chooses_by_them():
-    runs = fold_runs(manifest_of(("a", 1, 6), ("a", 0, 6)), folds=3)
+    runs = folds_of(folded(("a", 1, 6), ("a", 0, 6))).runs(CLASSIFIER)
+    assert [each.name for each in runs] == ["fold0", "fold1", "fold2"]
     judged = [row.path for each in runs for row in each.manifest.split("test")]
     assert len(judged) == len(set(judged)) == 24
     for each, following in pairwise(runs):
@@ -91,21 +99,47 @@ def test_no_fold_sees_a_patient_that_it_judges_and_none_chooses_by_them():
         assert not training & (validating | {row.patient for row in each.manifest.split("test")})
 
 
-def test_extra_slices_join_every_fold_and_are_never_of_a_judged_patient():
-    judged = manifest_of(("a", 1, 6), ("a", 0, 6))
-    extra = Manifest((ManifestRow(Path("e.png"), "e", 0), ManifestRow(Path("t.png"), "t", 1, split="test")))
-    for each in fold_runs(judged, folds=3, extra=extra):
-        assert [row.patient for row in each.manifest.rows[24:]] == ["e"]
-    leaky = Manifest((ManifestRow(Path("other.png"), "a1-0", 1),))
-    with pytest.raises(ConfigError, match=r"1 patient\(s\) of the extra slices are among the judged ones"):
-        fold_runs(judged, folds=3, extra=leaky)
+def test_folds_that_are_drawn_are_those_that_a_manifest_is_given():
+    manifest = manifest_of(("a", 1, 6), ("a", 0, 6))
+    drawn = folds_of(manifest, count=3, seed=0)
+    assert drawn.judged == fold_by_patient(manifest, 3, seed=0)
+    with pytest.raises(ConfigError, match=r"got 0: `jcs data split --folds 5` makes some"):
+        folds_of(manifest)
+    with pytest.raises(ConfigError, match=r"folds of its own .*: leave --folds out"):
+        folds_of(drawn.judged, count=3)
+
+
+def test_a_patient_in_several_folds_is_refused_unless_they_were_published_so():
+    rows = tuple(replace(row, fold=number % 3) for number, row in enumerate(manifest_of(("a", 1, 6), ("a", 0, 6))))
+    with pytest.raises(ConfigError, match=r"12 patient\(s\) have slices in several folds.*--parted-patients"):
+        folds_of(Manifest(rows))
+    folds = folds_of(Manifest(rows), parted=True)
+    assert "part slices of one acquisition" in folds.note(validating=True)
+    patients = [row.patient for row in folds.runs(CLASSIFIER)[0].manifest]
+    assert len(set(patients)) == 24, "there each slice is its own patient, as the note says"
+    clean = Manifest(tuple(replace(row, label=0) for row in rows))
+    groups = {case.subgroups["acquisition"] for case in folds_of(clean, parted=True).cases("x")}
+    assert groups == {"in several folds"}
+
+
+def test_slices_in_no_fold_train_in_every_run_and_are_never_of_a_judged_patient():
+    judged = folded(("a", 1, 6), ("a", 0, 6))
+    shared = (ManifestRow(Path("e.png"), "e", 0), ManifestRow(Path("t.png"), "t", 1, split="test"))
+    for folds in (folds_of(judged, extra=Manifest(shared)), folds_of(Manifest((*judged, *shared)))):
+        for each in folds.runs(CLASSIFIER):
+            assert [row.patient for row in each.manifest.rows[24:]] == ["e"]
+    leaky = Manifest((ManifestRow(Path("other.png"), "a1-0", 1), replace(judged.rows[0], patient="renamed")))
+    with pytest.raises(ConfigError, match=r"2 further training slice\(s\) are among the judged ones or of a judged"):
+        folds_of(judged, extra=leaky)
 
 
 def test_a_fold_of_one_label_says_what_is_missing():
     with pytest.raises(ConfigError, match=r"(?s)'fold0' cannot be made.*'train' needs .*, it has infected ones only"):
-        fold_runs(manifest_of(("a", 1, 6)), folds=3)
+        folds_of(folded(("a", 1, 6))).runs(CLASSIFIER)
     with pytest.raises(ConfigError, match="no labelled slice to judge"):
-        ClassifierRun("x", manifest_of(("a", 1, 2), ("a", 0, 2)))
+        Run("x", manifest_of(("a", 1, 2), ("a", 0, 2)), {})
+    with pytest.raises(ConfigError, match=r"(?s)'train' has no slice with a lesion mask.*lesion pixels are known"):
+        folds_of(folded(("a", 1, 6))).runs(SEGMENTER)
 
 
 def test_the_test_split_takes_part_on_request_only():
@@ -115,23 +149,24 @@ def test_the_test_split_takes_part_on_request_only():
         ManifestRow(Path("c"), "c", None, source="s"),
         ManifestRow(Path("d"), "d", 0, source="other"),
     )
-    assert [row.patient for row in judged_slices(Manifest(rows), ["s"], with_test=False)] == ["a"]
-    assert [row.patient for row in judged_slices(Manifest(rows), None, with_test=True)] == ["a", "b", "d"]
+    assert [row.patient for row in labelled_slices(Manifest(rows), ["s"], with_test=False)] == ["a"]
+    assert [row.patient for row in labelled_slices(Manifest(rows), None, with_test=True)] == ["a", "b", "d"]
     with pytest.raises(ConfigError, match="no source nowhere; it has other, s"):
-        judged_slices(Manifest(rows), ["nowhere"], with_test=False)
+        labelled_slices(Manifest(rows), ["nowhere"], with_test=False)
 
 
-def test_a_segmenters_recipe_is_sent_to_its_own_command():
-    recipe = Recipe.model_validate({**TINY, "task": "segmenter", "network": {}})
-    with pytest.raises(ConfigError, match="`jcs crossval` cross-validates segmenters"):
-        ClassifierMethod("x", recipe)
+def test_settings_that_do_not_fit_a_method_are_named_at_once():
+    with pytest.raises(ConfigError, match=r"(?s)leave --classifier-recipe out.*--flip-average is for segmenters"):
+        Method("x", CLASSIFIER.recipe, classifier=CLASSIFIER.recipe, flip_average=True)
+    with pytest.raises(ConfigError, match="the classifier's recipe trains a segmenter"):
+        Method("x", SEGMENTER.recipe, classifier=SEGMENTER.recipe)
 
 
 def test_sources_that_share_patients_do_not_help_each_other():
     healthy = manifest_of(("lungs", 0, 10))
     painted = tuple(ManifestRow(row.path.with_suffix(".p.png"), row.patient, 1, source="painted") for row in healthy)
     judged = Manifest((*healthy, *painted, *manifest_of(("web", 1, 10), ("web", 0, 10))))
-    sets = {each.name: each for each in training_sets(judged, read_groups([], judged))}
+    sets = {each.name: each for each in training_sets(CLASSIFIER, judged, read_groups([], judged))}
     assert list(sets) == [
         "all", "without lungs", "without painted", "without web", "only lungs", "only painted", "only web"
     ]  # fmt: skip
@@ -142,7 +177,7 @@ def test_sources_that_share_patients_do_not_help_each_other():
     assert sets["only painted"].run is None
     grouped = read_groups(["both=lungs+painted"], judged)
     assert grouped == {"lungs": "both", "painted": "both", "web": "web"}
-    sets = {each.name: each for each in training_sets(judged, grouped)}
+    sets = {each.name: each for each in training_sets(CLASSIFIER, judged, grouped)}
     assert list(sets) == ["all", "without both", "without web"]
     assert all(each.run is not None for each in sets.values())
 
@@ -161,17 +196,17 @@ def test_groups_that_cannot_be_are_refused(given, message):
         read_groups(given, manifest_of(("a", 1, 1), ("b", 0, 1)))
 
 
-def test_crossval_continues_and_its_scores_can_be_scored_again(two_sources):
+def test_a_classifiers_crossval_continues_and_its_scores_can_be_scored_again(two_sources):
     out = two_sources / "cv"
-    given = ("crossval-classifier", two_sources / "tiny.yaml", "-m", two_sources / "slices.csv", "-o", out,
+    given = ("crossval", two_sources / "tiny.yaml", "-m", two_sources / "slices.csv", "-o", out,
              "--source", "web", "--folds", 3, "--draws", 50, "--threads", 1)  # fmt: skip
-    first = run(*given, "--fold", "fold1")
+    first = run(*given, "--fold", 1)
     assert first.exit_code == 0, first.output
     assert "folds are missing" in first.output
-    before = (out / "fold1/best.safetensors").stat().st_mtime_ns
+    before = (out / "tiny/fold1/best.safetensors").stat().st_mtime_ns
     whole = run(*given)
     assert whole.exit_code == 0, whole.output
-    assert (out / "fold1/best.safetensors").stat().st_mtime_ns == before
+    assert (out / "tiny/fold1/best.safetensors").stat().st_mtime_ns == before
     assert not list(out.rglob("state-*.pt"))
     content = json.loads((out / "evaluation.json").read_text())
     (row,) = content["tables"]["sources"]["rows"]
@@ -179,10 +214,10 @@ def test_crossval_continues_and_its_scores_can_be_scored_again(two_sources):
     assert row["auc_low"] <= row["auc"] <= row["auc_high"]
     assert len(content["tables"]["folds"]["rows"]) == 3
     assert "roc" in content["figures"]
-    scores = read_scores(out / "scores.csv")
+    scores = read_scores(out / "tiny/scores.csv")
     assert len(set(scores.slices)) == 22
-    assert "web1-5" not in (out / "scores.csv").read_text()
-    again = run("evaluate", "classifier", f"again={out / 'scores.csv'}", "-m", two_sources / "slices.csv", "-o",
+    assert "web1-5" not in (out / "tiny/scores.csv").read_text()
+    again = run("evaluate", "classifier", f"again={out / 'tiny/scores.csv'}", "-m", two_sources / "slices.csv", "-o",
                 two_sources / "again", "--draws", 50)  # fmt: skip
     assert again.exit_code == 0, again.output
     rescored = json.loads((two_sources / "again/evaluation.json").read_text())["tables"]["sources"]["rows"][0]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import CaseSet
-from jcs_ct.evaluation.predictions import Predictions, write_predictions
+from jcs_ct.experiments.judged_slices import CaseSet
+from jcs_ct.experiments.lesion_predictions import Predictions, write_predictions
 
 #: Levels (probability times 255) that are tried.
 CUTS = tuple(range(8, 248, 8))

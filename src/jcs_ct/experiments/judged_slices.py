@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.choices import CT100Folds, EvaluationProtocol
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_manifest, read_mask
+from jcs_ct.data.sources.public_sets import ct100
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import Window
 
-#: Folds of CT100 by the protocol that uses them.
-FOLDS_OF = {"miniseg": "miniseg_folds", "patient-safe": "patient_safe_folds"}
 #: Subgroups of slices by whether their acquisition was parted by the folds.
 WHOLE, PARTED = "in one fold", "in several folds"
 #: Width of the age bands that subgroups are made of, in years.
@@ -105,60 +103,13 @@ class CaseSet:
         return dict(sorted(found.items()))
 
 
-def ct100_cases(folder: Path, protocol: str = "patient-safe") -> CaseSet:
-    """The 99 CT100 slices with a lesion, in the folds of a protocol; slices of one acquisition share a patient.
-
-    Args:
-        folder: Holds ``masks/``, ``images/`` (if known) and ``splits.json``.
-        protocol: ``miniseg`` (the published folds) or ``patient-safe`` (acquisitions kept together). The published
-            folds part some acquisitions: there the subgroup ``acquisition`` tells their slices from the others, on
-            which figures are as honest as those of patient-safe folds.
+def ct100_cases(folder: Path, folds: CT100Folds = "patient-safe") -> CaseSet:
+    """The 99 CT100 slices with a lesion, in its published or patient-safe folds.
 
     Raises:
-        ConfigError: no such protocol, or ``splits.json`` is missing or lacks the folds.
+        ConfigError: as :func:`jcs_ct.data.sources.public_sets.ct100`.
     """
-    if protocol not in FOLDS_OF:
-        raise ConfigError(f"unknown protocol {protocol!r} for folds; choose one of {', '.join(FOLDS_OF)}")
-    splits = _read_splits(folder / "splits.json", FOLDS_OF[protocol])
-    group = {number: min(members) for members in splits["same_acquisition_groups"] for number in members}
-    cases = [
-        Case(
-            name=f"{number:04d}",
-            image=folder / "images" / f"{number:04d}.png",
-            mask=folder / "masks" / f"{number:04d}.png",
-            patient=f"ct100-{group.get(number, number):04d}",
-            fold=fold,
-        )
-        for fold, numbers in splits[FOLDS_OF[protocol]].items()
-        for number in numbers
-    ]
-    parted = _parted_patients(cases)
-    if parted:
-        cases = [
-            replace(case, subgroups={"acquisition": PARTED if case.patient in parted else WHOLE}) for case in cases
-        ]
-    return CaseSet(f"CT100, {protocol} folds", tuple(sorted(cases, key=lambda case: case.name)))
-
-
-def _parted_patients(cases: Sequence[Case]) -> set[str]:
-    """Patients with slices in more than one fold."""
-    folds: dict[str, set[str]] = {}
-    for case in cases:
-        folds.setdefault(case.patient, set()).add(case.fold)
-    return {patient for patient, found in folds.items() if len(found) > 1}
-
-
-def _read_splits(path: Path, wanted: str) -> dict[str, Any]:
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; give the folder that holds masks/ too") from error
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    missing = [name for name in (wanted, "same_acquisition_groups") if name not in splits]
-    if missing:
-        raise ConfigError(f"{path} lacks {', '.join(missing)}")
-    return dict(splits)
+    return manifest_cases(ct100(folder, folds=folds), None, title=f"CT100, {folds} folds")
 
 
 def manifest_cases(manifest: Manifest, split: str | None = "test", *, title: str = "manifest") -> CaseSet:
@@ -166,28 +117,65 @@ def manifest_cases(manifest: Manifest, split: str | None = "test", *, title: str
 
     Args:
         manifest: Checked table of slices.
-        split: None takes all.
+        split: None takes those that stand in a fold; all where none does.
         title: For tables.
 
     Raises:
         ConfigError: there is none.
     """
-    rows = (manifest if split is None else manifest.split(split)).with_masks().rows
+    chosen = manifest if split is None else manifest.split(split)
+    if split is None and any(row.fold is not None for row in manifest):
+        chosen = Manifest(tuple(row for row in manifest if row.fold is not None))
+    rows = chosen.with_masks().rows
     if not rows:
         where = "the manifest" if split is None else f"the split {split!r} of the manifest"
         raise ConfigError(f"{where} has no slice whose lesion pixels are known")
-    name_of = case_names(rows)
+    return slice_cases(rows, slice_names(manifest.rows), title=title if split is None else f"{title}, split {split}")
+
+
+def slice_cases(rows: Sequence[ManifestRow], names: Mapping[Path, str], *, title: str) -> CaseSet:
+    """Rows as cases; where folds part a patient's slices, a subgroup tells those from the others.
+
+    On the others figures are as honest as those of patient-safe folds.
+
+    Args:
+        rows: With masks, or uninfected.
+        names: By the image's path, see :func:`slice_names`.
+        title: For tables.
+    """
+    folds: dict[str, set[int | None]] = defaultdict(set)
+    for row in rows:
+        folds[row.patient].add(row.fold)
+    parted = {patient for patient, found in folds.items() if len(found) > 1}
+    subgroups = [row_subgroups(row) for row in rows]
+    if parted:
+        for row, groups in zip(rows, subgroups, strict=True):
+            groups["acquisition"] = PARTED if row.patient in parted else WHOLE
     cases = tuple(
-        Case(name_of(row), row.path, row.mask, row.patient, "", row_subgroups(row), row.window, row.lesion_labels)
-        for row in rows
+        Case(
+            name=names[row.path],
+            image=row.path,
+            mask=row.mask,
+            patient=row.patient,
+            fold="" if row.fold is None else fold_name(row.fold),
+            subgroups=groups,
+            window=row.window,
+            lesion_labels=row.lesion_labels,
+        )
+        for row, groups in zip(rows, subgroups, strict=True)
     )
-    return CaseSet(title if split is None else f"{title}, split {split}", cases)
+    return CaseSet(title, cases)
 
 
-def case_names(rows: tuple[ManifestRow, ...]) -> Callable[[ManifestRow], str]:
+def fold_name(number: int) -> str:
+    """A fold as tables and folders name it."""
+    return f"fold{number}"
+
+
+def slice_names(rows: Sequence[ManifestRow]) -> Mapping[Path, str]:
     """Names of prediction files: the image's stem, and where stems repeat a hash of patient and path behind it.
 
-    Never the patient: a name may be an identity.
+    Never the patient: a name may be an identity. Names follow from the whole manifest, whatever part of it is judged.
     """
     stems = Counter(row.path.stem for row in rows)
 
@@ -198,7 +186,7 @@ def case_names(rows: tuple[ManifestRow, ...]) -> Callable[[ManifestRow], str]:
         digest = hashlib.sha256(place.encode()).hexdigest()
         return f"{row.path.stem}-{digest[:8]}"
 
-    return name
+    return {row.path: name(row) for row in rows}
 
 
 def row_subgroups(row: ManifestRow) -> dict[str, str]:
@@ -222,21 +210,26 @@ def folder_cases(masks: Path) -> CaseSet:
     return CaseSet(f"{masks.name}, every slice its own patient", tuple(Case(p.stem, None, p, p.stem) for p in found))
 
 
-def open_cases(reference: Path, *, protocol: str = "image", split: str | None = "test") -> CaseSet:
+def open_cases(reference: Path, *, protocol: EvaluationProtocol = "image", split: str | None = None) -> CaseSet:
     """Cases from what a user points at: a manifest (CSV), a CT100 folder, or a folder of masks.
 
     Args:
         reference: One of the three.
         protocol: ``miniseg`` and ``patient-safe`` choose the folds of a CT100 folder; others take patient-safe ones.
-        split: Of a manifest.
+        split: Of a manifest; by default what stands in folds, and where none does the test split.
 
     Raises:
         ConfigError: none of the three, or a protocol with folds for a reference that has none.
     """
     if reference.is_dir() and (reference / "splits.json").is_file():
-        return ct100_cases(reference, protocol if protocol in FOLDS_OF else "patient-safe")
-    if protocol in FOLDS_OF:
-        raise ConfigError(f"protocol {protocol} needs folds: give the CT100 folder, with masks/ and splits.json")
-    if reference.is_dir():
+        return ct100_cases(reference, "miniseg" if protocol == "miniseg" else "patient-safe")
+    manifest = None if reference.is_dir() else read_manifest(reference)
+    has_folds = manifest is not None and any(row.fold is not None for row in manifest)
+    if protocol in ("miniseg", "patient-safe") and not has_folds:
+        raise ConfigError(
+            f"protocol {protocol} needs folds: give the CT100 folder, with masks/ and splits.json, or a manifest "
+            "with the column fold"
+        )
+    if manifest is None:
         return folder_cases(reference)
-    return manifest_cases(read_manifest(reference), split, title=reference.stem)
+    return manifest_cases(manifest, split or (None if has_folds else "test"), title=reference.stem)

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import ct100_cases
-from jcs_ct.evaluation.predictions import read_given, read_predictions, to_levels, write_predictions
+from jcs_ct.experiments.judged_slices import ct100_cases
+from jcs_ct.experiments.lesion_predictions import read_given, read_predictions, to_levels, write_predictions
 
 
 def test_the_cut_at_a_half_survives_the_file(tmp_path, ct100_like):

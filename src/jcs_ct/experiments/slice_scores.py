@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyNetwork
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import case_names
+from jcs_ct.experiments.judged_slices import slice_names
 from jcs_ct.files import write_text
 from jcs_ct.training.calibration import score_slices
 
@@ -113,7 +113,7 @@ def score_manifest(
     cut: float,
     name: str,
     run: str = "",
-    among: Manifest | None = None,
+    names: Mapping[Path, str] | None = None,
     execution: Execution,
 ) -> ScoredSlices:
     """Run a classifier over a manifest's labelled slices.
@@ -124,7 +124,7 @@ def score_manifest(
         cut: Probability from which a slice counts as infected.
         name: Of the method.
         run: Which trained network speaks.
-        among: All slices of the evaluation, so that names are unique over its runs; ``manifest`` where it is all.
+        names: Of the slices by the image's path; by default those of :func:`slice_names` in ``manifest``.
         execution: Device, precision and batch size.
 
     Raises:
@@ -136,10 +136,10 @@ def score_manifest(
     if not len(labelled):
         raise ConfigError(f"{name}: there is no labelled slice to judge")
     scores = score_slices(ready, labelled, execution=execution)
-    named = case_names((among or labelled).rows)
+    named = names or slice_names(manifest.rows)
     return ScoredSlices(
         name,
-        tuple(named(row) for row in labelled),
+        tuple(named[row.path] for row in labelled),
         tuple(patient_hash(row.patient) for row in labelled),
         scores.sources,
         scores.infected,

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import CaseSet, ct100_cases
-from jcs_ct.evaluation.cuts import CUTS, cut_by_other_folds
-from jcs_ct.evaluation.predictions import Predictions
+from jcs_ct.experiments.judged_slices import CaseSet, ct100_cases
+from jcs_ct.experiments.lesion_predictions import Predictions
+from jcs_ct.experiments.own_cut import CUTS, cut_by_other_folds
 
 
 def quiet_predictions(cases: CaseSet) -> Predictions:

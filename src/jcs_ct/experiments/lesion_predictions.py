@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jcs_ct.data.manifest import read_hu
+from jcs_ct.engine import Execution, ReadyNetwork, segment_slices
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import CaseSet
+from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.files import prepare_output_folder, replacing
 
 
@@ -41,11 +43,6 @@ class Predictions:
 def to_levels(probability: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Probabilities in [0, 1] -> 0 to 255, halves rounded up: ``level >= 128`` exactly where ``p >= 0.5``."""
     return np.floor(np.asarray(probability, dtype=np.float64) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
-
-
-def method_folder(name: str) -> str:
-    """A folder name for a method."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def write_predictions(folder: Path, names: Sequence[str], levels: Sequence[NDArray[np.uint8]]) -> None:
@@ -132,3 +129,45 @@ def _read_plane(path: Path) -> NDArray[np.uint8]:
         raise ConfigError(f"{path}: no such file") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable image ({error})") from error
+
+
+def predict_cases(
+    ready: ReadyNetwork,
+    cases: Sequence[Case],
+    *,
+    execution: Execution,
+    flip_average: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Levels (rows, columns) of every case, in order, on its own grid.
+
+    Args:
+        ready: A segmenter.
+        cases: With images.
+        execution: Device, precision and batch size.
+        flip_average: Average the probability with that of the slice's mirror image, mirrored back.
+        progress: Called with (done, total).
+
+    Raises:
+        ValueError: a case without an image.
+        ConfigError: an image that cannot be read.
+    """
+    for done, case in enumerate(cases, start=1):
+        hu = case_hu(case)
+        views = np.stack([hu, hu[:, ::-1]]) if flip_average else hu[None]
+        planes = [plane for _, plane in segment_slices(ready, views, range(len(views)), execution=execution)]
+        yield to_levels((planes[0] + planes[1][:, ::-1]) / 2 if flip_average else planes[0])
+        if progress is not None:
+            progress(done, len(cases))
+
+
+def case_hu(case: Case) -> NDArray[np.float32]:
+    """(rows, columns) in HU, as in training: under the window of the grey levels, or as their values say.
+
+    Raises:
+        ValueError: a case without an image.
+        ConfigError: an image that cannot be read.
+    """
+    if case.image is None:
+        raise ValueError(f"case {case.name!r} has no image to run a network on; give a manifest or the data's folder")
+    return read_hu(case.image, case.window)

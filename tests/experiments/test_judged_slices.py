@@ -5,7 +5,7 @@ import pytest
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.cases import Case, CaseSet, ct100_cases, manifest_cases, open_cases
+from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases, manifest_cases, open_cases
 
 
 def test_slices_of_one_acquisition_share_a_patient(ct100_like):
@@ -13,7 +13,7 @@ def test_slices_of_one_acquisition_share_a_patient(ct100_like):
     assert [case.name for case in cases] == [f"{number:04d}" for number in range(10)]
     assert cases.patients[0] == cases.patients[5]
     assert len(set(cases.patients)) == 9
-    assert cases.folds["val1"] == [1, 6]
+    assert cases.folds["fold1"] == [1, 6]
 
 
 def test_names_never_hold_a_patient_and_stay_unique():
@@ -49,7 +49,9 @@ def test_a_folder_of_masks_says_that_patients_are_not_known(ct100_like):
 
 
 def test_slices_of_an_acquisition_that_the_folds_part_are_told_apart(ct100_like):
-    assert all(not case.subgroups for case in ct100_cases(ct100_like, "miniseg")), "0 and 5 are in one fold"
+    assert all("acquisition" not in case.subgroups for case in ct100_cases(ct100_like, "miniseg")), (
+        "0 and 5 are in one fold"
+    )
     splits = json.loads((ct100_like / "splits.json").read_text())
     (ct100_like / "splits.json").write_text(json.dumps({**splits, "same_acquisition_groups": [[0, 5], [1, 2]]}))
     cases = ct100_cases(ct100_like, "miniseg")

@@ -1,0 +1,82 @@
+"""`jcs transfer`: a classifier's recipe and a manifest of several sources in, the matrix across sources out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcs_ct.cli.console import parse_settings, stage_progress
+from jcs_ct.cli.crossval import (
+    DrawsOption,
+    OutputOption,
+    PretrainedOption,
+    SettingsOption,
+    SpecificityOption,
+    ThreadsOption,
+    WithTestOption,
+)
+from jcs_ct.cli.judging import write_page
+
+
+def transfer(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a classifier.")],
+    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices of several sources.")],
+    output: OutputOption,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="Sources that count as one, as lungs=lungs267+painted; may be repeated."),
+    ] = None,
+    train: Annotated[
+        list[str] | None, typer.Option("--train", help="This training set only, as 'without ucsd'; may be repeated.")
+    ] = None,
+    with_test: WithTestOption = False,
+    pretrained: PretrainedOption = None,
+    settings: SettingsOption = None,
+    least_specificity: SpecificityOption = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds of patients.")] = 0,
+    threads: ThreadsOption = 0,
+    draws: DrawsOption = 2000,
+) -> None:
+    """Train on all sources, on all but each, and on each alone; judge every one on every source.
+
+    Whether a classifier finds disease, or the place its pictures come from: the matrix of AUC on patients that took
+    no part. A cell with one class says so instead of a number. A run that was stopped continues.
+
+    Example:  jcs transfer recipes/compact-classifier.yaml -m slices.csv --group lungs=lungs267+painted -o runs/x
+    """
+    import torch
+
+    from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.transfer import evaluate_transfer, transfer_cells
+    from jcs_ct.experiments.cross_validation import cross_validate
+    from jcs_ct.experiments.fold_runs import labelled_slices
+    from jcs_ct.experiments.methods import Method
+    from jcs_ct.experiments.source_sets import possible_runs, read_groups, training_sets
+    from jcs_ct.training.config import load_recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = load_recipe(recipe, parse_settings(settings))
+    method = Method(recipe.stem, loaded, pretrained=pretrained, least_specificity=least_specificity)
+    judged = labelled_slices(read_manifest(manifest), None, with_test=with_test)
+    group_of = read_groups(group or [], judged)
+    sets = training_sets(method, judged, group_of, seed=seed)
+    runs = possible_runs(sets, train)
+    only = None if train is None else [runs[name].name for name in train]
+    with stage_progress() as progress:
+        finished = cross_validate(method, tuple(runs.values()), output, only=only, progress=progress)
+    if not finished:
+        typer.echo(f"training sets are missing; run the others with the same output folder ({output})")
+        return
+    evaluation = evaluate_transfer(
+        transfer_cells(method, sets, group_of, output),
+        sets,
+        method,
+        title=f"Across sources: {recipe.stem} on {manifest.stem}",
+        facts={"groups": group_of, "fold_seed": seed, "test_split_took_part": with_test},
+        resampling=Resampling(draws=draws),
+    )
+    write_page(output, evaluation)
