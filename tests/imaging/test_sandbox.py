@@ -26,7 +26,7 @@ def scripted_child(monkeypatch, tmp_path):
         "worker.main()\n"
     )
     real = sandbox.subprocess.Popen
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
 
     def popen(command, **options):
         return real([*command[:-1], "scripted_worker"], **options)
@@ -86,3 +86,20 @@ def test_too_many_deaths_end_the_job(scripted_child):
 def test_limits_are_checked():
     with pytest.raises(ValueError, match="must be greater than 0"):
         SandboxLimits(memory_bytes=0)
+
+
+@pytest.mark.parametrize(
+    "code", ["print('a word')", "import os; os.write(1, b'{\\xff\\n')", "import sys; sys.stdout.write('7')"]
+)
+def test_what_decoders_print_is_no_answer(scripted_child, code):
+    outcomes = run_in_child("script", [{"code": f"{code}\nvalue = 1"}, {"code": "value = 2"}])
+    assert [(outcome.code, outcome.value) for outcome in outcomes] == [(None, 1), (None, 2)]
+
+
+def test_a_child_that_talks_nonsense_costs_its_item_only(scripted_child):
+    nonsense = (
+        "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'[' * 5000 + b'\\n')\n    except OSError: pass"
+    )
+    outcomes = run_in_child("script", [{"code": nonsense}, {"code": "value = 2"}])
+    assert outcomes[0].code is GateCode.UNREADABLE
+    assert outcomes[1].value == 2

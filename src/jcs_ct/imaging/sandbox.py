@@ -84,7 +84,7 @@ class _Child:
         return stream
 
     def answer(self, seconds: float) -> dict[str, Any] | None:
-        """The next answer, or None when the child ended or was silent for ``seconds``."""
+        """The next answer, or None when the child ended, was silent for ``seconds``, or does not make sense."""
         stdout = self._stream(self._process.stdout)
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
@@ -98,7 +98,13 @@ class _Child:
                     return None
                 self._buffer += block
         line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            self._ended = True  # what speaks so is no longer the child that was started
+            return None
         return answer
 
     @property

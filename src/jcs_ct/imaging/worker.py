@@ -136,18 +136,19 @@ def run_job(job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) ->
             answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
 
 
-def _print(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
-    """Take the job from stdin, accept its limits, do it."""
+    """Take the job from stdin, accept its limits, do it; what decoders print is no answer and goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+
+    def say(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     job = json.load(sys.stdin)
     _limit(job["memory_bytes"], job["cpu_seconds"], job["file_bytes"])
-    run_job(job, _print)
+    run_job(job, say)
 
 
 if __name__ == "__main__":
