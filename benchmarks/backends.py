@@ -140,7 +140,7 @@ def study_answers(models: Models, count: int) -> dict[str, Any]:
             exact = lesions if exact is None else exact
             report.setdefault(name, []).append(
                 {
-                    "positive": found.positive,
+                    "verdict": str(found.verdict),
                     "infected_slices": found.positive_slice_count,
                     "volume_ml": round(found.burden.opacification_volume_ml or 0.0, 2) if found.burden else None,
                     "dice_with_torch": round(dice(lesions, exact), 5),

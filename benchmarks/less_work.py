@@ -214,7 +214,7 @@ def study_answers(steps: Sequence[Step], count: int) -> dict[str, Any]:
             cut = step.models.operating_point.slice_probability
             report.setdefault(step.name, []).append(
                 {
-                    "positive": found.positive,
+                    "verdict": str(found.verdict),
                     "infected_slices": found.positive_slice_count,
                     "verdicts_that_skipping_overrules": sum(
                         one.infection_probability >= cut and not one.has_lung for one in found.slices

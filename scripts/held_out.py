@@ -54,7 +54,7 @@ def study_figures(models: Models, path: Path, labels: Path | None) -> dict[str, 
     study = open_study(path)
     result = diagnose(study, models)
     figures: dict[str, Any] = {
-        "positive": result.positive,
+        "verdict": str(result.verdict),
         "positive_slice_count": result.positive_slice_count,
         "positive_slice_threshold": result.positive_slice_threshold,
         "lung_slice_count": result.lung_slice_count,

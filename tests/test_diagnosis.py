@@ -1,22 +1,26 @@
 """The patient rule and the order of work, with networks whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import nn
 
 from jcs_ct import diagnosis as diagnosis_module
 from jcs_ct.checkpoints import Models
-from jcs_ct.diagnosis import diagnose, is_positive, slice_predictions
+from jcs_ct.diagnosis import diagnose, slice_predictions
 from jcs_ct.engine import ClassifiedSlice, ReadyNetwork
 from jcs_ct.errors import StudyError
 from jcs_ct.findings import find_lesions
 from jcs_ct.imaging.study import Study
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.volume import CTVolume
 
-POINT = OperatingPoint(slice_probability=0.5, positive_slice_threshold=3, lesion_probability=0.5)
+POINT = OperatingPoint(
+    slice_probability=0.5, positive_slice_threshold=3, lesion_probability=0.5, small_study_share=None
+)
 PREPROCESSOR = SlicePreprocessor(size=32, channels=1, mean=(0.0,), std=(1.0,))
 
 
@@ -56,11 +60,6 @@ def know(monkeypatch, phantom):
 
 def study_of(volume):
     return Study(volume=volume, identifier="0" * 16, kind="nifti", paths=())
-
-
-@pytest.mark.parametrize(("count", "positive"), [(24, False), (25, False), (26, True)])
-def test_positive_means_more_slices_than_the_threshold(count, positive):
-    assert is_positive(count, 25) is positive
 
 
 def test_a_slice_without_lung_is_never_infected():
@@ -129,6 +128,36 @@ def test_a_study_without_lung_is_refused(models, know):
     volume = CTVolume(np.full((6, 64, 64), 40, dtype=np.int16), np.diag([-3.0, 3.0, 3.0, 1.0])[[2, 1, 0, 3]])
     with pytest.raises(StudyError, match=r"\(NO_LUNG\)"):
         diagnose(study_of(volume), models)
+
+
+@pytest.mark.parametrize(
+    ("infected", "verdict"), [(1, Verdict.NEGATIVE), (2, Verdict.POSITIVE), (9, Verdict.POSITIVE)]
+)
+def test_a_small_study_is_judged_by_the_share_of_its_slices_and_says_so(phantom, models, know, infected, verdict):
+    know([0.9 if 1 <= index <= infected else 0.1 for index in range(10)])
+    result = diagnose(study_of(phantom.volume), replace(models, operating_point=OperatingPoint()), segment="never")
+    assert (result.verdict, result.basis) == (verdict, VerdictBasis.SLICE_SHARE)
+    assert result.positive_slice_threshold == 1
+    flags = {flag.code: flag.message for flag in result.flags}
+    assert flags["SMALL_STUDY"].startswith(
+        f"{result.lung_slice_count} slices with lung are fewer than the 150 that a"
+    )
+    assert "positive above 17%" in flags["SMALL_STUDY"]
+
+
+def test_too_few_slices_have_no_verdict_but_their_lesions(phantom, models, know):
+    calls = know([0.9] * 10)
+    few = study_of(CTVolume(phantom.volume.hu[3:7], phantom.volume.affine))
+    result = diagnose(few, replace(models, operating_point=OperatingPoint()))
+    assert (result.verdict, result.basis) == (Verdict.WITHHELD, VerdictBasis.TOO_FEW_SLICES)
+    assert result.positive_slice_threshold is None
+    assert not result.positive
+    assert calls
+    assert result.segmented
+    flags = {flag.code: flag.message for flag in result.flags}
+    assert "4 slice(s) with lung are too few for a verdict" in flags["VERDICT_WITHHELD"]
+    know([0.1] * 10)
+    assert not diagnose(few, replace(models, operating_point=OperatingPoint())).segmented
 
 
 def test_one_lung_in_view_is_said(models, know):

@@ -29,7 +29,7 @@ from jcs_ct.lungs import (
     require_lung,
     segment_lungs,
 )
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.volume import CTVolume
 
 #: Called with the stage's name, what is done and what there is to do.
@@ -52,8 +52,10 @@ class Diagnosis:
     """The result of reading one study.
 
     Args:
-        positive: Verdict of the patient rule.
-        positive_slice_count, positive_slice_threshold: The rule's two numbers.
+        verdict: Of the patient rule.
+        basis: What the verdict rests on.
+        positive_slice_count: Infected slices.
+        positive_slice_threshold: Positive with more of them than this; None where the verdict is withheld.
         lung_slice_count: Slices that show lung.
         positive_fraction: ``positive_slice_count / lung_slice_count`` (0 without lung).
         slices: One prediction a slice.
@@ -73,9 +75,9 @@ class Diagnosis:
         execution: What the networks ran on: backend with version, device, precision, batch size, threads, notes.
     """
 
-    positive: bool
+    verdict: Verdict
     positive_slice_count: int
-    positive_slice_threshold: int
+    positive_slice_threshold: int | None
     lung_slice_count: int
     positive_fraction: float
     slices: tuple[SlicePrediction, ...]
@@ -86,11 +88,17 @@ class Diagnosis:
     lesions: tuple[Lesion, ...]
     burden: Burden | None
     operating_point: OperatingPoint
+    basis: VerdictBasis = VerdictBasis.SLICE_COUNT
     density_labels: NDArray[np.uint8] | None = None
     flags: tuple[QualityFlag, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     execution: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def positive(self) -> bool:
+        """Whether the verdict is positive; it may be negative or withheld otherwise."""
+        return self.verdict is Verdict.POSITIVE
 
 
 def diagnose(
@@ -137,12 +145,15 @@ def diagnose(
         )
     slices = slice_predictions(classified, shows_lung, point)
     spacing = volume.spacing_mm[0] if volume.spacing_mm else None
-    threshold = point.threshold_for(spacing)
+    lung_count = int(shows_lung.sum())
+    rule = point.rule_for(lung_count, spacing)
     count = sum(prediction.infected for prediction in slices)
-    positive = is_positive(count, threshold)
+    verdict = rule.verdict(count)
     with clock.stage("map", 1):
         activation = _activation_volume(classified, slices, models.classifier, volume.shape)
-    segmented = segment == "always" or (segment == "positive" and positive)
+    # Without a verdict on the patient, what infected slices show is all that can be said.
+    worth_it = verdict is Verdict.POSITIVE or (verdict is Verdict.WITHHELD and count > 0)
+    segmented = segment == "always" or (segment == "positive" and worth_it)
     labels = np.zeros(volume.shape, dtype=np.uint16)
     lesions: tuple[Lesion, ...] = ()
     burden: Burden | None = None
@@ -158,11 +169,11 @@ def diagnose(
             densities = split_densities(volume.hu, lungs, mask, _pixel_mm(volume))
             burden = measure_burden(volume, lungs, mask, densities=densities)
         del mask
-    lung_count = int(shows_lung.sum())
     return Diagnosis(
-        positive=positive,
+        verdict=verdict,
+        basis=rule.basis,
         positive_slice_count=count,
-        positive_slice_threshold=threshold,
+        positive_slice_threshold=rule.positive_slice_threshold,
         lung_slice_count=lung_count,
         positive_fraction=count / lung_count if lung_count else 0.0,
         slices=slices,
@@ -174,7 +185,12 @@ def diagnose(
         burden=burden,
         density_labels=densities,
         operating_point=point,
-        flags=(*study.flags, *_lung_flags(in_view), *_reading_flags(study, point, segmented, positive)),
+        flags=(
+            *study.flags,
+            *_lung_flags(in_view),
+            *_reading_flags(study, point, segmented, verdict),
+            *_rule_flags(point, rule, lung_count, spacing),
+        ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
         execution=execution_facts((models.classifier, models.segmenter), execution),
@@ -194,11 +210,6 @@ def slice_predictions(
         )
         for item in classified
     )
-
-
-def is_positive(positive_slice_count: int, positive_slice_threshold: int) -> bool:
-    """The patient rule (paper, III-C): positive when **more** slices than the threshold are infected."""
-    return positive_slice_count > positive_slice_threshold
 
 
 class _Clock:
@@ -294,17 +305,39 @@ def _lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         )
 
 
-def _reading_flags(study: Study, point: OperatingPoint, segmented: bool, positive: bool) -> Iterator[QualityFlag]:
+def _reading_flags(study: Study, point: OperatingPoint, segmented: bool, verdict: Verdict) -> Iterator[QualityFlag]:
     if not study.volume.is_measurable:
         yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
         if point.reference_spacing_mm is not None:
             yield QualityFlag(
                 "THRESHOLD_NOT_SCALED",
                 f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "
-                f"for {point.reference_spacing_mm:g} mm, is taken literally",
+                f"for {point.reference_spacing_mm:g} mm, is not scaled to it",
             )
-    if segmented and not positive:
+    if segmented and verdict is Verdict.NEGATIVE:
         yield QualityFlag("SEGMENTED_ON_REQUEST", "the patient rule is negative; lesions were segmented on request")
+
+
+def _rule_flags(
+    point: OperatingPoint, rule: PatientRule, lung_slice_count: int, slice_spacing_mm: float | None
+) -> Iterator[QualityFlag]:
+    """Why a verdict does not rest on the paper's count of slices."""
+    if rule.basis is VerdictBasis.SLICE_COUNT or point.small_study_share is None:
+        return
+    if rule.basis is VerdictBasis.TOO_FEW_SLICES:
+        yield QualityFlag(
+            "VERDICT_WITHHELD",
+            f"{lung_slice_count} slice(s) with lung are too few for a verdict on the patient: with fewer than "
+            f"{point.least_lung_slices()} a single slice would decide",
+        )
+        return
+    count = point.threshold_for(slice_spacing_mm)
+    yield QualityFlag(
+        "SMALL_STUDY",
+        f"{lung_slice_count} slices with lung are fewer than the {point.least_lung_slices(count)} that a threshold "
+        f"of {count} infected slices is meant for: the verdict rests on their share, positive above "
+        f"{point.small_study_share:.0%} of the slices with lung",
+    )
 
 
 def _facts(ready: ReadyNetwork) -> dict[str, Any]:

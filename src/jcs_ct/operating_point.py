@@ -1,8 +1,49 @@
-"""Where a slice and a patient become positive."""
+"""Where a slice and a patient become positive: the paper's rule (III-C), and what is left of it in small studies."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from enum import StrEnum
+
+#: Slack for shares of whole slices in floating point.
+_ROUNDING = 1e-9
+
+
+class Verdict(StrEnum):
+    """What the patient rule says; withheld where a study is too small to say anything of the patient."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    WITHHELD = "withheld"
+
+
+class VerdictBasis(StrEnum):
+    """What a verdict rests on: the paper's count of infected slices, their share in a small study, or nothing."""
+
+    SLICE_COUNT = "slice_count"
+    SLICE_SHARE = "slice_share"
+    TOO_FEW_SLICES = "too_few_slices"
+
+
+@dataclass(frozen=True)
+class PatientRule:
+    """The rule that one study is judged by.
+
+    Args:
+        basis: What it counts.
+        positive_slice_threshold: The patient is positive when **more** slices than this are infected; None withholds
+            the verdict.
+    """
+
+    basis: VerdictBasis
+    positive_slice_threshold: int | None
+
+    def verdict(self, positive_slice_count: int) -> Verdict:
+        """The verdict on a study with so many infected slices."""
+        if self.positive_slice_threshold is None:
+            return Verdict.WITHHELD
+        return Verdict.POSITIVE if positive_slice_count > self.positive_slice_threshold else Verdict.NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -15,15 +56,48 @@ class OperatingPoint:
         reference_spacing_mm: Slice spacing the threshold was chosen for. When given and the study's spacing is
             known, the threshold is scaled so that it means the same length of lung; None takes it literally.
         lesion_probability: A pixel is lesion when its probability is at least this.
+        small_study_share: In a study too small for the count, the share of its lung slices that takes the threshold's
+            place. A study is too small when the threshold is a larger share of its lung slices than this: with one in
+            six and 25 slices 1 mm apart, below 150 mm of lung, which no whole adult chest is. It is the share that
+            the threshold asks of the smallest whole study, so the rule is continuous there. None always counts.
+
+    Raises:
+        ValueError: a share that is not above 0 and below 1.
     """
 
     slice_probability: float = 0.5
     positive_slice_threshold: int = 25
     reference_spacing_mm: float | None = None
     lesion_probability: float = 0.5
+    small_study_share: float | None = 1 / 6
+
+    def __post_init__(self) -> None:
+        if self.small_study_share is not None and not 0.0 < self.small_study_share < 1.0:
+            raise ValueError(f"small_study_share must be above 0 and below 1, got {self.small_study_share}")
 
     def threshold_for(self, slice_spacing_mm: float | None) -> int:
-        """The slice-count threshold for a study of this slice spacing (at least 1 when scaled)."""
+        """The slice-count threshold for a whole study of this slice spacing (at least 1 when scaled)."""
         if self.reference_spacing_mm is None or slice_spacing_mm is None:
             return self.positive_slice_threshold
         return max(1, round(self.positive_slice_threshold * self.reference_spacing_mm / slice_spacing_mm))
+
+    def rule_for(self, lung_slice_count: int, slice_spacing_mm: float | None) -> PatientRule:
+        """The patient rule for a study: the count, in a small study the share, in the smallest none.
+
+        The verdict is withheld where the share is less than one slice: a single slice, right or wrong, would decide.
+        """
+        count = self.threshold_for(slice_spacing_mm)
+        if self.small_study_share is None:
+            return PatientRule(VerdictBasis.SLICE_COUNT, count)
+        share = self.small_study_share * lung_slice_count + _ROUNDING
+        if share >= count:
+            return PatientRule(VerdictBasis.SLICE_COUNT, count)
+        if share < 1.0:
+            return PatientRule(VerdictBasis.TOO_FEW_SLICES, None)
+        return PatientRule(VerdictBasis.SLICE_SHARE, math.floor(share))
+
+    def least_lung_slices(self, positive_slice_threshold: int = 1) -> int:
+        """Fewest lung slices of which this threshold is no larger share than ``small_study_share``."""
+        if self.small_study_share is None:
+            return 0
+        return math.ceil(positive_slice_threshold / self.small_study_share - _ROUNDING)

@@ -28,7 +28,7 @@ def reading(
 
 
 def cohort(*patients: PatientReading, reference: float | None = None) -> Cohort:
-    return Cohort("test", patients, OperatingPoint(0.5, 25, reference))
+    return Cohort("test", patients, OperatingPoint(0.5, 25, reference, small_study_share=None))
 
 
 COHORT = cohort(
@@ -56,6 +56,13 @@ def test_the_threshold_follows_the_spacing_of_a_study():
     assert scaled.positive_at(25).tolist() == [True, False]
     assert scaled.scores()["count"].tolist() == [26.0, 24.0]
     assert cohort(reading(True, 13, spacing=2.0)).positive_at(25).tolist() == [False]
+
+
+def test_a_small_study_is_judged_by_the_share_of_its_slices():
+    # More than 10 of 60 slices with lung, one in six, take the place of more than 25.
+    point = OperatingPoint(0.5, 25, None)
+    small = Cohort("test", (reading(True, 11), reading(False, 10)), point)
+    assert small.positive_at(25).tolist() == [True, False]
 
 
 def test_sweeps_and_areas_are_of_patients():

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from jcs_ct.findings import Burden, Lesion, SliceLesion, Zone
 from jcs_ct.imaging.study import QualityFlag, Study
+from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.volume import CTVolume
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def make_study() -> StudyFactory:
 
 @pytest.fixture
 def make_diagnosis() -> DiagnosisFactory:
-    from jcs_ct.diagnosis import Diagnosis, OperatingPoint, SlicePrediction  # loads torch: only where it is needed
+    from jcs_ct.diagnosis import Diagnosis, SlicePrediction  # loads torch: only where it is needed
 
     def make(
         study: Study,
@@ -69,7 +70,7 @@ def make_diagnosis() -> DiagnosisFactory:
         activation = np.zeros(shape, dtype=np.float16)
         activation[np.array(infected)] = np.linspace(0, 0.9, shape[2], dtype=np.float16)
         return Diagnosis(
-            positive=positive,
+            verdict=Verdict.POSITIVE if positive else Verdict.NEGATIVE,
             positive_slice_count=sum(infected),
             positive_slice_threshold=3,
             lung_slice_count=shape[0] - 1,

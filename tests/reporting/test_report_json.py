@@ -81,6 +81,7 @@ def test_figures_of_a_positive_study(make_study, make_diagnosis):
     report = report_dict(study, make_diagnosis(study))
     assert report["verdict"] == {
         "result": "positive",
+        "basis": "slice_count",
         "rule": "positive when positive_slice_count is larger than positive_slice_threshold",
         "positive_slice_count": 8,
         "positive_slice_threshold": 3,

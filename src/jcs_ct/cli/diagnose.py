@@ -82,7 +82,12 @@ def diagnose(
     prepare_output_folder(output)
     ready = load_models(models)
     if threshold is not None:
-        point = replace(ready.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None)
+        point = replace(
+            ready.operating_point,
+            positive_slice_threshold=threshold,
+            reference_spacing_mm=None,
+            small_study_share=None,
+        )
         ready = replace(ready, operating_point=point)
     with stage_progress(as_json=as_json, quiet=quiet) as progress:
         progress("read", 0, 1)
@@ -110,7 +115,8 @@ def diagnose(
 def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
     burden = result.burden
     return {
-        "verdict": "positive" if result.positive else "negative",
+        "verdict": str(result.verdict),
+        "basis": str(result.basis),
         "positive_slice_count": result.positive_slice_count,
         "positive_slice_threshold": result.positive_slice_threshold,
         "lung_slice_count": result.lung_slice_count,
@@ -128,10 +134,10 @@ def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
 
 
 def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
-    verdict = "POSITIVE" if result.positive else "NEGATIVE"
     counts = f"{result.positive_slice_count} of {result.lung_slice_count} lung slices infected"
-    rule = f"positive above {result.positive_slice_threshold}"
-    typer.echo(f"{verdict}: {counts} ({result.positive_fraction:.0%}); {rule}")
+    threshold = result.positive_slice_threshold
+    rule = "too few for a verdict on the patient" if threshold is None else f"positive above {threshold}"
+    typer.echo(f"{result.verdict.upper()}: {counts} ({result.positive_fraction:.0%}); {rule}")
     if result.segmented:
         volume_ml = result.burden.opacification_volume_ml if result.burden else None
         percent = result.burden.percent_opacity if result.burden else None

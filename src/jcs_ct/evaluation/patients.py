@@ -18,7 +18,7 @@ from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.experiments.judged_slices import row_subgroups
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.training.calibration import score_slices
 
 #: Slices whose mean probability is a patient's own probability.
@@ -71,15 +71,16 @@ class Cohort:
         return np.array([patient.infected for patient in self.patients], dtype=bool)
 
     def positive_at(self, positive_slice_threshold: int) -> NDArray[np.bool_]:
-        """(n,) verdicts of the patient rule at a slice-count threshold, scaled to each study's spacing."""
+        """(n,) whether the patient rule is positive at a slice-count threshold, scaled to each study's spacing.
+
+        A study too small for a verdict is not positive.
+        """
         point = replace(self.operating_point, positive_slice_threshold=positive_slice_threshold)
-        return np.array(
-            [
-                patient.count(point.slice_probability) > point.threshold_for(patient.slice_spacing_mm)
-                for patient in self.patients
-            ],
-            dtype=bool,
-        )
+        verdicts = []
+        for patient in self.patients:
+            rule = point.rule_for(len(patient.probabilities), patient.slice_spacing_mm)
+            verdicts.append(rule.verdict(patient.count(point.slice_probability)) is Verdict.POSITIVE)
+        return np.array(verdicts, dtype=bool)
 
     def scores(self) -> dict[str, NDArray[np.float64]]:
         """(n,) by name: count and fraction of infected slices, mean of the most probable ones.
@@ -129,7 +130,7 @@ def cohort_of_manifest(
         f"Patients by their slices in the manifest, {np.median(slices):g} each (median; {slices.min()} to "
         f"{slices.max()}): the slice-count rule is meant for whole studies."
     )
-    return Cohort(title, tuple(readings), point, (note,))
+    return Cohort(title, tuple(readings), replace(point, small_study_share=None), (note,))
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def reading_facts(study: Study, diagnosis: Diagnosis, paths: ReportPaths) -> dic
     burden = diagnosis.burden
     return {
         "identifier": study.identifier,
-        "verdict": "positive" if diagnosis.positive else "negative",
+        "verdict": str(diagnosis.verdict),
         "positive_slice_count": diagnosis.positive_slice_count,
         "positive_slice_threshold": diagnosis.positive_slice_threshold,
         "lung_slice_count": diagnosis.lung_slice_count,
@@ -181,7 +181,9 @@ def _with_threshold(models: Models, threshold: int | None) -> Models:
     """Models under a threshold that is taken literally."""
     if threshold is None:
         return models
-    point = replace(models.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None)
+    point = replace(
+        models.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None, small_study_share=None
+    )
     return replace(models, operating_point=point)
 
 

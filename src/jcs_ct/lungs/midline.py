@@ -24,8 +24,11 @@ SPINE_OFF_MIDDLE_MM = 45.0
 SPINE_OFF_FLANK_MM = 80.0
 #: Over this height ribs and shoulder blades move out of a box and only the spine stays in it.
 LEAST_HEIGHT_MM = 100.0
-#: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows.
-MOST_CUT_FLANK = 0.25
+#: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows: of an elliptic
+#: body, seven eighths of that half are in view then.
+MOST_CUT_FLANK = 0.5
+#: The back is seen when the edge cuts the body there on no more than this share of its columns.
+MOST_CUT_BACK = 0.25
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _shows_back(bodies: Mask, field: Mask) -> bool:
         last = body.shape[0] - 1 - body[::-1, present].argmax(axis=0)
         columns += len(present)
         cut += int(np.count_nonzero(edge[last, present]))
-    return columns > 0 and cut <= MOST_CUT_FLANK * columns
+    return columns > 0 and cut <= MOST_CUT_BACK * columns
 
 
 def bone_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:

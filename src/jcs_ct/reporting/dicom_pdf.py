@@ -17,6 +17,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from jcs_ct import NOTICE, __version__
+from jcs_ct.operating_point import VerdictBasis
 from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, model_facts, series_description, write_dataset
 from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
@@ -98,6 +99,13 @@ def _reference(image: Dataset) -> Dataset:
     return reference
 
 
+_BY_RULE = {
+    VerdictBasis.SLICE_COUNT: "{} by the slice count rule",
+    VerdictBasis.SLICE_SHARE: "{} by the share of slices (small study)",
+    VerdictBasis.TOO_FEW_SLICES: "verdict {}, too few slices",
+}
+
+
 def _page(heading: str) -> Figure:
     page = Figure(figsize=_A4_INCHES)
     page.text(0.07, 0.955, heading, fontsize=16, weight="bold")
@@ -107,7 +115,7 @@ def _page(heading: str) -> Figure:
 
 
 def _findings_page(diagnosis: Diagnosis) -> Figure:
-    page = _page(f"Chest CT: {'positive' if diagnosis.positive else 'negative'} by the slice count rule")
+    page = _page(f"Chest CT: {_BY_RULE[diagnosis.basis].format(diagnosis.verdict)}")
     page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
     plot = page.add_axes((0.1, 0.52, 0.83, 0.14))
     indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
@@ -139,7 +147,12 @@ def _zones(burden: Burden) -> str:
 def _facts(diagnosis: Diagnosis) -> list[str]:
     lines = [
         f"{diagnosis.positive_slice_count} infected slices of {diagnosis.lung_slice_count} with lung "
-        f"({100 * diagnosis.positive_fraction:.0f} %); positive when more than {diagnosis.positive_slice_threshold}."
+        f"({100 * diagnosis.positive_fraction:.0f} %); "
+        + (
+            "too few for a verdict on the patient."
+            if diagnosis.positive_slice_threshold is None
+            else f"positive when more than {diagnosis.positive_slice_threshold}."
+        )
     ]
     burden = diagnosis.burden
     if burden is not None:

@@ -151,7 +151,9 @@ def build_overlay(
 
 def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str:
     """What stands below a slice of the source; a verdict of its own only where the slices are axial."""
-    study_verdict = "POSITIVE" if diagnosis.positive else "NEGATIVE"
+    study_verdict = diagnosis.verdict.upper()
+    threshold = diagnosis.positive_slice_threshold
+    against = "too few for a verdict" if threshold is None else f"threshold {threshold}"
     verdict = ""
     if source.is_axial:
         prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
@@ -160,7 +162,7 @@ def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str
     return (
         f"JCS {__version__}: slice {slice_index + 1}/{len(source.geometry.positions_mm)}{verdict}; "
         f"study {study_verdict}, "
-        f"{diagnosis.positive_slice_count} infected slices (threshold {diagnosis.positive_slice_threshold}). {NOTICE}"
+        f"{diagnosis.positive_slice_count} infected slices ({against}). {NOTICE}"
     )
 
 

@@ -16,6 +16,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from jcs_ct import NOTICE, __version__
+from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_common as common
 from jcs_ct.reporting.dicom_common import Correction, ResultIdentity
 from jcs_ct.reporting.dicom_identity import derived_uid
@@ -84,11 +85,18 @@ def build_report(
     )
 
 
+def _against_threshold(diagnosis: Diagnosis) -> str:
+    if diagnosis.positive_slice_threshold is None:
+        return "which is too few slices for a verdict on the patient"
+    compared = "above" if diagnosis.positive else "not above"
+    small = " (small study: a share of its slices)" if diagnosis.basis is VerdictBasis.SLICE_SHARE else ""
+    return f"{compared} the threshold of {diagnosis.positive_slice_threshold}{small}"
+
+
 def _comment(source: SourceSeries, diagnosis: Diagnosis, correction: Correction | None) -> str:
-    verdict = "above" if diagnosis.positive else "not above"
     text = (
         f"{NOTICE} {diagnosis.positive_slice_count} of {diagnosis.lung_slice_count} slices with lung were classified "
-        f"as infected, {verdict} the threshold of {diagnosis.positive_slice_threshold}."
+        f"as infected, {_against_threshold(diagnosis)}."
     )
     if not diagnosis.segmented:
         text += " Lesions were not segmented."
@@ -134,14 +142,24 @@ def _algorithm(diagnosis: Diagnosis, role: str, *parameters: str) -> sr.Algorith
     )
 
 
+_VERDICTS = {
+    Verdict.POSITIVE: codes.SCT.Positive,
+    Verdict.NEGATIVE: codes.SCT.Negative,
+    Verdict.WITHHELD: codes.SCT.Undetermined,
+}
+
+
 def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.MeasurementsAndQualitativeEvaluations:
     point = diagnosis.operating_point
     parameters = [f"slice_probability={point.slice_probability:g}"]
     measurements = [
         sr.Measurement(common.POSITIVE_SLICE_COUNT, diagnosis.positive_slice_count, _NUMBER),
-        sr.Measurement(common.POSITIVE_SLICE_THRESHOLD, diagnosis.positive_slice_threshold, _NUMBER),
         sr.Measurement(common.LUNG_SLICE_COUNT, diagnosis.lung_slice_count, _NUMBER),
     ]
+    if diagnosis.positive_slice_threshold is not None:
+        measurements.insert(
+            1, sr.Measurement(common.POSITIVE_SLICE_THRESHOLD, diagnosis.positive_slice_threshold, _NUMBER)
+        )
     if diagnosis.segmented:
         parameters.append(f"lesion_probability={point.lesion_probability:g}")
         measurements.append(sr.Measurement(common.LESION_COUNT, len(diagnosis.lesions), _NUMBER))
@@ -156,9 +174,7 @@ def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.Measureme
         algorithm_id=_algorithm(diagnosis, "classifier", *parameters),
         measurements=measurements,
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                common.VERDICT, codes.SCT.Positive if diagnosis.positive else codes.SCT.Negative
-            ),
+            sr.QualitativeEvaluation(common.VERDICT, _VERDICTS[diagnosis.verdict]),
             sr.QualitativeEvaluation(common.INTENDED_USE, common.RESEARCH_ONLY),
         ],
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.axes import AxisTurn
+from jcs_ct.operating_point import Verdict, VerdictBasis
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.diagnosis import Diagnosis
@@ -26,7 +27,17 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.imaging.study import Study
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
+
+RULES = {
+    VerdictBasis.SLICE_COUNT: "positive when positive_slice_count is larger than positive_slice_threshold",
+    VerdictBasis.SLICE_SHARE: (
+        "small study: positive when positive_slice_count is larger than positive_slice_threshold, which is the share "
+        "small_study_share of lung_slice_count, rounded down"
+    ),
+    VerdictBasis.TOO_FEW_SLICES: "withheld: fewer slices with lung than 1 / small_study_share",
+}
+TOO_FEW_SLICES = "too few slices with lung for a verdict on the patient"
 
 GEOMETRY_UNKNOWN = "the study's geometry is not known, so no position, length or volume can be stated"
 HU_ASSUMED = "HU were assumed from grey levels, so no density can be stated"
@@ -60,8 +71,9 @@ def report_dict(study: Study, diagnosis: Diagnosis) -> dict[str, Any]:
         "software": {"name": "jcs-ct", "version": __version__},
         "study": _study(study),
         "verdict": {
-            "result": "positive" if diagnosis.positive else "negative",
-            "rule": "positive when positive_slice_count is larger than positive_slice_threshold",
+            "result": str(diagnosis.verdict),
+            "basis": str(diagnosis.basis),
+            "rule": RULES[diagnosis.basis],
             "positive_slice_count": diagnosis.positive_slice_count,
             "positive_slice_threshold": diagnosis.positive_slice_threshold,
             "lung_slice_count": diagnosis.lung_slice_count,
@@ -208,6 +220,8 @@ def _withheld(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     if not study.volume.is_measurable:
         for name in ("slice_spacing_mm", "row_spacing_mm", "column_spacing_mm", "slice_row_column_to_lps_mm"):
             yield f"study.{name}", GEOMETRY_UNKNOWN
+    if diagnosis.positive_slice_threshold is None:
+        yield "verdict.positive_slice_threshold", TOO_FEW_SLICES
     if not diagnosis.segmented:
         reason = not_segmented_reason(diagnosis)
         for name in ("slices[].lesion_count", "segmentation.lesion_count", "lesions", "burden"):
@@ -224,6 +238,10 @@ def _withheld(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 def not_segmented_reason(diagnosis: Diagnosis) -> str:
     """Why the segmentation branch did not run, in words."""
     if diagnosis.positive:
+        return "lesions were not segmented: switched off for this reading"
+    if diagnosis.verdict is Verdict.WITHHELD and not diagnosis.positive_slice_count:
+        return "lesions were not segmented: no slice is infected"
+    if diagnosis.verdict is Verdict.WITHHELD:
         return "lesions were not segmented: switched off for this reading"
     return "lesions were not segmented: the patient rule is negative"
 

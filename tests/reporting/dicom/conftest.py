@@ -18,7 +18,7 @@ from jcs_ct.axes import AxisTurn
 from jcs_ct.diagnosis import Diagnosis, SlicePrediction
 from jcs_ct.findings import Burden, Lesion, Zone
 from jcs_ct.imaging.study import Study, turned_volume
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.volume import CTVolume
 
 SHAPE = (8, 24, 32)
@@ -217,7 +217,7 @@ def findings_in(study: Study, *, positive: bool = True) -> Any:
         zones=(Zone("right", "upper", 500, 10, 2.0),),
     )
     return Diagnosis(
-        positive=positive,
+        verdict=Verdict.POSITIVE if positive else Verdict.NEGATIVE,
         positive_slice_count=5 if positive else 0,
         positive_slice_threshold=3,
         lung_slice_count=SHAPE[0],

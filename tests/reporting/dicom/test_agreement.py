@@ -19,7 +19,7 @@ from scipy import ndimage
 from jcs_ct.diagnosis import Diagnosis, SlicePrediction
 from jcs_ct.findings import find_lesions, measure_burden
 from jcs_ct.imaging import open_study
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
 from jcs_ct.reporting import write_report
@@ -83,7 +83,7 @@ def reading(study, phantom):
     labels, lesions = find_lesions(study.turn.turned(phantom.lesions.labels > 0), study.volume, lungs)
     infected = labels.any(axis=(1, 2))
     return Diagnosis(
-        positive=True,
+        verdict=Verdict.POSITIVE,
         positive_slice_count=int(infected.sum()),
         positive_slice_threshold=1,
         lung_slice_count=len(infected),
