@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from jcs_ct import NOTICE
 from jcs_ct.imaging.study import QualityFlag
+from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import render_report
 from jcs_ct.reporting.report_html import MOST_SLICES_SHOWN, shown_slices
 
@@ -126,6 +128,33 @@ def test_a_negative_page_says_why_there_are_no_lesions(render):
     words = _Outline(render(positive=False)).words()
     assert "NEGATIVE" in words
     assert "Lesions were not segmented: the patient rule is negative." in words
+
+
+def test_a_page_without_a_verdict_says_so(make_study, make_diagnosis):
+    study = make_study()
+    few = replace(
+        make_diagnosis(study),
+        verdict=Verdict.WITHHELD,
+        basis=VerdictBasis.TOO_FEW_SLICES,
+        positive_slice_threshold=None,
+    )
+    words = _Outline(render_report(study, few)).words()
+    assert "WITHHELD" in words
+    assert "too few slices for a verdict on the patient" in words
+    assert not re.search(r"(than|threshold|here|/) None", words)
+    small = replace(make_diagnosis(study), basis=VerdictBasis.SLICE_SHARE)
+    assert "A study this small is positive with more than 3 , 17" in _Outline(render_report(study, small)).words()
+
+
+def test_a_page_with_lung_of_unknown_side_withholds_its_zones(make_study, make_diagnosis):
+    study = make_study()
+    found = make_diagnosis(study)
+    lesions = (replace(found.lesions[0], side="unknown"), *found.lesions[1:])
+    outline = _Outline(
+        render_report(study, replace(found, lesions=lesions, burden=replace(found.burden, zones=None)))
+    )
+    assert "Zones of each lung are withheld" in outline.words()
+    assert "unknown" in outline.words()
 
 
 def test_figures_without_geometry_are_withheld_with_the_reason(render):

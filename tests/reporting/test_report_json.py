@@ -4,11 +4,13 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from jcs_ct.imaging.study import QualityFlag
+from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import SCHEMA_VERSION, report_dict, report_schema
 
 #: Fields that may be null without being withheld: their absence is a fact of the input.
@@ -113,6 +115,28 @@ def test_a_negative_study_states_no_lesion_figures(make_study, make_diagnosis):
     assert {entry["lesion_count"] for entry in report["slices"]} == {None}
     reasons = {entry["field"]: entry["reason"] for entry in report["withheld"]}
     assert reasons["lesions"] == "lesions were not segmented: the patient rule is negative"
+
+
+def test_a_verdict_and_zones_that_are_withheld_are_null_with_their_reason(make_study, make_diagnosis, validator):
+    study = make_study()
+    found = make_diagnosis(study)
+    report = report_dict(
+        study,
+        replace(
+            found,
+            verdict=Verdict.WITHHELD,
+            basis=VerdictBasis.TOO_FEW_SLICES,
+            positive_slice_threshold=None,
+            lesions=(replace(found.lesions[0], side="unknown"), *found.lesions[1:]),
+            burden=replace(found.burden, zones=None),
+        ),
+    )
+    assert list(validator.iter_errors(report)) == []
+    assert (report["verdict"]["result"], report["verdict"]["basis"]) == ("withheld", "too_few_slices")
+    assert report["verdict"]["positive_slice_threshold"] is report["burden"]["zones"] is None
+    reasons = {entry["field"]: entry["reason"] for entry in report["withheld"]}
+    assert "too few slices" in reasons["verdict.positive_slice_threshold"]
+    assert "side of some lung" in reasons["burden.zones"]
 
 
 def test_acquisition_values_that_are_no_numbers_become_null(make_study, make_diagnosis, validator):

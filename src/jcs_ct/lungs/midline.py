@@ -24,8 +24,8 @@ SPINE_OFF_MIDDLE_MM = 45.0
 SPINE_OFF_FLANK_MM = 80.0
 #: Over this height ribs and shoulder blades move out of a box and only the spine stays in it.
 LEAST_HEIGHT_MM = 100.0
-#: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows: of an elliptic
-#: body, seven eighths of that half are in view then.
+#: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows: seven eighths
+#: of that half of an elliptic body are in view then.
 MOST_CUT_FLANK = 0.5
 #: The back is seen when the edge cuts the body there on no more than this share of its columns.
 MOST_CUT_BACK = 0.25

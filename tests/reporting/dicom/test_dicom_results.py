@@ -18,6 +18,7 @@ from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.identifiers import read_identifiers
+from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_sc
 from jcs_ct.reporting.dicom import write_dicom_results
 from jcs_ct.reporting.dicom_identity import report_series_uid
@@ -161,6 +162,28 @@ def test_volumes_are_withheld_where_the_geometry_is_not_trusted(make_series, mak
     (whole,) = report.content.get_image_measurement_groups()
     units |= {item.unit.value for item in whole.get_measurements()}
     assert units == {"[hnsf'U]", "%", "1"}
+
+
+def test_what_is_withheld_is_withheld_in_every_object(make_series, make_findings, tmp_path):
+    study = make_series()
+    found = make_findings(study)
+    withheld = dataclasses.replace(
+        found,
+        verdict=Verdict.WITHHELD,
+        basis=VerdictBasis.TOO_FEW_SLICES,
+        positive_slice_threshold=None,
+        lesions=tuple(dataclasses.replace(lesion, side="unknown") for lesion in found.lesions),
+        burden=dataclasses.replace(found.burden, zones=None),
+    )
+    seg, sr, _ = write_dicom_results(study, withheld, tmp_path / "out", kinds=("seg", "sr", "pdf"))
+    report = highdicom.sr.srread(sr)
+    (group,) = report.content.get_image_measurement_groups()
+    assert _verdicts(group)["JCS009"] == "Undetermined"
+    assert "JCS004" not in {measurement.name.value for measurement in group.get_measurements()}
+    for lesion in report.content.get_volumetric_roi_measurement_groups():
+        assert all(site.laterality is None for site in lesion.finding_sites)
+    for segment in dcmread(seg).SegmentSequence:
+        assert "AnatomicRegionModifierSequence" not in segment.AnatomicRegionSequence[0]
 
 
 def test_a_negative_study_has_a_report_and_one_overlay(make_series, make_findings, tmp_path):
