@@ -143,7 +143,7 @@ def test_a_page_without_a_verdict_says_so(make_study, make_diagnosis):
     assert "too few slices for a verdict on the patient" in words
     assert not re.search(r"(than|threshold|here|/) None", words)
     small = replace(make_diagnosis(study), basis=VerdictBasis.SLICE_SHARE)
-    assert "A study this small is positive with more than 3 , 17" in _Outline(render_report(study, small)).words()
+    assert "A study this small is positive with more than 3, 17" in _Outline(render_report(study, small)).words()
 
 
 def test_a_page_with_lung_of_unknown_side_withholds_its_zones(make_study, make_diagnosis):

@@ -54,6 +54,6 @@ def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     known = dict(zip(written, read_identifiers(written), strict=True))
     ordered = sorted(written, key=lambda path: path.name.endswith(".sr.dcm"))
     return {
-        "verdict": "positive" if diagnosis.positive else "negative",
+        "verdict": str(diagnosis.verdict),
         "objects": [[path.relative_to(output).as_posix(), asdict(known[path])] for path in ordered],
     }
