@@ -98,7 +98,7 @@ def check(truth: Truth, storage, store_scan, folder: Path) -> None:
     paths = write_report(study, diagnosis, folder / "out", formats=("json", "nifti"))
     report = json.loads(paths.json.read_text(encoding="utf-8"))
     _check_nifti(truth, stored, storage, paths)
-    _check_json(truth, report, paths.lesions)
+    _check_json(report, stored, storage, paths.lesions)
     masks = [_binary(paths.lesions, folder / "mask.nii.gz")]
     if storage.format != "nifti":
         assert "PATIENT_POSITION" in [flag["code"] for flag in report["quality_flags"]]
@@ -173,9 +173,16 @@ def _check_nifti(truth: Truth, stored, storage, paths) -> None:
         assert values[place] == pytest.approx(float(truth.reading.activation[tuple(index)]), abs=3e-3)
 
 
-def _check_json(truth: Truth, report, lesions: Path) -> None:
-    """Indices lead to mm by the report's own affine; boxes are those of the voxels in the NIfTI."""
+def _check_json(report, stored, storage, lesions: Path) -> None:
+    """Rows and columns are the stored ones; indices lead to mm; boxes are those of the voxels in the NIfTI."""
     affine = np.array(report["study"]["slice_row_column_to_lps_mm"])
+    to_stored = np.linalg.solve(stored.affine, affine)
+    for place, axis in enumerate((axis for axis in range(3) if storage.order[axis] != 0), start=1):
+        if axis == 0 and storage.format != "nifti":  # DICOM slices come in the order of their positions
+            assert abs(to_stored[axis, place]) == pytest.approx(1.0, abs=1e-4)
+        else:
+            assert to_stored[axis, place] == pytest.approx(1.0, abs=1e-4)
+            assert to_stored[axis, 3] == pytest.approx(0.0, abs=1e-4)
     shape = [report["study"][name] for name in ("slice_count", "row_count", "column_count")]
     spacing = [report["study"][f"{name}_spacing_mm"] for name in ("slice", "row", "column")]
     assert spacing == pytest.approx(np.linalg.norm(affine[:3, :3], axis=0).tolist())
