@@ -22,7 +22,7 @@ from torch import nn
 from jcs_ct.checkpoints import load_models
 from jcs_ct.engine import Execution, ReadyNetwork
 from jcs_ct.engine.execution import is_installed
-from jcs_ct.evaluation.speed import (
+from jcs_ct.evaluation.speed.study_timing import (
     WITHOUT_WEIGHTS,
     TimedNetworks,
     TimedStudy,
@@ -30,7 +30,7 @@ from jcs_ct.evaluation.speed import (
     phantom_study,
     untrained_networks,
 )
-from jcs_ct.evaluation.timing import machine_facts
+from jcs_ct.evaluation.speed.timing_rounds import machine_facts
 
 LIMIT = 1e-4
 BACKENDS = ("torch", "openvino", "onnxruntime")

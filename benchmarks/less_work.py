@@ -36,15 +36,15 @@ from jcs_ct.checkpoints import Models, load_models
 from jcs_ct.data.manifest import ManifestRow, read_hu, read_manifest, read_mask
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
-from jcs_ct.evaluation.eager import eager_lesions, eager_probability, plain_copy
-from jcs_ct.evaluation.speed import (
+from jcs_ct.evaluation.speed.plain_way import eager_lesions, eager_probability, plain_copy
+from jcs_ct.evaluation.speed.study_timing import (
     TimedNetworks,
     TimedStudy,
     eager_method,
     engine_method,
     phantom_study,
 )
-from jcs_ct.evaluation.timing import Method, interleaved, machine_facts
+from jcs_ct.evaluation.speed.timing_rounds import Method, interleaved, machine_facts
 from jcs_ct.imaging.study import Study
 from jcs_ct.lungs import lung_slices, segment_lungs
 from jcs_ct.phantom import PhantomConfig, make_phantom

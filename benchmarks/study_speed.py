@@ -35,10 +35,10 @@ import torch
 from jcs_ct.checkpoints import load_models
 from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork
-from jcs_ct.evaluation.speed import TimedNetworks, engine_method, phantom_study, untrained_networks
-from jcs_ct.evaluation.timing import (
+from jcs_ct.evaluation.speed.study_timing import TimedNetworks, engine_method, phantom_study, untrained_networks
+from jcs_ct.evaluation.speed.timing_rounds import (
     Measured,
-    Method,
+    TimedWay,
     interleaved,
     machine_facts,
     matmul_gflops,
@@ -128,7 +128,10 @@ def _work_of(ready: ReadyNetwork, batch: int, rounds: int) -> dict[str, Any]:
 
     forward()
     peaks: list[float] = []
-    methods = [Method("network", {"run": forward}), Method("peak", {"run": lambda: peaks.append(matmul_gflops())})]
+    methods = [
+        TimedWay("network", {"run": forward}),
+        TimedWay("peak", {"run": lambda: peaks.append(matmul_gflops())}),
+    ]
     measured = interleaved(methods, rounds=rounds)
     seconds = statistics.median(one.seconds for one in measured["network"]["run"])
     gflop = network_gflop(run, images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jcs_ct.evaluation.budgets import PAPER_BUDGETS, budget_warnings
+from jcs_ct.evaluation.pages.training_budget import PAPER_BUDGETS, budget_warnings
 from jcs_ct.training.config import Recipe
 
 

@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.comparing import MOST_PICTURE_ROWS, evaluate_predictions, failures
-from jcs_ct.evaluation.figures import AGREEMENT_COLOURS, agreement_picture
-from jcs_ct.evaluation.segmentation import Resampling, compare_methods, holm, score_method
-from jcs_ct.evaluation.segmentation_tables import subgroup_table
+from jcs_ct.evaluation.pages.figures import AGREEMENT_COLOURS, agreement_picture
+from jcs_ct.evaluation.segmentation.lesion_comparison import MOST_PICTURE_ROWS, evaluate_predictions, failures
+from jcs_ct.evaluation.segmentation.lesion_scores import compare_methods, holm, score_method
+from jcs_ct.evaluation.segmentation.lesion_tables import subgroup_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
 from jcs_ct.experiments.lesion_predictions import read_predictions, write_predictions
+from jcs_ct.metrics.resampling import Resampling
 from jcs_ct.metrics.segmentation import Counts, dice_score
 
 FEW = Resampling(draws=200)

@@ -15,7 +15,7 @@ from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.explanations import case_map, randomised, score_explanations
+from jcs_ct.evaluation.explanations.map_scores import case_map, randomised, score_explanations
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor

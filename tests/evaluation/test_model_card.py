@@ -4,9 +4,9 @@ import pytest
 
 from jcs_ct.checkpoints import CheckpointInfo
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.model_card import CLAIM_ITEMS, OPEN, claim_table, model_card, read_evaluation
-from jcs_ct.evaluation.page import Evaluation, write_evaluation
-from jcs_ct.evaluation.tables import MEASURED, PAPER, Column, Table
+from jcs_ct.evaluation.pages.model_card import CLAIM_ITEMS, OPEN, claim_table, model_card, read_evaluation
+from jcs_ct.evaluation.pages.page import Evaluation, write_evaluation
+from jcs_ct.evaluation.pages.tables import MEASURED, PAPER, Column, Table
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.config import Recipe

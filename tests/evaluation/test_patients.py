@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.page import write_evaluation
-from jcs_ct.evaluation.patient_tables import (
+from jcs_ct.evaluation.pages.page import write_evaluation
+from jcs_ct.evaluation.patients.cohort import Cohort, PatientReading, read_study_list
+from jcs_ct.evaluation.patients.cohort_tables import (
     auc_table,
     calibration_table,
     evaluate_cohort,
@@ -13,8 +14,7 @@ from jcs_ct.evaluation.patient_tables import (
     sweep_tables,
     table_iv,
 )
-from jcs_ct.evaluation.patients import Cohort, PatientReading, read_study_list
-from jcs_ct.evaluation.segmentation import Resampling
+from jcs_ct.metrics.resampling import Resampling
 from jcs_ct.operating_point import OperatingPoint
 
 FEW = Resampling(draws=50)

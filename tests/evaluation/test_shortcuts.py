@@ -11,10 +11,10 @@ from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import ReadyNetwork
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
-from jcs_ct.evaluation.segmentation import Resampling
-from jcs_ct.evaluation.shortcut_tables import evaluate_shortcuts, shortcut_table
-from jcs_ct.evaluation.shortcuts import ShortcutResult, manifest_planes, measure_shortcuts, spread_slices
+from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
+from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts, shortcut_table
+from jcs_ct.evaluation.classifier.shortcuts import ShortcutResult, manifest_planes, measure_shortcuts, spread_slices
+from jcs_ct.metrics.resampling import Resampling
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.preprocessing import OUTSIDE_HU, SlicePreprocessor, Window
 

@@ -14,8 +14,8 @@ from jcs_ct.cli import app
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.eager import eager_map
-from jcs_ct.evaluation.speed import (
+from jcs_ct.evaluation.speed.plain_way import eager_map
+from jcs_ct.evaluation.speed.study_timing import (
     TimedNetworks,
     TimedStudy,
     eager_method,
@@ -24,7 +24,14 @@ from jcs_ct.evaluation.speed import (
     phantom_study,
     untrained_networks,
 )
-from jcs_ct.evaluation.timing import Method, interleaved, matmul_gflops, measuring, network_gflop, spread_cells
+from jcs_ct.evaluation.speed.timing_rounds import (
+    TimedWay,
+    interleaved,
+    matmul_gflops,
+    measuring,
+    network_gflop,
+    spread_cells,
+)
 from jcs_ct.models.classifier import ClassifierConfig
 from jcs_ct.models.presets import build_classifier, build_segmenter
 from jcs_ct.models.res2net import Res2NetConfig
@@ -106,7 +113,7 @@ def test_every_slice_passes_every_stage_of_both_ways(networks, study):
 
 def test_rounds_are_interleaved_and_begin_with_another_method_each():
     order = []
-    methods = [Method(name, {"run": lambda name=name: order.append(name)}) for name in "abc"]
+    methods = [TimedWay(name, {"run": lambda name=name: order.append(name)}) for name in "abc"]
     found = interleaved(methods, rounds=3)
     assert "".join(order) == "abcbcacab"
     assert {name: len(stages["run"]) for name, stages in found.items()} == {"a": 3, "b": 3, "c": 3}
@@ -116,7 +123,7 @@ def test_impossible_measurements_are_refused():
     with pytest.raises(ValueError, match="at least 1 round is needed, got 0"):
         interleaved([], rounds=0)
     with pytest.raises(ValueError, match="methods need names of their own, got a, a"):
-        interleaved([Method("a"), Method("a")], rounds=1)
+        interleaved([TimedWay("a"), TimedWay("a")], rounds=1)
     with pytest.raises(ConfigError, match="no preset 'compact' to draw weights for; known: paper, official"):
         untrained_networks("compact")
 

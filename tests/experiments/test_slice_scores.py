@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.segmentation import Resampling
-from jcs_ct.evaluation.slice_tables import evaluate_scores, matched, run_table, score_cells, source_table
+from jcs_ct.evaluation.classifier.slice_discrimination import (
+    evaluate_scores,
+    matched,
+    run_table,
+    score_cells,
+    source_table,
+)
 from jcs_ct.experiments.slice_scores import ScoredSlices, joined, patient_hash, read_scores, write_scores
+from jcs_ct.metrics.resampling import Resampling
 
 FEW = Resampling(draws=60)
 

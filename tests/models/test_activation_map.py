@@ -117,3 +117,26 @@ def test_normalised_maps_lie_between_0_and_1():
     normalised = normalise_map(maps)
     assert normalised[0].flatten().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     assert normalised[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("gap", [10.0, 30.0, 60.0, -30.0])
+def test_a_network_that_is_sure_keeps_its_map(gap):
+    generator = torch.Generator().manual_seed(0)
+    features, weight = torch.rand(1, 6, 5, 4, generator=generator), torch.randn(2, 6, generator=generator)
+    unsure, sure = torch.zeros(1, 2), torch.tensor([[0.0, gap]])
+    expected = normalise_map(activation_map_from_features(features, unsure, weight, 1))
+    raw = activation_map_from_features(features, sure.requires_grad_(), weight, 1)
+    found = normalise_map(raw)
+    assert float(found.detach().max()) == 1.0
+    torch.testing.assert_close(found.detach(), expected, rtol=1e-4, atol=1e-5)
+    found.square().sum().backward()
+    assert sure.grad is not None
+    assert torch.isfinite(sure.grad).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-38, 0.3, 4e7])
+def test_a_constant_map_is_empty_whatever_its_value(value):
+    plane = torch.full((1, 1, 3, 3), value)
+    assert float(normalise_map(plane).abs().max()) == 0.0
+    rounded = plane * (1.0 + 1e-7 * torch.arange(9).reshape(1, 1, 3, 3) / 9.0)
+    assert float(normalise_map(rounded).abs().max()) == 0.0

@@ -46,13 +46,13 @@ def compare(
 
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
-    from jcs_ct.evaluation.comparing import evaluate_predictions
-    from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.pages.page import write_evaluation
+    from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
     from jcs_ct.experiments.judged_slices import open_cases
     from jcs_ct.experiments.lesion_predictions import read_given
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.own_cut import with_own_cuts
+    from jcs_ct.metrics.resampling import Resampling
 
     cases = open_cases(reference, protocol=protocol, split=split)
     given = [read_given(one, cases) for one in predictions or []]

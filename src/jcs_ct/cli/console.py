@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from jcs_ct.evaluation.tables import Table
+    from jcs_ct.evaluation.pages.tables import Table
 
 
 def print_json(value: Any) -> None:
@@ -34,7 +34,7 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
 def print_tables(tables: Iterable[Table]) -> None:
     """Tables as a person reads them: one block a row, so that wide ones stay whole in a narrow window."""
 
-    from jcs_ct.evaluation.tables import EMPTY_CELL
+    from jcs_ct.evaluation.pages.tables import EMPTY_CELL
 
     for table in tables:
         typer.echo(f"\n{table.title}")

@@ -14,7 +14,7 @@ from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.judging import write_page
 
 if TYPE_CHECKING:
-    from jcs_ct.evaluation.published import Row
+    from jcs_ct.evaluation.pages.paper_results import Row
     from jcs_ct.experiments.methods import Method
     from jcs_ct.training.config import Recipe
 
@@ -128,7 +128,7 @@ def crossval(
     beside: Sequence[Row] = ()
     warnings: Sequence[str] = ()
     if network:
-        from jcs_ct.evaluation.published import TABLE_VII
+        from jcs_ct.evaluation.pages.paper_results import TABLE_VII
         from jcs_ct.experiments.variants import network_methods
 
         methods: Sequence[Method] = network_methods(
@@ -168,7 +168,7 @@ def ablate(
 
     Example:  jcs ablate recipes/ct100-segmenter.yaml -m folds.csv -o runs/ablation --set steps=200
     """
-    from jcs_ct.evaluation.published import TABLE_V, TABLE_VI
+    from jcs_ct.evaluation.pages.paper_results import TABLE_V, TABLE_VI
     from jcs_ct.experiments.variants import ablation_methods
 
     methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
@@ -228,10 +228,10 @@ def _run(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.held_out import evaluate_held_out_lesions, evaluate_held_out_scores
-    from jcs_ct.evaluation.segmentation import Resampling
     from jcs_ct.experiments.cross_validation import run_experiment
     from jcs_ct.experiments.fold_runs import folds_of
     from jcs_ct.experiments.lesion_predictions import read_given
+    from jcs_ct.metrics.resampling import Resampling
 
     if asked.threads:
         torch.set_num_threads(asked.threads)

@@ -224,8 +224,8 @@ def stats(
     Example:  jcs data stats ct100.csv -o statistics
     """
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.statistics import describe_manifest
+    from jcs_ct.evaluation.pages.data_statistics import describe_manifest
+    from jcs_ct.evaluation.pages.page import write_evaluation
 
     page = write_evaluation(output, describe_manifest(read_manifest(manifest), title=manifest.stem))
     typer.echo(f"page: {page}")

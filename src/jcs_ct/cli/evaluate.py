@@ -38,12 +38,12 @@ def segmentation(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.comparing import evaluate_predictions
-    from jcs_ct.evaluation.published import TABLE_VI, TABLE_VII
-    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.pages.paper_results import TABLE_VI, TABLE_VII
+    from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
     from jcs_ct.experiments.judged_slices import manifest_cases
     from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, write_predictions
     from jcs_ct.experiments.methods import method_folder
+    from jcs_ct.metrics.resampling import Resampling
 
     table = read_manifest(manifest)
     cases = manifest_cases(table, split, title=manifest.stem)
@@ -100,9 +100,9 @@ def patients(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.patient_tables import evaluate_cohort
-    from jcs_ct.evaluation.patients import cohort_of_manifest, cohort_of_studies, read_study_list
-    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.patients.cohort import cohort_of_manifest, cohort_of_studies, read_study_list
+    from jcs_ct.evaluation.patients.cohort_tables import evaluate_cohort
+    from jcs_ct.metrics.resampling import Resampling
 
     if (studies is None) == (manifest is None):
         raise ConfigError("give either --studies or --manifest")
@@ -150,9 +150,9 @@ def explanations(
     from jcs_ct.checkpoints import load_checkpoint, read_info
     from jcs_ct.data.manifest import Manifest, read_manifest
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.explanations import evaluate_explanations, score_explanations
-    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
+    from jcs_ct.metrics.resampling import Resampling
     from jcs_ct.models.activation_map import VARIANTS
 
     if variant not in VARIANTS:
@@ -207,10 +207,10 @@ def densities(
 
     Example:  jcs evaluate densities cv=runs/cv/predictions -d ct100 -o densities
     """
-    from jcs_ct.evaluation.densities import evaluate_densities
-    from jcs_ct.evaluation.segmentation import Resampling
+    from jcs_ct.evaluation.segmentation.density_classes import evaluate_densities
     from jcs_ct.experiments.judged_slices import ct100_cases
     from jcs_ct.experiments.lesion_predictions import read_given
+    from jcs_ct.metrics.resampling import Resampling
 
     cases = ct100_cases(data, folds)
     methods = [read_given(given, cases) for given in predictions or []]
@@ -250,9 +250,9 @@ def speed(
     from jcs_ct.checkpoints import load_models
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.page import write_evaluation
-    from jcs_ct.evaluation.speed import WITHOUT_WEIGHTS, TimedNetworks, phantom_study, untrained_networks
-    from jcs_ct.evaluation.speed_tables import evaluate_speed
+    from jcs_ct.evaluation.pages.page import write_evaluation
+    from jcs_ct.evaluation.speed.speed_tables import evaluate_speed
+    from jcs_ct.evaluation.speed.study_timing import WITHOUT_WEIGHTS, TimedNetworks, phantom_study, untrained_networks
 
     names = models or ["compact"]
     if len(set(names)) < len(names):
@@ -295,7 +295,7 @@ def card(
     """
     from jcs_ct.checkpoints import read_info
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.model_card import claim_table, model_card, read_evaluation
+    from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation
     from jcs_ct.files import write_text
 
     infos = {path.stem: read_info(path) for path in sorted(models.glob("*.safetensors"))}

@@ -36,11 +36,11 @@ def classifier(
     """
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.slice_tables import evaluate_scores
+    from jcs_ct.evaluation.classifier.slice_discrimination import evaluate_scores
     from jcs_ct.experiments.judged_slices import slice_names
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
+    from jcs_ct.metrics.resampling import Resampling
 
     table = read_manifest(manifest)
     methods, warnings, weights = [], split_warnings(split), {}
@@ -92,9 +92,9 @@ def shortcuts(
     Example:  jcs evaluate shortcuts compact -m slices.csv -o evaluation/shortcuts --limit 100
     """
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.shortcut_tables import evaluate_shortcuts
-    from jcs_ct.evaluation.shortcuts import manifest_planes, measure_shortcuts, spread_slices
+    from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts
+    from jcs_ct.evaluation.classifier.shortcuts import manifest_planes, measure_shortcuts, spread_slices
+    from jcs_ct.metrics.resampling import Resampling
 
     table = read_manifest(manifest)
     chosen = spread_slices(table.split(split), limit)
@@ -135,8 +135,8 @@ def trivial(
     Example:  jcs evaluate trivial -m sarscov2.csv -o evaluation/trivial
     """
     from jcs_ct.data.manifest import Manifest, read_manifest
-    from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.trivial_features import evaluate_trivial_features, score_trivially
+    from jcs_ct.evaluation.classifier.trivial_features import evaluate_trivial_features, score_trivially
+    from jcs_ct.metrics.resampling import Resampling
 
     table = read_manifest(manifest)
     scores = {}

@@ -11,7 +11,7 @@ from jcs_ct.cli.console import print_tables
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
-    from jcs_ct.evaluation.page import Evaluation
+    from jcs_ct.evaluation.pages.page import Evaluation
 
 #: Tables of more rows are not printed.
 MOST_ROWS_PRINTED = 20
@@ -50,7 +50,7 @@ def manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
 
 def write_page(output: Path, evaluation: Evaluation) -> None:
     """Write the evaluation; warnings go to stderr, short tables and the page's path to stdout."""
-    from jcs_ct.evaluation.page import write_evaluation
+    from jcs_ct.evaluation.pages.page import write_evaluation
 
     page = write_evaluation(output, evaluation)
     for warning in evaluation.warnings:

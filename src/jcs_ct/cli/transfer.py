@@ -49,12 +49,12 @@ def transfer(
     import torch
 
     from jcs_ct.data.manifest import read_manifest
-    from jcs_ct.evaluation.segmentation import Resampling
-    from jcs_ct.evaluation.transfer import evaluate_transfer, transfer_cells
+    from jcs_ct.evaluation.classifier.transfer_matrix import evaluate_transfer, transfer_cells
     from jcs_ct.experiments.cross_validation import cross_validate
     from jcs_ct.experiments.fold_runs import labelled_slices
     from jcs_ct.experiments.methods import Method
     from jcs_ct.experiments.source_sets import possible_runs, read_groups, training_sets
+    from jcs_ct.metrics.resampling import Resampling
     from jcs_ct.training.config import load_recipe
 
     if threads:

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.choices import EvaluationProtocol
-from jcs_ct.evaluation import published
-from jcs_ct.evaluation.budgets import budget_warnings
-from jcs_ct.evaluation.comparing import evaluate_predictions
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.slice_tables import evaluate_scores, run_table
+from jcs_ct.evaluation.classifier.slice_discrimination import evaluate_scores, run_table
+from jcs_ct.evaluation.pages import paper_results
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.training_budget import budget_warnings
+from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
 from jcs_ct.experiments.cross_validation import held_out_lesions, held_out_scores
 from jcs_ct.experiments.fold_runs import Folds
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.experiments.methods import Method, method_facts, method_folder
 from jcs_ct.experiments.own_cut import with_own_cuts
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 
 
 def evaluate_held_out_lesions(
@@ -31,7 +31,7 @@ def evaluate_held_out_lesions(
     protocol: EvaluationProtocol = "image",
     others: Sequence[Predictions] = (),
     own_cuts: bool = False,
-    beside: Sequence[published.Row] = (),
+    beside: Sequence[paper_results.Row] = (),
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,

@@ -19,6 +19,22 @@ Statistic = Callable[[NDArray[np.int64]], float | None]
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn; the seed makes a table repeatable."""
+
+    draws: int = 2000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def generator(self) -> np.random.Generator:
+        """A fresh source of draws, the same for every figure."""
+        return np.random.default_rng(self.seed)
+
+
+DEFAULT_RESAMPLING = Resampling()
+
+
+@dataclass(frozen=True)
 class Interval:
     """A statistic with its percentile bootstrap interval.
 

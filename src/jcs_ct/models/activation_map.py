@@ -52,8 +52,19 @@ def activation_map_from_features(
     return F.relu(gradient[:, :, None, None] * features).sum(dim=1, keepdim=True)
 
 
-def normalise_map(maps: Tensor, *, eps: float = 1e-12) -> Tensor:
-    """(N, 1, h, w) -> the same between 0 and 1, slice by slice; a constant map becomes 0. Differentiable."""
+#: A map whose range is a smaller share of its largest value is constant but for rounding.
+_LEAST_RANGE = 1e-6
+#: Below this a range and its inverse are no longer told from zero and infinity in fp32.
+_TINIEST_RANGE = 1e-30
+
+
+def normalise_map(maps: Tensor) -> Tensor:
+    """(N, 1, h, w) -> the same between 0 and 1, slice by slice; a constant map becomes 0. Differentiable.
+
+    Relative to each map's own range, however small: the gradient of a probability fades as e to the minus the logits'
+    gap, and a network that is sure of a slice must not lose its map (a gap of 30 leaves values of 1e-13).
+    """
     low = maps.amin(dim=(2, 3), keepdim=True)
     high = maps.amax(dim=(2, 3), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=eps)
+    varies = (high - low) > (_LEAST_RANGE * high).clamp(min=_TINIEST_RANGE)
+    return torch.where(varies, (maps - low) / torch.where(varies, high - low, 1.0), 0.0)

@@ -13,7 +13,14 @@ from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.distance import hausdorff_distance
 from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
-from jcs_ct.metrics.resampling import Interval, PairedDifference, bootstrap, paired_difference
+from jcs_ct.metrics.resampling import (
+    DEFAULT_RESAMPLING,
+    Interval,
+    PairedDifference,
+    Resampling,
+    bootstrap,
+    paired_difference,
+)
 from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
 
@@ -39,22 +46,6 @@ MEASURES = (
     Measure("hausdorff_95_px", "HD95 px", 1.0, False),
     Measure("hausdorff_px", "HD px", 1.0, False),
 )
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are drawn; the seed makes a table repeatable."""
-
-    draws: int = 2000
-    seed: int = 0
-    confidence: float = 0.95
-
-    def generator(self) -> np.random.Generator:
-        """A fresh source of draws, the same for every figure."""
-        return np.random.default_rng(self.seed)
-
-
-DEFAULT_RESAMPLING = Resampling()
 
 
 @dataclass(frozen=True, eq=False)

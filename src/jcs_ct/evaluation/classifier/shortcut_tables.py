@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.shortcuts import UNCHANGED, ShortcutResult
-from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane
+from jcs_ct.evaluation.classifier.shortcuts import UNCHANGED, ShortcutResult
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import bootstrap
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 MOST_PICTURE_ROWS = 6
 #: Columns of the picture beside the slice as it is.

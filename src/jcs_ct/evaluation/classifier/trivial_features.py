@@ -15,11 +15,10 @@ from scipy import ndimage
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import bootstrap
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 #: Features by what they stand for, in the order of :func:`trivial_features`.
 GROUPS: Mapping[str, tuple[int, ...]] = {

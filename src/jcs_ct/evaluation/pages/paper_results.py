@@ -5,7 +5,7 @@ The paper's are of its private COVID-CS slices; MiniSeg's are of the 99 CT100 sl
 
 from __future__ import annotations
 
-from jcs_ct.evaluation.tables import PAPER, PUBLISHED, Cell
+from jcs_ct.evaluation.pages.tables import PAPER, PUBLISHED, Cell
 
 Row = dict[str, Cell]
 

@@ -24,8 +24,8 @@ from jcs_ct.engine import (
     segment_slices,
 )
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.eager import eager_lesions, eager_logits, eager_map, eager_probability, plain_copy
-from jcs_ct.evaluation.timing import Method
+from jcs_ct.evaluation.speed.plain_way import eager_lesions, eager_logits, eager_map, eager_probability, plain_copy
+from jcs_ct.evaluation.speed.timing_rounds import TimedWay
 from jcs_ct.models.presets import (
     CLASSIFIERS,
     SEGMENTERS,
@@ -122,7 +122,7 @@ def engine_method(
     *,
     name: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Method:
+) -> TimedWay:
     """The way ``jcs diagnose`` runs its networks, without the slices that it skips.
 
     The map's closed form runs in the classifier's pass; what is left of it is bringing the maps to the slices' grid.
@@ -152,7 +152,7 @@ def engine_method(
         for _ in slices:
             pass
 
-    return Method(named, {"classify": classify, "map": bring_maps, "segment": segment})
+    return TimedWay(named, {"classify": classify, "map": bring_maps, "segment": segment})
 
 
 def eager_method(
@@ -161,7 +161,7 @@ def eager_method(
     *,
     device: torch.device,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Method:
+) -> TimedWay:
     """The same networks as research code runs them: one slice at a time, fp32, module by module.
 
     Nothing is prepared ahead, maps come by a backward pass, and all five side outputs are computed.
@@ -178,7 +178,7 @@ def eager_method(
 
         return all_slices
 
-    return Method(
+    return TimedWay(
         named,
         {
             "classify": counted(
@@ -197,7 +197,7 @@ def peer_method(
     device: torch.device,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Method:
+) -> TimedWay:
     """A MONAI U-Net of its tutorials' size, on the same input, in batches, eager fp32: segmentation alone.
 
     Raises:
@@ -225,7 +225,7 @@ def peer_method(
             if progress is not None:
                 progress(done, len(study.indices))
 
-    return Method(f"MONAI U-Net, {ready.preprocessor.size} pixels: eager", {"segment": segment})
+    return TimedWay(f"MONAI U-Net, {ready.preprocessor.size} pixels: eager", {"segment": segment})
 
 
 def _groups(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

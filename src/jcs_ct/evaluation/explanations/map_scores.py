@@ -15,17 +15,11 @@ from torch.nn import functional as F
 from jcs_ct.data.manifest import read_grey
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, inference, placed
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.figures import PictureCell, map_overlay, picture_rows
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import (
-    DEFAULT_RESAMPLING,
-    Measure,
-    Resampling,
-    compare_methods,
-    mean_interval,
-)
-from jcs_ct.evaluation.segmentation_tables import differences_table
-from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.figures import PictureCell, map_overlay, picture_rows
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.segmentation.lesion_scores import Measure, compare_methods, mean_interval
+from jcs_ct.evaluation.segmentation.lesion_tables import differences_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import case_hu
 from jcs_ct.metrics.explanation import (
@@ -35,6 +29,7 @@ from jcs_ct.metrics.explanation import (
     score_explanation,
     tune_threshold,
 )
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.segmentation import PerImage
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.presets import build_classifier

@@ -10,7 +10,7 @@ from typing import Any
 from jcs_ct import NOTICE, __version__
 from jcs_ct.checkpoints import CheckpointInfo
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.tables import MEASURED
+from jcs_ct.evaluation.pages.tables import MEASURED
 
 #: What only the authors of a study know.
 OPEN = "to be filled in by the authors"

@@ -10,17 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jcs_ct.evaluation.budgets import budget_warnings
-from jcs_ct.evaluation.figures import roc_figure
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.slice_tables import SCORE_COLUMNS, one_class, score_cells, score_notes
-from jcs_ct.evaluation.tables import Cell, Column, Table
+from jcs_ct.evaluation.classifier.slice_discrimination import SCORE_COLUMNS, one_class, score_cells, score_notes
+from jcs_ct.evaluation.pages.figures import roc_figure
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table
+from jcs_ct.evaluation.pages.training_budget import budget_warnings
 from jcs_ct.experiments.cross_validation import run_scores
 from jcs_ct.experiments.methods import Method, method_facts
 from jcs_ct.experiments.slice_scores import ScoredSlices
 from jcs_ct.experiments.source_sets import FOLDS, TrainingSet
 from jcs_ct.metrics.classification import roc_auc, roc_curve
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 
 SEEN, UNSEEN = "held-out patients", "unseen source"
 

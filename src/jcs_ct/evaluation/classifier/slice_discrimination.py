@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.figures import roc_figure
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.figures import roc_figure
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.experiments.slice_scores import ScoredSlices
 from jcs_ct.metrics.classification import roc_auc, roc_curve
-from jcs_ct.metrics.resampling import bootstrap
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 ALL_SOURCES = "all sources"
 #: What one row of a table says of a set of slices.

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jcs_ct.evaluation import published
-from jcs_ct.evaluation.segmentation import (
-    DEFAULT_RESAMPLING,
-    MEASURES,
-    Comparison,
-    MethodScores,
-    Resampling,
-    mean_interval,
-)
-from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages import paper_results
+from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, Comparison, MethodScores, mean_interval
 from jcs_ct.experiments.judged_slices import CaseSet
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.segmentation import PerImage
 
 #: Groups of fewer patients than this are not reported.
@@ -30,7 +24,7 @@ def scores_table(
     *,
     name: str = "scores",
     title: str = "Per image",
-    beside: Sequence[published.Row] = (),
+    beside: Sequence[paper_results.Row] = (),
     notes: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> Table:
@@ -93,7 +87,7 @@ def pooled_table(methods: Sequence[MethodScores], cases: CaseSet) -> Table:
 
 def miniseg_table(methods: Sequence[MethodScores]) -> Table:
     """Protocol ``miniseg`` with the figures published for it."""
-    rows: list[published.Row] = []
+    rows: list[paper_results.Row] = []
     for method in methods:
         if method.miniseg is not None:
             scores = method.miniseg
@@ -124,7 +118,7 @@ def miniseg_table(methods: Sequence[MethodScores]) -> Table:
         "confusion matrix a fold, mean of background and lesion. HD over all pixels; an empty prediction scores 0.",
         "\N{DAGGER} trained from ImageNet weights. Published rows are the authors' own figures.",
     )
-    return Table("miniseg", "Protocol miniseg (CT100)", columns, (*rows, *published.MINISEG), notes)
+    return Table("miniseg", "Protocol miniseg (CT100)", columns, (*rows, *paper_results.MINISEG), notes)
 
 
 def differences_table(comparisons: Sequence[Comparison], *, resampling: Resampling = DEFAULT_RESAMPLING) -> Table:

@@ -13,13 +13,12 @@ from PIL import Image, UnidentifiedImageError
 from jcs_ct.data.manifest import read_grey, read_hu
 from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
-from jcs_ct.metrics.resampling import bootstrap
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
 from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from jcs_ct.engine import multiplies_bf16
-from jcs_ct.evaluation.tables import Cell
+from jcs_ct.evaluation.pages.tables import Cell
 
 _SAMPLING_S = 0.02
 
@@ -71,7 +71,7 @@ def _peak_memory() -> Iterator[list[float]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
+class TimedWay:
     """Something that is measured in stages.
 
     Args:
@@ -83,12 +83,12 @@ class Method:
     stages: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
-#: Method -> stage -> one measurement a round.
+#: TimedWay -> stage -> one measurement a round.
 Rounds = Mapping[str, Mapping[str, Sequence[Measured]]]
 
 
 def interleaved(
-    methods: Sequence[Method], *, rounds: int, progress: Callable[[int, int], None] | None = None
+    methods: Sequence[TimedWay], *, rounds: int, progress: Callable[[int, int], None] | None = None
 ) -> Rounds:
     """Every method once a round, each round beginning with another one.
 

@@ -9,16 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jcs_ct.evaluation import published
-from jcs_ct.evaluation.figures import reliability_figure, roc_figure, sweep_figure
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.patients import TOP_K, Cohort
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.evaluation.segmentation_tables import LEAST_PATIENTS
-from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages import paper_results
+from jcs_ct.evaluation.pages.figures import reliability_figure, roc_figure, sweep_figure
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.patients.cohort import TOP_K, Cohort
+from jcs_ct.evaluation.segmentation.lesion_tables import LEAST_PATIENTS
 from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
 from jcs_ct.metrics.classification import Rate, VerdictRates, roc_auc, roc_curve, threshold_sweep, verdict_rates
-from jcs_ct.metrics.resampling import bootstrap
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 #: The thresholds of Table IV.
 PAPER_THRESHOLDS = (15, 20, 25, 30)
@@ -86,7 +85,7 @@ def table_iv(cohort: Cohort) -> Table:
         *cohort.notes,
     )
     return Table(
-        "table_iv", f"Table IV: the patient rule ({cohort.title})", columns, (*rows, *published.TABLE_IV), notes
+        "table_iv", f"Table IV: the patient rule ({cohort.title})", columns, (*rows, *paper_results.TABLE_IV), notes
     )
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from jcs_ct.engine import Execution, execution_facts
-from jcs_ct.evaluation.figures import stacked_bars
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.published import TABLE_II
-from jcs_ct.evaluation.speed import (
+from jcs_ct.evaluation.pages.figures import stacked_bars
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.paper_results import TABLE_II
+from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table
+from jcs_ct.evaluation.speed.study_timing import (
     STAGES,
     TimedNetworks,
     TimedStudy,
@@ -20,8 +21,7 @@ from jcs_ct.evaluation.speed import (
     largest_differences,
     peer_method,
 )
-from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table
-from jcs_ct.evaluation.timing import Measured, Method, Rounds, interleaved, machine_facts, spread_cells
+from jcs_ct.evaluation.speed.timing_rounds import Measured, Rounds, TimedWay, interleaved, machine_facts, spread_cells
 
 _SECONDS = tuple(Column(f"{stage}_s", f"{stage}, s", interval=True) for stage in STAGES)
 _COLUMNS = (
@@ -101,7 +101,7 @@ def evaluate_speed(
 
 
 def _row(
-    method: Method,
+    method: TimedWay,
     found: Rounds,
     reference: Mapping[str, Sequence[Measured]] | None,
     *,

@@ -13,8 +13,8 @@ from scipy import ndimage
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.data.manifest import read_grey
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation import published
-from jcs_ct.evaluation.figures import (
+from jcs_ct.evaluation.pages import paper_results
+from jcs_ct.evaluation.pages.figures import (
     AGREEMENT_COLOURS,
     PictureCell,
     agreement_picture,
@@ -22,9 +22,10 @@ from jcs_ct.evaluation.figures import (
     dice_shares,
     picture_rows,
 )
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.segmentation import DEFAULT_RESAMPLING, MethodScores, Resampling, compare_methods, score_method
-from jcs_ct.evaluation.segmentation_tables import (
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table
+from jcs_ct.evaluation.segmentation.lesion_scores import MethodScores, compare_methods, score_method
+from jcs_ct.evaluation.segmentation.lesion_tables import (
     differences_table,
     miniseg_table,
     per_image_table,
@@ -32,9 +33,9 @@ from jcs_ct.evaluation.segmentation_tables import (
     scores_table,
     subgroup_table,
 )
-from jcs_ct.evaluation.tables import MEASURED, Cell, Column, Table
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
+from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
 
 #: Rows of the qualitative figure.
@@ -49,7 +50,7 @@ def evaluate_predictions(
     title: str,
     protocol: EvaluationProtocol = "image",
     thresholds: Mapping[str, float] | None = None,
-    beside: Sequence[published.Row] = (),
+    beside: Sequence[paper_results.Row] = (),
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
@@ -138,10 +139,8 @@ def _lesion_figures(
         Column("dice_below_0_1_percent", "< 0.1, %", 1),
         Column("n_images", "images"),
     )
-    return (
-        Table("dice_shares", "Shares of slices with a lesion by Dice", columns, (*rows, published.FIGURE_11_SHARES)),
-        figures,
-    )
+    shown = (*rows, paper_results.FIGURE_11_SHARES)
+    return Table("dice_shares", "Shares of slices with a lesion by Dice", columns, shown), figures
 
 
 def _pictures(

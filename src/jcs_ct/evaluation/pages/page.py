@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.evaluation.figures import save_figure
-from jcs_ct.evaluation.tables import MEASURED, Table
+from jcs_ct.evaluation.pages.figures import save_figure
+from jcs_ct.evaluation.pages.tables import MEASURED, Table
 from jcs_ct.files import prepare_output_folder, write_text
 
 #: Tables of more rows are written as CSV and JSON only.
@@ -90,7 +90,10 @@ def _json(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
 
 def _html(evaluation: Evaluation, facts: Mapping[str, Any], pictures: Sequence[Mapping[str, str]]) -> str:
     environment = Environment(
-        loader=PackageLoader("jcs_ct.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("jcs_ct.evaluation.pages", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     tables = [
         {

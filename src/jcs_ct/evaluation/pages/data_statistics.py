@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from jcs_ct.data.covid_cs.slice_annotations import SliceAnnotation, annotate_manifest
 from jcs_ct.data.manifest import Manifest, ManifestRow, count_manifest
-from jcs_ct.evaluation.figures import bars
-from jcs_ct.evaluation.page import Evaluation
-from jcs_ct.evaluation.tables import Cell, Column, Table
+from jcs_ct.evaluation.pages.figures import bars
+from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table
 
 
 def describe_manifest(manifest: Manifest, *, title: str) -> Evaluation:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from jcs_ct.data.manifest import Manifest, read_hu
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane, slice_plane
+from jcs_ct.evaluation.classifier.perturbations import (
+    LUNG_WINDOW,
+    PERTURBATIONS,
+    Perturbation,
+    SlicePlane,
+    slice_plane,
+)
 
 #: Name of the slice as it is.
 UNCHANGED = "unchanged"

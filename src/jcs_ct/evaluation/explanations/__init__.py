@@ -1,0 +1,1 @@
+"""Do activation maps point at the lesions."""

@@ -1,0 +1,1 @@
+"""Whose verdict is right: the patient rule against its threshold, and calibration."""

@@ -1,0 +1,1 @@
+"""How well are lesions outlined: per slice, pooled, by protocol, against other methods."""

@@ -1,0 +1,1 @@
+"""How long a study takes, beside the same networks run the plain way."""
