@@ -377,12 +377,13 @@ def test_an_outage_counts_no_attempt_and_loses_nothing(start, pacs, fill, worker
     assert worker.calls == 1
 
 
-def test_a_server_that_fails_on_one_study_alone_does_not_hold_up_the_others(start, pacs, fill, worker):
+@pytest.mark.parametrize("where", ["/series", "/instances/"])
+def test_a_server_that_fails_on_one_study_alone_does_not_hold_up_the_others(start, pacs, fill, worker, where):
     fill("1.2.3")
     fill("1.2.4")
 
     def fail(method, path):
-        if path.startswith("/studies/1.2.3/") and "/instances/" in path:
+        if path.startswith("/studies/1.2.3/") and (path.endswith(where) or (where in path and where != "/series")):
             pacs.failures = 1
 
     pacs.on_request = fail
@@ -390,7 +391,24 @@ def test_a_server_that_fails_on_one_study_alone_does_not_hold_up_the_others(star
     watcher.look()
     for _ in range(4):
         watcher.later()
-    assert sorted(states(watcher)) == [("done", ""), ("set_aside", "PACS_UNAVAILABLE")]
+    aside = [("set_aside", "PACS_UNAVAILABLE")] if where == "/instances/" else []
+    assert sorted(states(watcher)) == [("done", ""), *aside]
+    assert watcher.is_idle() == bool(aside), "a study that cannot be listed stays open"
+
+
+def test_work_goes_on_after_a_look_that_took_long(start, pacs, fill, worker):
+    for number in range(3):
+        fill(f"1.2.{number}", images=1)
+    watcher = start(settings=WatchSettings(outage_wait_s=0.0, least_free_bytes=0, look_every_s=1.0))
+    watcher.look()
+    look = watcher.survey.look
+    clock = watcher.clock
+    passed = []
+    watcher.clock = lambda: clock() + sum(passed)
+    watcher.survey.look = lambda: (look(), passed.append(100.0))[0]
+    worker.ending = lambda: passed.append(50.0)
+    watcher.later()
+    assert worker.calls == 3
 
 
 def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said(start, pacs, fill, worker, caplog):

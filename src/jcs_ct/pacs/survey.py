@@ -29,6 +29,9 @@ class Catalogue(Protocol):
     def studies(self, query: StudyQuery | None = None) -> list[RemoteStudy]:
         """Studies with CT, all of them."""
 
+    def answers(self) -> bool:
+        """Whether the server answers at all."""
+
     def study(self, study_uid: str) -> RemoteStudy:
         """One of them, as a search finds it."""
 
@@ -89,8 +92,9 @@ class Survey:
             return True
         try:
             return self._examine(study, seen)
-        except PacsUnavailableError:
-            raise
+        except PacsUnavailableError as error:
+            self._pass_over(study.uid, error)
+            return False
         except PacsError as error:
             logger.warning("study %s: %s", name_of(study.uid), error)
             self.book.note(replace(self._sighting(study, seen), fingerprint="", changed_at=self.clock()))
@@ -148,10 +152,20 @@ class Survey:
             logger.info("study %s: deleted on the server", name_of(seen.study_uid))
             self._drop_job_of(seen)
             self.book.forget(seen.study_uid)
-        except PacsUnavailableError:
-            raise
+        except PacsUnavailableError as error:
+            self._pass_over(seen.study_uid, error)
         except PacsError as error:
             logger.warning("study %s: not in the list, and %s", name_of(seen.study_uid), error)
+
+    def _pass_over(self, study_uid: str, error: PacsUnavailableError) -> None:
+        """A study that the server fails on does not hold up the others; a server that is down does.
+
+        Raises:
+            PacsUnavailableError: it answers nothing at all.
+        """
+        if not self.pacs.answers():
+            raise error
+        logger.warning("study %s: the PACS fails on it, %s", name_of(study_uid), error)
 
     @staticmethod
     def _sighting(study: RemoteStudy, seen: Sighting | None) -> Sighting:

@@ -41,6 +41,7 @@ _PERHAPS_DAMAGED = frozenset({GateCode.UNREADABLE, GateCode.TRUNCATED, GateCode.
 #: One process works in a folder, and looks are short beside it: what a killed one held is released at the start.
 _LEASE_S = 1800.0
 _RENEW_EVERY_S = 5.0
+_WORK_PER_LOOK = 4.0
 
 
 class Pacs(Catalogue, Protocol):
@@ -53,9 +54,6 @@ class Pacs(Catalogue, Protocol):
 
     def store(self, paths: Sequence[Path]) -> StoreReceipt:
         """Store results, or raise."""
-
-    def answers(self) -> bool:
-        """Whether the server answers at all."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +136,7 @@ class Watcher:
             ConfigError: a first look finds an archive that nobody asked for.
         """
         self.beat("looking")
+        began = self.clock()
         try:
             self.unsettled = self.survey.look()
         except (PacsUnavailableError, PacsIncompleteError) as error:
@@ -146,9 +145,11 @@ class Watcher:
             return False
         self._sweep()
         started, self._met_outage = self.clock(), False
+        # Four times as much work follows a long look at a large or slow server: neither starves the other.
+        work_s = max(self.settings.look_every_s, _WORK_PER_LOOK * (started - began))
         while (claim := self._claim()) is not None:
             self._work_on(claim)
-            if self._met_outage or self.clock() - started >= self.settings.look_every_s:
+            if self._met_outage or self.clock() - started >= work_s:
                 break
         self.beat("waiting" if self.has_space() else "disk full")
         return True
