@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import bootstrap, mcnemar_p_value, paired_difference
+from jcs_ct.metrics.resampling import bootstrap, paired_difference
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -97,13 +97,6 @@ def test_permutations_swap_whole_patients() -> None:
     assert one_patient.n_groups == 1
 
 
-def test_mcnemar() -> None:
-    first = np.array([True] * 10 + [False] * 2 + [True] * 5)
-    second = np.array([False] * 10 + [True] * 2 + [True] * 5)
-    assert mcnemar_p_value(first, second) == pytest.approx(2 * stats.binom.cdf(2, 12, 0.5))
-    assert mcnemar_p_value(first, first) == 1.0
-
-
 def test_wrong_input() -> None:
     with pytest.raises(ValueError, match="no rows"):
         bootstrap(lambda rows: 0.0, [], generator=generator())
@@ -113,5 +106,3 @@ def test_wrong_input() -> None:
         paired_difference(np.zeros(3), np.zeros(3), range(2), generator=generator())
     with pytest.raises(ValueError, match="finite"):
         paired_difference(np.zeros(2), np.array([0.0, np.nan]), range(2), generator=generator())
-    with pytest.raises(ValueError, match="paired"):
-        mcnemar_p_value(np.zeros(2, dtype=bool), np.zeros(3, dtype=bool))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 #: Takes the indices of the drawn rows (with repeats); None where the statistic is not defined for them.
 Statistic = Callable[[NDArray[np.int64]], float | None]
@@ -167,19 +166,3 @@ def _sign_flip_p_value(sums: NDArray[np.float64], *, generator: np.random.Genera
         extra = 1  # the arrangement that was seen counts as one of them
     reached = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12 * max(1.0, float(np.abs(sums).sum()))
     return float((reached.sum() + extra) / (len(signs) + extra))
-
-
-def mcnemar_p_value(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
-    """Exact two-sided McNemar test of two models' verdicts on the same cases; 1 when they never disagree.
-
-    Raises:
-        ValueError: shapes that differ.
-    """
-    first_right, second_right = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    if first_right.shape != second_right.shape:
-        raise ValueError(f"verdicts must be paired, got {first_right.shape} and {second_right.shape}")
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)

@@ -1,4 +1,4 @@
-"""E-measure, structure measure, weighted F-measure and mean absolute error of a map against a binary mask.
+"""E-measure and mean absolute error of a map against a binary mask.
 
 The E-measure is *enhanced alignment* (Fan et al., IJCAI 2018). Only four pairs of prediction and mask can occur in a
 pixel, so it is a closed form of the four counts. Defined here without rescaling the map first.
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from jcs_ct.metrics.segmentation import Counts
 
@@ -114,73 +113,6 @@ def mean_absolute_error(probability: NDArray[np.floating[Any]], mask: NDArray[np
     """Mean of abs(p - G) over the pixels."""
     _check_map(probability, mask)
     return float(np.abs(np.asarray(probability, dtype=np.float64) - mask).mean())
-
-
-def s_measure(probability: NDArray[np.floating[Any]], mask: NDArray[np.bool_], *, alpha: float = 0.5) -> float:
-    """Structure measure (Fan et al., ICCV 2017): alpha x object part + (1 - alpha) x region part, at least 0.
-
-    Empty mask: 1 - mean(p); full mask: mean(p).
-    """
-    _check_map(probability, mask)
-    p = np.asarray(probability, dtype=np.float64)
-    share = float(mask.mean())
-    if share in (0.0, 1.0):
-        return float(p.mean() if share else 1 - p.mean())
-    objects = share * _object_score(p[mask]) + (1 - share) * _object_score(1 - p[~mask])
-    rows, columns = mask.shape
-    row, column = (int(np.round(centre)) + 1 for centre in ndimage.center_of_mass(mask))
-    regions = 0.0
-    for vertical in (slice(0, row), slice(row, rows)):
-        for horizontal in (slice(0, column), slice(column, columns)):
-            part = p[vertical, horizontal]
-            if part.size:
-                regions += part.size / mask.size * _region_score(part, mask[vertical, horizontal])
-    return max(0.0, alpha * objects + (1 - alpha) * regions)
-
-
-def _object_score(values: NDArray[np.float64]) -> float:
-    mean = float(values.mean())
-    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
-    return 2 * mean / (mean * mean + 1 + spread + EPS)
-
-
-def _region_score(p: NDArray[np.float64], g: NDArray[np.bool_]) -> float:
-    """Structural similarity of one quadrant; 1 where both are constant and alike or one is 0 throughout both."""
-    x, y = float(p.mean()), float(g.mean())
-    freedom = p.size - 1 + EPS
-    variances = float(((p - x) ** 2).sum() + ((g - y) ** 2).sum()) / freedom
-    covariance = float(((p - x) * (g - y)).sum()) / freedom
-    above, below = 4 * x * y * covariance, (x * x + y * y) * variances
-    if above != 0:
-        return above / (below + EPS)
-    return 1.0 if below == 0 else 0.0
-
-
-def weighted_f_measure(
-    probability: NDArray[np.floating[Any]], mask: NDArray[np.bool_], *, beta: float = 1.0
-) -> float:
-    """Weighted F-measure (Margolin et al., CVPR 2014); 0 on an empty mask.
-
-    Errors near the mask's edge are judged with their neighbours', errors far from it weigh up to twice as much.
-    """
-    _check_map(probability, mask)
-    if not mask.any():
-        return 0.0
-    error = np.abs(np.asarray(probability, dtype=np.float64) - mask)
-    distance, nearest = ndimage.distance_transform_edt(~mask, return_indices=True)
-    spread = ndimage.convolve(error[tuple(nearest)], _gaussian(7, 5.0), mode="constant")
-    judged = np.where(mask & (spread < error), spread, error)
-    weighted = judged * np.where(mask, 1.0, 2.0 - np.exp(np.log(0.5) / 5 * distance))
-    hit = float(mask.sum() - weighted[mask].sum())
-    recall = 1.0 - float(weighted[mask].mean())
-    precision = hit / (hit + float(weighted[~mask].sum()) + EPS)
-    return (1 + beta) * recall * precision / (recall + beta * precision + EPS)
-
-
-def _gaussian(size: int, sigma: float) -> NDArray[np.float64]:
-    line = np.exp(-((np.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma * sigma))
-    kernel = np.outer(line, line)
-    return np.asarray(kernel / kernel.sum())
 
 
 def _check_map(probability: NDArray[Any], mask: NDArray[Any]) -> None:

@@ -66,10 +66,6 @@ class Classifier(nn.Module):
         """The stem's output (N, C, H/2, W/2): what COVID-CS stores for classification (64x112x112 from 224x224)."""
         return FirstStage(None, self.backbone.stem(x))
 
-    def forward_from_stem(self, stem: Tensor) -> Tensor:
-        """:meth:`forward` of ``FirstStage(None, stem)``."""
-        return self(FirstStage(None, stem))  # type: ignore[no-any-return]
-
     def features(self, x: Tensor | FirstStage) -> list[Tensor]:
         """(N, in_channels, H, W), or its first stage -> five feature maps; the last is what is averaged.
 

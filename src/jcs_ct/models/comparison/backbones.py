@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -140,32 +138,6 @@ def check_backbone_norm(backbone: BackboneKind, norm: NormKind) -> None:
         raise ValueError(f"backbone must be vgg16 or resnet50, got {backbone!r}")
     if backbone == "resnet50" and norm == "none":
         raise ValueError("resnet50 needs backbone_norm 'frozen' (with ImageNet weights) or 'batch', got 'none'")
-
-
-def load_torchvision_weights(backbone: VGG16 | ResNet50, state: Mapping[str, Tensor]) -> None:
-    """Load a torchvision state dict of ``vgg16`` (``vgg16_bn`` where the backbone normalises) or ``resnet50``.
-
-    The classification layers are left aside. torchvision's ResNet-50 takes its strides in the 3x3 convolutions, the
-    published comparison networks in the 1x1 before them; the weights fit both.
-
-    Raises:
-        ValueError: keys missing or shapes that differ; the first of them are named.
-    """
-    renamed = _vgg_names(backbone) if isinstance(backbone, VGG16) else {name: name for name in backbone.state_dict()}
-    wanted = backbone.state_dict()
-    wrong = [
-        f"{theirs} is missing" if theirs not in state else f"{theirs} is {tuple(state[theirs].shape)}"
-        for ours, theirs in renamed.items()
-        if not ours.endswith("num_batches_tracked")
-        and (theirs not in state or state[theirs].shape != wanted[ours].shape)
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"the weights do not fit this {type(backbone).__name__}: {'; '.join(wrong[:3])}{more}")
-    with torch.no_grad():
-        for ours, theirs in renamed.items():
-            if theirs in state:
-                wanted[ours].copy_(state[theirs])
 
 
 def _vgg_names(backbone: VGG16) -> dict[str, str]:
