@@ -140,6 +140,7 @@ def test_what_is_painted_is_what_the_segmentation_holds(browser, service, folder
     assert ct.shape == tuple(shape)
 
 
+@pytest.mark.slow
 def test_both_scans_of_one_patient_look_alike_in_the_viewer(browser, phantom_folder, turned_folder):
     jane = browser("jane")
     volumes = []
@@ -411,6 +412,7 @@ def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, pha
     assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/retry")) == (409, "NOT_STOPPED")
 
 
+@pytest.mark.slow
 def test_corrected_studies_become_training_data(browser, service, read_study, tmp_path, jcs):
     jane = browser("jane")
     shape = jane.ask("GET", f"/api/v1/studies/{read_study}/viewer/grid.json").json()["shape"]
@@ -450,6 +452,26 @@ def test_deleting_leaves_nothing_but_the_log(browser, service, phantom_folder):
     assert service.results.find(record.job_id) is None
     assert service.ledger.job(record.job_id) is None
     assert service.audit.entries(study_id=study_id)[0].action == "delete"
+
+
+def test_what_a_killed_server_left_is_removed_at_the_start(browser, service, read_study):
+    folder = service.settings.folder
+    record = service.studies.get(User("root", Role.ADMIN), read_study)
+    orphans = [
+        folder / "sent" / ("a" * 24),
+        folder / "sent" / f"{'a' * 24}-unpacked",
+        folder / "sent" / f"{'b' * 24}-unpacked.part",
+        folder / "corrections" / ("a" * 24),
+        folder / "results" / ("c" * 24),
+    ]
+    for place in orphans:
+        place.mkdir(parents=True)
+        (place / "file").touch()
+    assert service.studies.remove_orphans() == 5
+    assert not any(place.exists() for place in orphans)
+    assert service.studies.sent(read_study).is_dir()
+    assert service.results.find(record.job_id) is not None
+    assert service.studies.remove_orphans() == 0
 
 
 def test_old_studies_are_deleted_when_that_is_asked_for(browser, service, phantom_folder):

@@ -80,6 +80,15 @@ def test_a_cut_keeps_what_came_and_goes_on_from_there(uploads, tmp_path):
     assert (tmp_path / "sent" / "000001.bin").read_bytes() == b"abcdef"
 
 
+def test_an_upload_is_taken_over_once(uploads, tmp_path):
+    upload, _ = announced(uploads, (2,))
+    sent(uploads, upload, 0, b"ab")
+    whole = uploads.find(JANE, upload.upload_id)
+    uploads.take_over(whole, tmp_path / "sent" / "x")
+    refused("UNKNOWN_UPLOAD", uploads.take_over, whole, tmp_path / "sent" / "y")
+    assert not (tmp_path / "sent" / "y").exists()
+
+
 def test_what_is_announced_is_bounded(uploads):
     refused("NO_FILES", announced, uploads, ())
     refused("TOO_MANY_FILES", announced, uploads, (1,) * 6)

@@ -100,6 +100,29 @@ class Studies:
         known = [record for record in self._all() if self.ledger.job(record.job_id) is None]
         return sum(self.ledger.add(key(record.study_id), {"study_id": record.study_id}) for record in known)
 
+    def remove_orphans(self) -> int:
+        """Remove what a killed server left: files of studies without a record, results without a job; how many.
+
+        Only while nothing is sent or read.
+        """
+        known = {record.study_id for record in self._all()}
+        orphans = [
+            place
+            for folder in ("sent", "corrections")
+            if (self._folder / folder).is_dir()
+            for place in (self._folder / folder).iterdir()
+            if place.name.partition("-")[0].partition(".")[0] not in known
+        ]
+        for place in orphans:
+            shutil.rmtree(place, ignore_errors=True)
+        jobs = {job.job_id for job in self.ledger.jobs()}
+        stray = [
+            place.name for place in self.results.root.iterdir() if place.name not in jobs and place.name != ".staging"
+        ]
+        for job_id in stray:
+            self.results.remove(job_id)
+        return len(orphans) + len(stray)
+
     def get(self, user: User, study_id: str) -> StudyRecord:
         """A study that the user may see.
 

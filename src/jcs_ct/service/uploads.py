@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Uploads:
     def __init__(self, database: ServiceDatabase, folder: Path, limits: UploadLimits) -> None:
         self._database, self._folder, self.limits = database, folder, limits
         self._busy: set[str] = set()
+        self._taking = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def announce(self, user: User, label: str, files: Sequence[Mapping[str, Any]]) -> tuple[Upload, list[int]]:
@@ -167,20 +169,11 @@ class Uploads:
         if upload.received != upload.total_bytes:
             message = f"{upload.received} of {upload.total_bytes} bytes are here; send the rest first"
             raise Problem(409, "INCOMPLETE", message, received=upload.received)
-        staged = self._folder / upload.upload_id / "files"
-        try:
-            shutil.rmtree(staged, ignore_errors=True)
-            staged.mkdir(mode=0o700)
-            with (self._folder / upload.upload_id / _PACK).open("rb") as pack:
-                for number, (size, suffix) in enumerate(zip(upload.sizes, upload.suffixes, strict=True), start=1):
-                    with (staged / f"{number:06d}{suffix}").open("xb", buffering=0) as out:
-                        _copy(pack, out, size)
-                        os.fsync(out.fileno())
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            staged.rename(place)
-        except OSError as error:
-            raise Problem(507, "DISK_FULL", str(explain_unwritable(Path("the study"), error))) from error
-        self.drop(upload.upload_id)
+        with self._taking:
+            if not (self._folder / upload.upload_id / _PACK).exists():
+                raise Problem(404, "UNKNOWN_UPLOAD", "this upload was finished by another request")
+            self._lay_out(upload, place)
+            self.drop(upload.upload_id)
 
     def drop(self, upload_id: str) -> None:
         """End an upload and remove what came of it."""
@@ -205,6 +198,21 @@ class Uploads:
             if place.name not in known and time.time() - place.stat().st_mtime > self.limits.idle_s:
                 shutil.rmtree(place, ignore_errors=True)
         return removed
+
+    def _lay_out(self, upload: Upload, place: Path) -> None:
+        staged = self._folder / upload.upload_id / "files"
+        try:
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(mode=0o700)
+            with (self._folder / upload.upload_id / _PACK).open("rb") as pack:
+                for number, (size, suffix) in enumerate(zip(upload.sizes, upload.suffixes, strict=True), start=1):
+                    with (staged / f"{number:06d}{suffix}").open("xb", buffering=0) as out:
+                        _copy(pack, out, size)
+                        os.fsync(out.fileno())
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            staged.rename(place)
+        except OSError as error:
+            raise Problem(507, "DISK_FULL", str(explain_unwritable(Path("the study"), error))) from error
 
     def _check_announced(self, files: Sequence[Mapping[str, Any]]) -> int:
         if not files:

@@ -69,6 +69,7 @@ class QueueWork:
         ledger.release_lost()
         results.sweep()
         studies.queue_forgotten(self.key)
+        studies.remove_orphans()
         self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
         self._tidied = 0.0
 

@@ -83,7 +83,8 @@ async function announce(label, files, status) {
 async function send(files) {
   if (!files.length) return tell("There is no file in what was chosen.", { bad: true });
   const field = document.getElementById("label");
-  const label = field.value.trim() || files[0].name.split("/")[0].slice(0, 120);
+  // Never the folder's name: it may be a patient's.
+  const label = field.value.trim() || `Study of ${new Date().toISOString().slice(0, 16).replace("T", " ")}`;
   field.value = "";
   const line = document.createElement("li");
   const [name, bar, status, cancel] = ["span", "progress", "span", "button"].map((tag) => document.createElement(tag));
