@@ -17,7 +17,9 @@ function whatIf() {
   const count = data.slices.filter((slice) => slice.has_lung && slice.infection_probability >= cut).length;
   find("threshold-value").textContent = threshold;
   find("cut-value").textContent = cut.toFixed(2);
-  find("what-if").textContent = `${count} slices counted: ${count > threshold ? "positive" : "negative"}.`;
+  const would = count > threshold ? "positive" : "negative";
+  const withheld = data.verdict.positive_slice_threshold === null ? " This study is too small for a verdict." : "";
+  find("what-if").textContent = `${count} slices counted: ${would}.${withheld}`;
   drawStrip(cut);
 }
 find("threshold").addEventListener("input", whatIf);
