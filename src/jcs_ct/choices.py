@@ -14,3 +14,15 @@ judged on. The patient-safe ones keep acquisitions together."""
 EvaluationProtocol = Literal["image", "official", "miniseg", "patient-safe"]
 """How segmentations are scored. ``image`` and ``official`` share the headline table; ``miniseg`` adds the
 figures that were published for CT100's published folds; ``patient-safe`` takes a CT100 folder's patient-safe ones."""
+
+SegmentRule = Literal["positive", "always", "never"]
+"""When lesions are segmented; ``positive`` is the paper's rule."""
+
+MapVariant = Literal["paper", "grad_cam"]
+"""Activation map: the paper's Eq. 1-2, or Grad-CAM of the logit."""
+
+Backend = Literal["auto", "torch", "openvino", "onnxruntime"]
+"""What runs the networks; ``auto`` is the fastest that is installed."""
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""In what networks multiply; ``auto`` is bf16 where the hardware has it, ``int8`` needs calibrated networks."""

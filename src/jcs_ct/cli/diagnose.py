@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 from jcs_ct.cli.console import print_json, stage_progress
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ def diagnose(
         str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
     ] = None,
     segment: Annotated[
-        str, typer.Option(help="When lesions are segmented: positive (the paper's rule), always or never.")
+        SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")
     ] = "positive",
-    map_variant: Annotated[str, typer.Option("--map", help="Activation map: paper (Eq. 1-2) or grad_cam.")] = "paper",
+    map_variant: Annotated[
+        MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")
+    ] = "paper",
     threshold: Annotated[
         int | None,
         typer.Option(min=0, help="Positive when more slices than this are infected; replaces the stored rule."),
@@ -46,10 +49,10 @@ def diagnose(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     backend: Annotated[
-        str, typer.Option(help="What runs the networks: auto (the fastest installed), torch, openvino, onnxruntime.")
+        Backend, typer.Option(help="What runs the networks; auto is the fastest that is installed.")
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the hardware has it), fp32, bf16, or int8 once it was calibrated.")
+        Precision, typer.Option(help="auto is bf16 where the hardware has it; int8 needs calibrated networks.")
     ] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
@@ -67,16 +70,12 @@ def diagnose(
 
     from jcs_ct.checkpoints import load_models
     from jcs_ct.diagnosis import diagnose as run_diagnosis
-    from jcs_ct.engine import BACKENDS, PRECISIONS, Execution, choose
+    from jcs_ct.engine import Execution, choose
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.imaging import open_study
     from jcs_ct.reporting import write_report
     from jcs_ct.reporting.dicom import require_dicom_source
 
-    _check_choice("--segment", segment, ("positive", "always", "never"))
-    _check_choice("--map", map_variant, ("paper", "grad_cam"))
-    _check_choice("--backend", backend, BACKENDS)
-    _check_choice("--precision", precision, PRECISIONS)
     execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)
     choose(execution)  # what is not installed is said before anything is read
     prepare_output_folder(output)
@@ -98,7 +97,7 @@ def diagnose(
         result = run_diagnosis(
             opened,
             ready,
-            segment=segment,  # type: ignore[arg-type]
+            segment=segment,
             map_variant=map_variant,
             execution=execution,
             progress=progress,
@@ -152,8 +151,3 @@ def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
     if paths.dicom:
         typer.echo(f"DICOM results: {len(paths.dicom)} objects in {paths.folder}")
     typer.echo(NOTICE)
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=option)

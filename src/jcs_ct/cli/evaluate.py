@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import CT100Folds
+from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
 
@@ -137,7 +137,7 @@ def explanations(
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
-    variant: Annotated[str, typer.Option(help="paper (Eq. 1-2) or grad_cam.")] = "paper",
+    variant: Annotated[MapVariant, typer.Option(help="The paper's map (Eq. 1-2) or Grad-CAM.")] = "paper",
     steps: Annotated[int, typer.Option(min=0, help="Steps of deletion and insertion; 0 leaves them out.")] = 16,
     draws: DrawsOption = 2000,
 ) -> None:
@@ -149,14 +149,10 @@ def explanations(
     """
     from jcs_ct.checkpoints import load_checkpoint, read_info
     from jcs_ct.data.manifest import Manifest, read_manifest
-    from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
     from jcs_ct.metrics.resampling import Resampling
-    from jcs_ct.models.activation_map import VARIANTS
 
-    if variant not in VARIANTS:
-        raise ConfigError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
     table = read_manifest(manifest)
 
     def with_lesions(name: str) -> CaseSet:
@@ -236,9 +232,11 @@ def speed(
     rounds: Annotated[int, typer.Option(min=1, help="Every method runs once a round.")] = 3,
     peer: Annotated[bool, typer.Option(help="Time a MONAI U-Net of the first segmenter's input beside.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; eager always takes one.")] = 8,
-    backend: Annotated[str, typer.Option(help="auto, torch, openvino or onnxruntime; eager is torch.")] = "auto",
+    backend: Annotated[
+        Backend, typer.Option(help="What runs the networks; the plain way beside it is torch.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="evaluation.json on stdout, progress as JSON.")] = False,
 ) -> None:
     """Table II: seconds for an infected and an uninfected study, beside the same networks run the plain way.

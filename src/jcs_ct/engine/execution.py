@@ -9,15 +9,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
+from typing import get_args
 
 import torch
 
+from jcs_ct.choices import Backend, Precision
 from jcs_ct.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 #: What ``auto`` takes on a CPU, first to last, by the measurements in docs/reference/backends.md.
 _FASTEST_ON_CPU = ("openvino", "onnxruntime", "torch")

@@ -7,11 +7,15 @@ differentiated when pixel labels supervise it (Eq. 4).
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VARIANTS = ("paper", "grad_cam")
+from jcs_ct.choices import MapVariant
+
+VARIANTS: tuple[MapVariant, ...] = get_args(MapVariant)
 
 
 def activation_map_from_features(
