@@ -27,6 +27,7 @@ from jcs_ct.imaging.elements import (
     to_integer,
     to_number,
     to_numbers,
+    to_seconds,
     to_text,
 )
 from jcs_ct.imaging.headers import SliceHeader, identity_hash
@@ -177,6 +178,13 @@ def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, who
         "pixel_bytes": pixel_bytes,
         "whole": whole,
         "age_years": _age_years(dataset),
+        "high_bit": to_integer(dataset.get("HighBit")),
+        "contrast": _key(dataset.get("ContrastBolusAgent")),
+        "concatenation_key": _key(dataset.get("ConcatenationUID")),
+        "concatenation_part": to_integer(dataset.get("InConcatenationNumber")),
+        "concatenation_parts": to_integer(dataset.get("InConcatenationTotalNumber")),
+        "frame_offset": to_integer(dataset.get("ConcatenationFrameOffsetNumber")),
+        **_moment(dataset),
         "sex": {"F": "f", "M": "m", "O": "o"}.get(to_text(dataset.get("PatientSex")).upper(), ""),
     }
     if "PerFrameFunctionalGroupsSequence" not in dataset:
@@ -207,7 +215,33 @@ def _frame_header(dataset: Dataset, common: dict[str, Any], number: int) -> Slic
     tilt = to_number(functional_group(dataset, number, "CTAcquisitionDetailsSequence").get("GantryDetectorTilt"))
     facts["gantry_tilt"] = common["gantry_tilt"] if tilt is None else tilt
     windows = _windows(functional_group(dataset, number, "FrameVOILUTSequence"))
-    return SliceHeader(**{**common, **facts, **(windows if windows["window_levels"] else {}), "frame": number + 1})
+    moment = {name: value for name, value in _frame_moment(dataset, number).items() if value is not None}
+    windows = windows if windows["window_levels"] else {}
+    return SliceHeader(**{**common, **facts, **windows, **moment, "frame": number + 1})
+
+
+def _moment(dataset: Dataset) -> dict[str, float | int | None]:
+    """When a slice was acquired and made, and in which of several acquisitions or phases."""
+    acquired = to_seconds(dataset.get("AcquisitionTime"))
+    return {
+        "acquisition_number": to_integer(dataset.get("AcquisitionNumber")),
+        "acquisition_time": to_seconds(dataset.get("AcquisitionDateTime")) if acquired is None else acquired,
+        "content_time": to_seconds(dataset.get("ContentTime")),
+        "trigger_time": to_number(dataset.get("TriggerTime") or dataset.get("NominalPercentageOfCardiacPhase")),
+        "temporal_position": to_integer(dataset.get("TemporalPositionIdentifier")),
+    }
+
+
+def _frame_moment(dataset: Dataset, number: int) -> dict[str, float | int | None]:
+    """The same facts of one frame (PS3.3 C.7.6.16.2.2 Frame Content, C.7.6.16.2.7 Cardiac Synchronization)."""
+    content = functional_group(dataset, number, "FrameContentSequence")
+    cardiac = functional_group(dataset, number, "CardiacSynchronizationSequence")
+    return {
+        "acquisition_number": to_integer(content.get("FrameAcquisitionNumber")),
+        "acquisition_time": to_seconds(content.get("FrameAcquisitionDateTime")),
+        "trigger_time": to_number(cardiac.get("NominalPercentageOfCardiacPhase")),
+        "temporal_position": to_integer(content.get("TemporalPositionIndex")),
+    }
 
 
 def _slice_facts(

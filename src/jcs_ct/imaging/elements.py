@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
 from typing import Any
@@ -64,6 +65,14 @@ def to_text(value: Any) -> str:
     if isinstance(value, (MultiValue, list, tuple)):
         return "\\".join(str(item) for item in value).strip()
     return "" if value is None else str(value).strip()
+
+
+def to_seconds(value: Any) -> float | None:
+    """Seconds of the day of a time (TM) or date and time (DT, PS3.5 6.2), with or without colons."""
+    stated = re.fullmatch(r"(?:\d{8})?(\d\d):?(\d\d):?(\d\d(?:\.\d{1,6})?)?(?:[+-]\d{4})?", to_text(value))
+    if stated is None:
+        return None
+    return int(stated[1]) * 3600.0 + int(stated[2]) * 60.0 + float(stated[3] or 0)
 
 
 def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:

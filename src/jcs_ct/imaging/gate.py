@@ -6,12 +6,13 @@ Every check returns findings with numbers; all of a series' findings are reporte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
+from jcs_ct.imaging.gate_acquisitions import check_acquisitions, check_alternating_steps, note_acquisitions
 from jcs_ct.imaging.gate_content import (
     check_localizer,
     check_modality,
@@ -59,6 +60,10 @@ class Examination:
         severities = {Severity.REFUSED} if lenient else {Severity.REFUSED, Severity.GEOMETRY}
         return tuple(finding for finding in self.findings if finding.severity in severities)
 
+    def joined_by(self, findings: Sequence[Finding]) -> Examination:
+        """The same with what the voxels say."""
+        return replace(self, findings=(*self.findings, *findings))
+
     @property
     def is_measurable(self) -> bool:
         """Whether lengths and volumes may be stated."""
@@ -97,10 +102,11 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
             *check_pixel_spacing(ordered),
             *check_orientation(ordered, stack),
             *check_tilt(ordered, stack),
-            *check_steps(stack),
+            *(check_steps(stack) or check_alternating_steps(ordered, stack)),
             *check_centres(stack),
             *check_sparse(ordered, stack),
         ]
+    findings += [*check_acquisitions(ordered), *note_acquisitions(ordered)]
     findings += _check_extent(ordered, stack, turn or AS_STORED)
     findings += [*check_origin(ordered), *check_patient_position(ordered)]
     if turn is not None:

@@ -49,6 +49,17 @@ class SliceHeader:
         window_widths: Window Width of each, in HU.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
         whole: Whether the pixel data reaches its end in the file.
+        high_bit: High Bit; ``bits_stored - 1`` wherever the standard is kept (PS3.3 C.7.6.3.1).
+        acquisition_number: Acquisition Number; with the facts below, what tells two scans in one series apart.
+        acquisition_time: When the slice was acquired, in seconds of its day.
+        content_time: When its pixels were made, likewise.
+        trigger_time: Trigger Time in ms, or the nominal percentage of the cardiac phase.
+        temporal_position: Temporal Position Identifier or Index.
+        contrast: :func:`identity_hash` of Contrast/Bolus Agent.
+        concatenation_key: :func:`identity_hash` of the Concatenation UID (PS3.3 C.7.6.16.1.1), empty when whole.
+        concatenation_part: In-concatenation Number, from 1.
+        concatenation_parts: In-concatenation Total Number.
+        frame_offset: Concatenation Frame Offset Number: frames in the parts before this one.
         age_years: The patient's, in years, 90 for all from 90 on; for statistics over many, never for a report.
         sex: ``f``, ``m``, ``o`` or empty; likewise.
     """
@@ -93,6 +104,17 @@ class SliceHeader:
     lossy: bool = False
     pixel_bytes: int = -1
     whole: bool = True
+    high_bit: int | None = None
+    acquisition_number: int | None = None
+    acquisition_time: float | None = None
+    content_time: float | None = None
+    trigger_time: float | None = None
+    temporal_position: int | None = None
+    contrast: str = ""
+    concatenation_key: str = ""
+    concatenation_part: int | None = None
+    concatenation_parts: int | None = None
+    frame_offset: int | None = None
     age_years: float | None = None
     sex: str = ""
 

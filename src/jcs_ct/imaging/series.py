@@ -31,6 +31,7 @@ from jcs_ct.axes import AS_STORED
 from jcs_ct.errors import ConfigError, GateCode, JCSError, StudyError
 from jcs_ct.imaging.gate import Examination, examine
 from jcs_ct.imaging.gate_finding import Finding, Severity
+from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader, identity_hash
 from jcs_ct.imaging.sandbox import run_in_child
 from jcs_ct.imaging.study import (
@@ -270,6 +271,9 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         raise refuse(survey.damaged[:3])
     examination, ordered = chosen.examination, chosen.ordered
     hu = _decode(survey.files, ordered)
+    examination = examination.joined_by(check_voxels(hu))
+    if refusals := examination.refusals(lenient=lenient):
+        raise refuse(refusals)
     stack, turn = examination.stack, examination.turn
     affine = stack.affine if examination.is_measurable and stack is not None else None
     flags = [*_flags(examination, ()), *survey.notes]
