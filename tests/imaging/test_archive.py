@@ -40,8 +40,12 @@ def test_names_in_the_archive_never_reach_the_disk(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     archive = zip_of(tmp_path / "a.zip", {"Doe^Jane/one.dcm": b"1", "two.nii.gz": b"2", ".hidden": b"3"})
-    assert unpack(archive, out) == 2
-    assert sorted(path.name for path in out.iterdir()) == ["000001.bin", "000002.nii.gz"]
+    names = unpack(archive, out)
+    assert {file.name: str(name) for file, name in names.items()} == {
+        "000001.bin": "Doe^Jane/one.dcm",
+        "000002.bin": "two.nii.gz",
+    }
+    assert sorted(path.name for path in out.iterdir()) == ["000001.bin", "000002.bin"]
 
 
 def refused(archive, out, limits=None):

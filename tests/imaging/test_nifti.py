@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import re
 
@@ -55,11 +56,64 @@ def test_any_axis_order_gives_the_same_volume(tmp_path, truth, orientation):
 
 def test_float_samples_and_padding(tmp_path, truth):
     array = truth.astype(np.float32) + 0.25
-    array[0, 0, :3] = [-2048, np.nan, -3024]
+    array[0, 0, [0, 2]] = [-2048, -3024]
     hu = open_study(save(tmp_path / "ct.nii", array)).volume.hu
     assert hu.dtype == np.float32
-    assert (hu[0, 0, :3] == BACKGROUND_HU).all()
+    assert (hu[0, 0, [0, 2]] == BACKGROUND_HU).all()
     assert np.array_equal(hu[1:], array[1:])
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz", "ct.img", "ct"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_a_volume_is_read_by_its_content_whatever_it_is_called(tmp_path, truth, name, pack):
+    plain = save(tmp_path / "plain.nii", truth).read_bytes()
+    (tmp_path / "named").mkdir()
+    path = tmp_path / "named" / name
+    path.write_bytes(pack(plain))
+    assert np.array_equal(open_study(path).volume.hu, truth)
+
+
+def body(count=6, side=24):
+    """(count, side, side) HU: a square body in air."""
+    hu = np.full((count, side, side), -1000.0, dtype=np.float32)
+    hu[:, 6:18, 6:18] = 40.0
+    return hu + np.random.default_rng(3).normal(0, 10, hu.shape).astype(np.float32)
+
+
+def test_nan_around_the_body_is_noted_as_not_imaged(tmp_path):
+    hu = body()
+    rows, columns = np.mgrid[:24, :24]
+    hu[:, np.hypot(rows - 11.5, columns - 11.5) > 11.5] = np.nan
+    study = open_study(save(tmp_path / "ct.nii", hu))
+    (flag,) = [flag for flag in study.flags if flag.code == "NOT_IMAGED"]
+    assert f"{np.isnan(hu).sum()} of {hu.size} voxels" in flag.message
+    assert (study.volume.hu[np.isnan(hu)] == BACKGROUND_HU).all()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (np.s_[::2], np.nan),  # every other slice
+        (np.s_[:, 10:], np.nan),  # what lies behind
+        (np.s_[3, 12, 12], np.nan),  # one voxel of the body
+        (np.s_[3, 3, 3], np.nan),  # one voxel of the air around it, reached from no edge
+        (np.s_[:, 0, 0], np.inf),
+    ],
+)
+def test_nan_and_infinities_are_never_air(tmp_path, place, value):
+    hu = body()
+    hu[place] = value
+    path = save(tmp_path / "ct.nii", hu)
+    with pytest.raises(StudyError, match="voxels are NaN or infinite") as error:
+        open_study(path)
+    assert error.value.code is GateCode.NO_HU
+
+
+def test_a_lenient_reading_withholds_measures_where_values_are_lost(tmp_path):
+    hu = body()
+    hu[:, 10:] = np.nan
+    study = open_study(save(tmp_path / "ct.nii", hu), lenient=True)
+    assert {GateCode.NO_HU, "NOT_MEASURED"} <= {flag.code for flag in study.flags}
 
 
 REFUSED = {
@@ -153,7 +207,8 @@ def rotated(degrees, axis):
 )
 def test_volumes_that_lean_over_or_are_turned_in_their_plane(tmp_path, truth, degrees, axis, flags, refusal):
     """The limits and codes of DICOM."""
-    path = save(tmp_path / "ct.nii", np.tile(truth, (20, 1, 1)), rotated(degrees, axis) @ RAS)
+    several = np.random.default_rng(1).integers(-1000, 1000, size=(160, 6, 5)).astype(np.int16)
+    path = save(tmp_path / "ct.nii", several, rotated(degrees, axis) @ RAS)
     if refusal is not None:
         for lenient in (False, True):
             with pytest.raises(StudyError, match=refusal) as refused:

@@ -50,11 +50,11 @@ class ArchiveLimits:
             raise ValueError(f"archive limits must be greater than 0: {self}")
 
 
-def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> int:
-    """Unpack the regular files of ``archive`` into ``folder`` and return their number.
+def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> dict[Path, PurePosixPath]:
+    """Unpack the regular files of ``archive`` into ``folder``; what each file made is called in the archive.
 
-    Files are named by their number and ending; names in the archive never reach the disk, and sizes are counted
-    while unpacking, since headers may lie.
+    Files are named by their number; names in the archive never reach the disk, and sizes are counted while
+    unpacking, since headers may lie.
 
     Raises:
         StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged).
@@ -62,21 +62,21 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
     """
     limits = limits or ArchiveLimits()
     budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
-    count = 0
+    names: dict[Path, PurePosixPath] = {}
     members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
     try:
         for count, (name, stream) in enumerate(members, start=1):
             if count > limits.members:
                 raise _refused(f"it holds more than {limits.members} files")
-            suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else ".bin"
-            target = folder / f"{count:06d}{suffix}"
+            target = folder / f"{count:06d}.bin"
             budget -= _copy(stream, target, budget)
+            names[target] = PurePosixPath(name.replace("\\", "/"))
     except _DAMAGED as error:
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         raise StudyError(GateCode.UNREADABLE, message) from error
     except OSError as error:
         raise _explained(error) from error
-    return count
+    return names
 
 
 def _explained(error: OSError) -> JCSError:
@@ -144,16 +144,17 @@ def _copy(stream: IO[bytes], target: Path, budget: int) -> int:
 
 
 @contextmanager
-def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[Path]:
-    """A temporary folder with the files of ``archive``; removed on leaving.
+def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[Path, dict[Path, PurePosixPath]]]:
+    """A temporary folder with the files of ``archive`` and what they are called there; removed on leaving.
 
     Raises:
         StudyError: as :func:`unpack`, and NO_IMAGES for an archive without files.
     """
     folder = Path(tempfile.mkdtemp(prefix="jcs-archive-"))
     try:
-        if unpack(archive, folder, limits) == 0:
+        names = unpack(archive, folder, limits)
+        if not names:
             raise StudyError(GateCode.NO_IMAGES, "the archive holds no files; give one with a study")
-        yield folder
+        yield folder, names
     finally:
         shutil.rmtree(folder, ignore_errors=True)

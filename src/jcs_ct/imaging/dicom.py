@@ -30,7 +30,7 @@ from jcs_ct.imaging.elements import (
     to_seconds,
     to_text,
 )
-from jcs_ct.imaging.headers import SliceHeader, identity_hash
+from jcs_ct.imaging.headers import UNCOMPRESSED_SYNTAXES, SliceHeader, identity_hash
 from jcs_ct.volume import BACKGROUND_HU
 
 #: Rescaled values at or below this are padding, whatever the header says (-2000, -2048, -3024 in practice).
@@ -139,7 +139,7 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
             dataset = pydicom.dcmread(stream, stop_before_pixels=True)
             deflated = syntax == DeflatedExplicitVRLittleEndian
             pixel_bytes, whole = (-1, True) if deflated else _pixel_extent(stream, syntax)
-            return _facts(dataset, file_index, syntax, pixel_bytes, whole)
+            return _facts(dataset, file_index, meta, pixel_bytes, whole)
         except DAMAGED_FILE_ERRORS as error:
             raise StudyError(
                 GateCode.UNREADABLE,
@@ -147,7 +147,8 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
             ) from error
 
 
-def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, whole: bool) -> list[SliceHeader]:
+def _facts(dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, whole: bool) -> list[SliceHeader]:
+    syntax = UID(to_text(meta.get("TransferSyntaxUID")))
     frames = max(1, to_integer(dataset.get("NumberOfFrames")) or 1)
     common: dict[str, Any] = {
         "file_index": file_index,
@@ -156,7 +157,7 @@ def _facts(dataset: Dataset, file_index: int, syntax: UID, pixel_bytes: int, who
         "frame_of_reference_key": _key(dataset.get("FrameOfReferenceUID")),
         "patient_key": _key(dataset.get("PatientID")),
         "modality": to_text(dataset.get("Modality")).upper(),
-        "sop_class": to_text(dataset.get("SOPClassUID")),
+        "sop_class": to_text(dataset.get("SOPClassUID")) or to_text(meta.get("MediaStorageSOPClassUID")),
         "transfer_syntax": str(syntax),
         "rows": to_integer(dataset.get("Rows")) or 0,
         "columns": to_integer(dataset.get("Columns")) or 0,
@@ -308,13 +309,56 @@ def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.float32]
     return hu
 
 
-def _stored_values(dataset: Dataset, header: SliceHeader) -> NDArray[Any]:
-    """(frames, rows, columns) stored values; bits above Bits Stored are dropped (old overlays live there)."""
+def _stored_values(dataset: Dataset, header: SliceHeader) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """(frames, rows, columns) stored values, and where padding stands in bits that store no value."""
     stored: NDArray[Any] = np.asarray(dataset.pixel_array).reshape(header.frames, header.rows, header.columns)
     unused = header.bits_allocated - header.bits_stored
-    if stored.dtype.kind in "iu" and 0 < unused < 8 * stored.dtype.itemsize == header.bits_allocated:
-        stored = (stored << unused) >> unused
+    if stored.dtype.kind not in "iu" or not 0 < unused < 8 * stored.dtype.itemsize == header.bits_allocated:
+        return stored, None
+    if header.transfer_syntax in UNCOMPRESSED_SYNTAXES:
+        stored = right_justified(stored, header)
+    return within_bits_stored(stored, header)
+
+
+def right_justified(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
+    """Values down to bit 0 where High Bit lies above Bits Stored - 1, as ACR-NEMA and early DICOM allow.
+
+    Raises:
+        StudyError: NO_HU when pixels fill more bits than Bits Stored, so that neither reading fits.
+    """
+    shift = 0 if header.high_bit is None else header.high_bit + 1 - header.bits_stored
+    if not 0 < shift <= header.bits_allocated - header.bits_stored:
+        return stored
+    bits = stored.view(f"u{stored.dtype.itemsize}")
+    if not (bits & ((1 << shift) - 1)).any():
+        return stored >> shift
+    if (bits >> header.bits_stored).any():
+        message = (
+            f"pixels fill more than the {header.bits_stored} bits up to High Bit {header.high_bit} that the header "
+            "states; grey levels cannot become HU, export the series again"
+        )
+        raise StudyError(GateCode.NO_HU, message)
     return stored
+
+
+def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Values of Bits Stored bits, and where padding lies outside them.
+
+    What stands in the bits above is padding where it is declared so or is one single value; a number that outgrew
+    Bits Stored where all others keep their sign in those bits; else an old overlay (PS3.5 8.1.1), which is dropped.
+    """
+    unused = header.bits_allocated - header.bits_stored
+    low = (stored << unused) >> unused
+    beyond = low != stored
+    if not beyond.any():
+        return low, None
+    values = np.unique(stored[beyond])
+    if values.size == 1 or (header.padding is not None and bool((values == header.padding).all())):
+        return low, beyond
+    if stored.dtype.kind == "i" and bool((stored[~beyond] < 0).any()) and bool((stored[beyond] >= 0).all()):
+        return stored, None
+    padded = beyond & (stored == header.padding) if header.padding is not None else None
+    return low, padded
 
 
 def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.float32]:
@@ -328,7 +372,7 @@ def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.floa
     """
     try:
         dataset = pydicom.dcmread(path)
-        stored = _stored_values(dataset, headers[0])
+        stored, padded = _stored_values(dataset, headers[0])
     except NotImplementedError as error:
         syntax = UID(headers[0].transfer_syntax).name
         raise StudyError(
@@ -339,4 +383,7 @@ def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.floa
         raise StudyError(
             GateCode.UNREADABLE, f"the pixel data cannot be decoded ({type(error).__name__}); export the file again"
         ) from error
-    return np.stack([hounsfield(stored[max(header.frame - 1, 0)], header) for header in headers])
+    hu = np.stack([hounsfield(stored[max(header.frame - 1, 0)], header) for header in headers])
+    if padded is not None:
+        hu[padded[[max(header.frame - 1, 0) for header in headers]]] = BACKGROUND_HU
+    return hu

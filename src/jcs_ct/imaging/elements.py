@@ -32,13 +32,17 @@ DAMAGED_FILE_ERRORS = (
     pydicom.errors.BytesLengthException,
 )
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+
 
 def to_number(value: Any) -> float | None:
-    """A finite float, or None; the first of several."""
+    """A finite float, or None; the first of several. Some exporters write the decimal comma of their country."""
     if isinstance(value, (MultiValue, list, tuple)):
         value = value[0] if len(value) else None
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+        value = value.replace(",", ".")
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -47,8 +51,13 @@ def to_number(value: Any) -> float | None:
 
 
 def to_numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """Exactly ``count`` finite floats, or None."""
-    if not isinstance(value, (MultiValue, list, tuple)) or len(value) != count:
+    """Exactly ``count`` finite floats, or None; a backslash too many at the end is passed over."""
+    if not isinstance(value, (MultiValue, list, tuple)):
+        return None
+    value = list(value)
+    while len(value) > count and value[-1] in (None, ""):
+        value.pop()
+    if len(value) != count:
         return None
     found = [to_number(item) for item in value]
     return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)

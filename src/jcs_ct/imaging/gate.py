@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jcs_ct.axes import AS_STORED, AxisTurn
-from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
 from jcs_ct.imaging.gate_acquisitions import check_acquisitions, check_alternating_steps, note_acquisitions
+from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
 from jcs_ct.imaging.gate_content import (
     check_localizer,
     check_modality,
@@ -23,7 +23,7 @@ from jcs_ct.imaging.gate_content import (
     check_syntax,
     check_whole,
 )
-from jcs_ct.imaging.gate_finding import Finding, Severity
+from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import (
     check_centres,
     check_count,
@@ -57,8 +57,7 @@ class Examination:
 
     def refusals(self, *, lenient: bool) -> tuple[Finding, ...]:
         """The findings that refuse the series."""
-        severities = {Severity.REFUSED} if lenient else {Severity.REFUSED, Severity.GEOMETRY}
-        return tuple(finding for finding in self.findings if finding.severity in severities)
+        return refusing(self.findings, lenient=lenient)
 
     def joined_by(self, findings: Sequence[Finding]) -> Examination:
         """The same with what the voxels say."""

@@ -8,6 +8,7 @@ witness (``gate_voxels``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,7 +151,7 @@ def _classes_apart(values: NDArray[np.float64]) -> bool:
         if min(one.size for one in classes) < 3:
             return False
         ranges = sorted((float(one.min()), float(one.max())) for one in classes)
-        apart = all(before[1] < after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+        apart = all(before[1] < after[0] for before, after in pairwise(ranges))
         if apart and all((np.diff(one) >= 0).all() or (np.diff(one) <= 0).all() for one in classes):
             return True
     return False

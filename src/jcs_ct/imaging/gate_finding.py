@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +24,12 @@ class Finding:
     code: GateCode | str
     message: str
     severity: Severity = Severity.GEOMETRY
+
+
+def refusing(findings: Sequence[Finding], *, lenient: bool) -> tuple[Finding, ...]:
+    """The findings that refuse a study."""
+    severities = {Severity.REFUSED} if lenient else {Severity.REFUSED, Severity.GEOMETRY}
+    return tuple(finding for finding in findings if finding.severity in severities)
 
 
 def count_of(number: int, total: int) -> str:

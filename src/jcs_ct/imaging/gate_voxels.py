@@ -5,11 +5,13 @@ Everything is measured on a thinned grid, so that it costs next to nothing besid
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_acquisitions import INTERLEAVED_UP_TO
@@ -22,6 +24,8 @@ AIR_BELOW_HU, LEAST_AIR_SHARE = -500.0, 0.001
 TISSUE_WITHIN_HU, LEAST_TISSUE_SHARE = 300.0, 0.002
 #: No tissue, bone or metal fills more than this share of a chest above this, in HU.
 DENSEST_HU, MOST_DENSE_SHARE = 10_000.0, 0.02
+#: NaN is taken for what lies outside the field of view when at most this share of the voxels at it is body.
+MOST_BODY_BESIDE_NAN = 0.05
 #: Slices that end in more rows of one value than their neighbours, by this share of all rows, lost their end.
 LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
 #: Slices two (three, four) apart that are more alike than slices one less apart, by this factor, interleave.
@@ -32,6 +36,8 @@ ALTERNATION_POWER = 100.0
 _LEAST_ALTERNATION = (3.0, 3.0, 0.15)
 #: Fewest slices in which similarity, and in which means, tell interleaved series.
 _LEAST_ALIKE, _LEAST_MEANS = 8, 16
+#: Fewest voxels of a thinned slice from which a mean is worth anything.
+_LEAST_PIXELS = 1024
 _SIDE = 128
 _ADVICE = "export one acquisition and one reconstruction"
 
@@ -54,6 +60,31 @@ def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool
     if not findings:
         findings += check_interleaved(hu, thin)
     return findings
+
+
+def check_finite(values: NDArray[Any]) -> list[Finding]:
+    """NO_HU: NaN or infinite values in the body; a note where NaN only stands for what the scanner never saw.
+
+    Args:
+        values: (slices, rows, columns) as stored, in HU.
+    """
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return []
+    lost = ~np.isfinite(values)
+    rim = values[ndimage.binary_dilation(lost) & ~lost]
+    border = np.zeros(lost.shape, dtype=bool)
+    border[:, [0, -1], :] = border[:, :, [0, -1]] = True
+    from_border = ndimage.binary_propagation(border & lost, mask=lost)
+    beside_body = float((rim > AIR_BELOW_HU).mean()) if rim.size else 1.0
+    count = f"{lost.sum()} of {lost.size} voxels are NaN or infinite"
+    if not np.isinf(values).any() and beside_body <= MOST_BODY_BESIDE_NAN and bool((from_border == lost).all()):
+        return [Finding("NOT_IMAGED", f"{count}, all outside the body: they were taken as background", Severity.NOTE)]
+    first = int(lost.any(axis=(1, 2)).argmax()) + 1
+    message = (
+        f"{count}, the first in slice {first}, within the body or at it; what was there is lost and is not taken for "
+        "air: convert the volume again from its source"
+    )
+    return [Finding(GateCode.NO_HU, message)]
 
 
 def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
@@ -90,14 +121,14 @@ def check_blank(blank: NDArray[np.intp], count: int, *, blank_ends: bool) -> lis
         return [Finding("BLANK_SLICES", message, Severity.NOTE)]
     first = int((blank if within.size == 0 else within)[0]) + 1
     message = (
-        f"{blank.size} of {count} slices hold one value only, the first is slice {first}: their pixels were lost; copy "
-        "or export the series again"
+        f"{blank.size} of {count} slices hold one value only, the first is slice {first}: their pixels were lost; "
+        "copy or export the series again"
     )
     return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
 
 
 def check_lost_rows(columns: NDArray[Any]) -> list[Finding]:
-    """TRUNCATED: a slice that ends in rows of one value where its neighbours show something, as half-written files do.
+    """TRUNCATED: a slice that ends in rows of one value where its neighbours do not, as half-written files do.
 
     Args:
         columns: (slices, rows, some columns).
@@ -119,20 +150,26 @@ def check_lost_rows(columns: NDArray[Any]) -> list[Finding]:
 
 
 def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
-    """DUPLICATE_POSITION: neighbouring slices with the same voxels, which no two places of a body have."""
-    alike = (thin[1:] == thin[:-1]).all(axis=(1, 2)).nonzero()[0]
-    same = [int(place) for place in alike if np.array_equal(hu[place], hu[place + 1])]
+    """DUPLICATE_POSITION: slices with the same voxels, which no two places of a body have."""
+    seen: dict[bytes, int] = {}
+    same = []
+    for number, plane in enumerate(thin):
+        first = seen.setdefault(hashlib.sha256(plane.tobytes()).digest(), number)
+        if first != number and np.array_equal(hu[first], hu[number]):
+            same.append((first + 1, number + 1))
     if not same:
         return []
     message = (
-        f"{len(same)} slice(s) have the very voxels of their neighbour, the first are slices {same[0] + 1} and "
-        f"{same[0] + 2}: one picture stands at two places; export the series again"
+        f"{len(same)} slice(s) have the very voxels of another, the first are slices {same[0][0]} and {same[0][1]}: "
+        "one picture stands at two places; remove the copies or export the series again"
     )
     return [Finding(GateCode.DUPLICATE_POSITION, message)]
 
 
 def check_interleaved(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
     """MIXED_SERIES: slices that resemble the next but one more than the next, or whose means alternate."""
+    if thin[0].size < _LEAST_PIXELS:
+        return []
     reason = _more_alike_further_apart(thin) or next(_alternating_means(hu, thin), None)
     if reason is None:
         return []
@@ -151,8 +188,8 @@ def _more_alike_further_apart(thin: NDArray[np.float32]) -> str | None:
         if nearer <= 0 or further >= ALIKE * nearer or (lag == 2 and (apart[1] < between).mean() < 0.7):
             continue
         return (
-            f"slices {lag} apart differ by {further:.0f} HU on average, slices {lag - 1} apart by {nearer:.0f} HU; in "
-            "one series the nearer are the more alike"
+            f"slices {lag} apart differ by {further:.0f} HU on average, slices {lag - 1} apart by {nearer:.0f} HU; "
+            "in one series the nearer are the more alike"
         )
     return None
 

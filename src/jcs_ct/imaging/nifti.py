@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.compression import first_unpacked_bytes, open_unpacked
 from jcs_ct.imaging.gate_axes import check_axes
 from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_geometry import (
@@ -26,6 +27,7 @@ from jcs_ct.imaging.gate_geometry import (
     check_coverage,
     implausible_spacing,
 )
+from jcs_ct.imaging.gate_voxels import check_finite
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -60,9 +62,13 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED, NOT_AXIAL or NO_HU.
     """
-    image, stored = _load(path)
-    affine, findings = _affine(image)
+    stored, affine, findings = _load(path)
     turn, notes = _turn(affine)
+    for finding in check_finite(turn.turned(stored)):
+        if finding.severity is Severity.NOTE:
+            notes.append((finding.code, finding.message))
+        else:
+            findings.append((GateCode(finding.code), finding.message))
     hu: NDArray[Any] = np.ascontiguousarray(turn.turned(_to_hu(stored)))
     if hu.shape[0] < MINIMUM_SLICES:
         message = f"the volume has {hu.shape[0]} slice(s), at least {MINIMUM_SLICES} are needed"
@@ -101,8 +107,7 @@ def read_nifti_labels(path: Path, fd: int, *, lesion_labels: Sequence[int] = ())
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED or NOT_AXIAL.
     """
-    image, stored = _load(path)
-    affine, findings = _affine(image)
+    stored, affine, findings = _load(path)
     turn, _ = _turn(affine)
     marked = np.isin(stored, list(lesion_labels)) if lesion_labels else stored != 0
     labels = np.ascontiguousarray(turn.turned(marked))
@@ -120,13 +125,15 @@ def read_nifti_labels(path: Path, fd: int, *, lesion_labels: Sequence[int] = ())
     }
 
 
-def _load(path: Path) -> tuple[Any, NDArray[Any]]:
-    """The image and its samples on the source's grid: its third, second and first axis, as they lie in the file."""
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], list[tuple[GateCode, str]]]:
+    """Samples on the source's grid (its third, second and first axis, as they lie in the file), affine, findings."""
     try:
-        image: Any = nib.load(path)
-        _check_header(image)
-        stored = np.asanyarray(image.dataobj)
-        _check_end(image)
+        with open_unpacked(path) as stream:
+            image = _image_class(path).from_stream(stream)
+            _check_header(image)
+            stored = np.asanyarray(image.dataobj)
+            _check_end(image)
+            affine, findings = _affine(image)
     except EOFError as error:
         raise StudyError(GateCode.TRUNCATED, "the volume is cut off; copy it again from its source") from error
     except _DAMAGED as error:
@@ -134,7 +141,16 @@ def _load(path: Path) -> tuple[Any, NDArray[Any]]:
         code = GateCode.TRUNCATED if cut else GateCode.UNREADABLE
         reason = "is cut off" if cut else f"cannot be read ({type(error).__name__})"
         raise StudyError(code, f"the NIfTI volume {reason}; copy or convert it again") from error
-    return image, stored.reshape(stored.shape[:3]).T
+    return stored.reshape(stored.shape[:3]).T, affine, findings
+
+
+def _image_class(path: Path) -> Any:
+    """NIfTI-1 or NIfTI-2 by the first bytes, whatever the file is called."""
+    head = first_unpacked_bytes(path, 348)
+    if head[344:348] == b"ni1\0":
+        message = "a NIfTI header without its image (.hdr and .img) is not read; convert the pair to NIfTI (.nii.gz)"
+        raise StudyError(GateCode.UNSUPPORTED, message)
+    return nib.Nifti2Image if head[4:8] == b"n+2\0" else nib.Nifti1Image
 
 
 def _shape(stored: NDArray[Any]) -> tuple[int, int, int]:
@@ -271,10 +287,6 @@ def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:
     hu = stored.astype(np.float32)
     padding = ~np.isfinite(hu) | (hu <= -2000)
     hu[padding] = BACKGROUND_HU
-    low, high = float(hu.min()), float(hu.max())
-    if low > -500 or high < 0:
-        message = f"values from {low:g} to {high:g} are no chest CT in HU (air is -1000, water 0); give the CT itself"
-        raise StudyError(GateCode.NO_HU, message)
-    if stored.dtype.kind in "iu" and high <= np.iinfo(np.int16).max:
+    if stored.dtype.kind in "iu" and float(hu.max()) <= np.iinfo(np.int16).max:
         return hu.astype(np.int16)
     return hu

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.archive import unpacked
+from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.series import DicomSurvey, describe_series, read_dicom, survey_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.sources import SourceFiles, find_files
@@ -122,8 +123,8 @@ def _source(path: Path) -> Iterator[SourceFiles]:
     """The files at ``path``; an archive is unpacked for as long as they are needed."""
     source = find_files(path)
     if len(source.archives) == 1 and not (source.dicom or source.nifti or source.pictures):
-        with unpacked(source.archives[0]) as folder:
-            yield find_files(folder)
+        with unpacked(source.archives[0]) as (folder, names):
+            yield find_files(folder, names)
     else:
         yield source
 
@@ -131,15 +132,29 @@ def _source(path: Path) -> Iterator[SourceFiles]:
 def _survey(source: SourceFiles, *, allow_deflated: bool) -> DicomSurvey:
     survey = survey_dicom(source.dicom, allow_deflated=allow_deflated)
     beside = len(source.others) + len(source.pictures) + len(source.nifti) + len(source.archives)
-    if not beside:
-        return survey
-    note = QualityFlag("OTHER_FILES", f"{beside} file(s) beside the DICOM files were ignored")
-    return DicomSurvey(survey.files, survey.series, survey.damaged, (note,))
+    notes = (QualityFlag("OTHER_FILES", f"{beside} file(s) beside the DICOM files were ignored"),) if beside else ()
+    return replace(survey, damaged=(*survey.damaged, *_lost_images(source)), notes=notes)
+
+
+def _lost_images(source: SourceFiles) -> list[Finding]:
+    """UNREADABLE: files called as the images are that hold none; one of the study's slices may have been lost."""
+    if not source.lost:
+        return []
+    empty = sum(path.stat().st_size == 0 for path in source.lost)
+    message = (
+        f"{len(source.lost)} file(s) are called as the study's images are and hold none ({empty} of 0 bytes): slices "
+        "may be lost; copy the study again from its source, or take the files out if they are none of its images"
+    )
+    return [Finding(GateCode.UNREADABLE, message)]
 
 
 def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
     _one_kind(source)
-    study = open_nifti(source.nifti[0], lenient=lenient) if source.nifti else open_pictures(source.pictures)
+    if source.nifti:
+        study = open_nifti(source.nifti[0], lenient=lenient)
+    else:
+        findings = _lost_images(source)
+        study = open_pictures(source.pictures, findings, lenient=lenient)
     ignored = len(source.others) + len(source.archives)
     if not ignored:
         return study

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.gate_finding import Finding
+from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
+from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.imaging.sandbox import run_in_child
 from jcs_ct.imaging.series import refuse
@@ -51,15 +52,18 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     """
     answer, hu = decode_volume("nifti", {"path": str(path.absolute())})
     findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
-    if findings and not lenient:
-        raise refuse(findings)
-    flags = [QualityFlag(code, message) for code, message in (*answer["findings"], *answer["notes"])]
-    if findings:
+    findings += [Finding(code, message, Severity.NOTE) for code, message in answer["notes"]]
+    findings += check_voxels(hu, blank_ends=True)
+    if refusals := refusing(findings, lenient=lenient):
+        raise refuse(refusals)
+    flags = [QualityFlag(finding.code, finding.message) for finding in findings]
+    untrusted = any(finding.severity is Severity.GEOMETRY for finding in findings)
+    if untrusted:
         flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
     unplaced = any(finding.code is GateCode.NO_POSITION for finding in findings)
     if unplaced:
         flags.append(ASSUMED_AXES)
-    affine = None if findings else np.asarray(answer["affine"], dtype=np.float64)
+    affine = None if untrusted else np.asarray(answer["affine"], dtype=np.float64)
     return Study(
         volume=CTVolume(hu, affine, axes_are_assumed=unplaced),
         identifier=answer["identifier"],
@@ -70,14 +74,21 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     )
 
 
-def open_pictures(paths: Sequence[Path]) -> Study:
+def open_pictures(paths: Sequence[Path], findings: Sequence[Finding] = (), *, lenient: bool = False) -> Study:
     """Read PNG, JPEG or TIFF slices, in name order from superior to inferior, in the decoding child.
 
     A picture's grid is the one it is shown on: turned as its EXIF orientation says.
 
+    Args:
+        paths: In the order of the slices.
+        findings: What their names say, as ``gate_pictures`` gives it.
+        lenient: Turn what can be passed into flags.
+
     Raises:
-        StudyError: a picture cannot be read, is coloured, or differs in size.
+        StudyError: a picture cannot be read, is coloured, or differs in size; or they are not one study.
     """
+    if refusals := refusing(findings, lenient=lenient):
+        raise refuse(refusals)
     answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
     levels = f"{answer['bits']}-bit grey levels were taken as {answer['meaning']}"
     flags = [

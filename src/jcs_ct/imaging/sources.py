@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes, first_unpacked_bytes
 
 #: Files that a folder may hold; more is not a study.
 MAXIMUM_FILES = 20_000
@@ -31,7 +33,13 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The files of an input by kind, each list in name order."""
+    """The files of an input by kind, each list in name order.
+
+    Args:
+        root: What was given, or the folder an archive was unpacked to.
+        lost: Files among the others that are called as the study's images are, but are none: empty or overwritten.
+        names: What files out of an archive are called there.
+    """
 
     root: Path
     dicom: tuple[Path, ...] = ()
@@ -39,31 +47,83 @@ class SourceFiles:
     pictures: tuple[Path, ...] = ()
     archives: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
+    lost: tuple[Path, ...] = ()
+    names: Mapping[Path, PurePath] = field(default_factory=dict)
+
+    def name_of(self, path: Path) -> PurePath:
+        """What a file is called where it came from."""
+        return self.names.get(path, path)
 
 
-def file_kind(path: Path) -> FileKind:
-    """Tell a file's kind from its first bytes.
+def file_kind(path: Path, name: PurePath | None = None) -> FileKind:
+    """Tell a file's kind from its first bytes, also through gzip and bzip2.
+
+    Args:
+        path: The file.
+        name: What it is called, when its path does not say; counts only for what is damaged from its start.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    head = first_bytes(path, _HEAD_BYTES)
     if head[128:132] == b"DICM":
         return FileKind.DICOM
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
         return FileKind.PICTURE
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
+    if _is_nifti(head):
         return FileKind.NIFTI
-    name = path.name.lower()
-    if head.startswith(b"\x1f\x8b"):
-        return FileKind.NIFTI if name.endswith(".nii.gz") else FileKind.ARCHIVE
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar":
+    if head.startswith((GZIP, BZIP2)):
+        inside = first_unpacked_bytes(path, _HEAD_BYTES)
+        called_nifti = (name or path).name.lower().endswith((".nii.gz", ".nii", ".nii.bz2"))
+        if _is_nifti(inside) or (called_nifti and not _is_tar(inside)):
+            return FileKind.NIFTI
+        return FileKind.ARCHIVE
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", XZ)) or _is_tar(head):
         return FileKind.ARCHIVE
     return FileKind.OTHER
 
 
-def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
+def _is_nifti(head: bytes) -> bool:
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0"
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
+
+
+#: What DICOM files and pictures are called, when they have an ending.
+_IMAGE_ENDINGS = {
+    FileKind.DICOM: (".dcm", ".dicom", ".ima"),
+    FileKind.PICTURE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+}
+
+
+def _lost(found: Mapping[FileKind, Sequence[Path]], names: Mapping[Path, PurePath]) -> tuple[Path, ...]:
+    """Files that are no images but are called as the images beside them, or have an image's ending."""
+    kind = FileKind.DICOM if found[FileKind.DICOM] else FileKind.PICTURE
+    images = [names.get(path, path) for path in found[kind]]
+    patterns = {(image.parent, name_pattern(image.name)) for image in images}
+    lost = []
+    for path in found[FileKind.OTHER] if images else ():
+        name = names.get(path, path)
+        pattern = name_pattern(name.name)
+        alike = ("#" in pattern or "$" in pattern) and (name.parent, pattern) in patterns
+        if alike or name.suffix.lower() in _IMAGE_ENDINGS[kind]:
+            lost.append(path)
+    return tuple(lost)
+
+
+def name_pattern(name: str) -> str:
+    """A file name with its numbers as ``#``, and a long hexadecimal stem as ``$``: what a series' files share."""
+    stem, dot, ending = name.lower().rpartition(".")
+    if not dot:
+        stem, ending = ending, ""
+    if re.fullmatch(r"[0-9a-f-]{8,}", stem) and not stem.isdecimal():
+        return f"${dot}{ending}"
+    return re.sub(r"\d+", "#", stem) + dot + ("#" if ending.isdecimal() else ending)
+
+
+def natural_key(path: PurePath) -> tuple[tuple[int, int, str], ...]:
     """Sorts ``im2`` before ``im10``."""
     parts: list[tuple[int, int, str]] = []
     for text in path.parts:
@@ -96,15 +156,20 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def find_files(path: Path) -> SourceFiles:
+def find_files(path: Path, names: Mapping[Path, PurePath] | None = None) -> SourceFiles:
     """The files at ``path`` (one file, or a folder with everything below it) by kind.
 
     Links to folders are not followed; hidden files are left out.
+
+    Args:
+        path: What to look at.
+        names: What files are called where they came from, for the order and for what they should be.
 
     Raises:
         ConfigError: nothing there, or it may not be read.
         StudyError: NO_IMAGES when the folder is empty, UNSUPPORTED when it holds too many files.
     """
+    names = names or {}
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
@@ -122,17 +187,20 @@ def find_files(path: Path) -> SourceFiles:
             message = f"{path} is an empty folder; give a folder with DICOM files, a NIfTI volume or pictures"
             raise StudyError(GateCode.NO_IMAGES, message)
         found: dict[FileKind, list[Path]] = {kind: [] for kind in FileKind}
-        for file in sorted(files, key=natural_key):
-            found[file_kind(file)].append(file)
+        for file in sorted(files, key=lambda file: natural_key(names.get(file, file))):
+            found[file_kind(file, names.get(file))].append(file)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; give a file or a folder with a study") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
+    lost = _lost(found, names)
     return SourceFiles(
         path,
         dicom=tuple(found[FileKind.DICOM]),
         nifti=tuple(found[FileKind.NIFTI]),
         pictures=tuple(found[FileKind.PICTURE]),
         archives=tuple(found[FileKind.ARCHIVE]),
-        others=tuple(found[FileKind.OTHER]),
+        others=tuple(file for file in found[FileKind.OTHER] if file not in set(lost)),
+        lost=lost,
+        names=names,
     )

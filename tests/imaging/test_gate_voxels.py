@@ -1,0 +1,133 @@
+"""What voxels say of a series: HU or not, whole or not, one or several. Truth is a smooth body with noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging import open_study
+from jcs_ct.imaging.gate_voxels import alternation, check_voxels
+from jcs_ct.volume import BACKGROUND_HU
+
+
+def chest(count=24, size=64, *, seed=0, step=0.12, phase=0.0, lung_hu=-850.0):
+    """(count, size, size) HU: an ellipse of tissue with two lungs that change along the body, and noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    hu = np.full((count, size, size), -1000.0)
+    for number in range(count):
+        along = step * number + phase
+        hu[number][(columns / 0.9) ** 2 + (rows / 0.7) ** 2 < 1] = 40.0
+        for side in (-1, 1):
+            width, height = 0.2 + 0.12 * np.sin(along), 0.35 + 0.1 * np.cos(1.7 * along)
+            hu[number][((columns - side * 0.4) / width) ** 2 + ((rows - 0.1 * np.sin(along)) / height) ** 2 < 1] = (
+                lung_hu
+            )
+    return (hu + rng.normal(0, 12, hu.shape)).round().astype(np.int16)
+
+
+def interleaved(first, second):
+    both = np.empty((2 * len(first), *first.shape[1:]), first.dtype)
+    both[::2], both[1::2] = first, second
+    return both
+
+
+def codes(hu, **options):
+    return [str(finding.code) for finding in check_voxels(hu, **options)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 24, 60])
+@pytest.mark.parametrize("step", [0.02, 0.12, 0.6])
+def test_one_series_is_not_doubted(count, step):
+    assert codes(chest(count, step=step)) == []
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        chest(30, seed=1, phase=0.9),  # another breath hold
+        chest(30, seed=1, phase=0.06, lung_hu=-800.0),  # denser lungs
+        chest(30, seed=1, phase=0.06)[:, :, ::-1] + np.arange(64, dtype=np.int16),  # another patient
+        (chest(30, seed=1, phase=0.06) * 0.99).astype(np.int16),  # another calibration
+        chest(30, seed=1, phase=0.06) + np.random.default_rng(2).normal(0, 12, (30, 64, 64)).astype(int),  # kernel
+    ],
+)
+def test_two_series_interleaved_at_half_a_step(second):
+    assert codes(interleaved(chest(30), second)) == ["MIXED_SERIES"]
+
+
+def test_alternation_finds_a_period_and_its_size():
+    places = np.arange(80)
+    values = 0.02 * places**2 + np.random.default_rng(0).normal(0, 0.2, 80)
+    assert alternation(values, 2)[0] < 30
+    power, size = alternation(values + 5.0 * (places % 2), 2)
+    assert power > 300
+    assert size == pytest.approx(5.0, abs=0.3)
+    assert alternation(values + 5.0 * (places % 3 == 0), 3)[0] > 100
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda hu: hu + 1024, "the rescale intercept was probably lost"),
+        (lambda hu: (hu.astype(np.int32) % 65536).clip(0, 32767).astype(np.int16), "as if all were positive"),
+        (lambda hu: hu - 1024, "the rescale was probably applied twice"),
+        (lambda hu: np.full_like(hu, BACKGROUND_HU), "every voxel is background"),
+    ],
+)
+def test_values_that_are_no_hu(spoil, why):
+    (finding,) = check_voxels(spoil(chest()))
+    assert finding.code is GateCode.NO_HU
+    assert why in finding.message
+
+
+@pytest.mark.parametrize("place", [0, 11, 23])
+def test_a_slice_of_one_value_was_lost(place):
+    hu = chest()
+    hu[place] = BACKGROUND_HU
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.TRUNCATED
+    assert f"1 of 24 slices hold one value only, the first is slice {place + 1}" in finding.message
+    assert codes(hu, blank_ends=True) == (["TRUNCATED"] if place == 11 else ["BLANK_SLICES"])
+
+
+@pytest.mark.parametrize("place", [0, 11, 23])
+def test_a_slice_whose_end_was_lost(place):
+    hu = chest()
+    hu[place, 40:] = 0
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.TRUNCATED
+    assert f"slice {place + 1} ends in 24 rows of one value, its neighbours in 0" in finding.message
+
+
+def test_one_picture_at_two_places():
+    hu = chest()
+    hu[17] = hu[3]
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.DUPLICATE_POSITION
+    assert "the first are slices 4 and 18" in finding.message
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_lost_pixels_refuse_a_dicom_series(write_series, lenient):
+    def edit(number, ds):
+        if number == 9:
+            ds.PixelData = bytes(len(ds.PixelData))
+
+    with pytest.raises(Exception, match="1 of 10 slices hold one value only, the first is slice 10") as refused:
+        open_study(write_series(edit=edit).folder, lenient=lenient)
+    assert refused.value.code is GateCode.TRUNCATED
+
+
+@pytest.mark.parametrize("name", ["covid_002", "normal_002"])
+def test_real_series_and_parts_of_them_are_not_doubted(shared_data, name):
+    hu = open_study(shared_data / "volumes" / name).volume.hu[:, ::2, ::2]
+    for every in (1, 2, 3, 5):
+        for count in (12, 24, 60, 167):
+            for start in (0, 40):
+                part = hu[start::every][:count]
+                assert codes(part) == [], (every, count, start)
+    assert codes(interleaved(hu[0:60:2], np.where(hu[1:60:2] < -500, hu[1:60:2] + 40, hu[1:60:2]))) == [
+        "MIXED_SERIES"
+    ]
