@@ -67,6 +67,13 @@ def test_alternation_finds_a_period_and_its_size():
     assert alternation(values + 5.0 * (places % 3 == 0), 3)[0] > 100
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("places", [16, 17, 18, 20])
+def test_a_short_sequence_never_alternates_by_chance(count, places):
+    power, _ = alternation(np.random.default_rng(places).normal(0, 1, places), count)
+    assert power < 100
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [

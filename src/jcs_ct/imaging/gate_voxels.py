@@ -39,6 +39,8 @@ _LEAST_ALIKE, _LEAST_MEANS = 8, 16
 #: Fewest voxels of a thinned slice from which a mean is worth anything.
 _LEAST_PIXELS = 1024
 _SIDE = 128
+#: Fewest other frequencies to hold one against.
+_LEAST_FREQUENCIES = 3
 _ADVICE = "export one acquisition and one reconstruction"
 
 
@@ -230,7 +232,7 @@ def alternation(values: NDArray[np.float64], count: int) -> tuple[float, float]:
     Returns:
         Power at that frequency over the median of the fast half of the spectrum, and the difference between the
         classes of slices in the unit of ``values``. Slow changes are taken out by second differences, whose gain is
-        divided out again.
+        divided out again. Zeros where the sequence is too short to tell this frequency from others.
     """
     second = values[1:-1] - (values[:-2] + values[2:]) / 2
     taper = np.hanning(second.size + 2)[1:-1]
@@ -242,6 +244,8 @@ def alternation(values: NDArray[np.float64], count: int) -> tuple[float, float]:
 
     others = np.arange(0.2, 0.5, 0.5 / second.size)
     others = others[np.abs(others - 1 / count) > 2.5 / second.size]
+    if others.size < _LEAST_FREQUENCIES:
+        return 0.0, 0.0
     usual = float(np.median([amplitude(frequency) ** 2 for frequency in others]))
     found = amplitude(1 / count)
     return found**2 / max(usual, 1e-12), 2 * found if count == 2 else 3 * found
