@@ -34,6 +34,7 @@ from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader, identity_hash
 from jcs_ct.imaging.sandbox import run_in_child
+from jcs_ct.imaging.split_series import beyond_mm, note_joined, split_scans
 from jcs_ct.imaging.study import (
     ASSUMED_AXES,
     HeaderWindow,
@@ -129,10 +130,21 @@ def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False) -> Dico
             kind = "localizer" if "LOCALIZER" in header.image_type else ""
             key = identity_hash(header.series_key, kind) if kind else header.series_key or identity_hash("no series")
             groups.setdefault(key, []).append(header)
-    series = [DicomSeries(key, tuple(headers), examine(headers)) for key, headers in groups.items()]
+    series = [*_joined(groups), *(DicomSeries(key, tuple(one), examine(one)) for key, one in groups.items())]
     series.sort(key=lambda one: (*one.rank(), one.identifier))
     logger.info("read %d DICOM files: %d series, %d files unreadable", len(files), len(series), len(damaged))
     return DicomSurvey(tuple(files), tuple(series), tuple(damaged))
+
+
+def _joined(groups: dict[str, list[SliceHeader]]) -> list[DicomSeries]:
+    """The scans that were split over several series, whose parts leave ``groups``."""
+    joined = []
+    for keys in split_scans(groups):
+        parts = [groups.pop(key) for key in keys]
+        headers = tuple(header for part in parts for header in part)
+        examination = examine(headers).joined_by([note_joined([len(part) for part in parts])])
+        joined.append(DicomSeries(identity_hash(*sorted(keys)), headers, examination))
+    return joined
 
 
 def choose_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> DicomSeries:
@@ -304,7 +316,7 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
 
 
 def _passed_over(survey: DicomSurvey, chosen: DicomSeries) -> list[QualityFlag]:
-    """Say when a larger axial CT series lies beside the chosen one but was refused."""
+    """Say when a larger axial CT series beside the chosen one was refused, or a part of its scan left aside."""
     hopeless = {GateCode.NOT_CT, GateCode.LOCALIZER, GateCode.NOT_AXIAL}
     flags = []
     for one in survey.series:
@@ -312,6 +324,13 @@ def _passed_over(survey: DicomSurvey, chosen: DicomSeries) -> list[QualityFlag]:
         if codes and not hopeless & set(codes) and len(one.headers) > len(chosen.headers):
             message = f"a series of {len(one.headers)} slices was refused ({codes[0]}); a smaller one was read"
             flags.append(QualityFlag("LARGER_SERIES_REFUSED", message))
+        beyond = 0.0 if one is chosen else beyond_mm(chosen.examination, chosen.headers, one.headers)
+        if beyond > 0:
+            message = (
+                f"series {one.identifier} of the same scan ({len(one.headers)} slices) was left aside: it reaches "
+                f"{beyond:.1f} mm beyond what was read, and the two make no regular series together"
+            )
+            flags.append(QualityFlag("PART_LEFT_ASIDE", message))
     return flags
 
 

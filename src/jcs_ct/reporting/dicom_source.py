@@ -160,7 +160,8 @@ def read_source_series(study: Study) -> SourceSeries:
     """Read the headers of a study's source files and prove that they lie on the volume's grid.
 
     Raises:
-        ConfigError: the study was not read from DICOM files, or its volume is not on the grid of its source files.
+        ConfigError: the study was not read from DICOM files, was joined from several series, or its volume is not on
+            the grid of its source files.
         StudyError: a source file cannot be read any more (UNREADABLE) or states no position (NO_POSITION).
     """
     if study.kind != "dicom":
@@ -170,6 +171,11 @@ def read_source_series(study: Study) -> SourceSeries:
         )
     with pydicom_config.disable_value_validation():
         headers = _read_headers(study)
+        if (series := len({_text(header, "SeriesInstanceUID") for header in headers})) > 1:
+            raise ConfigError(
+                f"the study was joined from {series} series, and DICOM results refer to one: leave them out, or "
+                "have the scan stored as one series"
+            )
         geometry = read_geometry(study, headers)
         replaced: Counter[str] = Counter()
         images = _clean_images(study.identifier, geometry, headers, replaced)

@@ -1,0 +1,83 @@
+"""One scan whose slices a store split over several series: joined when the geometry proves that it is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jcs_ct.imaging.gate import Examination, examine
+from jcs_ct.imaging.gate_finding import Finding, Severity
+from jcs_ct.imaging.headers import SliceHeader
+
+#: What slices of one scan and reconstruction have in common.
+_COMMON = (
+    "patient_key",
+    "study_key",
+    "frame_of_reference_key",
+    "modality",
+    "sop_class",
+    "image_type",
+    "rows",
+    "columns",
+    "pixel_spacing",
+    "orientation",
+    "slice_thickness",
+    "kernel",
+    "kvp",
+    "contrast",
+)
+
+
+def scan_of(headers: Sequence[SliceHeader]) -> tuple[object, ...] | None:
+    """What the slices have in common with others of their scan; None when they differ or state too little."""
+    facts = {tuple(getattr(header, name) for name in _COMMON) for header in headers}
+    stated = all(one.frame_of_reference_key and one.position and one.orientation for one in headers)
+    return next(iter(facts)) if stated and len(facts) == 1 else None
+
+
+def split_scans(groups: Mapping[str, Sequence[SliceHeader]]) -> list[tuple[str, ...]]:
+    """Keys of the groups that are parts of one scan, scan by scan.
+
+    Parts share every fact of their reconstruction, follow one another along the body without overlap, and make one
+    series without fault together.
+    """
+    scans: dict[tuple[object, ...], list[str]] = {}
+    for key, headers in groups.items():
+        scan = scan_of(headers)
+        if scan is not None:
+            scans.setdefault(scan, []).append(key)
+    return [tuple(keys) for keys in scans.values() if len(keys) > 1 and _continue_each_other(keys, groups)]
+
+
+def _continue_each_other(keys: Sequence[str], groups: Mapping[str, Sequence[SliceHeader]]) -> bool:
+    owners = [key for key in keys for _ in groups[key]]
+    examination = examine([header for key in keys for header in groups[key]])
+    if examination.stack is None or examination.refusals(lenient=False):
+        return False
+    along = [owners[index] for index in examination.order]
+    return sum(before != after for before, after in zip([None, *along], along, strict=False)) == len(keys)
+
+
+def note_joined(slice_counts: Sequence[int]) -> Finding:
+    """JOINED_SERIES: from how many series a study was put together."""
+    counts = " + ".join(str(count) for count in sorted(slice_counts, reverse=True)[:6])
+    more = "" if len(slice_counts) <= 6 else " + ..."
+    message = (
+        f"the slices come from {len(slice_counts)} series ({counts}{more}) of one scan, which continue one another "
+        "on one grid: they were joined"
+    )
+    return Finding("JOINED_SERIES", message, Severity.NOTE)
+
+
+def beyond_mm(chosen: Examination, chosen_headers: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> float:
+    """How far another series of the same scan reaches beyond the chosen one, in mm; 0 when it is another scan's."""
+    scan = scan_of(chosen_headers)
+    if scan is None or chosen.stack is None or scan != scan_of(other):
+        return 0.0
+    row, column = np.split(np.asarray(chosen_headers[0].orientation, dtype=np.float64), 2)
+    normal = np.cross(row, column)
+    heights, others = (
+        [float(normal @ np.asarray(one.position)) for one in headers] for headers in (chosen_headers, other)
+    )
+    return max(0.0, max(others) - max(heights), min(heights) - min(others))

@@ -1,0 +1,79 @@
+"""One scan over several series is joined when it is one by its geometry, and never otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+
+from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging import open_study
+from jcs_ct.reporting.dicom_source import read_source_series
+
+
+def part_of(group, *, edit=None):
+    """An edit that gives slice ``number`` the series ``group(number)``, and that series its further ``edit``."""
+    uids = {}
+
+    def change(number, ds):
+        ds.FrameOfReferenceUID = "1.2.826.9"
+        ds.SeriesInstanceUID = uids.setdefault(group(number), generate_uid())
+        return edit(group(number), ds) if edit is not None else None
+
+    return change
+
+
+def codes(study):
+    return {str(flag.code) for flag in study.flags}
+
+
+@pytest.mark.parametrize("group", [lambda n: n, lambda n: n >= 7, lambda n: n >= 6, lambda n: n // 4])
+def test_parts_that_continue_one_another_are_one_study(write_series, group):
+    series = write_series(slices=12, edit=part_of(group))
+    study = open_study(series.folder)
+    assert np.array_equal(study.volume.hu, series.truth)
+    assert study.volume.spacing_mm[0] == pytest.approx(2.0)
+    assert "JOINED_SERIES" in codes(study)
+    with pytest.raises(ConfigError, match=f"joined from {len({group(n) for n in range(12)})} series"):
+        read_source_series(study)
+
+
+def test_every_other_slice_in_two_series_is_not_put_together(write_series):
+    series = write_series(slices=12, edit=part_of(lambda n: n % 2))
+    with pytest.raises(StudyError, match="2 series are equally good") as error:
+        open_study(series.folder)
+    assert error.value.code is GateCode.MIXED_SERIES
+
+
+def kernel(group, ds):
+    ds.ConvolutionKernel = "B70f" if group else "B30f"
+
+
+def patient(group, ds):
+    ds.PatientID = f"patient {int(group)}"
+
+
+def frame(group, ds):
+    ds.FrameOfReferenceUID = f"1.2.826.{9 + int(group)}"
+
+
+@pytest.mark.parametrize("edit", [kernel, frame])
+def test_parts_of_other_scans_are_not_joined(write_series, edit):
+    study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
+    assert study.volume.shape[0] == 9
+    assert "JOINED_SERIES" not in codes(study)
+
+
+def test_parts_of_two_patients_are_not_joined(write_series):
+    series = write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=patient))
+    with pytest.raises(StudyError, match="series of 2 studies lie here"):
+        open_study(series.folder)
+
+
+def test_a_part_behind_a_gap_is_named(write_series):
+    split = part_of(lambda n: n >= 10)
+    series = write_series(slices=17, edit=lambda number, ds: False if number in (8, 9, 10) else split(number, ds))
+    study = open_study(series.folder)
+    assert study.volume.shape[0] == 8
+    (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
+    assert "(6 slices) was left aside: it reaches 18.0 mm beyond" in flag.message
