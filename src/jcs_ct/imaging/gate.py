@@ -14,6 +14,7 @@ from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.imaging.gate_acquisitions import check_acquisitions, check_alternating_steps, note_acquisitions
 from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
 from jcs_ct.imaging.gate_content import (
+    check_concatenation,
     check_localizer,
     check_modality,
     check_one_series,
@@ -90,6 +91,7 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
         *identity,
         *check_syntax(ordered),
         *check_size(ordered),
+        *check_concatenation(ordered),
         *check_rescale(ordered),
         *placed,
         *check_one_series(ordered),

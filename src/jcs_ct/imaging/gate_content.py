@@ -19,6 +19,8 @@ from jcs_ct.imaging.headers import (
 #: Rescale types (PS3.3 C.11.1.1.2) that are not Hounsfield units.
 NOT_HOUNSFIELD = frozenset({"OD", "PCT", "Z_EFF", "ED", "EDW", "MGML", "HU_MOD", "IOD", "H2O", "%", "MG/ML"})
 
+_ALL_PARTS = "give all parts, the files with one Concatenation UID"
+
 
 def check_modality(headers: Sequence[SliceHeader]) -> list[Finding]:
     """NOT_CT: a slice of another modality, with colour pixels, or in an object that is no CT image."""
@@ -80,6 +82,29 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
             )
             return [Finding(GateCode.TRUNCATED, message.replace(" (0 slices not checked)", ""), Severity.REFUSED)]
     return []
+
+
+def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """TRUNCATED: a multi-frame image that was split into parts (PS3.3 C.7.6.16.1.1), of which some are not here."""
+    findings = []
+    for key in sorted({header.concatenation_key for header in headers} - {""}):
+        files = {one.file_index: one for one in headers if one.concatenation_key == key}
+        numbers = {one.concatenation_part for one in files.values()} - {None}
+        total = max((one.concatenation_parts or 0 for one in files.values()), default=0)
+        missing = sorted(set(range(1, max(total, *numbers, 0) + 1)) - numbers)
+        offset = 0
+        for one in sorted(files.values(), key=lambda one: one.frame_offset or 0):
+            lost = (one.frame_offset or offset) - offset
+            if lost and not missing:
+                message = f"an image in parts lacks {abs(lost)} frame(s) before its frame {one.frame_offset}"
+                findings.append(Finding(GateCode.TRUNCATED, f"{message}; {_ALL_PARTS}"))
+                break
+            offset += one.frames
+        if missing:
+            named = ", ".join(str(number) for number in missing[:6])
+            message = f"an image in {max(total, *numbers, 0)} parts lacks part {named}"
+            findings.append(Finding(GateCode.TRUNCATED, f"{message}; {_ALL_PARTS}"))
+    return findings
 
 
 def check_syntax(headers: Sequence[SliceHeader]) -> list[Finding]:
