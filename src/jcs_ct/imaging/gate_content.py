@@ -89,9 +89,9 @@ def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
     findings = []
     for key in sorted({header.concatenation_key for header in headers} - {""}):
         files = {one.file_index: one for one in headers if one.concatenation_key == key}
-        numbers = {one.concatenation_part for one in files.values()} - {None}
-        total = max((one.concatenation_parts or 0 for one in files.values()), default=0)
-        missing = sorted(set(range(1, max(total, *numbers, 0) + 1)) - numbers)
+        numbers = {one.concatenation_part for one in files.values() if one.concatenation_part is not None}
+        total = max([*numbers, *(one.concatenation_parts or 0 for one in files.values())])
+        missing = sorted(set(range(1, total + 1)) - numbers)
         offset = 0
         for one in sorted(files.values(), key=lambda one: one.frame_offset or 0):
             lost = (one.frame_offset or offset) - offset
@@ -102,7 +102,7 @@ def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
             offset += one.frames
         if missing:
             named = ", ".join(str(number) for number in missing[:6])
-            message = f"an image in {max(total, *numbers, 0)} parts lacks part {named}"
+            message = f"an image in {total} parts lacks part {named}"
             findings.append(Finding(GateCode.TRUNCATED, f"{message}; {_ALL_PARTS}"))
     return findings
 
