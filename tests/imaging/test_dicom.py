@@ -92,6 +92,26 @@ def test_enhanced_with_a_missing_frame_is_a_gap(enhanced):
     assert refused.value.code is GateCode.GAP
 
 
+def test_a_concatenation_is_read_whole_or_refused(enhanced, tmp_path):
+    path, truth = enhanced()
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part, (start, stop) in enumerate([(0, 3), (3, 8)], start=1):
+        ds = pydicom.dcmread(path)
+        size = len(ds.PixelData) // 8
+        ds.PixelData, ds.NumberOfFrames = ds.PixelData[start * size : stop * size], stop - start
+        ds.PerFrameFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence[start:stop]
+        ds.ConcatenationUID, ds.InConcatenationNumber, ds.InConcatenationTotalNumber = "1.2.826.7", part, 2
+        ds.ConcatenationFrameOffsetNumber = start
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.8.{part}"
+        ds.save_as(folder / f"part{part}.dcm", enforce_file_format=True)
+    assert np.array_equal(open_study(folder).volume.hu, truth)
+    (folder / "part1.dcm").unlink()
+    with pytest.raises(StudyError, match="an image in 2 parts lacks part 1") as refused:
+        open_study(folder)
+    assert refused.value.code is GateCode.TRUNCATED
+
+
 def test_enhanced_that_describes_fewer_frames_than_it_states(enhanced):
     path, _ = enhanced(lambda ds: setattr(ds, "NumberOfFrames", 9))
     with pytest.raises(StudyError, match="the header states 9 frames and describes 8") as refused:

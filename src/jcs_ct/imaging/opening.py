@@ -10,6 +10,7 @@ from pathlib import Path
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.archive import unpacked
 from jcs_ct.imaging.gate_finding import Finding
+from jcs_ct.imaging.gate_pictures import check_picture_names
 from jcs_ct.imaging.series import DicomSurvey, describe_series, read_dicom, survey_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.sources import SourceFiles, find_files
@@ -153,7 +154,8 @@ def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
     if source.nifti:
         study = open_nifti(source.nifti[0], lenient=lenient)
     else:
-        findings = _lost_images(source)
+        names = [source.name_of(path) for path in source.pictures]
+        findings = [*check_picture_names(names), *_lost_images(source)]
         study = open_pictures(source.pictures, findings, lenient=lenient)
     ignored = len(source.others) + len(source.archives)
     if not ignored:

@@ -1,0 +1,54 @@
+"""Checks of the gate on what pictures are called: one study's slices, without masks among them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.gate_finding import Finding
+from jcs_ct.imaging.sources import name_pattern
+
+#: Words that name what was drawn or computed over a slice, not the slice.
+_DRAWN = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"})
+
+
+def check_picture_names(names: Sequence[PurePath]) -> list[Finding]:
+    """MIXED_SERIES: pictures in several folders, masks beside images, or names of several series.
+
+    Args:
+        names: What the pictures are called where they came from.
+    """
+    drawn = [_is_drawn(name) for name in names]
+    if any(drawn) and not all(drawn):
+        message = (
+            f"{sum(drawn)} of {len(names)} pictures are called masks or labels; give the folder of the slices alone"
+        )
+        return [Finding(GateCode.MIXED_SERIES, message)]
+    folders = {name.parent for name in names}
+    if len(folders) > 1:
+        message = f"the {len(names)} pictures lie in {len(folders)} folders; give the folder of one study"
+        return [Finding(GateCode.MIXED_SERIES, message)]
+    several = {key: count for key, count in Counter(_series_of(name) for name in names).items() if count > 1}
+    if len(several) > 1:
+        counts = " and ".join(str(count) for count in list(several.values())[:6])
+        message = (
+            f"the names of the pictures are those of {len(several)} series ({counts} slices); give one at a time"
+        )
+        return [Finding(GateCode.MIXED_SERIES, message)]
+    return []
+
+
+def _is_drawn(name: PurePath) -> bool:
+    words = set(re.split(r"[^a-z]+", f"{name.parent.name}/{name.stem}".lower()))
+    return bool(words & _DRAWN)
+
+
+def _series_of(name: PurePath) -> str:
+    """A picture's name without the last of its numbers, which counts the slices."""
+    stem = name.stem.lower()
+    if name_pattern(name.name).startswith("$"):
+        return "$"
+    return re.sub(r"\d+(?=\D*$)", "#", stem)
