@@ -23,6 +23,14 @@ def part_of(group, *, edit=None):
     return change
 
 
+def test_parts_without_a_frame_of_reference_are_joined_within_their_study(write_series):
+    def edit(_, ds):
+        ds.FrameOfReferenceUID = ""
+
+    series = write_series(slices=12, edit=part_of(lambda n: n >= 7, edit=edit))
+    assert np.array_equal(open_study(series.folder).volume.hu, series.truth)
+
+
 def codes(study):
     return {str(flag.code) for flag in study.flags}
 

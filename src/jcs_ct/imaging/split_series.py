@@ -32,7 +32,7 @@ _COMMON = (
 def scan_of(headers: Sequence[SliceHeader]) -> tuple[object, ...] | None:
     """What the slices have in common with others of their scan; None when they differ or state too little."""
     facts = {tuple(getattr(header, name) for name in _COMMON) for header in headers}
-    stated = all(one.frame_of_reference_key and one.position and one.orientation for one in headers)
+    stated = all(one.study_key and one.position and one.orientation for one in headers)
     return next(iter(facts)) if stated and len(facts) == 1 else None
 
 
