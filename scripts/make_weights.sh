@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Train the networks that come in the box, from the public data sets to src/jcs_ct/weights; every step continues where
-# it was stopped. Two CPU cores need about four hours.
+# it was stopped. Two CPU cores need about four hours for all but the long stages, which take minutes on a GPU (DEVICE=cuda,
+# WORKERS=4) and about a day without. Those in the box were trained on copies shrunk to 320 rows or columns, see docs/results.md.
 #
 #   scripts/make_weights.sh DATA WORK
 #
-# DATA holds ct100/, ucsd/ and lungs267/ as they are handed out (docs/how-to/train.md); WORK gets phantoms, painted
+# DATA holds ct100/, ucsd/, lungs267/, zenodo20/, sarscov2/, iq_othnccd/ and pneumonia224/ as they are handed out (docs/how-to/train.md); WORK gets phantoms, painted
 # slices, the manifest, both runs and the calibrated models.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -eq 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
 data=$1 work=$2
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
 mkdir -p "$work"
@@ -35,9 +36,26 @@ done
   --pretrained "$work/segmenter/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
 "$jcs" train recipes/compact-joint-last.yaml -m "$work/scans.csv" -o "$work/segmenter-last" \
   --pretrained "$work/segmenter-finish/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
-"$jcs" calibrate --classifier "$work/classifier-finish/best.safetensors" \
-  --segmenter "$work/segmenter-last/last.safetensors" \
-  -m "$work/slices.csv" -o "$work/models"
+
+# The long stages, on every source.
+for source in zenodo20 sarscov2 iq-othnccd pneumonia224; do
+  [ -f "$work/$source.csv" ] || "$jcs" data make "$source" "$data/${source/-/_}" -o "$work/$source.csv"
+done
+[ -f "$work/sources.csv" ] ||
+  "$jcs" data join "$work"/{ct100,ucsd,lungs267,painted,zenodo20,sarscov2,iq-othnccd,pneumonia224}.csv -o "$work/sources.csv"
+[ -f "$work/volumes.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,zenodo20}.csv -o "$work/volumes.csv"
+on=(--device "${DEVICE:-auto}" --workers "${WORKERS:-0}")
+"$jcs" train recipes/compact-classifier-long.yaml -m "$work/sources.csv" -o "$work/classifier-long" "${on[@]}" \
+  --set steps=2700 --pretrained "$work/classifier-finish/best.safetensors"
+"$jcs" train recipes/compact-classifier-fit.yaml -m "$work/sources.csv" -o "$work/classifier-fit" "${on[@]}" \
+  --set steps=1400 --set coarse_size=128 --set coarse_share=0.8 --set validate_every=350 \
+  --pretrained "$work/classifier-long/last.safetensors"
+"$python" scripts/average_weights.py "$work/classifier-long/last.safetensors" "$work/classifier-fit/best.safetensors" \
+  "$work/classifier-mean.safetensors" --share 0.7
+"$jcs" train recipes/compact-joint-long.yaml -m "$work/volumes.csv" -o "$work/segmenter-long" "${on[@]}" --set steps=2000 \
+  --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-long/last.safetensors"
+"$jcs" calibrate --classifier "$work/classifier-mean.safetensors" --segmenter "$work/segmenter-long/last.safetensors" \
+  -m "$work/sources.csv" -o "$work/models" --lesion-probability 0.4
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"
 done

@@ -167,12 +167,15 @@ def test_miniseg_files_give_the_published_figures_through_the_command(shared_dat
 def test_our_own_published_predictions_give_the_figures_of_the_results_page(shared_data, tmp_path):
     docs = Path(__file__).parents[2] / "docs"
     first, second = docs / "predictions/ct100-miniseg", docs / "predictions/ct100-miniseg-2"
-    given = (f"mean of both runs={first}+{second}", f"first run={first}", f"second run={second}")
+    volumes = docs / "predictions/ct100-volumes"
+    names = ("mean of both runs", "first run", "second run", "with whole volumes", "mean of all three")
+    files = (f"{first}+{second}", first, second, volumes, f"{volumes}+{first}+{second}")
+    given = tuple(f"{name}={where}" for name, where in zip(names, files, strict=True))
     done = run("compare", *given, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
     page = (docs / "results.md").read_text(encoding="utf-8")
     keys = ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px")
-    rows = json.loads(done.stdout)["miniseg"][:3]
-    assert [row["method"] for row in rows] == ["mean of both runs", "first run", "second run"]
+    rows = json.loads(done.stdout)["miniseg"][: len(names)]
+    assert [row["method"] for row in rows] == list(names)
     for row in rows:
         figures = " | ".join(f"{row[key]:.2f}" for key in keys)
         assert f"| here, {row['method']}, cut at 0.5 | {figures} |" in page

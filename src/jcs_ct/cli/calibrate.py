@@ -22,6 +22,10 @@ def calibrate(
     least_specificity: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Floor under the specificity per slice on validation patients.")
     ] = 0.95,
+    lesion_probability: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Cut of lesion pixels, where cross-validation chose one already."),
+    ] = None,
 ) -> None:
     """Choose the operating point on the validation patients and store it in the checkpoints.
 
@@ -45,6 +49,7 @@ def calibrate(
         positive_slice_threshold=threshold,
         reference_spacing_mm=reference_spacing_mm or None,
         least_specificity=least_specificity,
+        lesion_probability=lesion_probability,
         execution=Execution(),
         progress=lambda name: typer.echo(f"running the {name} over the validation slices ...", err=True),
     )

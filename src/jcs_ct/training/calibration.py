@@ -75,10 +75,14 @@ def choose_operating_point(
     positive_slice_threshold: int = 25,
     reference_spacing_mm: float | None = 1.0,
     least_specificity: float = 0.95,
+    lesion_probability: float | None = None,
     execution: Execution,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[OperatingPoint, dict[str, dict[str, float]]]:
     """Choose both cuts on validation patients; the slice count is the paper's 25, for slices 1 mm apart.
+
+    With ``lesion_probability`` the lesions' cut is given: cross-validation over whole volumes chose it, say, and the
+    validation patients only tell the Dice there.
 
     Raises:
         ConfigError: the manifest lacks infected, uninfected or masked slices.
@@ -91,10 +95,11 @@ def choose_operating_point(
     )
     if progress is not None:
         progress("segmenter")
-    overlaps = dice_at_cuts(segmenter, validation, execution=execution)
+    cuts = LESION_CUTS if lesion_probability is None else (lesion_probability,)
+    overlaps = dice_at_cuts(segmenter, validation, cuts, execution=execution)
     if not len(overlaps):
         raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
-    lesion_cut, lesion_figures = choose_lesion_probability(overlaps, LESION_CUTS)
+    lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)
     point = OperatingPoint(slice_cut, positive_slice_threshold, reference_spacing_mm, lesion_cut)
     return point, {"slice": slice_figures, "lesion": lesion_figures}
 
