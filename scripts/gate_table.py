@@ -162,6 +162,30 @@ def _guids(slices: Slices) -> Slices:
     return every(SeriesInstanceUID=series, StudyInstanceUID=series.lower(), FrameOfReferenceUID="")(slices)
 
 
+def _interleaved(shift: float, **second: Any) -> Callable[[Slices], Slices]:
+    """Every slice once more, ``shift`` steps further down and changed: another acquisition in the same series."""
+
+    def edit(slices: Slices) -> Slices:
+        step = step_mm(slices)
+        again = moved(lambda n, _: (0, 0, -round(shift * step, 2)))(every(**second)(slices))
+        return [*slices, *(changed(s, SOPInstanceUID=f"{s.SOPInstanceUID}9"[:64]) for s in again)]
+
+    return edit
+
+
+def _split(slices: Slices) -> Slices:
+    place = 2 * len(slices) // 3
+    return [*slices[:place], *every(SeriesInstanceUID="1.2.826.0.1.3680043.8.498.1")(slices[place:])]
+
+
+def _empty_pixels(slices: Slices) -> Slices:
+    blank = copy.deepcopy(slices[4])
+    if blank.file_meta.TransferSyntaxUID.is_compressed:
+        blank.decompress()
+    blank.PixelData = bytes(len(blank.PixelData))
+    return [blank if n == 4 else s for n, s in enumerate(slices)]
+
+
 _REFUSED_FOR_GOOD = {code: code for code in ("MIXED_SIZE", "NO_HU", "NOT_CT", "LOCALIZER", "NOT_AXIAL", "TRUNCATED")}
 
 
@@ -185,6 +209,11 @@ FAULTS = {
     "two kernels in one series": _refused(_two_kernels, GateCode.MIXED_SERIES),
     "one slice of another patient": _refused(one(3, PatientID="another"), GateCode.MIXED_SERIES),
     "one slice of another centre": _refused(moved(lambda n, _: (-5.0 * (n == 3), 0, 0)), GateCode.MIXED_SERIES),
+    "a second phase at 0.48 of a step": _refused(_interleaved(0.48, AcquisitionNumber=2), GateCode.MIXED_SERIES),
+    "a second phase at half a step": _refused(_interleaved(0.5), GateCode.MIXED_SERIES),
+    "one scan over two series": Fault(_split, ACCEPTED, flag="JOINED_SERIES"),
+    "pixels of one slice lost": _refused(_empty_pixels, GateCode.TRUNCATED),
+    "intercept lost": _refused(every(RescaleIntercept="0"), GateCode.NO_HU),
     "no position": _refused(one(3, ImagePositionPatient=None), GateCode.NO_POSITION),
     "no orientation": _refused(every(ImageOrientationPatient=None), GateCode.NO_POSITION),
     "pixels cut off": _refused(list, GateCode.TRUNCATED, cut=6),

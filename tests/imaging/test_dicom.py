@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedCTImageStorage, RLELossless
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import HeaderWindow, list_series, open_study
 from jcs_ct.imaging.dicom import hounsfield, read_headers
+from jcs_ct.imaging.elements import to_number
 from jcs_ct.imaging.headers import SliceHeader
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -217,3 +218,72 @@ def test_encapsulated_pixels_of_fewer_frames_than_announced(write_series):
         open_study(write_series(edit=edit).folder)
     assert refused.value.code is GateCode.UNREADABLE
     assert "the pixel data cannot be decoded (StopIteration)" in str(refused.value)
+
+
+def stored_as(bits_stored, high_bit, signed, change):
+    """Edit a slice's pixels as int32 numbers from 0 to 2024 and say how they are stored."""
+
+    def edit(number, ds):
+        values = change(np.frombuffer(ds.PixelData, "<i2").astype(np.int32).reshape(ds.Rows, ds.Columns))
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits_stored, high_bit, int(signed)
+        ds.PixelData = values.astype(np.int64).astype("<u2").tobytes()
+
+    return edit
+
+
+def padded(values, padding):
+    values = values.copy()
+    values[0] = padding
+    return values
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        stored_as(12, 15, False, lambda values: values << 4),
+        stored_as(12, 15, False, lambda values: values),
+        stored_as(13, 15, True, lambda values: values << 3),
+        stored_as(12, 11, False, lambda values: values | 0x8000),
+    ],
+    ids=["left-justified", "right-justified in spite of High Bit", "left-justified signed", "overlay above"],
+)
+def test_values_lie_where_the_pixels_say(write_series, edit):
+    series = write_series(edit=edit)
+    assert np.array_equal(open_study(series.folder).volume.hu, series.truth)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_padding_outside_the_stored_bits_is_background(write_series, declared):
+    store = stored_as(12, 11, False, lambda values: padded(values, 63536))
+
+    def edit(number, ds):
+        store(number, ds)
+        if declared:
+            ds.add_new("PixelPaddingValue", "US", 63536)
+
+    series = write_series(edit=edit)
+    hu = open_study(series.folder).volume.hu
+    assert (hu[:, 0] == BACKGROUND_HU).all()
+    assert np.array_equal(hu[:, 1:], series.truth[:, 1:])
+
+
+def test_signed_numbers_that_outgrew_bits_stored_keep_their_value(write_series):
+    def edit(number, ds):
+        hu = np.frombuffer(ds.PixelData, "<i2").astype(np.int32) - 1024
+        hu[:3] = (2500, 2600, 3000)  # metal, edited in 16 bits under a header of 12
+        ds.BitsStored, ds.HighBit, ds.RescaleIntercept = 12, 11, "0"
+        ds.PixelData = hu.astype("<i2").tobytes()
+
+    series = write_series(edit=edit)
+    assert open_study(series.folder).volume.hu[4, 0, :3].tolist() == [2500, 2600, 3000]
+
+
+def test_pixels_that_contradict_their_high_bit_are_no_hu(write_series):
+    series = write_series(edit=stored_as(12, 15, False, lambda values: (values << 4) | 3))
+    with pytest.raises(StudyError, match="pixels fill more than the 12 bits up to High Bit 15") as refused:
+        open_study(series.folder)
+    assert refused.value.code is GateCode.NO_HU
+
+
+def test_decimal_commas():
+    assert [to_number(text) for text in ("0,8", "-1024,0", "1,5e2", "1,000,000")] == [0.8, -1024.0, 150.0, None]

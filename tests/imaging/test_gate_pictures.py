@@ -49,3 +49,29 @@ def test_several_are_refused_and_passed_when_lenient(tmp_path, kind):
         open_study(tmp_path / "in")
     assert refused.value.code is GateCode.MIXED_SERIES
     assert open_study(tmp_path / "in", lenient=True).volume.shape[0] == len(names)
+
+
+def test_masks_beside_images_without_names_to_tell(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        grey = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+        Image.fromarray(grey if number < 6 else np.where(grey > 128, 255, 0).astype(np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+    with pytest.raises(StudyError, match="6 of 12 pictures have 4 grey levels or fewer") as refused:
+        open_study(tmp_path)
+    assert refused.value.code is GateCode.MIXED_SERIES
+
+
+def test_the_same_picture_twice_and_an_empty_one(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "8.png").write_bytes(b"")
+    with pytest.raises(StudyError, match="hold none") as refused:
+        open_study(tmp_path)
+    assert refused.value.code is GateCode.UNREADABLE
+    (tmp_path / "8.png").write_bytes((tmp_path / "2.png").read_bytes())
+    with pytest.raises(StudyError, match="the first are slices 3 and 9") as refused:
+        open_study(tmp_path)
+    assert refused.value.code is GateCode.DUPLICATE_POSITION

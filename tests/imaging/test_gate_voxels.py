@@ -78,6 +78,7 @@ def test_a_short_sequence_never_alternates_by_chance(count, places):
     ("spoil", "why"),
     [
         (lambda hu: hu + 1024, "the rescale intercept was probably lost"),
+        (lambda hu: np.where(hu < -990, -976, hu + 1024), "the rescale intercept was probably lost"),
         (lambda hu: (hu.astype(np.int32) % 65536).clip(0, 32767).astype(np.int16), "as if all were positive"),
         (lambda hu: hu - 1024, "the rescale was probably applied twice"),
         (lambda hu: np.full_like(hu, BACKGROUND_HU), "every voxel is background"),

@@ -311,6 +311,8 @@ def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.float32]
 
 def _stored_values(dataset: Dataset, header: SliceHeader) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """(frames, rows, columns) stored values, and where padding stands in bits that store no value."""
+    if header.transfer_syntax in UNCOMPRESSED_SYNTAXES:
+        dataset.pixel_array_options(correct_unused_bits=False)  # what stands in them is looked at here
     stored: NDArray[Any] = np.asarray(dataset.pixel_array).reshape(header.frames, header.rows, header.columns)
     unused = header.bits_allocated - header.bits_stored
     if stored.dtype.kind not in "iu" or not 0 < unused < 8 * stored.dtype.itemsize == header.bits_allocated:

@@ -95,6 +95,7 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
         *check_rescale(ordered),
         *placed,
         *check_one_series(ordered),
+        *check_acquisitions(ordered),
     ]
     turn, found = _turn(ordered, stack)
     findings += found
@@ -107,7 +108,7 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
             *check_centres(stack),
             *check_sparse(ordered, stack),
         ]
-    findings += [*check_acquisitions(ordered), *note_acquisitions(ordered)]
+    findings += note_acquisitions(ordered)
     findings += _check_extent(ordered, stack, turn or AS_STORED)
     findings += [*check_origin(ordered), *check_patient_position(ordered)]
     if turn is not None:

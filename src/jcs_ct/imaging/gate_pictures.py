@@ -1,4 +1,4 @@
-"""Checks of the gate on what pictures are called: one study's slices, without masks among them."""
+"""Checks of the gate on pictures by their names and levels: one study's slices, without masks among them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding
@@ -13,6 +17,9 @@ from jcs_ct.imaging.sources import name_pattern
 
 #: Words that name what was drawn or computed over a slice, not the slice.
 _DRAWN = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"})
+
+#: A picture of at least this many pixels with no more levels than this is a mask, not a slice.
+MASK_LEVELS, _LEAST_MASK_PIXELS = 4, 1024
 
 
 def check_picture_names(names: Sequence[PurePath]) -> list[Finding]:
@@ -52,3 +59,20 @@ def _series_of(name: PurePath) -> str:
     if name_pattern(name.name).startswith("$"):
         return "$"
     return re.sub(r"\d+(?=\D*$)", "#", stem)
+
+
+def check_masks(levels: Sequence[NDArray[Any]]) -> list[Finding]:
+    """MIXED_SERIES: some pictures have a few grey levels only, as masks have, and others have those of a CT.
+
+    Args:
+        levels: (rows, columns) grey levels of each picture.
+    """
+    counts = [np.unique(one).size for one in levels if one.size >= _LEAST_MASK_PIXELS]
+    masks = sum(1 < count <= MASK_LEVELS for count in counts)
+    if not masks or masks + counts.count(1) == len(counts):
+        return []
+    message = (
+        f"{masks} of {len(levels)} pictures have {MASK_LEVELS} grey levels or fewer, as masks have, the others have "
+        "those of a CT; give the folder of the slices alone"
+    )
+    return [Finding(GateCode.MIXED_SERIES, message)]

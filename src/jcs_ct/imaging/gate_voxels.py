@@ -57,8 +57,10 @@ def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool
     blank = (thin.min(axis=(1, 2)) == thin.max(axis=(1, 2))).nonzero()[0]
     findings = [] if assumed_hu else check_levels(thin)
     findings += check_blank(blank, len(hu), blank_ends=blank_ends)
+    if blank.size == 0 and not assumed_hu:
+        findings += check_lost_rows(hu[:, :, ::every])
     if blank.size == 0:
-        findings += [*check_lost_rows(hu[:, :, ::every]), *check_identical(hu, thin)]
+        findings += check_identical(hu, thin)
     if not findings:
         findings += check_interleaved(hu, thin)
     return findings
@@ -94,7 +96,8 @@ def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
     inside = thin[thin != BACKGROUND_HU]
     if inside.size == 0:
         return [Finding(GateCode.NO_HU, "every voxel is background; give a chest CT", Severity.REFUSED)]
-    air = float((inside < AIR_BELOW_HU).mean())
+    darkest = inside.min()  # one value may be padding whose intercept was lost with that of all others
+    air = float(((inside < AIR_BELOW_HU) & (inside > darkest)).mean())
     tissue = float((np.abs(inside) <= TISSUE_WITHIN_HU).mean())
     dense = float((inside > DENSEST_HU).mean())
     if dense <= MOST_DENSE_SHARE and air >= LEAST_AIR_SHARE and tissue >= LEAST_TISSUE_SHARE:

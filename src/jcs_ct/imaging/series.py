@@ -127,6 +127,10 @@ def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False) -> Dico
             continue
         for values in outcome.value:
             header = SliceHeader.from_dict(values)
+            if _is_fragment(header):
+                message = f"{_file(index, len(files))} is cut off within its header; copy it again from its source"
+                damaged.append(Finding(GateCode.TRUNCATED, message))
+                break
             kind = "localizer" if "LOCALIZER" in header.image_type else ""
             key = identity_hash(header.series_key, kind) if kind else header.series_key or identity_hash("no series")
             groups.setdefault(key, []).append(header)
@@ -134,6 +138,11 @@ def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False) -> Dico
     series.sort(key=lambda one: (*one.rank(), one.identifier))
     logger.info("read %d DICOM files: %d series, %d files unreadable", len(files), len(series), len(damaged))
     return DicomSurvey(tuple(files), tuple(series), tuple(damaged))
+
+
+def _is_fragment(header: SliceHeader) -> bool:
+    """Whether a file ends before its header says which series it is of: anything may have been cut off."""
+    return not header.series_key and not header.whole and header.pixel_bytes == 0
 
 
 def _joined(groups: dict[str, list[SliceHeader]]) -> list[DicomSeries]:

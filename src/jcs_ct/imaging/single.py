@@ -90,8 +90,13 @@ def open_pictures(paths: Sequence[Path], findings: Sequence[Finding] = (), *, le
     if refusals := refusing(findings, lenient=lenient):
         raise refuse(refusals)
     answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
+    found = [Finding(GateCode(code), message) for code, message in answer["findings"]]
+    found += [] if found else check_voxels(hu, blank_ends=True, assumed_hu=True)
+    if refusals := refusing(found, lenient=lenient):
+        raise refuse(refusals)
     levels = f"{answer['bits']}-bit grey levels were taken as {answer['meaning']}"
     flags = [
+        *(QualityFlag(finding.code, finding.message) for finding in (*findings, *found)),
         QualityFlag("ASSUMED_HU", f"{levels}: every HU is an assumption"),
         QualityFlag(GateCode.NO_POSITION, "pictures have no geometry: volumes and lengths are withheld"),
         ASSUMED_AXES,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.gate_pictures import check_masks
 from jcs_ct.imaging.grey_levels import grey_meaning, grey_to_hu
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 
@@ -114,7 +115,8 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
     """Read slices in the given order and write them to ``fd`` as (slices, rows, columns) float32 HU.
 
     Returns:
-        ``shape``, ``dtype``, ``bits`` (8, 16 or 32), ``meaning`` (what the levels were taken as), ``identifier``.
+        ``shape``, ``dtype``, ``bits`` (8, 16 or 32), ``meaning`` (what the levels were taken as), ``findings``
+        (code, message) that a lenient reading may pass, ``identifier``.
 
     Raises:
         StudyError: what :func:`read_picture` raises, with the file's number, MIXED_SIZE, or what
@@ -150,5 +152,6 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
         "dtype": "<f4",
         "bits": bits,
         "meaning": grey_meaning(volume),
+        "findings": [(finding.code, finding.message) for finding in check_masks(levels)],
         "identifier": digest.hexdigest()[:16],
     }
