@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_acquisitions import INTERLEAVED_UP_TO
@@ -24,8 +23,6 @@ AIR_BELOW_HU, LEAST_AIR_SHARE = -500.0, 0.001
 TISSUE_WITHIN_HU, LEAST_TISSUE_SHARE = 300.0, 0.002
 #: No tissue, bone or metal fills more than this share of a chest above this, in HU.
 DENSEST_HU, MOST_DENSE_SHARE = 10_000.0, 0.02
-#: NaN is taken for what lies outside the field of view when at most this share of the voxels at it is body.
-MOST_BODY_BESIDE_NAN = 0.05
 #: Slices that end in more rows of one value than their neighbours, by this share of all rows, lost their end.
 LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
 #: Slices two (three, four) apart that are more alike than slices one less apart, by this factor, interleave.
@@ -64,31 +61,6 @@ def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool
     if not findings:
         findings += check_interleaved(hu, thin)
     return findings
-
-
-def check_finite(values: NDArray[Any]) -> list[Finding]:
-    """NO_HU: NaN or infinite values in the body; a note where NaN only stands for what the scanner never saw.
-
-    Args:
-        values: (slices, rows, columns) as stored, in HU.
-    """
-    if values.dtype.kind != "f" or np.isfinite(values).all():
-        return []
-    lost = ~np.isfinite(values)
-    rim = values[ndimage.binary_dilation(lost) & ~lost]
-    border = np.zeros(lost.shape, dtype=bool)
-    border[:, [0, -1], :] = border[:, :, [0, -1]] = True
-    from_border = ndimage.binary_propagation(border & lost, mask=lost)
-    beside_body = float((rim > AIR_BELOW_HU).mean()) if rim.size else 1.0
-    count = f"{lost.sum()} of {lost.size} voxels are NaN or infinite"
-    if not np.isinf(values).any() and beside_body <= MOST_BODY_BESIDE_NAN and bool((from_border == lost).all()):
-        return [Finding("NOT_IMAGED", f"{count}, all outside the body: they were taken as background", Severity.NOTE)]
-    first = int(lost.any(axis=(1, 2)).argmax()) + 1
-    message = (
-        f"{count}, the first in slice {first}, within the body or at it; what was there is lost and is not taken for "
-        "air: convert the volume again from its source"
-    )
-    return [Finding(GateCode.NO_HU, message)]
 
 
 def check_levels(thin: NDArray[np.float32]) -> list[Finding]:

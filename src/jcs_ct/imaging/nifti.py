@@ -20,6 +20,7 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.compression import first_unpacked_bytes, open_unpacked
 from jcs_ct.imaging.gate_axes import check_axes
 from jcs_ct.imaging.gate_finding import Severity
+from jcs_ct.imaging.gate_finite import check_finite
 from jcs_ct.imaging.gate_geometry import (
     MINIMUM_SLICES,
     PIXEL_SPACING_TOLERANCE,
@@ -27,7 +28,6 @@ from jcs_ct.imaging.gate_geometry import (
     check_coverage,
     implausible_spacing,
 )
-from jcs_ct.imaging.gate_voxels import check_finite
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
