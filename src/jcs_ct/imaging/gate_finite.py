@@ -1,4 +1,4 @@
-"""NaN and infinities of volumes, told from air; apart from ``gate_voxels``, since SciPy loads slowly in each child."""
+"""NaN and infinities of volumes, told from air; apart from ``gate_voxels``, since SciPy loads slowly in a child."""
 
 from __future__ import annotations
 
