@@ -263,3 +263,12 @@ def test_listed(tmp_path, truth):
     (tmp_path / "other.nii").write_bytes((tmp_path / "ct.nii").read_bytes())
     with pytest.raises(StudyError, match="2 NIfTI volumes"):
         open_study(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 346])
+def test_a_compressed_header_that_is_cut_off_is_no_crash(tmp_path, keep):
+    path = tmp_path / "ct.nii.gz"
+    path.write_bytes(gzip.compress(np.random.default_rng(0).bytes(keep)))
+    with pytest.raises(StudyError) as refused:
+        open_study(path)
+    assert refused.value.code in (GateCode.UNREADABLE, GateCode.TRUNCATED)

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED, AxisTurn
@@ -45,6 +46,7 @@ _DAMAGED = (
     RuntimeError,
     TypeError,
     ValueError,
+    WrapStructError,
     zlib.error,
 )
 #: The header's unit of length (its low three bits) in mm: not stated, metre, millimetre, micrometre.
