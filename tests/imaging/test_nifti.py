@@ -272,3 +272,20 @@ def test_a_compressed_header_that_is_cut_off_is_no_crash(tmp_path, keep):
     with pytest.raises(StudyError) as refused:
         open_study(path)
     assert refused.value.code in (GateCode.UNREADABLE, GateCode.TRUNCATED)
+
+
+@pytest.mark.parametrize(("radius", "read"), [(0.98, True), (0.8, False)])
+def test_nan_around_the_field_of_view_that_cuts_the_body(tmp_path, radius, read):
+    rows, columns = np.mgrid[-1:1:40j, -1:1:40j]
+    hu = np.random.default_rng(0).normal(40, 10, (40, 40, 12)).astype(np.float32)  # body up to the rim
+    hu[(columns**2 + rows**2) < 0.3] = np.random.default_rng(1).normal(-800, 30)
+    hu += np.random.default_rng(2).normal(0, 5, hu.shape).astype(np.float32)
+    hu[(columns**2 + rows**2) > radius**2] = np.nan
+    path = tmp_path / "ct.nii.gz"
+    nib.save(nib.Nifti1Image(hu, np.diag([-8.0, -8.0, 20.0, 1.0])), path)
+    if read:
+        assert "NOT_IMAGED" in [str(flag.code) for flag in open_study(path).flags]
+    else:
+        with pytest.raises(StudyError, match="NaN or infinite") as refused:
+            open_study(path)
+        assert refused.value.code is GateCode.NO_HU
