@@ -30,6 +30,7 @@ def test_training_without_a_terminal_prints_lines(capsys):
         for step in range(1, 6):
             progress(step, 5, {"loss": 1.0 / step})
     assert capsys.readouterr().err.splitlines() == [
+        "step 1/5: loss 1.0000",
         "step 2/5: loss 0.5000",
         "step 4/5: loss 0.2500",
         "step 5/5: loss 0.2000",

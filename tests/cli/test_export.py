@@ -74,7 +74,7 @@ def test_what_the_networks_ran_on_is_said_everywhere(backend, jcs, phantom_study
 def test_an_unknown_backend_is_a_usage_error(jcs, phantom_study, tmp_path):
     done = jcs("diagnose", phantom_study, "-o", tmp_path, "--backend", "tpu")
     assert done.exit_code == 2
-    assert "'tpu' is not one of auto" in done.output
+    assert "'tpu' is not one of 'auto'" in done.output
 
 
 def test_the_doctor_says_what_auto_takes_and_where_compiled_networks_are(jcs, model_cache):
