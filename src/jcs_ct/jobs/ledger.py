@@ -453,7 +453,7 @@ def _job(row: sqlite3.Row) -> Job:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch a file to write-ahead logging; SQLite's own time-out does not wait for another program that switches it too.
+    """Switch a file to write-ahead logging; SQLite's own time-out does not wait for another that switches it too.
 
     Raises:
         sqlite3.OperationalError: the file stays locked.
