@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jcs_ct.errors import GateCode
@@ -105,6 +105,7 @@ def test_three_phases_interleave():
 
 
 @settings(deadline=None, max_examples=150)
+@example(step_mm=0.5, count=30, decimals=1, style="whole seconds", seed=4)
 @given(
     st.sampled_from(STEPS_MM),
     st.integers(5, 200),

@@ -135,11 +135,16 @@ def _alternating(ordered: Sequence[SliceHeader]) -> list[str]:
 
 def _jumps(values: NDArray[np.float64]) -> bool:
     """Whether one long pause parts the values into two groups that interleave along the stack."""
-    gaps = np.diff(np.sort(values))
-    widest = int(np.argmax(gaps))
-    if gaps[widest] <= _PAUSE * float(np.percentile(gaps, 75)):
+    distinct = np.unique(values)
+    if distinct.size < 2:
         return False
-    later = values > np.sort(values)[widest]
+    gaps = np.diff(distinct)
+    widest = int(np.argmax(gaps))
+    # Between distinct values: times in whole seconds stand on many slices, and one second is no pause then.
+    others = np.delete(gaps, widest)
+    if others.size and gaps[widest] <= _PAUSE * float(np.percentile(others, 75)):
+        return False
+    later = values > distinct[widest]
     fewer = int(min(later.sum(), (~later).sum()))
     return 5 * fewer >= values.size and _runs(later.tolist()) >= 2 + fewer
 
