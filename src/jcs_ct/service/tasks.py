@@ -152,7 +152,10 @@ def _unpacked(sent: Path) -> Path:
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
         for left in staged.iterdir():
             left.unlink()
-        unpack(files.archives[0], staged)
+        inside = find_files(staged, unpack(files.archives[0], staged))
+        for path in set(inside.others) - set(inside.lost):
+            # By its name in the archive no image; by the number it is unpacked under it would be taken for a lost one.
+            path.rename(path.with_suffix(".other"))
         staged.rename(place)
     return place
 
