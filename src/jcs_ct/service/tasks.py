@@ -154,7 +154,7 @@ def _unpacked(sent: Path) -> Path:
             left.unlink()
         inside = find_files(staged, unpack(files.archives[0], staged))
         for path in set(inside.others) - set(inside.lost):
-            # No image by its name in the archive; by the number it is unpacked under it would be taken for a lost one.
+            # No image by its name in the archive; its number would make it look like a lost one.
             path.rename(path.with_suffix(".other"))
         staged.rename(place)
     return place
