@@ -31,8 +31,6 @@ _COLUMNS = (
 )
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STATES)
 _FREE = "owner = '', lease_token = '', lease_until = 0"
-#: Waits between tries to switch a file that another program has locked.
-_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class LeaseLostError(JCSError):
@@ -61,7 +59,7 @@ class Ledger:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
             self._connection.row_factory = sqlite3.Row
-            _write_ahead(self._connection)
+            schema.write_ahead(self._connection)
             self._connection.execute("PRAGMA synchronous=FULL")
             schema.bring_up_to_date(self._connection)
         except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
@@ -450,19 +448,3 @@ def _job(row: sqlite3.Row) -> Job:
         cancel_requested=bool(values.pop("cancel_requested")),
         **values,
     )
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch a file to write-ahead logging; SQLite's own time-out does not wait for another that switches it too.
-
-    Raises:
-        sqlite3.OperationalError: the file stays locked.
-    """
-    for pause in (*_PAUSES_S, None):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if pause is None or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            time.sleep(pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 
 STEPS = (
@@ -49,6 +50,9 @@ STEPS = (
     """,
 )
 
+#: Waits between tries to switch a file that another program has locked.
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
 
 class UnknownLayoutError(Exception):
     """The file was laid out by a newer version, or is no ledger."""
@@ -94,3 +98,19 @@ def _statements(step: str) -> Iterator[str]:
             statement = ""
         else:
             statement += ";"
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch a file to write-ahead logging; SQLite's own time-out does not wait for another that switches it too.
+
+    Raises:
+        sqlite3.OperationalError: the file stays locked.
+    """
+    for pause in (*_PAUSES_S, None):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if pause is None or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(pause)

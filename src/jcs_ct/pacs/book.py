@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jcs_ct.errors import OutputError
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
+from jcs_ct.jobs import schema
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -83,7 +84,7 @@ class StudyBook:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            schema.write_ahead(self._connection)
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:

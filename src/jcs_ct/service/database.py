@@ -71,7 +71,7 @@ class ServiceDatabase:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            schema.write_ahead(self._connection)
             self._connection.execute("PRAGMA synchronous=FULL")
             schema.bring_up_to_date(self._connection, STEPS)
         except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
