@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -163,7 +163,18 @@ def _check_jcs(arguments: list[str], command_line: Any) -> str | None:
     ]
     if missing:
         return f"`{name}` needs {', '.join(missing)}"
+    unknown = _unknown_recipes(values)
+    if unknown:
+        return f"`{name}`: no recipe of this name: {', '.join(unknown)}"
     return f"`{name}` takes no argument {', '.join(rest)}" if rest else None
+
+
+def _unknown_recipes(values: Mapping[str, Any]) -> list[str]:
+    """Recipes given by name that the package does not have; a path is the reader's own."""
+    from jcs_ct.recipes import recipe_names
+
+    given = [str(values[key]) for key in ("recipe", "classifier_recipe") if values.get(key)]
+    return [recipe for recipe in given if not re.search(r"[./$]", recipe) and recipe not in recipe_names()]
 
 
 def check_python(block: Block) -> str | None:

@@ -17,12 +17,12 @@ mkdir -p "$work"
 [ -f "$work/miniseg.csv" ] || "$jcs" data make ct100 "$data/ct100" -o "$work/miniseg.csv" --folds miniseg
 miniseg=$data/ct100/reference_predictions/miniseg
 start() { # NAME SEED
-  "$jcs" train recipes/ct100-start.yaml -m "$work/start.csv" -o "$work/$1" --threads "$threads" --set seed="$2"
-  "$jcs" train recipes/ct100-start-fine.yaml -m "$work/start.csv" -o "$work/$1-fine" --threads "$threads" \
+  "$jcs" train ct100-start -m "$work/start.csv" -o "$work/$1" --threads "$threads" --set seed="$2"
+  "$jcs" train ct100-start-fine -m "$work/start.csv" -o "$work/$1-fine" --threads "$threads" \
     --pretrained "$work/$1/last.safetensors" --set seed="$2"
 }
 cross() { # FOLDS STAGE SEED START: weights that all folds start from, or a stage's folder, each fold from its own there
-  "$jcs" crossval "recipes/ct100-folds$2.yaml" -m "$work/miniseg.csv" --parted-patients --protocol miniseg -o "$1" --pretrained "$4" \
+  "$jcs" crossval "ct100-folds$2" -m "$work/miniseg.csv" --parted-patients --protocol miniseg -o "$1" --pretrained "$4" \
     --flip-average --threads "$threads" --cut-by-folds --against miniseg="$miniseg" --set seed="$3"
 }
 stages() { # FOLDS SEED SEED-OF-THE-LONG-STAGE START
@@ -41,10 +41,10 @@ long=ct100-folds-long/predictions
   -r "$data/ct100" --protocol miniseg --cut-by-folds both --cut-by-folds first --cut-by-folds second \
   -o "$work/ct100-compared"
 
-"$jcs" train recipes/ucsd-start.yaml -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
-"$jcs" crossval recipes/ucsd-folds.yaml -m "$sets/ucsd.csv" --source ucsd --folds 5 --with-test -o "$work/ucsd-folds" \
+"$jcs" train ucsd-start -m "$work/start.csv" -o "$work/ucsd-start" --threads "$threads"
+"$jcs" crossval ucsd-folds -m "$sets/ucsd.csv" --source ucsd --folds 5 --with-test -o "$work/ucsd-folds" \
   --pretrained "$work/ucsd-start/last.safetensors" --threads "$threads"
 
-"$jcs" transfer recipes/ucsd-start.yaml -m "$sets/slices.csv" -o "$work/transfer" --threads "$threads" \
+"$jcs" transfer ucsd-start -m "$sets/slices.csv" -o "$work/transfer" --threads "$threads" \
   --group figures=ucsd --group slices=ct100+lungs267+painted+phantom \
   --set steps=400 --set coarse_share=1.0 --set validate_every=200

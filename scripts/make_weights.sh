@@ -25,16 +25,16 @@ done
 [ -f "$work/scans.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,painted}.csv -o "$work/scans.csv"
 "$jcs" data check "$work/slices.csv"
 
-"$jcs" train recipes/compact-classifier.yaml -m "$work/slices.csv" -o "$work/classifier"
-"$jcs" train recipes/compact-classifier-finetune.yaml -m "$work/slices.csv" -o "$work/classifier-finetune" \
+"$jcs" train compact-classifier -m "$work/slices.csv" -o "$work/classifier"
+"$jcs" train compact-classifier-finetune -m "$work/slices.csv" -o "$work/classifier-finetune" \
   --pretrained "$work/classifier/best.safetensors"
-"$jcs" train recipes/compact-classifier-finish.yaml -m "$work/slices.csv" -o "$work/classifier-finish" \
+"$jcs" train compact-classifier-finish -m "$work/slices.csv" -o "$work/classifier-finish" \
   --pretrained "$work/classifier-finetune/best.safetensors"
-"$jcs" train recipes/compact-joint.yaml -m "$work/slices.csv" -o "$work/segmenter" \
+"$jcs" train compact-joint -m "$work/slices.csv" -o "$work/segmenter" \
   --classifier "$work/classifier/best.safetensors"
-"$jcs" train recipes/compact-joint-finish.yaml -m "$work/slices.csv" -o "$work/segmenter-finish" \
+"$jcs" train compact-joint-finish -m "$work/slices.csv" -o "$work/segmenter-finish" \
   --pretrained "$work/segmenter/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
-"$jcs" train recipes/compact-joint-last.yaml -m "$work/scans.csv" -o "$work/segmenter-last" \
+"$jcs" train compact-joint-last -m "$work/scans.csv" -o "$work/segmenter-last" \
   --pretrained "$work/segmenter-finish/best.safetensors" --classifier "$work/classifier-finish/best.safetensors"
 
 # The long stages, on every source.
@@ -45,14 +45,14 @@ done
   "$jcs" data join "$work"/{ct100,ucsd,lungs267,painted,zenodo20,sarscov2,iq-othnccd,pneumonia224}.csv -o "$work/sources.csv"
 [ -f "$work/volumes.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,zenodo20}.csv -o "$work/volumes.csv"
 on=(--device "${DEVICE:-auto}" --workers "${WORKERS:-0}")
-"$jcs" train recipes/compact-classifier-long.yaml -m "$work/sources.csv" -o "$work/classifier-long" "${on[@]}" \
+"$jcs" train compact-classifier-long -m "$work/sources.csv" -o "$work/classifier-long" "${on[@]}" \
   --set steps=2700 --pretrained "$work/classifier-finish/best.safetensors"
-"$jcs" train recipes/compact-classifier-fit.yaml -m "$work/sources.csv" -o "$work/classifier-fit" "${on[@]}" \
+"$jcs" train compact-classifier-fit -m "$work/sources.csv" -o "$work/classifier-fit" "${on[@]}" \
   --set steps=1400 --set coarse_size=128 --set coarse_share=0.8 --set validate_every=350 \
   --pretrained "$work/classifier-long/last.safetensors"
 "$python" scripts/average_weights.py "$work/classifier-long/last.safetensors" "$work/classifier-fit/best.safetensors" \
   "$work/classifier-mean.safetensors" --share 0.7
-"$jcs" train recipes/compact-joint-long.yaml -m "$work/volumes.csv" -o "$work/segmenter-long" "${on[@]}" --set steps=2000 \
+"$jcs" train compact-joint-long -m "$work/volumes.csv" -o "$work/segmenter-long" "${on[@]}" --set steps=2000 \
   --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-long/last.safetensors"
 "$jcs" calibrate --classifier "$work/classifier-mean.safetensors" --segmenter "$work/segmenter-long/last.safetensors" \
   -m "$work/sources.csv" -o "$work/models" --lesion-probability 0.4

@@ -17,7 +17,7 @@ mkdir -p "$work"
 # Fig. 9: one classifier without mixing, one with, one with mixing and pixel labels, 600 steps of batch 16 at 144 x 144
 for variant in "plain 0 0" "mixing 0.5 0" "lseg 0.5 1"; do
   read -r name alpha weight <<<"$variant"
-  "$jcs" train recipes/compact-classifier.yaml -m "$manifest" -o "$work/classifier-$name" --threads "$threads" \
+  "$jcs" train compact-classifier -m "$manifest" -o "$work/classifier-$name" --threads "$threads" \
     --set preprocessing.size=144 --set coarse_size=0 --set steps=600 --set validate_every=200 \
     --set mixup_alpha="$alpha" --set activation_map_weight="$weight"
 done
@@ -42,11 +42,11 @@ from jcs_ct.data.manifest import Manifest, read_manifest
 rows = [row for row in read_manifest(Path(sys.argv[1])) if row.source in ("ucsd", "lungs267") and row.split != "test"]
 Manifest(tuple(rows)).write(Path(sys.argv[2]))
 PY
-"$jcs" ablate recipes/ct100-segmenter.yaml -m "$work/folds.csv" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
-  --set balance=label --set infected_share=1 --classifier-recipe recipes/compact-classifier.yaml \
+"$jcs" ablate ct100-segmenter -m "$work/folds.csv" -o "$work/ablation" --extra "$work/extra.csv" "${alike[@]}" \
+  --set balance=label --set infected_share=1 --classifier-recipe compact-classifier \
   "${alike[@]/--set/--set-classifier}" --set-classifier coarse_size=0 --threads "$threads"
 
 # Table VII: every network; "EFM + AFF" above is "compact" here
-"$jcs" crossval recipes/ct100-segmenter.yaml -m "$work/folds.csv" -o "$work/networks" \
+"$jcs" crossval ct100-segmenter -m "$work/folds.csv" -o "$work/networks" \
   --network compact --network unet --network dss-vgg16-scratch --network poolnet-resnet50-scratch \
   --network egnet-resnet50-scratch --width 0.25 "${alike[@]}" --threads "$threads"

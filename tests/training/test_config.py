@@ -1,10 +1,9 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from jcs_ct.checkpoints.published import PUBLISHED
 from jcs_ct.errors import ConfigError
+from jcs_ct.recipes import recipe_names
 from jcs_ct.training.config import load_recipe
 from jcs_ct.training.loop import make_preprocessor
 from jcs_ct.training.networks import recipe_classifier, recipe_segmenter
@@ -53,12 +52,9 @@ def test_broken_yaml_says_where(tmp_path):
         load_recipe(write(tmp_path, "task: [classifier"))
 
 
-RECIPES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_shipped_recipes_describe_a_network_and_its_input(name, request):
-    recipe = load_recipe(request.config.rootpath / "recipes" / f"{name}.yaml")
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_describe_a_network_and_its_input(name):
+    recipe = load_recipe(name)
     assert recipe.batch_size % recipe.accumulate == 0
     with torch.device("meta"):
         network = recipe_classifier(recipe) if recipe.task == "classifier" else recipe_segmenter(recipe)[0]
@@ -66,27 +62,25 @@ def test_shipped_recipes_describe_a_network_and_its_input(name, request):
     assert make_preprocessor(recipe.preprocessing).channels == trunk.in_channels
 
 
-def test_the_recipes_of_the_paper_are_what_it_says(request):
-    assert {"paper-classifier", "paper-classifier-lseg", "paper-segmenter", "paper-joint"} <= set(RECIPES)
-    folder = request.config.rootpath / "recipes"
-    classifier = load_recipe(folder / "paper-classifier.yaml")
+def test_the_recipes_of_the_paper_are_what_it_says():
+    assert {"paper-classifier", "paper-classifier-lseg", "paper-segmenter", "paper-joint"} <= set(recipe_names())
+    classifier = load_recipe("paper-classifier")
     rates = [learning_rate(classifier.optimiser, step, 4021) for step in (0, 1206, 1207, 2413, 3619)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
     assert (classifier.batch_size, classifier.mixup_alpha, classifier.preprocessing.size) == (256, 0.5, 224)
-    with_maps = load_recipe(folder / "paper-classifier-lseg.yaml")
+    with_maps = load_recipe("paper-classifier-lseg")
     assert with_maps.model_copy(update={"activation_map_weight": 0.0}) == classifier
-    segmenter = load_recipe(folder / "paper-segmenter.yaml")
+    segmenter = load_recipe("paper-segmenter")
     assert (segmenter.steps, segmenter.batch_size, segmenter.preprocessing.size) == (21_000, 4, 512)
     assert learning_rate(segmenter.optimiser, 10_500, 21_000) == pytest.approx(2.5e-5 * 0.5**0.9)
-    assert load_recipe(folder / "paper-joint.yaml").model_copy(update={"preset": "paper"}) == segmenter
+    assert load_recipe("paper-joint").model_copy(update={"preset": "paper"}) == segmenter
 
 
-def test_the_published_classifier_sees_what_its_checkpoint_says(request):
-    assert {"official-classifier", "official-segmenter", "official-joint"} <= set(RECIPES)
-    folder = request.config.rootpath / "recipes"
-    recipe = load_recipe(folder / "official-classifier.yaml")
+def test_the_published_classifier_sees_what_its_checkpoint_says():
+    assert {"official-classifier", "official-segmenter", "official-joint"} <= set(recipe_names())
+    recipe = load_recipe("official-classifier")
     assert make_preprocessor(recipe.preprocessing) == PUBLISHED["official-classifier"].preprocessor
     with torch.device("meta"):
         assert recipe_classifier(recipe).config == PUBLISHED["official-classifier"].config
     other = {"preset": recipe.preset, "preprocessing": recipe.preprocessing}
-    assert load_recipe(folder / "paper-classifier-lseg.yaml").model_copy(update=other) == recipe
+    assert load_recipe("paper-classifier-lseg").model_copy(update=other) == recipe

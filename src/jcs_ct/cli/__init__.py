@@ -26,6 +26,7 @@ from jcs_ct.cli import (
     pacs,
     pacs_watch,
     phantom,
+    recipes,
     serve,
     train,
     transfer,
@@ -51,6 +52,7 @@ app.add_typer(serve.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")
 app.add_typer(features.app, rich_help_panel="Data")
+app.add_typer(recipes.app, rich_help_panel="Training")
 app.add_typer(weights.app, rich_help_panel="Training")
 app.add_typer(export.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)

@@ -67,7 +67,9 @@ DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permu
 
 
 def crossval(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter or of a classifier.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe of a segmenter or of a classifier: a name (`jcs recipes list`) or a path.")
+    ],
     manifest: ManifestOption,
     output: OutputOption,
     fold: FoldOption = None,
@@ -117,9 +119,9 @@ def crossval(
     ct100 --folds miniseg`, or are drawn here (--folds). A run that was stopped continues. A segmenter leaves grey PNG
     that `jcs compare` scores again, a classifier scores.csv for `jcs evaluate classifier`.
 
-    Example:  jcs crossval recipes/ct100-segmenter.yaml -m folds.csv -o runs/cv --against miniseg=downloads/miniseg
+    Example:  jcs crossval ct100-segmenter -m folds.csv -o runs/cv --against miniseg=downloads/miniseg
 
-    Example:  jcs crossval recipes/compact-classifier.yaml -m slices.csv --source ucsd --folds 5 -o runs/ucsd
+    Example:  jcs crossval compact-classifier -m slices.csv --source ucsd --folds 5 -o runs/ucsd
     """
     from jcs_ct.experiments.methods import Method
 
@@ -166,7 +168,7 @@ def ablate(
     The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices. The
     segmenters draw from those, too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
 
-    Example:  jcs ablate recipes/ct100-segmenter.yaml -m folds.csv -o runs/ablation --set steps=200
+    Example:  jcs ablate ct100-segmenter -m folds.csv -o runs/ablation --set steps=200
     """
     from jcs_ct.evaluation.pages.paper_results import TABLE_V, TABLE_VI
     from jcs_ct.experiments.variants import ablation_methods

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/compact-classifier.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues.")],
     manifest: Annotated[
         Path | None, typer.Option("--manifest", "-m", help="CSV or Parquet of slices, from `jcs data make`.")
@@ -65,7 +65,7 @@ def train(
     Writes best.safetensors (by validation), last.safetensors, log.jsonl, a picture of a few validation slices each
     time (samples/) and the state to resume from.
 
-    Example:  jcs train recipes/compact-classifier.yaml -m slices.csv -o runs/classifier
+    Example:  jcs train compact-classifier -m slices.csv -o runs/classifier
     """
     import torch
 

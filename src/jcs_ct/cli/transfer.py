@@ -21,7 +21,7 @@ from jcs_ct.cli.judging import write_page
 
 
 def transfer(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a classifier.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a classifier: a name (`jcs recipes list`) or a path.")],
     manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices of several sources.")],
     output: OutputOption,
     group: Annotated[
@@ -44,7 +44,7 @@ def transfer(
     Whether a classifier finds disease, or the place its pictures come from: the matrix of AUC on patients that took
     no part. A cell with one class says so instead of a number. A run that was stopped continues.
 
-    Example:  jcs transfer recipes/compact-classifier.yaml -m slices.csv --group lungs=lungs267+painted -o runs/x
+    Example:  jcs transfer compact-classifier -m slices.csv --group lungs=lungs267+painted -o runs/x
     """
     import torch
 

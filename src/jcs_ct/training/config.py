@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC
 from jcs_ct.errors import ConfigError
+from jcs_ct.recipes import find_recipe
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -147,12 +148,17 @@ class Recipe(_Frozen):
         return self
 
 
-def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe and apply ``overrides`` (dotted names, such as ``optimiser.learning_rate``).
+def load_recipe(recipe: Path | str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe, by its path or by its name in the package, and apply ``overrides``.
+
+    Args:
+        recipe: A path, or a name (``jcs_ct.recipes.recipe_names``).
+        overrides: By dotted names, such as ``optimiser.learning_rate``.
 
     Raises:
-        ConfigError: with every problem of the file at once.
+        ConfigError: no such recipe, or every problem of the file at once.
     """
+    path = find_recipe(recipe)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

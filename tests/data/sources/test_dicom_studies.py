@@ -188,7 +188,7 @@ def test_a_network_trains_on_the_slices_and_is_evaluated(task, slices, tmp_path)
         assert content["tables"]["scores"]["rows"][0]["n_images"] == 6
 
 
-@pytest.mark.parametrize("command", [("train", "recipes/ct100-segmenter.yaml", "-m"), ("features", "write")])
+@pytest.mark.parametrize("command", [("train", "ct100-segmenter", "-m"), ("features", "write")])
 def test_studies_in_the_place_of_slices_say_what_to_do(
     command, studies, random_models, tmp_path, request, monkeypatch
 ):
