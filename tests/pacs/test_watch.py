@@ -449,8 +449,7 @@ def test_a_watcher_that_dies_leaves_one_result_set(start, pacs, fill, worker, mo
     with pytest.raises(Killed):
         first.later()
     worker.ending = None
-    with first.ledger._transaction() as run:  # as if its process were gone
-        run.execute("UPDATE jobs SET lease_until = 0")
+    first.ledger._file.change("UPDATE jobs SET lease_until = 0")  # as if its process were gone
     second = start()
     second.later()
     assert states(second) == [("done", "")]

@@ -8,20 +8,19 @@ once, because only the holder of the lease can move the job on (and see ``result
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.errors import JCSError, OutputError
+from jcs_ct.errors import JCSError
 from jcs_ct.jobs import owners, schema
 from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy, State
 from jcs_ct.jobs.outcome import FailureCode
+from jcs_ct.jobs.sqlite_file import SqliteFile
 
 DEFAULT_LEASE_S = 120.0
 
@@ -53,22 +52,11 @@ class Ledger:
 
     def __init__(self, path: Path, *, retries: RetryPolicy | None = None) -> None:
         self.retries = retries or RetryPolicy()
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
-            schema.write_ahead(self._connection)
-            self._connection.execute("PRAGMA synchronous=FULL")
-            schema.bring_up_to_date(self._connection)
-        except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
-            raise OutputError(f"the ledger {path} cannot be used: {error}; choose another folder") from error
+        self._file = SqliteFile(path, schema.LEDGER_STEPS, "the ledger")
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -85,7 +73,7 @@ class Ledger:
     def add_many(self, jobs: Iterable[tuple[JobKey, Mapping[str, Any]]], *, priority: int = 0) -> int:
         """Queue jobs in one transaction; how many were new."""
         new = 0
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             for key, request in jobs:
                 moment = time.time()
                 added = run.execute(
@@ -109,7 +97,7 @@ class Ledger:
         Returns:
             Whether there is such a job and no runner holds it.
         """
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             changed = run.execute(
                 f"UPDATE jobs SET state = CASE WHEN state IN ({_OPEN}) THEN state ELSE ? END, attempts = 0, "
                 "not_before = 0, code = '', message = '', stage = '', done = 0, total = 0, cancel_requested = 0, "
@@ -122,7 +110,7 @@ class Ledger:
 
     def cancel(self, job_id: str) -> bool:
         """Take an open job out; a runner that holds it is asked to stop. Whether the job was open."""
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             free = run.execute(
                 f"UPDATE jobs SET state = ?, changed_at = ?, {_FREE} "
                 f"WHERE job_id = ? AND state IN ({_OPEN}) AND lease_until <= ?",
@@ -138,7 +126,7 @@ class Ledger:
 
     def remove(self, job_id: str) -> bool:
         """Forget a job and its history, unless a runner holds it; whether it was there."""
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             gone = run.execute(
                 "DELETE FROM jobs WHERE job_id = ? AND lease_until <= ?", (job_id, time.time())
             ).rowcount
@@ -172,7 +160,7 @@ class Ledger:
         moment = time.time() if now is None else now
         token = secrets.token_hex(8)
         wanted = ", ".join("?" * len(states))
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             self._end_lost_leases(run, moment)
             row = run.execute(
                 f"SELECT job_id FROM jobs WHERE state IN ({wanted}) AND lease_until <= ? AND not_before <= ? "
@@ -297,7 +285,7 @@ class Ledger:
 
     def release_lost(self) -> int:
         """End the leases of processes of this machine that are gone, without waiting for them; how many jobs."""
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             held = run.execute("SELECT DISTINCT owner FROM jobs WHERE owner != ''").fetchall()
             gone = [row["owner"] for row in held if owners.is_gone(row["owner"])]
             ended = 0
@@ -310,8 +298,7 @@ class Ledger:
 
     def job(self, job_id: str) -> Job | None:
         """One job."""
-        with self._lock:
-            row = self._connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+        row = self._file.row(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?", (job_id,))
         return None if row is None else _job(row)
 
     def jobs(
@@ -328,15 +315,12 @@ class Ledger:
             f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({', '.join('?' * len(chosen))}) "
             "AND (? IS NULL OR reading_id = ?) ORDER BY priority DESC, sequence LIMIT ? OFFSET ?"
         )
-        with self._lock:
-            rows = self._connection.execute(sql, (*chosen, reading_id, reading_id, limit, offset)).fetchall()
-        return [_job(row) for row in rows]
+        return [_job(row) for row in self._file.rows(sql, (*chosen, reading_id, reading_id, limit, offset))]
 
     def counts(self, *, reading_id: str | None = None) -> dict[State, int]:
         """Number of jobs in each state."""
         sql = "SELECT state, count(*) AS number FROM jobs WHERE (? IS NULL OR reading_id = ?) GROUP BY state"
-        with self._lock:
-            rows = self._connection.execute(sql, (reading_id, reading_id)).fetchall()
+        rows = self._file.rows(sql, (reading_id, reading_id))
         found = {State(row["state"]): int(row["number"]) for row in rows}
         return {state: found.get(state, 0) for state in State}
 
@@ -348,32 +332,19 @@ class Ledger:
             "OR (other.priority = mine.priority AND other.sequence < mine.sequence)) "
             f"WHERE mine.job_id = ? AND mine.owner = '' AND mine.state IN ({_OPEN}) GROUP BY mine.sequence"
         )
-        with self._lock:
-            row = self._connection.execute(sql, (job_id,)).fetchone()
+        row = self._file.row(sql, (job_id,))
         return None if row is None else int(row["place"])
 
     def history(self, job_id: str) -> list[HistoryEntry]:
         """What happened to a job, the oldest first."""
         sql = "SELECT moment, event, attempt, code, message FROM history WHERE job_id = ? ORDER BY number"
-        with self._lock:
-            return [HistoryEntry(*row) for row in self._connection.execute(sql, (job_id,)).fetchall()]
+        return [HistoryEntry(*row) for row in self._file.rows(sql, (job_id,))]
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    @contextmanager
     def _holding(self, claim: Claim) -> Iterator[sqlite3.Connection]:
-        with self._transaction() as run:
+        with self._file.transaction() as run:
             row = run.execute("SELECT lease_token FROM jobs WHERE job_id = ?", (claim.job_id,)).fetchone()
             if row is None or row["lease_token"] != claim.token:
                 raise LeaseLostError(f"job {claim.job_id} is no longer held by this runner; its work is dropped")

@@ -1,4 +1,4 @@
-"""Layout of the ledger's file, by version (SQLite's ``user_version``); each step leads one version further."""
+"""Layouts of SQLite files by version (``user_version``), each step leading one further; and the ledger's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 
-STEPS = (
+LEDGER_STEPS = (
     """
     CREATE TABLE jobs (
         sequence INTEGER PRIMARY KEY,
@@ -55,15 +55,15 @@ _PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class UnknownLayoutError(Exception):
-    """The file was laid out by a newer version, or is no ledger."""
+    """The file was laid out by a newer version, or is of another kind."""
 
 
-def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
     """Take the steps that the file has not seen, all or none.
 
     Args:
         connection: An open file.
-        steps: Layouts of another kind of file, where it is not the ledger.
+        steps: From nothing to the layout of today; steps that were released are never changed.
 
     Raises:
         UnknownLayoutError: the file is newer than this version, or holds tables that no step made.

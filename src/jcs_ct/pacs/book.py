@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jcs_ct.errors import OutputError
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
-from jcs_ct.jobs import schema
+from jcs_ct.jobs.sqlite_file import SqliteFile
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS studies (
-    study_uid TEXT NOT NULL,
-    reading_id TEXT NOT NULL,
-    instance_count INTEGER,
-    patient_key TEXT NOT NULL DEFAULT '',
-    fingerprint TEXT NOT NULL DEFAULT '',
-    changed_at REAL NOT NULL,
-    listed_at REAL NOT NULL,
-    settled TEXT NOT NULL DEFAULT '',
-    job_id TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (study_uid, reading_id)
-);
-CREATE TABLE IF NOT EXISTS results (
-    study_uid TEXT NOT NULL,
-    sop_class TEXT NOT NULL,
-    instance TEXT NOT NULL PRIMARY KEY,
-    series TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS results_of_study ON results (study_uid);
-"""
+_STEPS = (
+    """
+    CREATE TABLE studies (
+        study_uid TEXT NOT NULL,
+        reading_id TEXT NOT NULL,
+        instance_count INTEGER,
+        patient_key TEXT NOT NULL DEFAULT '',
+        fingerprint TEXT NOT NULL DEFAULT '',
+        changed_at REAL NOT NULL,
+        listed_at REAL NOT NULL,
+        settled TEXT NOT NULL DEFAULT '',
+        job_id TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (study_uid, reading_id)
+    );
+    CREATE TABLE results (
+        study_uid TEXT NOT NULL,
+        sop_class TEXT NOT NULL,
+        instance TEXT NOT NULL PRIMARY KEY,
+        series TEXT NOT NULL
+    );
+    CREATE INDEX results_of_study ON results (study_uid);
+    """,
+)
 
 
 @dataclass(frozen=True)
@@ -79,20 +77,11 @@ class StudyBook:
 
     def __init__(self, path: Path, reading_id: str) -> None:
         self._reading_id = reading_id
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._connection.row_factory = sqlite3.Row
-            schema.write_ahead(self._connection)
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"the study book {path} cannot be used: {error}; choose another folder") from error
+        self._file = SqliteFile(path, _STEPS, "the study book")
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def sightings(self) -> dict[str, Sighting]:
         """All studies, by UID."""
@@ -100,12 +89,12 @@ class StudyBook:
             "SELECT study_uid, instance_count, patient_key, fingerprint, changed_at, listed_at, settled, job_id "
             "FROM studies WHERE reading_id = ?"
         )
-        rows = self._connection.execute(sql, (self._reading_id,)).fetchall()
+        rows = self._file.rows(sql, (self._reading_id,))
         return {row["study_uid"]: Sighting(**dict(row)) for row in rows}
 
     def note(self, seen: Sighting) -> None:
         """Write down a sighting."""
-        self._connection.execute(
+        self._file.change(
             "INSERT OR REPLACE INTO studies (study_uid, reading_id, instance_count, patient_key, fingerprint, "
             "changed_at, listed_at, settled, job_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (seen.study_uid, self._reading_id, seen.instance_count, seen.patient_key, seen.fingerprint,
@@ -114,7 +103,7 @@ class StudyBook:
 
     def unsettle(self, study_uid: str, moment: float) -> None:
         """Look at a study anew: it is not what it was when it was queued."""
-        self._connection.execute(
+        self._file.change(
             "UPDATE studies SET settled = '', job_id = '', fingerprint = '', changed_at = ? "
             "WHERE study_uid = ? AND reading_id = ?",
             (moment, study_uid, self._reading_id),
@@ -122,30 +111,20 @@ class StudyBook:
 
     def forget(self, study_uid: str) -> None:
         """A study is gone from the server, and its results with it."""
-        with self._transaction():
-            self._connection.execute("DELETE FROM studies WHERE study_uid = ?", (study_uid,))
-            self._connection.execute("DELETE FROM results WHERE study_uid = ?", (study_uid,))
+        with self._file.transaction() as run:
+            run.execute("DELETE FROM studies WHERE study_uid = ?", (study_uid,))
+            run.execute("DELETE FROM results WHERE study_uid = ?", (study_uid,))
 
     def results(self, study_uid: str) -> list[ObjectIdentifiers]:
         """The current results of a study."""
         sql = "SELECT sop_class, instance, series, study_uid AS study FROM results WHERE study_uid = ?"
-        return [ObjectIdentifiers(**dict(row)) for row in self._connection.execute(sql, (study_uid,)).fetchall()]
+        return [ObjectIdentifiers(**dict(row)) for row in self._file.rows(sql, (study_uid,))]
 
     def replace_results(self, study_uid: str, results: Sequence[ObjectIdentifiers]) -> None:
         """These are the current results of a study, and no others."""
-        with self._transaction():
-            self._connection.execute("DELETE FROM results WHERE study_uid = ?", (study_uid,))
-            self._connection.executemany(
+        with self._file.transaction() as run:
+            run.execute("DELETE FROM results WHERE study_uid = ?", (study_uid,))
+            run.executemany(
                 "INSERT OR REPLACE INTO results (study_uid, sop_class, instance, series) VALUES (?, ?, ?, ?)",
                 [(study_uid, one.sop_class, one.instance, one.series) for one in results],
             )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from jcs_ct.errors import OutputError
-from jcs_ct.jobs import schema
+from jcs_ct.jobs.sqlite_file import SqliteFile
 
 STEPS = (
     """
@@ -54,57 +47,15 @@ STEPS = (
 )
 
 
-class ServiceDatabase:
-    """One SQLite file, used by many threads.
+class ServiceDatabase(SqliteFile):
+    """The file of these tables.
 
     Args:
-        path: Made when missing, readable by its owner only.
+        path: See :class:`~jcs_ct.jobs.sqlite_file.SqliteFile`.
 
     Raises:
         OutputError: the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
-            schema.write_ahead(self._connection)
-            self._connection.execute("PRAGMA synchronous=FULL")
-            schema.bring_up_to_date(self._connection, STEPS)
-        except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
-            raise OutputError(f"the page's record {path} cannot be used: {error}; choose another folder") from error
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Statements that take effect together or not at all."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
-        """The first row of a query."""
-        found = self.rows(sql, values)
-        return found[0] if found else None
-
-    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """One statement as a transaction; how many rows it changed."""
-        with self.transaction() as run:
-            return run.execute(sql, values).rowcount
+        super().__init__(path, STEPS, "the page's record", folder_mode=0o700)

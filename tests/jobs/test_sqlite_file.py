@@ -1,0 +1,55 @@
+"""One way to open, change and close the SQLite files of jobs, page and watcher."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jcs_ct.jobs.sqlite_file import SqliteFile
+
+STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY, count INTEGER NOT NULL);",)
+
+
+def open_file(folder):
+    return SqliteFile(folder / "things.sqlite", STEPS, "the list of things")
+
+
+def test_what_fails_takes_effect_not_at_all_and_the_file_goes_on(tmp_path):
+    with open_file(tmp_path) as file:
+        assert file.change("INSERT INTO things VALUES ('a', 1)") == 1
+        with pytest.raises(sqlite3.IntegrityError), file.transaction() as run:
+            run.execute("UPDATE things SET count = 2")
+            run.execute("INSERT INTO things VALUES ('a', 3)")
+        assert file.row("SELECT count FROM things")["count"] == 1
+        assert file.row("SELECT count FROM things WHERE name = ?", ("b",)) is None
+        assert file.change("UPDATE things SET count = 4") == 1
+    with open_file(tmp_path) as file:
+        assert [tuple(row) for row in file.rows("SELECT * FROM things")] == [("a", 4)]
+
+
+def test_a_full_disk_is_one_error_and_the_file_goes_on_when_there_is_room(tmp_path):
+    with open_file(tmp_path) as file:
+        pages = file.row("PRAGMA page_count")[0]
+        file.row(f"PRAGMA max_page_count = {pages}")
+        big = "x" * 100_000
+        for _ in range(2):  # SQLite takes the transaction back by itself
+            with pytest.raises(sqlite3.OperationalError, match="full"):
+                file.change("INSERT INTO things VALUES (?, 1)", (big,))
+        file.row("PRAGMA max_page_count = 1000")
+        assert file.change("INSERT INTO things VALUES (?, 1)", (big,)) == 1
+
+
+def test_threads_and_objects_count_together(tmp_path):
+    with open_file(tmp_path) as first, open_file(tmp_path) as second:
+        first.change("INSERT INTO things VALUES ('a', 0)")
+
+        def add(number):
+            with (first if number % 2 else second).transaction() as run:
+                held = run.execute("SELECT count FROM things").fetchone()["count"]
+                run.execute("UPDATE things SET count = ?", (held + 1,))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(40)))
+        assert second.row("SELECT count FROM things")["count"] == 40
