@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from jcs_ct.checkpoints import Models, load_models
 from jcs_ct.data.datasets import prepare_slice
 from jcs_ct.data.manifest import Manifest, read_manifest
-from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork, runner_for
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.imaging.study import Study
 from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.reading.diagnosis import diagnose
 
 SETTINGS = {
     "torch fp32": Execution(device="cpu", backend="torch", precision="fp32"),

@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 from backends import SETTINGS, dice, settings_here
 from jcs_ct.checkpoints import Models, load_models
 from jcs_ct.data.manifest import ManifestRow, read_hu, read_manifest, read_mask
-from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
 from jcs_ct.evaluation.speed.plain_way import eager_lesions, eager_probability, plain_copy
 from jcs_ct.evaluation.speed.study_timing import (
@@ -48,6 +47,7 @@ from jcs_ct.evaluation.speed.timing_rounds import Method, interleaved, machine_f
 from jcs_ct.imaging.study import Study
 from jcs_ct.lungs import lung_slices, segment_lungs
 from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.reading.diagnosis import diagnose
 
 CPU = torch.device("cpu")
 #: Of one slice: probability of infection and (rows, columns) probability of lesion.

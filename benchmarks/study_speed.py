@@ -33,7 +33,6 @@ import psutil
 import torch
 
 from jcs_ct.checkpoints import load_models
-from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork
 from jcs_ct.evaluation.speed.study_timing import TimedNetworks, engine_method, phantom_study, untrained_networks
 from jcs_ct.evaluation.speed.timing_rounds import (
@@ -48,6 +47,7 @@ from jcs_ct.evaluation.speed.timing_rounds import (
 from jcs_ct.imaging import open_study
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
+from jcs_ct.reading.diagnosis import diagnose
 from jcs_ct.reporting import write_report
 
 _LOOKING_S = 0.25

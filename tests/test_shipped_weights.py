@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from jcs_ct.checkpoints import load_models, read_info
-from jcs_ct.diagnosis import diagnose
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.study import Study
 from jcs_ct.lungs.body import find_body
 from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.reading.diagnosis import diagnose
 
 WEIGHTS = Path(str(resources.files("jcs_ct"))) / "weights"
 

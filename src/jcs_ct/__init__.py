@@ -28,13 +28,13 @@ _PUBLIC = {
     "SlicePreprocessor": "jcs_ct.preprocessing",
     "Study": "jcs_ct.imaging.study",
     "open_study": "jcs_ct.imaging",
-    "Diagnosis": "jcs_ct.diagnosis",
+    "Diagnosis": "jcs_ct.reading.diagnosis",
     "OperatingPoint": "jcs_ct.operating_point",
     "Execution": "jcs_ct.engine",
     "Models": "jcs_ct.checkpoints",
     "load_checkpoint": "jcs_ct.checkpoints",
     "load_models": "jcs_ct.checkpoints",
-    "diagnose": "jcs_ct.diagnosis",
+    "diagnose": "jcs_ct.reading.diagnosis",
     "write_report": "jcs_ct.reporting",
 }
 

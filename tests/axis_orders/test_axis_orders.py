@@ -22,11 +22,11 @@ from pydicom import dcmread
 from scipy.spatial import cKDTree
 
 from jcs_ct.checkpoints import Models, load_models
-from jcs_ct.diagnosis import Diagnosis, diagnose
 from jcs_ct.engine import Execution, segment_slices
 from jcs_ct.imaging import Study, open_study
 from jcs_ct.imaging.masks import mask_on
 from jcs_ct.phantom import Phantom, PhantomConfig, make_phantom
+from jcs_ct.reading.diagnosis import Diagnosis, diagnose
 from jcs_ct.reporting import write_report
 from jcs_ct.reporting.dicom import write_dicom_results
 from jcs_ct.reporting.dicom_sc import CONTOUR_RGB

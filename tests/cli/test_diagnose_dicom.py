@@ -83,7 +83,7 @@ def test_dicom_results_of_what_is_no_dicom_are_refused_before_any_network_runs(
 ):
     import shutil
 
-    monkeypatch.setattr("jcs_ct.diagnosis.diagnose", lambda *a, **k: pytest.fail("a network ran"))
+    monkeypatch.setattr("jcs_ct.reading.diagnosis.diagnose", lambda *a, **k: pytest.fail("a network ran"))
     archive = shutil.make_archive(str(tmp_path / "study"), "zip", phantom_study)
     result = jcs("diagnose", archive, "-o", tmp_path / "out", "--models", random_models, "--dicom", "-q")
     assert isinstance(result.exception, ConfigError)

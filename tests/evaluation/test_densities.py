@@ -12,11 +12,11 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
-from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.segmentation.density_classes import density_cases, evaluate_densities
 from jcs_ct.experiments.judged_slices import ct100_cases
 from jcs_ct.preprocessing import Window
+from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
 
 SIZE = 256
 

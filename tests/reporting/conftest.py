@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jcs_ct.findings import Burden, Lesion, SliceLesion, Zone
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.operating_point import OperatingPoint, Verdict
+from jcs_ct.reading.burden import Burden
+from jcs_ct.reading.lesions import Lesion, SliceLesion
+from jcs_ct.reading.zones import Zone
 from jcs_ct.volume import CTVolume
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 SHAPE = (12, 40, 48)
 
@@ -51,7 +53,7 @@ def make_study() -> StudyFactory:
 
 @pytest.fixture
 def make_diagnosis() -> DiagnosisFactory:
-    from jcs_ct.diagnosis import Diagnosis, SlicePrediction  # loads torch: only where it is needed
+    from jcs_ct.reading.diagnosis import Diagnosis, SlicePrediction  # loads torch: only where it is needed
 
     def make(
         study: Study,

@@ -12,7 +12,7 @@ from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 from jcs_ct.cli.console import print_json, stage_progress
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
 
 
@@ -69,10 +69,10 @@ def diagnose(
     from dataclasses import replace
 
     from jcs_ct.checkpoints import load_models
-    from jcs_ct.diagnosis import diagnose as run_diagnosis
     from jcs_ct.engine import Execution, choose
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.imaging import open_study
+    from jcs_ct.reading.diagnosis import diagnose as run_diagnosis
     from jcs_ct.reporting import write_report
     from jcs_ct.reporting.dicom import require_dicom_source
 

@@ -15,9 +15,9 @@ from jcs_ct.jobs.job import JobKey
 
 if TYPE_CHECKING:
     from jcs_ct.checkpoints import Models
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging import Study
     from jcs_ct.jobs.child import Progress
+    from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
     from jcs_ct.reporting.report import Format
 
@@ -90,9 +90,9 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
     Raises:
         JCSError: as ``open_study``, ``load_models``, ``diagnose`` and ``write_report``.
     """
-    from jcs_ct.diagnosis import diagnose
     from jcs_ct.engine import Execution
     from jcs_ct.imaging import open_study
+    from jcs_ct.reading.diagnosis import diagnose
     from jcs_ct.reporting import write_report
     from jcs_ct.reporting.dicom import require_dicom_source
 

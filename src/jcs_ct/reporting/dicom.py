@@ -15,9 +15,9 @@ from jcs_ct.files import prepare_output_folder
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging.identifiers import ObjectIdentifiers
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting.dicom_common import Correction
 
 #: Every kind of result, in the order in which they are written.

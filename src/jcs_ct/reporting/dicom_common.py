@@ -18,7 +18,7 @@ from jcs_ct.reporting.dicom_identity import ResultIdentity as ResultIdentity
 from jcs_ct.reporting.dicom_identity import weights
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 MANUFACTURER = "jcs-ct"
 MODEL_NAME = "JCS chest CT"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jcs_ct import __version__
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting.dicom_common import Correction
     from jcs_ct.reporting.dicom_source import SourceSeries
 

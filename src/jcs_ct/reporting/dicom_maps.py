@@ -14,7 +14,7 @@ from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, series_desc
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 SERIES_NUMBER = 9102
 

@@ -23,9 +23,9 @@ from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Burden
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.burden import Burden
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 SERIES_NUMBER = 9105
 TITLE = "JCS chest CT report"

@@ -16,7 +16,7 @@ from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 SERIES_NUMBER = 9106
 

@@ -30,8 +30,8 @@ from jcs_ct.reporting.dicom_common import (
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 SERIES_NUMBER = 9104
 WINDOW = Window(level=-600, width=1500)

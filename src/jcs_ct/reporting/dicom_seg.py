@@ -25,8 +25,8 @@ from jcs_ct.reporting.dicom_common import (
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Lesion
+    from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion
 
 SERIES_NUMBER = 9101
 

@@ -32,7 +32,7 @@ from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
 from jcs_ct.reporting.dicom_identity import derived_uid
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from jcs_ct.reporting.dicom_seg import tracking_id
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Burden, Lesion
+    from jcs_ct.reading.burden import Burden
+    from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion
 
 SERIES_NUMBER = 9103
 _CM3 = codes.UCUM.CubicCentimeter

@@ -21,8 +21,8 @@ from jcs_ct.reporting.report_json import report_dict
 from jcs_ct.reporting.run_record import write_run_record
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 logger = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from jcs_ct.reporting.slice_images import (
 )
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 #: A page shows at most this many slices; longer studies are thinned evenly (tables and plots stay whole).
 MOST_SLICES_SHOWN = 320

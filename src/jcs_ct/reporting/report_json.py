@@ -22,9 +22,11 @@ from jcs_ct.axes import AxisTurn
 from jcs_ct.operating_point import Verdict, VerdictBasis
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
-    from jcs_ct.diagnosis import Diagnosis
-    from jcs_ct.findings import Burden, Lesion, SliceLesion, Zone
     from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.burden import Burden
+    from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion, SliceLesion
+    from jcs_ct.reading.zones import Zone
 
 #: Changes in its first number break readers; in its second, fields were added.
 SCHEMA_VERSION = "2.0"

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 import numpy as np
 from pydantic import TypeAdapter
 
-from jcs_ct.diagnosis import Diagnosis
 from jcs_ct.files import replacing, write_text
+from jcs_ct.reading.diagnosis import Diagnosis
 
 _ARRAYS, _FACTS = "diagnosis.npz", "diagnosis.json"
 #: What in a Diagnosis is an array on the study's grid.

@@ -23,9 +23,9 @@ from jcs_ct.jobs.reading import ReadingRequest, read_and_report, reading_facts, 
 from jcs_ct.service.viewer_grid import ViewerGrid
 
 if TYPE_CHECKING:
-    from jcs_ct.diagnosis import Diagnosis
     from jcs_ct.imaging import Study
     from jcs_ct.jobs.child import Progress
+    from jcs_ct.reading.diagnosis import Diagnosis
 
 READ_FOR_PAGE = "jcs_ct.service.tasks:read_for_page"
 MEASURE_CORRECTION = "jcs_ct.service.tasks:measure_correction"
@@ -125,9 +125,10 @@ def read_painted(path: Path, grid: ViewerGrid) -> NDArray[np.bool_]:
 
 def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]) -> Diagnosis:
     """A diagnosis with a reader's lesions: every lesion counts, however small; the verdict stays the networks'."""
-    from jcs_ct.densities import split_densities
-    from jcs_ct.findings import find_lesions, measure_burden
     from jcs_ct.lungs import ASSUMED_PIXEL_MM
+    from jcs_ct.reading.burden import measure_burden
+    from jcs_ct.reading.densities import split_densities
+    from jcs_ct.reading.lesions import find_lesions
 
     volume, lungs = study.volume, parent.lung_labels
     labels, lesions = find_lesions(mask, volume, lungs, least_volume_ml=0.0, least_voxels=1)

@@ -15,10 +15,12 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from jcs_ct.axes import AxisTurn
-from jcs_ct.diagnosis import Diagnosis, SlicePrediction
-from jcs_ct.findings import Burden, Lesion, Zone
 from jcs_ct.imaging.study import Study, turned_volume
 from jcs_ct.operating_point import OperatingPoint, Verdict
+from jcs_ct.reading.burden import Burden
+from jcs_ct.reading.diagnosis import Diagnosis, SlicePrediction
+from jcs_ct.reading.lesions import Lesion
+from jcs_ct.reading.zones import Zone
 from jcs_ct.volume import CTVolume
 
 SHAPE = (8, 24, 32)

@@ -16,12 +16,13 @@ import SimpleITK
 from pydicom import dcmread
 from scipy import ndimage
 
-from jcs_ct.diagnosis import Diagnosis, SlicePrediction
-from jcs_ct.findings import find_lesions, measure_burden
 from jcs_ct.imaging import open_study
 from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.reading.burden import measure_burden
+from jcs_ct.reading.diagnosis import Diagnosis, SlicePrediction
+from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.reporting import write_report
 
 PIXEL_MM, STEP_MM, CORNER = 3.0, 8.0, np.array([-150.0, -170.0, 120.5])

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, read_mask
 from jcs_ct.data.manifest.study_rows import open_row
-from jcs_ct.findings import SliceLesion, find_lesions
 from jcs_ct.imaging.masks import is_segmentation, open_mask
+from jcs_ct.reading.lesions import SliceLesion, find_lesions
 from jcs_ct.volume import CTVolume
 
 _FIELDS = ("area_pixel", "position_x", "position_y", "x0", "y0", "width", "height")

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.diagnosis import diagnose
 from jcs_ct.engine import Execution, ReadyNetwork
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.experiments.judged_slices import row_subgroups
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
 from jcs_ct.operating_point import OperatingPoint, Verdict
+from jcs_ct.reading.diagnosis import diagnose
 from jcs_ct.training.calibration import score_slices
 
 #: Slices whose mean probability is a patient's own probability.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from jcs_ct.data.manifest import read_grey, read_hu
-from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
@@ -21,6 +20,7 @@ from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
 from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.segmentation import LESION_PROBABILITY
 from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
+from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 
 CLASSES = {GROUND_GLASS: "ground glass", CONSOLIDATION: "consolidation"}
 #: Shares of the way from lung to soft tissue that are tried.

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jcs_ct.findings import THIRDS, find_lesions, measure_burden
+from jcs_ct.reading.burden import measure_burden
+from jcs_ct.reading.lesions import find_lesions
+from jcs_ct.reading.zones import THIRDS
 from jcs_ct.volume import CTVolume
 
 SHAPE = (30, 40, 60)

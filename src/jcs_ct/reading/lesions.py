@@ -1,30 +1,23 @@
-"""Lesions, burden and zones: from masks on the study's grid to numbers a radiologist can check."""
+"""Lesions: 3-D components of a lesion mask, each with the numbers a radiologist can check."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS
-from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE
+from jcs_ct.lungs import UNKNOWN_SIDE
+from jcs_ct.reading.zones import SIDES, Side, lung_heights, third_of
 from jcs_ct.volume import CTVolume
 
-Side = Literal["right", "left", "unknown"]
-SIDES: dict[int, Side] = {RIGHT: "right", LEFT: "left", UNKNOWN_SIDE: "unknown"}
-THIRDS = ("upper", "middle", "lower")
 Box = tuple[slice, ...]
 #: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
 LEAST_LESION_ML = 0.03
 #: The same where volumes are not known, in voxels.
 LEAST_LESION_VOXELS = 30
-#: HU above which opacity counts as high (consolidation), as PHO is usually cut.
-HIGH_OPACITY_CUT_HU = -200.0
-HISTOGRAM_EDGES_HU = tuple(float(edge) for edge in range(-1024, 201, 24))
 
 
 @dataclass(frozen=True)
@@ -78,43 +71,6 @@ class Lesion:
     slices: tuple[SliceLesion, ...]
 
 
-@dataclass(frozen=True)
-class Zone:
-    """Burden of one zone (side x third); zonal, not lobar."""
-
-    side: Side
-    third: str
-    lung_voxels: int
-    opacity_voxels: int
-    percent_opacity: float | None
-
-
-@dataclass(frozen=True)
-class Burden:
-    """How much lung the opacifications take.
-
-    Args:
-        lung_volume_ml, opacification_volume_ml: None when the geometry is not known.
-        percent_opacity: PO, opacified voxels as % of lung voxels; None without lung.
-        percent_high_opacity: PHO, lesion voxels above ``high_opacity_cut_hu`` as % of lung; None when HU are assumed.
-        percent_ground_glass, percent_consolidation: Voxels of each density as % of lung voxels; None where the
-            lesions were not split, and without lung. Together they are ``percent_opacity``.
-        hu_bin_edges, hu_counts: Histogram of HU inside the lungs.
-        zones: Six zones, right upper ... left lower; None where the side of some lung is not known.
-    """
-
-    lung_volume_ml: float | None
-    opacification_volume_ml: float | None
-    percent_opacity: float | None
-    percent_high_opacity: float | None
-    high_opacity_cut_hu: float
-    percent_ground_glass: float | None
-    percent_consolidation: float | None
-    hu_bin_edges: tuple[float, ...]
-    hu_counts: tuple[int, ...]
-    zones: tuple[Zone, ...] | None
-
-
 def find_lesions(
     mask: NDArray[np.bool_],
     volume: CTVolume,
@@ -156,7 +112,7 @@ def find_lesions(
     renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
     labels = np.zeros(mask.shape, dtype=np.uint16)
     labels[box][inside] = renumber[numbers]
-    heights = _lung_heights(lungs)
+    heights = lung_heights(lungs)
     boxes = ndimage.find_objects(labels)
     lesions = tuple(
         _describe(number, box, labels, volume, lungs, heights) for number, box in enumerate(boxes, start=1)
@@ -199,7 +155,7 @@ def _describe(
         centroid_index=centroid,
         centroid_lps_mm=volume.to_lps_mm(centroid),
         side=SIDES[side],
-        third=_third(slice_index, heights.get(side)),
+        third=third_of(slice_index, heights.get(side)),
         mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
         extent_mm=None
         if spacing is None
@@ -252,121 +208,3 @@ def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs:
         return UNKNOWN_SIDE
     nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])
-
-
-def _lung_heights(lungs: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
-    """First and last slice of each lung."""
-    heights = {}
-    for side in SIDES:
-        present = np.flatnonzero([bool((plane == side).any()) for plane in lungs])
-        if len(present):
-            heights[side] = (int(present[0]), int(present[-1]))
-    return heights
-
-
-def _third(slice_index: float, height: tuple[int, int] | None) -> str:
-    """The third of a lung's height that a slice lies in; the middle one where there is no lung."""
-    if height is None:
-        return THIRDS[1]
-    first, last = height
-    share = (slice_index - first + 0.5) / (last - first + 1)
-    return THIRDS[min(2, max(0, int(share * 3)))]
-
-
-def measure_burden(
-    volume: CTVolume,
-    lungs: NDArray[np.uint8],
-    lesion_mask: NDArray[np.bool_],
-    *,
-    densities: NDArray[np.uint8] | None = None,
-    high_opacity_cut_hu: float = HIGH_OPACITY_CUT_HU,
-) -> Burden:
-    """How much lung the opacifications take.
-
-    Lesion voxels just outside the lung mask count as lung too, on the side they are nearest to by column, so that
-    dense disease at the wall can never take more than 100 %.
-
-    Args:
-        volume: Grid, geometry and HU.
-        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
-        lesion_mask: (slices, rows, columns) bool.
-        densities: (slices, rows, columns) from ``split_densities``; None where that is not known.
-        high_opacity_cut_hu: Lesion voxels above it are high opacity.
-
-    Raises:
-        ValueError: shapes that differ.
-    """
-    if not lungs.shape == lesion_mask.shape == volume.shape:
-        raise ValueError(
-            f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
-        )
-    sides = _with_lesions(lungs, lesion_mask)
-    lung_voxels, opacity_voxels = int(np.count_nonzero(sides)), int(np.count_nonzero(lesion_mask))
-    high = None
-    if not volume.hu_is_assumed and lung_voxels:
-        high = 100.0 * int(np.count_nonzero(volume.hu[lesion_mask] > high_opacity_cut_hu)) / lung_voxels
-    by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
-    if densities is not None and lung_voxels:
-        by_density = {kind: 100.0 * int(np.count_nonzero(densities == kind)) / lung_voxels for kind in by_density}
-    voxel_ml = volume.voxel_ml
-    return Burden(
-        lung_volume_ml=None if voxel_ml is None else lung_voxels * voxel_ml,
-        opacification_volume_ml=None if voxel_ml is None else opacity_voxels * voxel_ml,
-        percent_opacity=100.0 * opacity_voxels / lung_voxels if lung_voxels else None,
-        percent_high_opacity=high,
-        high_opacity_cut_hu=high_opacity_cut_hu,
-        percent_ground_glass=by_density[GROUND_GLASS],
-        percent_consolidation=by_density[CONSOLIDATION],
-        hu_bin_edges=HISTOGRAM_EDGES_HU,
-        hu_counts=tuple(int(value) for value in _histogram(volume, sides)),
-        zones=_zones(sides, lesion_mask),
-    )
-
-
-def _histogram(volume: CTVolume, lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Voxels of lung by HU, slice by slice: of a whole volume the sorted copies are larger than the volume."""
-    counts = np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64)
-    for hu, lung in zip(volume.hu, lungs, strict=True):
-        inside = np.clip(hu[lung > 0], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
-        counts += np.histogram(inside, HISTOGRAM_EDGES_HU)[0]
-    return counts
-
-
-def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Lung labels, and lesion voxels outside them given to the lung that is nearer by column."""
-    means = _mean_columns(lungs)
-    labels = np.array(list(means) or [UNKNOWN_SIDE], dtype=np.uint8)
-    middles = np.array(list(means.values()) or [0.0])
-    nearer = labels[np.abs(np.arange(lungs.shape[2])[:, None] - middles).argmin(axis=1)]
-    sides = lungs.copy()
-    for plane, lesions in zip(sides, lesion_mask, strict=True):
-        np.copyto(plane, nearer, where=lesions & (plane == 0))
-    return sides
-
-
-def _mean_columns(lungs: NDArray[np.uint8]) -> dict[int, float]:
-    """Mean column of every lung that was found, by its label."""
-    means = {}
-    for side in SIDES:
-        weights = sum(np.count_nonzero(plane == side, axis=0) for plane in lungs)
-        if np.any(weights):
-            means[side] = float(np.average(np.arange(lungs.shape[2]), weights=weights))
-    return means
-
-
-def _zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> tuple[Zone, ...] | None:
-    """Side x third of each lung's own height; zonal, not lobar. None where the side of some lung is not known."""
-    if any((plane == UNKNOWN_SIDE).any() for plane in sides):
-        return None
-    zones = []
-    heights = _lung_heights(sides)
-    pairs = list(zip(sides, lesion_mask, strict=True))
-    for side in (RIGHT, LEFT):
-        lung = np.array([np.count_nonzero(plane == side) for plane in sides])
-        opacity = np.array([np.count_nonzero(lesions[plane == side]) for plane, lesions in pairs])
-        height = heights.get(side)
-        thirds = np.array([_third(index, height) for index in range(len(lung))])
-        for third in THIRDS:
-            total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
-            zones.append(Zone(SIDES[side], third, total, found, 100.0 * found / total if total else None))
-    return tuple(zones)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jcs_ct.densities import CONSOLIDATION, GROUND_GLASS, TissueLevels, split_densities, tissue_levels
+from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, TissueLevels, split_densities, tissue_levels
 
 SHAPE = (3, 60, 80)
 LUNG_HU, TISSUE_HU = -850.0, 50.0

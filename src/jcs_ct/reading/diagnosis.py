@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
-from jcs_ct.densities import split_densities
 from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
-from jcs_ct.findings import SIDES, Burden, Lesion, find_lesions, measure_burden
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import (
     ASSUMED_PIXEL_MM,
@@ -30,6 +28,10 @@ from jcs_ct.lungs import (
     segment_lungs,
 )
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
+from jcs_ct.reading.burden import Burden, measure_burden
+from jcs_ct.reading.densities import split_densities
+from jcs_ct.reading.lesions import Lesion, find_lesions
+from jcs_ct.reading.zones import SIDES
 from jcs_ct.volume import CTVolume
 
 #: Called with the stage's name, what is done and what there is to do.

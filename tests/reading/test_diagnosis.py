@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from torch import nn
 
-from jcs_ct import diagnosis as diagnosis_module
 from jcs_ct.checkpoints import Models
-from jcs_ct.diagnosis import diagnose, slice_predictions
 from jcs_ct.engine import ClassifiedSlice, ReadyNetwork
 from jcs_ct.errors import StudyError
-from jcs_ct.findings import find_lesions
 from jcs_ct.imaging.study import Study
 from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import Region, SlicePreprocessor
+from jcs_ct.reading import diagnosis as diagnosis_module
+from jcs_ct.reading.diagnosis import diagnose, slice_predictions
+from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.volume import CTVolume
 
 POINT = OperatingPoint(
