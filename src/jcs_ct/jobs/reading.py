@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jcs_ct import __version__
+from jcs_ct.choices import MapVariant, SegmentRule
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.jobs.job import JobKey
 
@@ -48,8 +49,8 @@ class ReadingRequest:
     output: str
     models: str = "compact"
     series: str | None = None
-    segment: str = "positive"
-    map_variant: str = "paper"
+    segment: SegmentRule = "positive"
+    map_variant: MapVariant = "paper"
     threshold: int | None = None
     dicom: bool = False
     dicom_where_possible: bool = False
@@ -110,7 +111,7 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
     diagnosis = diagnose(
         study,
         models,
-        segment=request.segment,  # type: ignore[arg-type]  # diagnose checks it
+        segment=request.segment,
         map_variant=request.map_variant,
         execution=Execution(
             device=request.device,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,29 +12,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
+from jcs_ct.choices import MapVariant, SegmentRule
 from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
 from jcs_ct.imaging.study import QualityFlag, Study
-from jcs_ct.lungs import (
-    ASSUMED_PIXEL_MM,
-    LEFT,
-    RIGHT,
-    UNKNOWN_SIDE,
-    LungsInView,
-    lung_slices,
-    lungs_in_view,
-    require_lung,
-    segment_lungs,
-)
+from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
-from jcs_ct.reading.burden import Burden, measure_burden
-from jcs_ct.reading.densities import split_densities
-from jcs_ct.reading.lesions import Lesion, find_lesions
-from jcs_ct.reading.zones import SIDES
+from jcs_ct.progress import Progress, silent
+from jcs_ct.reading.burden import Burden
+from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
+from jcs_ct.reading.lesions import Lesion
+from jcs_ct.reading.quality_flags import lung_flags, request_flags, rule_flags
+from jcs_ct.reading.stage_clock import StageClock
 from jcs_ct.volume import CTVolume
 
-#: Called with the stage's name, what is done and what there is to do.
-StageProgress = Callable[[str, int, int], None]
-Segment = Literal["positive", "always", "never"]
+#: Lesions are kept this far outside the lung mask, in mm:
+#: disease that touches the chest wall may lie just outside a mask made from density.
+LESION_MARGIN_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -107,10 +98,10 @@ def diagnose(
     study: Study,
     models: Models,
     *,
-    segment: Segment = "positive",
-    map_variant: str = "paper",
+    segment: SegmentRule = "positive",
+    map_variant: MapVariant = "paper",
     execution: Execution | None = None,
-    progress: StageProgress | None = None,
+    progress: Progress = silent,
 ) -> Diagnosis:
     """Read one study: lungs, a verdict per slice, the patient rule, and lesions when the patient is positive.
 
@@ -126,77 +117,74 @@ def diagnose(
         StudyError: NO_LUNG, when no slice shows lung.
         ConfigError, BackendError: a backend asked for by name that is not installed or cannot run the networks.
     """
-    if segment not in ("positive", "always", "never"):
+    if segment not in get_args(SegmentRule):
         raise ValueError(f"segment must be positive, always or never, got {segment!r}")
     execution = execution or Execution()
-    clock = _Clock(progress)
+    clock = StageClock(progress)
     volume, point = study.volume, models.operating_point
     with clock.stage("lungs", 1):
-        lungs = segment_lungs(
-            volume.hu,
-            spacing_mm=volume.spacing_mm,
-            hu_is_assumed=volume.hu_is_assumed,
-        )
-        require_lung(lungs, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
-        shows_lung = lung_slices(lungs, volume.spacing_mm)
-        in_view = lungs_in_view(lungs, volume.hu, volume.spacing_mm)
+        lungs = _find_lungs(volume)
     with clock.stage("classify", volume.shape[0]) as report:
-        indices = range(volume.shape[0])
+        every = range(volume.shape[0])
         classified = classify_slices(
-            models.classifier, volume.hu, indices, execution=execution, variant=map_variant, progress=report
+            models.classifier, volume.hu, every, execution=execution, variant=map_variant, progress=report
         )
-    slices = slice_predictions(classified, shows_lung, point)
+    slices = slice_predictions(classified, lungs.shown, point)
     spacing = volume.spacing_mm[0] if volume.spacing_mm else None
-    lung_count = int(shows_lung.sum())
-    rule = point.rule_for(lung_count, spacing)
-    count = sum(prediction.infected for prediction in slices)
-    verdict = rule.verdict(count)
+    patient = _judge_patient(slices, point, spacing)
     with clock.stage("map", 1):
         activation = _activation_volume(classified, slices, models.classifier, volume.shape)
     # Without a verdict on the patient, what infected slices show is all that can be said.
-    worth_it = verdict is Verdict.POSITIVE or (verdict is Verdict.WITHHELD and count > 0)
-    segmented = segment == "always" or (segment == "positive" and worth_it)
-    labels = np.zeros(volume.shape, dtype=np.uint16)
-    lesions: tuple[Lesion, ...] = ()
-    burden: Burden | None = None
-    densities: NDArray[np.uint8] | None = None
+    segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
+    findings = LesionFindings.not_sought(volume.shape)
     if segmented:
-        wanted = [int(index) for index in np.flatnonzero(shows_lung)]
+        wanted = [int(index) for index in np.flatnonzero(lungs.shown)]
         with clock.stage("segment", len(wanted)) as report:
-            mask = _lesion_mask(models, volume, lungs, wanted, execution, report)
+            mask = _lesion_mask(models, volume, lungs.labels, wanted, execution, report)
         with clock.stage("findings", 1):
-            labels, lesions = find_lesions(mask, volume, lungs)
-            # In place: without the lesions that were too small, and without another volume in memory.
-            np.greater(labels, 0, out=mask)
-            densities = split_densities(volume.hu, lungs, mask, _pixel_mm(volume))
-            burden = measure_burden(volume, lungs, mask, densities=densities)
+            findings = measure_findings(mask, volume, lungs.labels)
         del mask
     return Diagnosis(
-        verdict=verdict,
-        basis=rule.basis,
-        positive_slice_count=count,
-        positive_slice_threshold=rule.positive_slice_threshold,
-        lung_slice_count=lung_count,
-        positive_fraction=count / lung_count if lung_count else 0.0,
+        verdict=patient.verdict,
+        basis=patient.rule.basis,
+        positive_slice_count=patient.positive_slice_count,
+        positive_slice_threshold=patient.rule.positive_slice_threshold,
+        lung_slice_count=patient.lung_slice_count,
+        positive_fraction=patient.positive_fraction,
         slices=slices,
         segmented=segmented,
         activation=activation,
-        lung_labels=lungs,
-        lesion_labels=labels,
-        lesions=lesions,
-        burden=burden,
-        density_labels=densities,
+        lung_labels=lungs.labels,
+        lesion_labels=findings.labels,
+        lesions=findings.lesions,
+        burden=findings.burden,
+        density_labels=findings.densities,
         operating_point=point,
         flags=(
             *study.flags,
-            *_lung_flags(in_view),
-            *_reading_flags(study, point, segmented, verdict),
-            *_rule_flags(point, rule, lung_count, spacing),
+            *lung_flags(lungs.in_view),
+            *request_flags(study, point, segmented, patient.verdict),
+            *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
         ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
         execution=execution_facts((models.classifier, models.segmenter), execution),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lungs:
+    """Lung labels on the study's grid, which slices show lung, and how much of each lung is in view."""
+
+    labels: NDArray[np.uint8]
+    shown: NDArray[np.bool_]
+    in_view: LungsInView
+
+
+def _find_lungs(volume: CTVolume) -> _Lungs:
+    labels = segment_lungs(volume.hu, spacing_mm=volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
+    require_lung(labels, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
+    return _Lungs(labels, lung_slices(labels, volume.spacing_mm), lungs_in_view(labels, volume.hu, volume.spacing_mm))
 
 
 def slice_predictions(
@@ -214,24 +202,36 @@ def slice_predictions(
     )
 
 
-class _Clock:
-    """Seconds per stage, and the progress of each."""
+@dataclass(frozen=True)
+class _Patient:
+    """The patient by the paper's rule: what was counted, by which rule, and what follows."""
 
-    def __init__(self, progress: StageProgress | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
+    rule: PatientRule
+    positive_slice_count: int
+    lung_slice_count: int
 
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        def report(done: int, of: int) -> None:
-            if self._progress is not None:
-                self._progress(name, done, of)
+    @property
+    def verdict(self) -> Verdict:
+        return self.rule.verdict(self.positive_slice_count)
 
-        report(0, total)
-        started = time.perf_counter()
-        yield report
-        self.seconds[name] = round(time.perf_counter() - started, 3)
-        report(total, total)
+    @property
+    def positive_fraction(self) -> float:
+        return self.positive_slice_count / self.lung_slice_count if self.lung_slice_count else 0.0
+
+    @property
+    def may_be_infected(self) -> bool:
+        """Positive; or withheld, with infected slices."""
+        return self.verdict is Verdict.POSITIVE or (
+            self.verdict is Verdict.WITHHELD and self.positive_slice_count > 0
+        )
+
+
+def _judge_patient(
+    slices: Sequence[SlicePrediction], point: OperatingPoint, slice_spacing_mm: float | None
+) -> _Patient:
+    lung_slice_count = sum(prediction.has_lung for prediction in slices)
+    rule = point.rule_for(lung_slice_count, slice_spacing_mm)
+    return _Patient(rule, sum(prediction.infected for prediction in slices), lung_slice_count)
 
 
 def _activation_volume(
@@ -253,10 +253,6 @@ def _activation_volume(
 LESION_MARGIN_MM = 3.0
 
 
-def _pixel_mm(volume: CTVolume) -> float:
-    return min(volume.spacing_mm[1:]) if volume.spacing_mm else ASSUMED_PIXEL_MM
-
-
 def _lesion_mask(
     models: Models,
     volume: CTVolume,
@@ -267,7 +263,7 @@ def _lesion_mask(
 ) -> NDArray[np.bool_]:
     """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
     mask = np.zeros(volume.shape, dtype=bool)
-    margin = max(1, round(LESION_MARGIN_MM / _pixel_mm(volume)))
+    margin = max(1, round(LESION_MARGIN_MM / pixel_mm_of(volume)))
     cut = models.operating_point.lesion_probability
     for index, probability in segment_slices(
         models.segmenter, volume.hu, indices, execution=execution, progress=progress
@@ -275,71 +271,6 @@ def _lesion_mask(
         near_lung = ndimage.distance_transform_cdt(lungs[index] == 0, metric="chessboard") <= margin
         mask[index] = (probability >= cut) & near_lung
     return mask
-
-
-def _lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
-    """What a reader must know of the lungs before any volume, percentage or side is believed."""
-    unknown = in_view.share[UNKNOWN_SIDE]
-    if unknown > 0:
-        yield QualityFlag(
-            "SIDE_UNKNOWN",
-            f"{unknown:.0%} of the lung found has no known side: spine, flanks and the other lung do not tell it; "
-            "its lesions have side unknown, and the burden of each lung is withheld",
-        )
-    if in_view.only is not None:
-        found, other = SIDES[in_view.only], SIDES[RIGHT + LEFT - in_view.only]
-        yield QualityFlag(
-            "ONE_LUNG",
-            f"only the {found} lung was found: the {other} one is outside the field of view, missing, or without "
-            f"air; every lung volume and percentage is of the {found} lung alone",
-        )
-    cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
-    if cut:
-        named = " and ".join(
-            f"the {SIDES[side]} lung on {slices} slice(s)"
-            if side != UNKNOWN_SIDE
-            else f"lung of unknown side on {slices} slice(s)"
-            for side, slices in cut.items()
-        )
-        yield QualityFlag(
-            "LUNG_CUT",
-            f"the field of view cuts {named}: volumes and percentages are of the part in view",
-        )
-
-
-def _reading_flags(study: Study, point: OperatingPoint, segmented: bool, verdict: Verdict) -> Iterator[QualityFlag]:
-    if not study.volume.is_measurable:
-        yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
-        if point.reference_spacing_mm is not None:
-            yield QualityFlag(
-                "THRESHOLD_NOT_SCALED",
-                f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "
-                f"for {point.reference_spacing_mm:g} mm, is not scaled to it",
-            )
-    if segmented and verdict is Verdict.NEGATIVE:
-        yield QualityFlag("SEGMENTED_ON_REQUEST", "the patient rule is negative; lesions were segmented on request")
-
-
-def _rule_flags(
-    point: OperatingPoint, rule: PatientRule, lung_slice_count: int, slice_spacing_mm: float | None
-) -> Iterator[QualityFlag]:
-    """Why a verdict does not rest on the paper's count of slices."""
-    if rule.basis is VerdictBasis.SLICE_COUNT or point.small_study_share is None:
-        return
-    if rule.basis is VerdictBasis.TOO_FEW_SLICES:
-        yield QualityFlag(
-            "VERDICT_WITHHELD",
-            f"{lung_slice_count} slice(s) with lung are too few for a verdict on the patient: with fewer than "
-            f"{point.least_lung_slices()} a single slice would decide",
-        )
-        return
-    count = point.threshold_for(slice_spacing_mm)
-    yield QualityFlag(
-        "SMALL_STUDY",
-        f"{lung_slice_count} slices with lung are fewer than the {point.least_lung_slices(count)} that a threshold "
-        f"of {count} infected slices is meant for: the verdict rests on their share, positive above "
-        f"{point.small_study_share:.0%} of the slices with lung",
-    )
 
 
 def _facts(ready: ReadyNetwork) -> dict[str, Any]:

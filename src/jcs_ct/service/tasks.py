@@ -125,18 +125,16 @@ def read_painted(path: Path, grid: ViewerGrid) -> NDArray[np.bool_]:
 
 def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]) -> Diagnosis:
     """A diagnosis with a reader's lesions: every lesion counts, however small; the verdict stays the networks'."""
-    from jcs_ct.lungs import ASSUMED_PIXEL_MM
-    from jcs_ct.reading.burden import measure_burden
-    from jcs_ct.reading.densities import split_densities
-    from jcs_ct.reading.lesions import find_lesions
+    from jcs_ct.reading.lesion_findings import measure_findings
 
-    volume, lungs = study.volume, parent.lung_labels
-    labels, lesions = find_lesions(mask, volume, lungs, least_volume_ml=0.0, least_voxels=1)
-    pixel_mm = min(volume.spacing_mm[1:]) if volume.spacing_mm else ASSUMED_PIXEL_MM
-    densities = split_densities(volume.hu, lungs, mask, pixel_mm)
-    burden = measure_burden(volume, lungs, mask, densities=densities)
+    found = measure_findings(mask, study.volume, parent.lung_labels, least_volume_ml=0.0, least_voxels=1)
     return replace(
-        parent, segmented=True, lesion_labels=labels, lesions=lesions, density_labels=densities, burden=burden
+        parent,
+        segmented=True,
+        lesion_labels=found.labels,
+        lesions=found.lesions,
+        density_labels=found.densities,
+        burden=found.burden,
     )
 
 

@@ -1,0 +1,76 @@
+"""What a reader must know before a verdict, a volume or a side is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jcs_ct.imaging.study import QualityFlag, Study
+from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, LungsInView
+from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
+from jcs_ct.reading.zones import SIDES
+
+
+def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """What a reader must know of the lungs before any volume, percentage or side is believed."""
+    unknown = in_view.share[UNKNOWN_SIDE]
+    if unknown > 0:
+        yield QualityFlag(
+            "SIDE_UNKNOWN",
+            f"{unknown:.0%} of the lung found has no known side: spine, flanks and the other lung do not tell it; "
+            "its lesions have side unknown, and the burden of each lung is withheld",
+        )
+    if in_view.only is not None:
+        found, other = SIDES[in_view.only], SIDES[RIGHT + LEFT - in_view.only]
+        yield QualityFlag(
+            "ONE_LUNG",
+            f"only the {found} lung was found: the {other} one is outside the field of view, missing, or without "
+            f"air; every lung volume and percentage is of the {found} lung alone",
+        )
+    cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
+    if cut:
+        named = " and ".join(
+            f"the {SIDES[side]} lung on {slices} slice(s)"
+            if side != UNKNOWN_SIDE
+            else f"lung of unknown side on {slices} slice(s)"
+            for side, slices in cut.items()
+        )
+        yield QualityFlag(
+            "LUNG_CUT",
+            f"the field of view cuts {named}: volumes and percentages are of the part in view",
+        )
+
+
+def request_flags(study: Study, point: OperatingPoint, segmented: bool, verdict: Verdict) -> Iterator[QualityFlag]:
+    """What the geometry withholds, and lesions that were segmented on request."""
+    if not study.volume.is_measurable:
+        yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
+        if point.reference_spacing_mm is not None:
+            yield QualityFlag(
+                "THRESHOLD_NOT_SCALED",
+                f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "
+                f"for {point.reference_spacing_mm:g} mm, is not scaled to it",
+            )
+    if segmented and verdict is Verdict.NEGATIVE:
+        yield QualityFlag("SEGMENTED_ON_REQUEST", "the patient rule is negative; lesions were segmented on request")
+
+
+def rule_flags(
+    point: OperatingPoint, rule: PatientRule, lung_slice_count: int, slice_spacing_mm: float | None
+) -> Iterator[QualityFlag]:
+    """Why a verdict does not rest on the paper's count of slices."""
+    if rule.basis is VerdictBasis.SLICE_COUNT or point.small_study_share is None:
+        return
+    if rule.basis is VerdictBasis.TOO_FEW_SLICES:
+        yield QualityFlag(
+            "VERDICT_WITHHELD",
+            f"{lung_slice_count} slice(s) with lung are too few for a verdict on the patient: with fewer than "
+            f"{point.least_lung_slices()} a single slice would decide",
+        )
+        return
+    count = point.threshold_for(slice_spacing_mm)
+    yield QualityFlag(
+        "SMALL_STUDY",
+        f"{lung_slice_count} slices with lung are fewer than the {point.least_lung_slices(count)} that a threshold "
+        f"of {count} infected slices is meant for: the verdict rests on their share, positive above "
+        f"{point.small_study_share:.0%} of the slices with lung",
+    )
