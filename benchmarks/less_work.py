@@ -91,7 +91,7 @@ class Step:
         """Of single slices, (rows, columns) HU each."""
         classifier, segmenter = self.models.classifier, self.models.segmenter
         if self.execution is None:
-            plain = [plain_copy(ready, CPU) for ready in self.networks.both]
+            plain = plain_copy(classifier.network, CPU), plain_copy(segmenter.network, CPU)
             return [
                 (eager_probability(plain[0], classifier, hu), eager_lesions(plain[1], segmenter, hu)) for hu in slices
             ]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+NetworkTask = Literal["classifier", "segmenter"]
+"""What a network says of a slice: whether it is infected, or where its lesions are."""
+
 CT100Folds = Literal["miniseg", "patient-safe"]
 """Folds of CT100. The published ones part slices of some acquisitions: a network has seen neighbours of what it is
 judged on. The patient-safe ones keep acquisitions together."""
@@ -23,6 +26,9 @@ MapVariant = Literal["paper", "grad_cam"]
 
 Backend = Literal["auto", "torch", "openvino", "onnxruntime"]
 """What runs the networks; ``auto`` is the fastest that is installed."""
+
+ExportPrecision = Literal["fp32", "int8"]
+"""In what an exported network multiplies."""
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """In what networks multiply; ``auto`` is bf16 where the hardware has it, ``int8`` needs calibrated networks."""

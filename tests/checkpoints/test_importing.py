@@ -19,6 +19,7 @@ from jcs_ct.checkpoints import (
     write_imported,
 )
 from jcs_ct.checkpoints.describing import describe_weights
+from jcs_ct.checkpoints.format import read_network
 from jcs_ct.checkpoints.reading import read_foreign
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.models.presets import build_classifier, classifier_preset
@@ -82,7 +83,11 @@ def test_an_encoder_comes_through_a_checkpoint_as_it_was(seeded_state, tmp_path)
     save_file(state, tmp_path / "vgg16.safetensors")
     imported = import_weights(tmp_path / "vgg16.safetensors", "torchvision-vgg16")
     write_imported(imported, tmp_path / "encoder.safetensors")
-    encoder = load_checkpoint(tmp_path / "encoder.safetensors").network
+    with pytest.raises(
+        CheckpointError, match=r"encoder\.safetensors holds the encoder, a part of a network that training"
+    ):
+        load_checkpoint(tmp_path / "encoder.safetensors")
+    _, encoder = read_network(tmp_path / "encoder.safetensors")
     assert isinstance(encoder, VGGEncoder)
     x = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():

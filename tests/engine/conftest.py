@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from jcs_ct.engine import ReadyNetwork
+from jcs_ct.engine import ReadyClassifier, ReadySegmenter
 from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.layers import FrozenBatchNorm2d
 from jcs_ct.models.res2net import Res2NetConfig
@@ -23,10 +23,10 @@ ENCODER = VGGConfig(in_channels=1, channels=(8, 8, 8, 8, 8), convs=(1, 1, 1, 1, 
 
 
 @pytest.fixture
-def tiny(one_thread) -> Callable[..., ReadyNetwork]:
+def tiny(one_thread) -> Callable[..., ReadyClassifier | ReadySegmenter]:
     """``tiny("classifier")``, ``tiny("segmenter")`` (joint) with seeded weights and statistics."""
 
-    def make(task: str, seed: int = 0) -> ReadyNetwork:
+    def make(task: str, seed: int = 0) -> ReadyClassifier | ReadySegmenter:
         torch.manual_seed(seed)
         network = (
             Classifier(ClassifierConfig(TRUNK, dropout=0.5))
@@ -37,7 +37,8 @@ def tiny(one_thread) -> Callable[..., ReadyNetwork]:
             if isinstance(module, torch.nn.BatchNorm2d | FrozenBatchNorm2d):
                 module.running_var.data.uniform_(0.5, 1.5)
                 module.running_mean.data.normal_(0, 0.2)
-        return ReadyNetwork(network.eval(), PREPROCESSOR, task, "tiny", "", f"tiny-{task}")
+        kind = ReadyClassifier if task == "classifier" else ReadySegmenter
+        return kind(network.eval(), PREPROCESSOR, "tiny", "", f"tiny-{task}")
 
     return make
 

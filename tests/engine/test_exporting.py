@@ -16,7 +16,6 @@ from jcs_ct.engine.exporting import export_network
 from jcs_ct.engine.graphs import graph_of
 from jcs_ct.engine.onnxruntime_backend import ONNXRuntimeModel
 from jcs_ct.errors import BackendError, ConfigError
-from jcs_ct.models.res2net import Res2Net, Res2NetConfig
 
 ONNX, IR = pytest.param("onnx", "net.onnx", id="onnx"), pytest.param("openvino", "net.xml", id="openvino")
 pytestmark = [
@@ -79,11 +78,6 @@ def test_what_cannot_be_exported_is_refused(tiny, tmp_path):
         export_network(tiny("classifier"), tmp_path / "net.xml", "onnx")
     with pytest.raises(ConfigError, match="int8 is written for OpenVINO only"):
         export_network(tiny("classifier"), tmp_path / "a.onnx", "onnx", calibration=np.zeros((1, 1, 64, 64), "f4"))
-    part = tiny("classifier")
-    trunk = Res2NetConfig(in_channels=1, stem_channels=(4, 4, 8), planes=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
-    part = type(part)(Res2Net(trunk).eval(), part.preprocessor, "trunk", "tiny", "", "a-trunk")
-    with pytest.raises(ConfigError, match="a-trunk is a trunk, a part of a network; give a classifier"):
-        export_network(part, tmp_path / "net.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, segment_slices
+from jcs_ct.engine import Execution, ReadyClassifier, ReadyNetwork, ReadySegmenter, classify_slices, segment_slices
 from jcs_ct.engine import execution as execution_module
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.preprocessing import SlicePreprocessor
@@ -13,12 +13,12 @@ FP32 = Execution(device="cpu", precision="fp32", batch_size=3, backend="torch")
 
 def ready(task):
     torch.manual_seed(0)
-    network = (
-        build_classifier(classifier_preset("compact"))
-        if task == "classifier"
-        else build_segmenter(segmenter_preset("compact-joint"))
+    if task == "classifier":
+        network = build_classifier(classifier_preset("compact")).eval()
+        return ReadyClassifier(network, PREPROCESSOR, "compact", "0" * 64, task)
+    return ReadySegmenter(
+        build_segmenter(segmenter_preset("compact-joint")).eval(), PREPROCESSOR, "compact", "0" * 64, task
     )
-    return ReadyNetwork(network.eval(), PREPROCESSOR, task, "compact", "0" * 64, task)
 
 
 def volume(slices=7):
@@ -99,3 +99,14 @@ def test_impossible_settings_are_refused():
         Execution(batch_size=0)
     with pytest.raises(ValueError, match="backend must be auto, torch, openvino or onnxruntime, got 'tpu'"):
         Execution(backend="tpu")
+
+
+def test_a_ready_network_cannot_hold_another_kind():
+    classifier, segmenter = ready("classifier"), ready("segmenter")
+    with pytest.raises(TypeError, match="a ReadyClassifier cannot hold a Segmenter"):
+        ReadyClassifier(segmenter.network, PREPROCESSOR, "x", "", "x")
+    with pytest.raises(TypeError, match="a ReadySegmenter cannot hold a Classifier"):
+        ReadySegmenter(classifier.network, PREPROCESSOR, "x", "", "x")
+    with pytest.raises(TypeError, match="a ReadyNetwork cannot hold"):
+        ReadyNetwork(classifier.network, PREPROCESSOR, "x", "", "x")
+    assert (classifier.task, segmenter.task) == ("classifier", "segmenter")

@@ -30,14 +30,14 @@ PLAIN = "import openvino, atexit, time; time.sleep(2)"
 
 OURS = """
 import numpy as np, torch
-from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
+from jcs_ct.engine import Execution, ReadyClassifier, classify_slices
 from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.res2net import Res2NetConfig
 from jcs_ct.preprocessing import SlicePreprocessor
 
 trunk = Res2NetConfig(in_channels=1, stem_channels=(4, 4, 8), planes=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
 preprocessor = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
-ready = ReadyNetwork(Classifier(ClassifierConfig(trunk)).eval(), preprocessor, "classifier", "tiny", "", "tiny")
+ready = ReadyClassifier(Classifier(ClassifierConfig(trunk)).eval(), preprocessor, "tiny", "", "tiny")
 for backend in ("openvino", "auto"):
     classify_slices(ready, np.zeros((1, 64, 64), np.float32), [0], execution=Execution("cpu", backend=backend))
 import openvino  # what comes later in this process is as quiet

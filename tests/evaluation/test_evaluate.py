@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from jcs_ct.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
+from jcs_ct.checkpoints import CheckpointInfo, load_classifier, save_checkpoint
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.engine import Execution
@@ -110,7 +110,7 @@ def test_explanations_tune_on_training_slices_and_judge_the_test_split(data, mod
 
 
 def test_a_map_lies_on_the_slice_and_its_randomised_twin_differs(data, models):
-    ready = load_checkpoint(models / "classifier.safetensors")
+    ready = load_classifier(models / "classifier.safetensors")
     case = Case("0", data / "0.png", data / "0-mask.png", "p0")
     found = case_map(ready, case, variant="paper", execution=Execution())
     assert found.fine.shape == (64, 64)
@@ -118,9 +118,19 @@ def test_a_map_lies_on_the_slice_and_its_randomised_twin_differs(data, models):
     assert not torch.equal(twin.network.head.weight, ready.network.head.weight)
     with pytest.raises(ConfigError, match="tuned on training slices with a lesion mask, and there are none"):
         score_explanations(ready, CaseSet("x", (case,)), [], name="a")
-    segmenter = load_checkpoint(models / "segmenter.safetensors")
-    with pytest.raises(ConfigError, match="s is a segmenter: activation maps are a classifier's"):
-        score_explanations(segmenter, CaseSet("x", (case,)), [case], name="s")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "asked"),
+    [
+        ("explanations", "segmenter", "classifier"),
+        ("shortcuts", "segmenter", "classifier"),
+        ("segmentation", "classifier", "segmenter"),
+    ],
+)
+def test_a_network_of_the_other_kind_is_refused(data, models, tmp_path, command, given, asked):
+    done = run("evaluate", command, models / f"{given}.safetensors", "-m", data / "slices.csv", "-o", tmp_path)
+    assert f"{given}.safetensors holds a {given}; give a {asked}" in str(done.exception)
 
 
 def test_checkpoints_that_share_a_name_are_refused(data, models, tmp_path):

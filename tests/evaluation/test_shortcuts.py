@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
-from jcs_ct.engine import ReadyNetwork
+from jcs_ct.engine import ReadyClassifier
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
 from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts, shortcut_table
@@ -54,8 +54,8 @@ class MeanOf(Classifier):
         return [x[:, :, self.rows, self.columns].mean(dim=(2, 3), keepdim=True)]
 
 
-def ready(network: nn.Module, preprocessor: SlicePreprocessor = PLAIN) -> ReadyNetwork:
-    return ReadyNetwork(network.eval(), preprocessor, "classifier", "test", "", "test")
+def ready(network: nn.Module, preprocessor: SlicePreprocessor = PLAIN) -> ReadyClassifier:
+    return ReadyClassifier(network.eval(), preprocessor, "test", "", "test")
 
 
 #: Looks at the lung that has the lesion, and at the picture's upper left corner.
@@ -144,14 +144,11 @@ def test_slices_without_lungs_count_for_changes_of_lungs_only_where_they_have_th
     assert list(page.figures) == ["shortcuts"]
 
 
-def test_a_network_of_another_window_or_task_is_refused():
+def test_a_network_of_another_window_is_refused():
     found, manifest = planes(thorax(), thorax())
     other = ready(HONEST.network, SlicePreprocessor(size=64, window=Window(40, 400)))
     with pytest.raises(ConfigError, match=r"level 40, width 400 HU; .* the lung window \(-600, 1500\)"):
         measure_shortcuts(other, found, manifest, name="x", cut=0.5)
-    segmenter = ReadyNetwork(HONEST.network, PLAIN, "segmenter", "test", "", "test")
-    with pytest.raises(ConfigError, match="x is a segmenter: give classifiers"):
-        measure_shortcuts(segmenter, found, manifest, name="x", cut=0.5)
 
 
 def test_the_limit_is_shared_out_evenly_over_sources_and_labels():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from jcs_ct.checkpoints import CheckpointInfo, load_models, save_checkpoint
 from jcs_ct.cli import app
-from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
+from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, classify_slices
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.speed.plain_way import eager_map
@@ -58,8 +58,8 @@ def networks():
         network(torch.randn(4, 1, 64, 64))
     return TimedNetworks(
         "tiny",
-        ReadyNetwork(classifier.eval(), PREPROCESSOR, "classifier", "compact", "0" * 64, "tiny"),
-        ReadyNetwork(segmenter.eval(), PREPROCESSOR, "segmenter", "compact", "1" * 64, "tiny"),
+        ReadyClassifier(classifier.eval(), PREPROCESSOR, "compact", "0" * 64, "tiny"),
+        ReadySegmenter(segmenter.eval(), PREPROCESSOR, "compact", "1" * 64, "tiny"),
     )
 
 

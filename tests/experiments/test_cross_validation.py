@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from jcs_ct.checkpoints import file_sha256, load_checkpoint
+from jcs_ct.checkpoints import file_sha256, load_segmenter
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.data.sources.public_sets import ct100
@@ -212,7 +212,7 @@ def test_flip_average_is_the_mean_of_both_views(ct100_like, tmp_path):
     case = ct100_cases(ct100_like).cases[0]
     network = make_task(RECIPE)
     network.write(tmp_path / "s.safetensors", make_preprocessor(RECIPE.preprocessing), {})
-    ready = load_checkpoint(tmp_path / "s.safetensors")
+    ready = load_segmenter(tmp_path / "s.safetensors")
     assert case.image is not None
     mirrored = tmp_path / "mirrored.png"
     Image.fromarray(np.asarray(Image.open(case.image))[:, ::-1]).save(mirrored)

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
 
 from jcs_ct.checkpoints import Models
-from jcs_ct.engine import ClassifiedSlice, ReadyNetwork
+from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter
 from jcs_ct.errors import StudyError
 from jcs_ct.imaging.study import Study
+from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import Region, SlicePreprocessor
@@ -31,8 +32,16 @@ def phantom():
 
 @pytest.fixture
 def models():
-    ready = ReadyNetwork(nn.Identity(), PREPROCESSOR, "classifier", "compact", "0" * 64, "known")
-    return Models(ready, ready, POINT)
+    with torch.device("meta"):  # the answers are given below, no weight is used
+        classifier, segmenter = (
+            build_classifier(classifier_preset("compact")),
+            build_segmenter(segmenter_preset("compact")),
+        )
+    return Models(
+        ReadyClassifier(classifier, PREPROCESSOR, "compact", "0" * 64, "known"),
+        ReadySegmenter(segmenter, PREPROCESSOR, "compact", "1" * 64, "known"),
+        POINT,
+    )
 
 
 @pytest.fixture

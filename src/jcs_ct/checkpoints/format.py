@@ -20,15 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints.fit import compare
-from jcs_ct.engine import ReadyNetwork
+from jcs_ct.choices import NetworkTask
+from jcs_ct.engine import ReadyClassifier, ReadySegmenter
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
-from jcs_ct.models.classifier import ClassifierConfig
+from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.comparison import build_comparison
+from jcs_ct.models.comparison.base import ComparisonNetwork
 from jcs_ct.models.comparison.stored import comparison_from_dict, is_comparison
 from jcs_ct.models.presets import build_classifier, build_segmenter
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
-from jcs_ct.models.segmenter import SegmenterConfig
+from jcs_ct.models.segmenter import Segmenter, SegmenterConfig
 from jcs_ct.models.vgg import VGGConfig, VGGEncoder
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
@@ -74,8 +76,8 @@ class CheckpointInfo:
 class Models:
     """A classifier and a segmenter that belong together, and where they become positive."""
 
-    classifier: ReadyNetwork
-    segmenter: ReadyNetwork
+    classifier: ReadyClassifier
+    segmenter: ReadySegmenter
     operating_point: OperatingPoint
 
 
@@ -162,23 +164,48 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def load_checkpoint(path: Path | str) -> ReadyNetwork:
+def load_checkpoint(path: Path | str) -> ReadyClassifier | ReadySegmenter:
     """Read a checkpoint -> the network in evaluation mode with its preprocessing.
 
     Raises:
-        CheckpointError: no such file, damaged, unsafe, or tensors that do not fit the config.
+        CheckpointError: no such file, damaged, unsafe, tensors that do not fit the config, or a part of a network.
     """
     path = Path(path)
     info, network = read_network(path)
     network.eval()
-    return ReadyNetwork(
-        network=network,
-        preprocessor=info.preprocessor,
-        task=info.task,
-        preset=info.preset,
-        sha256=file_sha256(path),
-        name=path.stem,
+    facts = (info.preprocessor, info.preset, file_sha256(path), path.stem)
+    if isinstance(network, Classifier):
+        return ReadyClassifier(network, *facts)
+    if isinstance(network, Segmenter | ComparisonNetwork):
+        return ReadySegmenter(network, *facts)
+    raise CheckpointError(
+        f"{path} holds the {info.task}, a part of a network that training starts from (--pretrained); "
+        "give a classifier or a segmenter"
     )
+
+
+def load_classifier(path: Path | str) -> ReadyClassifier:
+    """:func:`load_checkpoint`, of a classifier.
+
+    Raises:
+        CheckpointError: as there, and a segmenter.
+    """
+    ready = load_checkpoint(path)
+    if not isinstance(ready, ReadyClassifier):
+        raise CheckpointError(f"{path} holds a {ready.task}; give a classifier")
+    return ready
+
+
+def load_segmenter(path: Path | str) -> ReadySegmenter:
+    """:func:`load_checkpoint`, of a segmenter.
+
+    Raises:
+        CheckpointError: as there, and a classifier.
+    """
+    ready = load_checkpoint(path)
+    if not isinstance(ready, ReadySegmenter):
+        raise CheckpointError(f"{path} holds a {ready.task}; give a segmenter")
+    return ready
 
 
 def read_network(path: Path) -> tuple[CheckpointInfo, nn.Module]:
@@ -267,9 +294,9 @@ def load_models(name: str | Path = "compact") -> Models:
         raise CheckpointError(
             f"{classifier_path}: it has no operating point; choose one on validation patients with `jcs calibrate`"
         )
-    return Models(load_checkpoint(classifier_path), load_checkpoint(segmenter_path), point)
+    return Models(load_classifier(classifier_path), load_segmenter(segmenter_path), point)
 
 
-def shipped_checkpoint(task: str) -> Path:
+def shipped_checkpoint(task: NetworkTask) -> Path:
     """The weights in the box for ``classifier`` or ``segmenter``."""
     return Path(str(resources.files("jcs_ct"))) / "weights" / f"compact-{task}.safetensors"

@@ -36,15 +36,15 @@ def calibrate(
     """
     from dataclasses import asdict, replace
 
-    from jcs_ct.checkpoints import load_checkpoint, read_info, save_checkpoint
+    from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.training.calibration import choose_operating_point
 
-    networks = {"classifier": load_checkpoint(classifier), "segmenter": load_checkpoint(segmenter)}
+    trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
     point, figures = choose_operating_point(
-        networks["classifier"],
-        networks["segmenter"],
+        trained_classifier,
+        trained_segmenter,
         read_manifest(manifest).split("val"),
         positive_slice_threshold=threshold,
         reference_spacing_mm=reference_spacing_mm or None,
@@ -53,9 +53,9 @@ def calibrate(
         execution=Execution(),
         progress=lambda name: typer.echo(f"running the {name} over the validation slices ...", err=True),
     )
-    for name, source in (("classifier", classifier), ("segmenter", segmenter)):
+    for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
         info = read_info(source)
         provenance = {**info.provenance, "operating_point_on_validation": figures}
-        ready = replace(info, operating_point=point, provenance=provenance)
-        save_checkpoint(output / f"{name}.safetensors", networks[name].network, ready)
+        calibrated = replace(info, operating_point=point, provenance=provenance)
+        save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
     print_json({"operating_point": asdict(point), "on_validation": figures, "models": str(output)})

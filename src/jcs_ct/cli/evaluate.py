@@ -34,10 +34,9 @@ def segmentation(
 
     Example:  jcs evaluate segmentation models/segmenter.safetensors -m slices.csv -o evaluation
     """
-    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.checkpoints import load_segmenter, read_info
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
-    from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.pages.paper_results import TABLE_VI, TABLE_VII
     from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
     from jcs_ct.experiments.judged_slices import manifest_cases
@@ -50,9 +49,7 @@ def segmentation(
     methods, thresholds, warnings, weights = [], {}, split_warnings(split), {}
     with stage_progress() as progress:
         for name, path in named_checkpoints(segmenters, "segmenter"):
-            ready, info = load_checkpoint(path), read_info(path)
-            if ready.task != "segmenter":
-                raise ConfigError(f"{path} holds a {ready.task}; give segmenters")
+            ready, info = load_segmenter(path), read_info(path)
 
             def predicted(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
@@ -147,7 +144,7 @@ def explanations(
 
     Example:  jcs evaluate explanations plain=a.safetensors lseg=b.safetensors -m ct100.csv -o maps
     """
-    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.checkpoints import load_classifier, read_info
     from jcs_ct.data.manifest import Manifest, read_manifest
     from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
@@ -164,7 +161,7 @@ def explanations(
     results, warnings, weights = [], split_warnings(split), {}
     with stage_progress() as progress:
         for name, path in named_checkpoints(classifiers, "classifier"):
-            ready = load_checkpoint(path)
+            ready = load_classifier(path)
 
             def scored(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)

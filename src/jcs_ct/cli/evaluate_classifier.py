@@ -13,7 +13,7 @@ from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warni
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
-    from jcs_ct.engine import ReadyNetwork
+    from jcs_ct.engine import ReadyClassifier
 
 ClassifiersArgument = Annotated[
     list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box.")
@@ -155,13 +155,13 @@ def trivial(
     write_page(output, evaluate_trivial_features(scores, title=title, resampling=Resampling(draws=draws)))
 
 
-def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyNetwork, float, list[str]]:
+def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyClassifier, float, list[str]]:
     """The classifier, its cut, and what the reader should know of both."""
-    from jcs_ct.checkpoints import load_checkpoint, read_info
+    from jcs_ct.checkpoints import load_classifier, read_info
 
     info = read_info(path)
     warnings = manifest_warnings(name, info.provenance, table)
     if info.operating_point is None:
         warnings.append(f"{name} has no operating point (see `jcs calibrate`): a slice is infected from 0.5")
     cut = info.operating_point.slice_probability if info.operating_point else 0.5
-    return load_checkpoint(path), cut, warnings
+    return load_classifier(path), cut, warnings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jcs_ct.choices import ExportPrecision, MapVariant
 from jcs_ct.cli.console import print_json
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jcs_ct.data.manifest import Manifest
-    from jcs_ct.engine import ReadyNetwork
+    from jcs_ct.engine import ReadyClassifier, ReadyNetwork, ReadySegmenter
     from jcs_ct.engine.exporting import Exported
     from jcs_ct.engine.mixed_precision import JudgingSlices
     from jcs_ct.operating_point import OperatingPoint
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
 
 WeightsArgument = Annotated[Path, typer.Argument(help="A checkpoint of a classifier or a segmenter.")]
-VariantOption = Annotated[str, typer.Option("--map", help="Activation map of a classifier: paper or grad_cam.")]
+VariantOption = Annotated[
+    MapVariant, typer.Option("--map", help="Activation map of a classifier: the paper's Eq. 1-2, or Grad-CAM.")
+]
 ToleranceOption = Annotated[
     float, typer.Option(min=0.0, help="Largest absolute difference from torch that is accepted (fp32).")
 ]
@@ -47,7 +50,7 @@ def onnx(
     """
     from jcs_ct.engine.exporting import export_network
 
-    ready, described = _load(weights, variant)
+    ready, described = _load(weights)
     exported = export_network(ready, output, "onnx", variant=variant, tolerance=tolerance, described=described)
     _print(exported, as_json)
 
@@ -58,7 +61,9 @@ def openvino(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.xml); .bin and .json beside it.")],
     variant: VariantOption = "paper",
     tolerance: ToleranceOption = 1e-4,
-    precision: Annotated[str, typer.Option(help="fp32, or int8 (extra `int8`), calibrated on --manifest.")] = "fp32",
+    precision: Annotated[
+        ExportPrecision, typer.Option(help="int8 needs the extra `int8` and is calibrated on --manifest.")
+    ] = "fp32",
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", "-m", help="For int8: its train split calibrates, its val split judges."),
@@ -86,11 +91,9 @@ def openvino(
     from jcs_ct.engine.exporting import export_network
     from jcs_ct.errors import ConfigError
 
-    if precision not in ("fp32", "int8"):
-        raise typer.BadParameter(f"{precision!r} is not one of fp32, int8", param_hint="--precision")
     if (precision == "int8") != (manifest is not None):
         raise ConfigError("--precision int8 and --manifest go together: int8 is calibrated on its training slices")
-    ready, described = _load(weights, variant)
+    ready, described = _load(weights)
     table = None if manifest is None else read_manifest(manifest)
     exported = export_network(
         ready,
@@ -106,14 +109,11 @@ def openvino(
     _print(exported, as_json)
 
 
-def _load(weights: Path, variant: str) -> tuple[ReadyNetwork, dict[str, Any]]:
+def _load(weights: Path) -> tuple[ReadyClassifier | ReadySegmenter, dict[str, Any]]:
     from dataclasses import asdict
 
     from jcs_ct.checkpoints import load_checkpoint
-    from jcs_ct.models.activation_map import VARIANTS
 
-    if variant not in VARIANTS:
-        raise typer.BadParameter(f"{variant!r} is not one of {', '.join(VARIANTS)}", param_hint="--map")
     point = _point(weights)
     return load_checkpoint(weights), {"operating_point": asdict(point) if point is not None else None}
 

@@ -10,6 +10,7 @@ import typer
 from jcs_ct.cli.console import print_tables
 
 if TYPE_CHECKING:
+    from jcs_ct.choices import NetworkTask
     from jcs_ct.data.manifest import Manifest
     from jcs_ct.evaluation.pages.page import Evaluation
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MOST_ROWS_PRINTED = 20
 
 
-def named_checkpoints(given: list[str], task: str) -> list[tuple[str, Path]]:
+def named_checkpoints(given: list[str], task: NetworkTask) -> list[tuple[str, Path]]:
     """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors; ``compact`` is in the box."""
     from jcs_ct.checkpoints import shipped_checkpoint
     from jcs_ct.errors import ConfigError

@@ -11,7 +11,7 @@ from jcs_ct.engine.execution import (
     inference,
     multiplies_bf16,
 )
-from jcs_ct.engine.network import ReadyNetwork, placed
+from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, placed
 from jcs_ct.engine.runners import Runner, execution_facts, runner_for
 from jcs_ct.engine.slices import ClassifiedSlice, Progress, classify_slices, segment_slices
 
@@ -22,7 +22,9 @@ __all__ = [
     "ClassifiedSlice",
     "Execution",
     "Progress",
+    "ReadyClassifier",
     "ReadyNetwork",
+    "ReadySegmenter",
     "Runner",
     "choose",
     "classify_slices",

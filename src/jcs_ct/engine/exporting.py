@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jcs_ct import NOTICE, __version__
+from jcs_ct.choices import MapVariant
 from jcs_ct.engine.execution import Choice, require_installed
 from jcs_ct.engine.graphs import INPUT, NetworkGraph, explained_graph_of
 from jcs_ct.engine.mixed_precision import JudgingSlices, MixedPrecision, mixed_precision
@@ -63,7 +64,7 @@ def export_network(
     path: Path,
     format: ExportFormat,
     *,
-    variant: str = "paper",
+    variant: MapVariant = "paper",
     tolerance: float = 1e-4,
     calibration: NDArray[np.float32] | None = None,
     judging: JudgingSlices | None = None,

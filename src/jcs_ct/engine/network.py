@@ -1,14 +1,18 @@
-"""A network that is ready to be run, and its weights' place in memory."""
+"""Networks that are ready to be run, and their weights' place in memory."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import nn
 
+from jcs_ct.choices import NetworkTask
+from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.comparison.base import ComparisonNetwork
+from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
 
 N = TypeVar("N", bound=nn.Module)
@@ -16,28 +20,56 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True, eq=False)
 class ReadyNetwork:
-    """A network in evaluation mode with the preprocessing it was trained with.
+    """What a :class:`ReadyClassifier` and a :class:`ReadySegmenter` share.
 
     Args:
-        network: A ``Classifier`` or ``Segmenter``.
-        preprocessor: The path from a slice to its input.
-        task: ``classifier`` or ``segmenter``.
+        network: In evaluation mode.
+        preprocessor: The path from a slice to its input, as in training.
         preset: Name of its config.
         sha256: Of the weights file.
         name: For reports.
+
+    Raises:
+        TypeError: a network of another kind.
     """
 
     network: nn.Module
     preprocessor: SlicePreprocessor
-    task: str
     preset: str
     sha256: str
     name: str
+
+    task: ClassVar[NetworkTask]
+    _kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, self._kinds):
+            raise TypeError(f"a {type(self).__name__} cannot hold a {type(self.network).__name__}")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, size, size) of one slice."""
         return self.preprocessor.channels, self.preprocessor.size, self.preprocessor.size
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyClassifier(ReadyNetwork):
+    """A slice classifier with the preprocessing it was trained with."""
+
+    network: Classifier
+
+    task: ClassVar[NetworkTask] = "classifier"
+    _kinds = (Classifier,)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadySegmenter(ReadyNetwork):
+    """A segmenter, ours or a comparison network, with the preprocessing it was trained with."""
+
+    network: Segmenter | ComparisonNetwork
+
+    task: ClassVar[NetworkTask] = "segmenter"
+    _kinds = (Segmenter, ComparisonNetwork)
 
 
 def placed(network: N, device: torch.device) -> N:

@@ -6,18 +6,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jcs_ct.choices import MapVariant
 from jcs_ct.engine.execution import Execution
-from jcs_ct.engine.network import ReadyNetwork
+from jcs_ct.engine.network import ReadyClassifier, ReadySegmenter
 from jcs_ct.engine.runners import Model, runner_for
 from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
-from jcs_ct.models.classifier import Classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 
 Progress = Callable[[int, int], None]
@@ -41,12 +41,12 @@ class ClassifiedSlice:
 
 
 def classify_slices(
-    ready: ReadyNetwork,
+    ready: ReadyClassifier,
     hu: NDArray[Any],
     indices: Sequence[int],
     *,
     execution: Execution,
-    variant: str = "paper",
+    variant: MapVariant = "paper",
     progress: Progress | None = None,
 ) -> list[ClassifiedSlice]:
     """Run a classifier over slices; the activation map comes from the same forward pass, in closed form.
@@ -60,7 +60,7 @@ def classify_slices(
         progress: Called with (done, total).
     """
     model = runner_for(ready, execution).model
-    weight = cast(Classifier, ready.network).head.weight.detach()
+    weight = ready.network.head.weight.detach()
     results: list[ClassifiedSlice] = []
     for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
         with torch.inference_mode():
@@ -77,7 +77,7 @@ def classify_slices(
 
 
 def segment_slices(
-    ready: ReadyNetwork,
+    ready: ReadySegmenter,
     hu: NDArray[Any],
     indices: Sequence[int],
     *,
@@ -86,7 +86,7 @@ def segment_slices(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Run a segmenter over slices -> (index, (rows, columns) lesion probability on the slice's grid), in order."""
     model = runner_for(ready, execution).model
-    shape = cast(tuple[int, int], hu.shape[1:])
+    shape = (hu.shape[1], hu.shape[2])
     done = 0
     for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
         probabilities = model(images)[0].cpu()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.checkpoints import file_sha256, load_checkpoint
+from jcs_ct.checkpoints import file_sha256, load_classifier, load_segmenter
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
@@ -159,7 +159,7 @@ def _judge_lesions(
     def predicted(done: int, total: int) -> None:
         progress(f"{method.name} {run.name} predicts", done, total)
 
-    ready = load_checkpoint(weights)
+    ready = load_segmenter(weights)
     levels = predict_cases(ready, cases, execution=execution, flip_average=method.flip_average, progress=predicted)
     names = [case.name for case in cases]
     write_predictions(place.parent / _PREDICTIONS, names, list(levels))
@@ -171,7 +171,7 @@ def _judge_slices(
 ) -> tuple[Sequence[str], Mapping[str, Any]]:
     """Choose the cut on the validation slices, and write the probability of every judged one, as CSV."""
     progress(f"{method.name} {run.name} judges", 0, 1)
-    ready = load_checkpoint(weights)
+    ready = load_classifier(weights)
     choosing = score_slices(ready, run.manifest.split("val"), execution=execution)
     cut, figures = choose_slice_probability(
         choosing.probability, choosing.infected, choosing.sources, least_specificity=method.least_specificity

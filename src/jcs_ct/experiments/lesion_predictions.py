@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from jcs_ct.data.manifest import read_hu
-from jcs_ct.engine import Execution, ReadyNetwork, segment_slices
+from jcs_ct.engine import Execution, ReadySegmenter, segment_slices
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.files import prepare_output_folder, replacing
@@ -132,7 +132,7 @@ def _read_plane(path: Path) -> NDArray[np.uint8]:
 
 
 def predict_cases(
-    ready: ReadyNetwork,
+    ready: ReadySegmenter,
     cases: Sequence[Case],
     *,
     execution: Execution,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.engine import Execution, ReadyNetwork
+from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import slice_names
 from jcs_ct.files import write_text
@@ -107,7 +107,7 @@ def joined(name: str, parts: Sequence[ScoredSlices]) -> ScoredSlices:
 
 
 def score_manifest(
-    ready: ReadyNetwork,
+    ready: ReadyClassifier,
     manifest: Manifest,
     *,
     cut: float,
@@ -128,10 +128,8 @@ def score_manifest(
         execution: Device, precision and batch size.
 
     Raises:
-        ConfigError: not a classifier, no labelled slices, or a picture that cannot be read.
+        ConfigError: no labelled slices, or a picture that cannot be read.
     """
-    if ready.task != "classifier":
-        raise ConfigError(f"{name} is a {ready.task}: slice probabilities are a classifier's")
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
     if not len(labelled):
         raise ConfigError(f"{name}: there is no labelled slice to judge")

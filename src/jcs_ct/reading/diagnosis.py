@@ -13,7 +13,15 @@ from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.choices import MapVariant, SegmentRule
-from jcs_ct.engine import ClassifiedSlice, Execution, ReadyNetwork, classify_slices, execution_facts, segment_slices
+from jcs_ct.engine import (
+    ClassifiedSlice,
+    Execution,
+    ReadyClassifier,
+    ReadyNetwork,
+    classify_slices,
+    execution_facts,
+    segment_slices,
+)
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
@@ -237,7 +245,7 @@ def _judge_patient(
 def _activation_volume(
     classified: Sequence[ClassifiedSlice],
     slices: Sequence[SlicePrediction],
-    ready: ReadyNetwork,
+    ready: ReadyClassifier,
     shape: tuple[int, int, int],
 ) -> NDArray[np.float16]:
     activation = np.zeros(shape, dtype=np.float16)

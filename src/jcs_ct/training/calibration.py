@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.engine import Execution, ReadyNetwork, inference, placed
+from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, inference, placed
 from jcs_ct.errors import ConfigError
-from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.training.validation import validation_batches
 
@@ -31,7 +29,7 @@ class SliceScores:
     sources: tuple[str, ...]
 
 
-def score_slices(ready: ReadyNetwork, manifest: Manifest, *, execution: Execution) -> SliceScores:
+def score_slices(ready: ReadyClassifier, manifest: Manifest, *, execution: Execution) -> SliceScores:
     """Run a classifier over a manifest's slices."""
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
     dataset = SliceDataset(labelled, ready.preprocessor, cache=False)
@@ -49,12 +47,12 @@ def score_slices(ready: ReadyNetwork, manifest: Manifest, *, execution: Executio
 
 
 def dice_at_cuts(
-    ready: ReadyNetwork, manifest: Manifest, cuts: Sequence[float] = LESION_CUTS, *, execution: Execution
+    ready: ReadySegmenter, manifest: Manifest, cuts: Sequence[float] = LESION_CUTS, *, execution: Execution
 ) -> NDArray[np.float64]:
     """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
     with_lesions = Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
     dataset = SliceDataset(with_lesions, ready.preprocessor, cache=False)
-    network = placed(cast(Segmenter, ready.network), execution.torch_device)
+    network = placed(ready.network, execution.torch_device)
     levels = torch.tensor(cuts, device=execution.torch_device)[None, :, None, None]
     scores: list[NDArray[np.float64]] = []
     for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
@@ -68,8 +66,8 @@ def dice_at_cuts(
 
 
 def choose_operating_point(
-    classifier: ReadyNetwork,
-    segmenter: ReadyNetwork,
+    classifier: ReadyClassifier,
+    segmenter: ReadySegmenter,
     validation: Manifest,
     *,
     positive_slice_threshold: int = 25,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from jcs_ct.checkpoints import load_checkpoint, start_from
+from jcs_ct.checkpoints import load_classifier, start_from
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
@@ -39,7 +39,7 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
             if classifier is not None:
                 raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
             return _started(ClassificationTask(recipe), pretrained)
-        trained = _trained_classifier(classifier) if classifier else None
+        trained = load_classifier(classifier).network if classifier else None
         task = _started(SegmentationTask(recipe, trained), pretrained)
         if trained is not None and isinstance(task.network, Segmenter):
             task.network.load_classifier(trained)
@@ -56,10 +56,3 @@ def _started(task: T, pretrained: Path | str | None) -> T:
         task.pretrained = start_from(task.network, pretrained)
         logger.info("started the %s from %s", task.pretrained.part, task.pretrained.origin)
     return task
-
-
-def _trained_classifier(path: Path) -> Classifier:
-    network = load_checkpoint(path).network
-    if not isinstance(network, Classifier):
-        raise ConfigError(f"{path} holds a segmenter; a joint segmenter needs a trained classifier")
-    return network

@@ -18,7 +18,7 @@ from jcs_ct.data.covid_cs.lesion_annotations import LesionAnnotation, annotate, 
 from jcs_ct.data.covid_cs.release_checks import check_annotations, check_list
 from jcs_ct.data.datasets import prepare_slice
 from jcs_ct.data.manifest import Manifest, ManifestRow
-from jcs_ct.engine import ReadyNetwork
+from jcs_ct.engine import ReadyClassifier, ReadySegmenter
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.preprocessing import SlicePreprocessor
@@ -50,10 +50,10 @@ def slices(tmp_path_factory) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> ReadyNetwork:
+def segmenter() -> ReadySegmenter:
     torch.manual_seed(0)
     network = build_segmenter(segmenter_preset("compact-joint")).eval()
-    return ReadyNetwork(network, PREPROCESSOR, "segmenter", "compact-joint", "", "s")
+    return ReadySegmenter(network, PREPROCESSOR, "compact-joint", "", "s")
 
 
 def test_features_of_slices_train_and_test_a_network(slices, segmenter, tmp_path):
@@ -110,7 +110,7 @@ def test_flips_turn_features_and_masks_together(slices, segmenter, tmp_path):
 def test_a_classifiers_features_carry_labels(slices, tmp_path):
     torch.manual_seed(0)
     network = build_classifier(classifier_preset("compact")).eval()
-    write_feature_set(slices, ReadyNetwork(network, PREPROCESSOR, "classifier", "compact", "", "c"), tmp_path)
+    write_feature_set(slices, ReadyClassifier(network, PREPROCESSOR, "compact", "", "c"), tmp_path)
     assert (tmp_path / "val.txt").read_text() == "features/000002.mat 0\n"
     batch = FeatureDataset(read_list(tmp_path / "val.txt")).batch([0])
     assert batch.labels.tolist() == [[1, 0]]

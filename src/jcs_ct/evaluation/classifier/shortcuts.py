@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest, read_hu
-from jcs_ct.engine import Execution, ReadyNetwork, classify_slices
+from jcs_ct.engine import Execution, ReadyClassifier, classify_slices
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.perturbations import (
     LUNG_WINDOW,
@@ -82,7 +82,7 @@ def manifest_planes(manifest: Manifest, *, seed: int = 0) -> list[SlicePlane]:
 
 
 def measure_shortcuts(
-    ready: ReadyNetwork,
+    ready: ReadyClassifier,
     planes: Sequence[SlicePlane],
     manifest: Manifest,
     *,
@@ -105,10 +105,8 @@ def measure_shortcuts(
         progress: Called with the changes done.
 
     Raises:
-        ConfigError: not a classifier, or one that looks through another window than the lung window.
+        ConfigError: a classifier that looks through another window than the lung window.
     """
-    if ready.task != "classifier":
-        raise ConfigError(f"{name} is a {ready.task}: give classifiers")
     if ready.preprocessor.window != LUNG_WINDOW:
         raise ConfigError(
             f"{name} looks through a window of level {ready.preprocessor.window.level:g}, width "
@@ -138,7 +136,7 @@ def measure_shortcuts(
 
 
 def _probabilities(
-    ready: ReadyNetwork, planes: Sequence[NDArray[np.float32]], execution: Execution
+    ready: ReadyClassifier, planes: Sequence[NDArray[np.float32]], execution: Execution
 ) -> NDArray[np.float64]:
     """(n,) of infection; slices may differ in size."""
     return np.array(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from jcs_ct.choices import MapVariant
 from jcs_ct.data.manifest import read_grey
-from jcs_ct.engine import Execution, ReadyNetwork, classify_slices, inference, placed
+from jcs_ct.engine import Execution, ReadyClassifier, classify_slices, inference, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.figures import PictureCell, map_overlay, picture_rows
 from jcs_ct.evaluation.pages.page import Evaluation
@@ -31,7 +31,6 @@ from jcs_ct.metrics.explanation import (
 )
 from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.segmentation import PerImage
-from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.presets import build_classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 
@@ -90,12 +89,12 @@ class ExplanationResult:
 
 
 def score_explanations(
-    ready: ReadyNetwork,
+    ready: ReadyClassifier,
     judged: CaseSet,
     tuning: Sequence[Case],
     *,
     name: str,
-    variant: str = "paper",
+    variant: MapVariant = "paper",
     perturbation_steps: int = 16,
     seed: int = 0,
     execution: Execution | None = None,
@@ -115,10 +114,8 @@ def score_explanations(
         progress: Called with the judged cases done.
 
     Raises:
-        ConfigError: no training slices, or not a classifier.
+        ConfigError: no training slices.
     """
-    if not isinstance(ready.network, Classifier):
-        raise ConfigError(f"{name} is a {ready.task}: activation maps are a classifier's")
     if not tuning:
         raise ConfigError("the map's threshold is tuned on training slices with a lesion mask, and there are none")
     # Each classifier, and a randomised one beside it, sees few slices one by one: compiling would not pay.
@@ -155,7 +152,7 @@ def score_explanations(
     return ExplanationResult(name, _columns(rows), threshold, len(chosen), tuple(maps))
 
 
-def case_map(ready: ReadyNetwork, case: Case, *, variant: str, execution: Execution) -> CaseMap:
+def case_map(ready: ReadyClassifier, case: Case, *, variant: MapVariant, execution: Execution) -> CaseMap:
     """The normalised activation map of one case."""
     hu = case_hu(case)
     (found,) = classify_slices(ready, hu[None], [0], execution=execution, variant=variant)
@@ -164,13 +161,13 @@ def case_map(ready: ReadyNetwork, case: Case, *, variant: str, execution: Execut
     return CaseMap(found.activation, fine, found.region)
 
 
-def randomised(ready: ReadyNetwork, *, seed: int) -> ReadyNetwork:
+def randomised(ready: ReadyClassifier, *, seed: int) -> ReadyClassifier:
     """The same classifier with weights drawn anew, for the sanity check."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_classifier(cast(Classifier, ready.network).config)
+        network = build_classifier(ready.network.config)
     network.eval()
-    return ReadyNetwork(network, ready.preprocessor, ready.task, ready.preset, "", f"{ready.name} randomised")
+    return ReadyClassifier(network, ready.preprocessor, ready.preset, "", f"{ready.name} randomised")
 
 
 def _ceiling(mask: NDArray[np.bool_], found: CaseMap) -> float:
@@ -184,7 +181,7 @@ def _ceiling(mask: NDArray[np.bool_], found: CaseMap) -> float:
 
 
 def _perturbation(
-    ready: ReadyNetwork, case: Case, found: CaseMap, steps: int, execution: Execution
+    ready: ReadyClassifier, case: Case, found: CaseMap, steps: int, execution: Execution
 ) -> dict[str, float]:
     """Deletion and insertion at the network's own input size."""
     preprocessor: SlicePreprocessor = ready.preprocessor
@@ -193,7 +190,7 @@ def _perturbation(
     size = (preprocessor.size, preprocessor.size)
     plane = torch.from_numpy(found.coarse)[None, None]
     activation = F.interpolate(plane, size, mode="bilinear", align_corners=False)[0, 0].numpy()
-    network = placed(cast(Classifier, ready.network), execution.torch_device)
+    network = placed(ready.network, execution.torch_device)
 
     def infected(images: NDArray[np.float32]) -> NDArray[np.float64]:
         prepared = preprocessor.normalise(torch.from_numpy(images)[:, None]).to(execution.torch_device)

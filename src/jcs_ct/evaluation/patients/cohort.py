@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.engine import Execution, ReadyNetwork
+from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.experiments.judged_slices import row_subgroups
 from jcs_ct.imaging import open_study
@@ -105,7 +105,7 @@ class Cohort:
 
 
 def cohort_of_manifest(
-    ready: ReadyNetwork, point: OperatingPoint, manifest: Manifest, *, execution: Execution, title: str
+    ready: ReadyClassifier, point: OperatingPoint, manifest: Manifest, *, execution: Execution, title: str
 ) -> Cohort:
     """Every patient of a manifest's labelled slices; infected when one of the slices is.
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from jcs_ct.engine import (
     ClassifiedSlice,
     Execution,
+    ReadyClassifier,
     ReadyNetwork,
+    ReadySegmenter,
     classify_slices,
     runner_for,
     segment_slices,
@@ -57,12 +58,12 @@ class TimedNetworks:
     """
 
     name: str
-    classifier: ReadyNetwork
-    segmenter: ReadyNetwork
+    classifier: ReadyClassifier
+    segmenter: ReadySegmenter
     trained: bool = True
 
     @property
-    def both(self) -> tuple[ReadyNetwork, ReadyNetwork]:
+    def both(self) -> tuple[ReadyClassifier, ReadySegmenter]:
         """In the order they run in."""
         return self.classifier, self.segmenter
 
@@ -103,14 +104,15 @@ def untrained_networks(preset: str, *, seed: int = 0) -> TimedNetworks:
         classifier = build_classifier(classifier_preset(preset)).eval()
         segmenter = build_segmenter(segmenter_preset(f"{preset}-joint")).eval()
 
-    def ready(network: nn.Module, task: str, size: int) -> ReadyNetwork:
-        sha256 = f"drawn from seed {seed}"
-        return ReadyNetwork(network, SlicePreprocessor(size=size), task, preset, sha256, f"{preset} {task}")
-
+    drawn = f"drawn from seed {seed}"
     return TimedNetworks(
         name=f"{preset} (drawn weights)",
-        classifier=ready(classifier, "classifier", PAPER_CLASSIFIER_PIXELS),
-        segmenter=ready(segmenter, "segmenter", PAPER_SEGMENTER_PIXELS),
+        classifier=ReadyClassifier(
+            classifier, SlicePreprocessor(size=PAPER_CLASSIFIER_PIXELS), preset, drawn, f"{preset} classifier"
+        ),
+        segmenter=ReadySegmenter(
+            segmenter, SlicePreprocessor(size=PAPER_SEGMENTER_PIXELS), preset, drawn, f"{preset} segmenter"
+        ),
         trained=False,
     )
 
@@ -129,7 +131,7 @@ def engine_method(
     """
     found: list[ClassifiedSlice] = []
     named = name or f"{networks.name}: jcs"
-    shape = cast(tuple[int, int], study.hu.shape[1:])
+    shape = (study.hu.shape[1], study.hu.shape[2])
 
     def report(stage: str) -> Callable[[int, int], None] | None:
         if progress is None:
@@ -166,7 +168,8 @@ def eager_method(
 
     Nothing is prepared ahead, maps come by a backward pass, and all five side outputs are computed.
     """
-    classifier, segmenter = (plain_copy(ready, device) for ready in networks.both)
+    classifier = plain_copy(networks.classifier.network, device)
+    segmenter = plain_copy(networks.segmenter.network, device)
     named = f"{networks.name}: eager"
 
     def counted(stage: str, run: Callable[[int], object]) -> Callable[[], None]:
@@ -210,7 +213,7 @@ def peer_method(
     channels = (16, 32, 64, 128, 256)
     unet = UNet(2, ready.preprocessor.channels, 1, channels=channels, strides=(2, 2, 2, 2), num_res_units=2)
     unet = unet.eval().to(device)
-    shape = cast(tuple[int, int], study.hu.shape[1:])
+    shape = (study.hu.shape[1], study.hu.shape[2])
 
     def segment() -> None:
         done = 0
@@ -243,9 +246,10 @@ def largest_differences(
     ``slices`` different slices.
     """
     chosen = sorted(set(study.indices))[:slices]
-    classifier, segmenter = (plain_copy(ready, torch.device("cpu")) for ready in networks.both)
+    classifier = plain_copy(networks.classifier.network, torch.device("cpu"))
+    segmenter = plain_copy(networks.segmenter.network, torch.device("cpu"))
     ready, hu = networks.classifier, study.hu
-    shape = cast(tuple[int, int], hu.shape[1:])
+    shape = (hu.shape[1], hu.shape[2])
     logits = _engine_logits(ready, hu, chosen, execution)
     largest = dict.fromkeys(("logits", "classify", "map", "segment"), 0.0)
 
