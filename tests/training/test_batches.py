@@ -55,6 +55,20 @@ def test_batches_made_by_processes_are_those_made_here_and_start_at_any_step(dra
             assert generator.random() == its.random()
 
 
+def test_batches_made_where_the_slices_lie_are_those_made_with_the_draw(drawn_slices):
+    here, inputs = batches_of(drawn_slices)
+    inputs.training.place(torch.device("cpu"))
+    there = StepBatches(RECIPE, inputs, (0, 1), torch.device("cpu"))
+    for made, drawn in zip(step_batches(here, 0, workers=0), step_batches(there, 0, workers=0), strict=True):
+        for (batch, _), (part, _) in zip(made.parts, drawn.parts, strict=True):
+            assert not hasattr(part, "images")
+            same = there.on_device(part, torch.device("cpu"))
+            assert torch.equal(batch.images, same.images)
+            assert torch.equal(batch.masks, same.masks)
+            assert torch.equal(batch.labels, same.labels)
+            assert torch.equal(batch.has_mask, same.has_mask)
+
+
 def test_prepared_slices_are_kept_and_equal_those_read_later(drawn_slices):
     _, ahead = batches_of(drawn_slices)
     _, later = batches_of(drawn_slices)

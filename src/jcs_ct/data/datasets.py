@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from jcs_ct.data.augmentation.augment import Augmentation
+from jcs_ct.data.augmentation.augment import Augmentation, AugmentationParameters
+from jcs_ct.data.augmentation.changing import change_slices
 from jcs_ct.data.augmentation.copy_paste import LesionPasting, Paste, paste_lesions
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions
 from jcs_ct.errors import ConfigError
@@ -67,6 +68,33 @@ class SliceBatch:
         return replace(self, images=images, masks=F.interpolate(self.masks, (size, size), mode="nearest-exact"))
 
 
+@dataclass(frozen=True)
+class DrawnSlices:
+    """What a batch will be: drawn on a processor, made where the prepared slices lie (:meth:`SliceDataset.made`).
+
+    Args:
+        indices: Of the slices.
+        changes: One a slice, or none for all.
+        pasted: By place in the batch, slices with the lesions of others, in the stead of those of ``indices``.
+        coarse_size: Rows and columns that the batch is made coarser to; 0 leaves it.
+    """
+
+    indices: tuple[int, ...]
+    changes: tuple[AugmentationParameters, ...] = ()
+    pasted: Mapping[int, SliceSample] = field(default_factory=dict)
+    coarse_size: int = 0
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Every prepared slice on one device: (slices, 1, size, size) uint8 grey and mask, (slices,) the others."""
+
+    grey: Tensor
+    masks: Tensor
+    labels: Tensor
+    has_mask: Tensor
+
+
 class SliceDataset:
     """Slices of a manifest; prepared slices are kept in memory (8 bits a pixel) when ``cache`` is on."""
 
@@ -78,6 +106,7 @@ class SliceDataset:
         self.manifest = manifest
         self.preprocessor = preprocessor
         self._cache: dict[int, tuple[Tensor, Tensor | None]] | None = {} if cache else None
+        self._placed: _Placed | None = None
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -136,7 +165,21 @@ class SliceDataset:
         share: tuple[int, int] = (0, 1),
         pasting: LesionPasting | None = None,
     ) -> SliceBatch:
-        """Assemble slices into a batch; with ``augmentation``, each is changed by its own draw.
+        """Assemble slices into a batch; with ``augmentation``, each is changed by its own draw. See :meth:`draw`."""
+        return self.made(
+            self.draw(indices, augmentation=augmentation, generator=generator, share=share, pasting=pasting)
+        )
+
+    def draw(
+        self,
+        indices: list[int],
+        *,
+        augmentation: Augmentation | None,
+        generator: np.random.Generator,
+        share: tuple[int, int] = (0, 1),
+        pasting: LesionPasting | None = None,
+    ) -> DrawnSlices:
+        """Draw what happens to every slice of a batch.
 
         Args:
             indices: Slices.
@@ -146,20 +189,55 @@ class SliceDataset:
                 that a slice is changed alike however many devices share the batch.
             pasting: Gives slices the lesions of others, before they are changed.
         """
-        drawn = [augmentation.draw(generator) if augmentation else None for _ in indices]
+        changes = [augmentation.draw(generator) for _ in indices] if augmentation else []
         pastes = [pasting.draw(generator) if pasting else None for _ in indices]
-        own = range(share[0], len(indices), share[1])
-        samples = [self._pasted(self[indices[place]], pastes[place]) for place in own]
-        changes = [drawn[place] for place in own]
-        pairs = [
-            change.apply(sample.grey, sample.mask) if change else (sample.grey, sample.mask)
-            for change, sample in zip(changes, samples, strict=True)
-        ]
-        return SliceBatch(
-            images=self.preprocessor.normalise(torch.stack([grey for grey, _ in pairs])),
-            masks=torch.stack([mask for _, mask in pairs]),
-            labels=F.one_hot(torch.tensor([sample.label for sample in samples]), 2).float(),
-            has_mask=torch.tensor([sample.has_mask for sample in samples]),
+        own = slice(share[0], None, share[1])
+        pasted = {
+            place: self._pasted(self[index], paste)
+            for place, (index, paste) in enumerate(zip(indices[own], pastes[own], strict=True))
+            if paste is not None
+        }
+        return DrawnSlices(tuple(indices[own]), tuple(changes[own]), pasted)
+
+    def made(self, drawn: DrawnSlices, device: torch.device | None = None) -> SliceBatch:
+        """The batch that was drawn.
+
+        Args:
+            drawn: By :meth:`draw`.
+            device: Where the slices were placed (:meth:`place`); None assembles them where they are read.
+        """
+        if device is None or self._placed is None:
+            samples = [
+                drawn.pasted[place] if place in drawn.pasted else self[index]
+                for place, index in enumerate(drawn.indices)
+            ]
+            grey = torch.stack([sample.grey for sample in samples])
+            masks = torch.stack([sample.mask for sample in samples])
+            labels = torch.tensor([sample.label for sample in samples])
+            has_mask = torch.tensor([sample.has_mask for sample in samples])
+        else:
+            chosen = torch.tensor(drawn.indices).to(device)
+            grey, masks = self._placed.grey[chosen].float() / 255.0, self._placed.masks[chosen].float()
+            labels, has_mask = self._placed.labels[chosen], self._placed.has_mask[chosen]
+            for place, sample in drawn.pasted.items():
+                grey[place], masks[place] = sample.grey.to(device), sample.mask.to(device)
+                labels[place], has_mask[place] = sample.label, sample.has_mask
+        if drawn.changes:
+            grey, masks = change_slices(grey, masks, drawn.changes)
+        images = self.preprocessor.normalise(grey)
+        batch = SliceBatch(images, masks, F.one_hot(labels, 2).float(), has_mask)
+        return batch.resized(drawn.coarse_size) if drawn.coarse_size else batch
+
+    def place(self, device: torch.device) -> None:
+        """Put every prepared slice on a device (8 bits a pixel), where batches are then made."""
+        every = [self.prepared(index) for index in range(len(self))]
+        self._placed = _Placed(
+            torch.stack([grey for grey, _ in every]).to(device),
+            torch.stack([torch.zeros_like(grey) if mask is None else mask for grey, mask in every]).to(device),
+            torch.tensor(self.labels).to(device),
+            torch.tensor(
+                [mask is not None or label == 0 for (_, mask), label in zip(every, self.labels, strict=True)]
+            ).to(device),
         )
 
 

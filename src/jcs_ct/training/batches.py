@@ -1,20 +1,22 @@
 """Batches of a run, step by step: what a step trains on is a pure function of the recipe and the step.
 
 So batches can be made ahead, by processes beside the one that trains, and a run that was killed continues exactly as
-if it had not been.
+if it had not been. On a GPU they are drawn ahead and made there, where the slices lie: a processor changes a slice in
+about ten milliseconds, a GPU a whole batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from jcs_ct.data.augmentation.augment import Augmentation
-from jcs_ct.data.datasets import SliceDataset
+from jcs_ct.data.datasets import DrawnSlices, SliceDataset
 from jcs_ct.training.config import Recipe
 from jcs_ct.training.inputs import Batch, Inputs
 
@@ -28,12 +30,13 @@ class StepBatch:
 
     Args:
         seed: Of torch's generator for this step (dropout).
-        parts: The micro-batches, each with the generator that goes on drawing (mixing) where the batch's draws ended.
+        parts: The micro-batches, made or drawn, each with the generator that goes on drawing (mixing) where the
+            batch's draws ended.
         shares: Share of the step's slices that each part holds; they sum to 1.
     """
 
     seed: int
-    parts: tuple[tuple[Batch, np.random.Generator], ...]
+    parts: tuple[tuple[Batch | DrawnSlices, np.random.Generator], ...]
     shares: tuple[float, ...]
 
 
@@ -44,12 +47,16 @@ class StepBatches(Dataset[StepBatch]):
         recipe: Says what is drawn and how it is changed.
         inputs: What is drawn from.
         share: (rank, world size): the slices of every part that this process trains on.
+        made_on: The device that batches are made on, from slices placed there; None makes them with the draw.
     """
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, share: tuple[int, int]) -> None:
+    def __init__(
+        self, recipe: Recipe, inputs: Inputs, share: tuple[int, int], made_on: torch.device | None = None
+    ) -> None:
         self._recipe = recipe
         self._inputs = inputs
         self._share = share
+        self._made_on = made_on
         self._weights = inputs.training.weights(recipe.balance, infected_share=recipe.infected_share)
         self._augmentation = Augmentation(**recipe.augmentation.model_dump())
 
@@ -61,23 +68,42 @@ class StepBatches(Dataset[StepBatch]):
         generator = np.random.default_rng([recipe.seed, step])
         seed = int(generator.integers(2**31))
         drawn = generator.choice(len(training), size=recipe.batch_size, p=self._weights)
-        parts: list[tuple[Batch, np.random.Generator]] = []
+        parts: list[tuple[Batch | DrawnSlices, np.random.Generator]] = []
         places = np.array_split(drawn, recipe.accumulate)
         for number, part in enumerate(places):
             # The first part goes on with the step's own stream; the others have theirs, or what is drawn for one
             # while it trains (mixing) would have to be known before the next is made.
             stream = generator if number == 0 else np.random.default_rng([recipe.seed, step, number])
-            batch = training.batch(
-                part.tolist(),
-                augmentation=self._augmentation,
-                pasting=self._inputs.pasting,
-                generator=stream,
-                share=self._share,
-            )
-            if recipe.coarse_size and step < recipe.coarse_share * recipe.steps:
-                batch = batch.resized(recipe.coarse_size)
-            parts.append((batch, stream))
+            is_coarse = bool(recipe.coarse_size) and step < recipe.coarse_share * recipe.steps
+            parts.append((self._part(part.tolist(), stream, recipe.coarse_size if is_coarse else 0), stream))
         return StepBatch(seed, tuple(parts), tuple(len(part) / recipe.batch_size for part in places))
+
+    def _part(self, indices: list[int], generator: np.random.Generator, coarse_size: int) -> Batch | DrawnSlices:
+        training = self._inputs.training
+        if self._made_on is not None and isinstance(training, SliceDataset):
+            drawn = training.draw(
+                indices,
+                augmentation=self._augmentation,
+                generator=generator,
+                share=self._share,
+                pasting=self._inputs.pasting,
+            )
+            return replace(drawn, coarse_size=coarse_size)
+        batch = training.batch(
+            indices,
+            augmentation=self._augmentation,
+            generator=generator,
+            share=self._share,
+            pasting=self._inputs.pasting,
+        )
+        return batch.resized(coarse_size) if coarse_size else batch
+
+    def on_device(self, part: Batch | DrawnSlices, device: torch.device) -> Batch:
+        """A part as the network takes it."""
+        training = self._inputs.training
+        if isinstance(part, DrawnSlices) and isinstance(training, SliceDataset):
+            return training.made(part, self._made_on).to(device)
+        return cast(Batch, part).to(device)
 
 
 def step_batches(batches: StepBatches, first: int, *, workers: int) -> Iterator[StepBatch]:

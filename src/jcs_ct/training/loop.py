@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jcs_ct.data.covid_cs.feature_lists import FeatureLists
-from jcs_ct.data.datasets import SliceDataset
+from jcs_ct.data.datasets import DrawnSlices, SliceDataset
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, placed
 from jcs_ct.errors import ConfigError
@@ -23,7 +23,7 @@ from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 from jcs_ct.training.batches import StepBatch, StepBatches, prepare_slices, step_batches
 from jcs_ct.training.config import PreprocessingConfig, Recipe
-from jcs_ct.training.inputs import open_inputs
+from jcs_ct.training.inputs import Batch, TrainingData, open_inputs
 from jcs_ct.training.judging import Validation, lent, provenance_of
 from jcs_ct.training.records import DEFAULT_SHOWN, LOG, Board, Shown, trim_log
 from jcs_ct.training.schedule import learning_rate
@@ -124,10 +124,12 @@ def train(
             trim_log(folder / LOG, state.step)
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
     validation = Validation(task, recipe, inputs, preprocessor, folder, shown.samples, board)
-    batches = StepBatches(recipe, inputs, (fabric.global_rank, fabric.world_size))
+    batches = StepBatches(
+        recipe, inputs, (fabric.global_rank, fabric.world_size), _placed_on(fabric.device, inputs.training)
+    )
     steps = step_batches(batches, state.step, workers=workers)
     save = partial(state.save, folder, recipe, inputs.sha256)
-    fit(fabric, task, state, recipe, steps, validation, save, progress)
+    fit(fabric, task, state, recipe, steps, batches.on_device, validation, save, progress)
     if board is not None:
         board.close()
     if not fabric.is_global_zero:
@@ -187,6 +189,7 @@ def fit(
     state: TrainingState,
     recipe: Recipe,
     steps: Iterator[StepBatch],
+    on_device: Callable[[Batch | DrawnSlices, torch.device], Batch],
     validation: Validation,
     save: Callable[[], Path],
     progress: Progress | None,
@@ -203,8 +206,8 @@ def fit(
             group["lr"] = learning_rate(recipe.optimiser, state.step, recipe.steps)
         train_mode(state.network, network, recipe)
         optimiser.zero_grad(set_to_none=True)
-        for (batch, generator), share in zip(step.parts, step.shares, strict=True):
-            losses = task.loss(network, batch.to(fabric.device), generator)
+        for (part, generator), share in zip(step.parts, step.shares, strict=True):
+            losses = task.loss(network, on_device(part, fabric.device), generator)
             fabric.backward(losses["loss"] * share)
         if recipe.optimiser.gradient_clip:
             fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
@@ -226,6 +229,14 @@ def fit(
                 save()
         if validates or saves:
             fabric.barrier()
+
+
+def _placed_on(device: torch.device, training: TrainingData) -> torch.device | None:
+    """The GPU, with the training slices on it, where they are kept in memory; None elsewhere."""
+    if device.type == "cpu" or not isinstance(training, SliceDataset) or not training.keeps_slices:
+        return None
+    training.place(device)
+    return device
 
 
 def train_mode(network: nn.Module, wrapped: nn.Module, recipe: Recipe) -> None:

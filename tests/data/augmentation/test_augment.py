@@ -1,9 +1,19 @@
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC, Augmentation
+from jcs_ct.data.augmentation.changing import change_slices, displacements
+from jcs_ct.data.augmentation.jpeg import compressed
 from jcs_ct.data.augmentation.mixup import mixup
+
+
+def applied(drawn, grey, mask):
+    greys, masks = change_slices(grey[None], mask[None], [drawn])
+    return greys[0], masks[0]
 
 
 def slice_and_mask():
@@ -15,7 +25,7 @@ def slice_and_mask():
 def test_no_range_changes_nothing():
     grey, mask = slice_and_mask()
     drawn = Augmentation(flip_left_right=0.0).draw(np.random.default_rng(0))
-    new_grey, new_mask = drawn.apply(grey, mask)
+    new_grey, new_mask = applied(drawn, grey, mask)
     assert torch.allclose(new_grey, grey, atol=1e-5)
     assert torch.equal(new_mask, mask)
 
@@ -23,7 +33,7 @@ def test_no_range_changes_nothing():
 def test_a_flip_mirrors_slice_and_mask_alike():
     grey, mask = slice_and_mask()
     drawn = Augmentation(flip_left_right=1.0).draw(np.random.default_rng(0))
-    new_grey, new_mask = drawn.apply(grey, mask)
+    new_grey, new_mask = applied(drawn, grey, mask)
     assert torch.allclose(new_grey, grey.flip(-1), atol=1e-5)
     assert torch.equal(new_mask, mask.flip(-1))
 
@@ -31,7 +41,7 @@ def test_a_flip_mirrors_slice_and_mask_alike():
 def test_zooming_in_enlarges_the_lesion():
     grey, mask = slice_and_mask()
     drawn = Augmentation(flip_left_right=0.0, crop_scale=(0.7, 0.7)).draw(np.random.default_rng(0))
-    assert drawn.apply(grey, mask)[1].sum() > mask.sum() * 1.2
+    assert applied(drawn, grey, mask)[1].sum() > mask.sum() * 1.2
 
 
 def test_the_same_draw_is_the_same_change():
@@ -41,7 +51,7 @@ def test_the_same_draw_is_the_same_change():
     )
     first, second = (strong.draw(np.random.default_rng(5)) for _ in range(2))
     assert first == second
-    changed, again = first.apply(grey, mask)[0], second.apply(grey, mask)[0]
+    changed, again = applied(first, grey, mask)[0], applied(second, grey, mask)[0]
     assert torch.equal(changed, again)
     assert not torch.allclose(changed, grey, atol=0.05)
     assert changed.min() >= 0
@@ -56,10 +66,10 @@ def test_an_elastic_deformation_moves_slice_and_mask_alike_and_never_folds():
     moved = 0
     for seed in range(20):
         drawn = elastic.draw(np.random.default_rng(seed))
-        new_grey, new_mask = drawn.apply(grey, mask)
+        new_grey, new_mask = applied(drawn, grey, mask)
         assert torch.equal(new_mask, (new_grey >= 0.45).float())
         moved += int(not torch.equal(new_mask, mask))
-        across, down = drawn.displacement((64, 64))[0].numpy().transpose(2, 0, 1) * 32
+        across, down = displacements([drawn], (64, 64), grey.device)[0].numpy().transpose(2, 0, 1) * 32
         assert np.abs(across).max() <= LARGEST_ELASTIC * 64
         # Jacobian determinant of the map from a pixel to where it is sampled.
         (x_down, x_across), (y_down, y_across) = np.gradient(across), np.gradient(down)
@@ -70,11 +80,11 @@ def test_an_elastic_deformation_moves_slice_and_mask_alike_and_never_folds():
 def test_marks_are_burned_in_after_everything_else_and_the_mask_does_not_follow():
     grey, mask = slice_and_mask()
     drawn = Augmentation(flip_left_right=0.0, marks=1.0).draw(np.random.default_rng(0))
-    new_grey, new_mask = drawn.apply(grey, mask)
+    new_grey, new_mask = applied(drawn, grey, mask)
     assert torch.equal(new_mask, mask)
     changed = (new_grey - grey).abs() > 0.01
     assert 0 < changed.float().mean() < 0.6
-    assert torch.equal(drawn.apply(grey, mask)[0], new_grey)
+    assert torch.equal(applied(drawn, grey, mask)[0], new_grey)
 
 
 def test_new_changes_leave_the_draws_of_older_recipes_where_they_were():
@@ -119,3 +129,39 @@ def test_mixup_draws_lambda_from_beta():
 def test_mixup_without_alpha_is_refused():
     with pytest.raises(ValueError, match="alpha > 0"):
         mixup(torch.zeros(2, 1, 1, 1), torch.eye(2), alpha=0.0, generator=np.random.default_rng(0))
+
+
+def test_slices_of_a_batch_are_changed_as_each_alone():
+    source = np.random.default_rng(0)
+    strong = Augmentation(
+        crop_scale=(0.7, 1.3), rotate_degrees=20, shift=0.1, window_jitter=0.2, gamma=0.4, noise=0.1, blur=2.0,
+        elastic=0.05, marks=0.5, sharpen=1.0, resolution=0.4, jpeg=0.5,
+    )  # fmt: skip
+    grey = torch.from_numpy(source.random((12, 1, 40, 36), dtype=np.float32))
+    masks = (grey > 0.7).float()
+    drawn = [strong.draw(source) for _ in range(len(grey))]
+    for kind in ("blur", "sharpen", "is_marked", "jpeg_quality"):
+        assert len({bool(getattr(one, kind)) for one in drawn}) == 2, kind
+    before = grey.clone()
+    together, their_masks = change_slices(grey, masks, drawn)
+    assert torch.equal(grey, before)
+    for place, one in enumerate(drawn):
+        alone, its_mask = applied(one, grey[place], masks[place])
+        # A rounding below may put one coefficient of JPEG on its other side: a few pixels by a few levels.
+        assert (together[place] - alone).abs().mean() < 1e-3
+        assert torch.equal(their_masks[place], its_mask)
+
+
+@pytest.mark.parametrize("quality", [30, 60, 95])
+@pytest.mark.parametrize("shape", [(64, 64), (51, 38)])
+def test_compression_takes_what_a_codec_takes(quality, shape):
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
+    noise = np.random.default_rng(1).normal(0, 0.05, shape)
+    grey = np.clip(0.5 + 0.4 * np.sin(x / 5.0) * np.cos(y / 7.0) + noise, 0, 1).astype(np.float32)
+    stored = io.BytesIO()
+    Image.fromarray(np.round(grey * 255).astype(np.uint8)).save(stored, "JPEG", quality=quality)
+    codec = np.asarray(Image.open(stored), dtype=np.float32)
+    ours = compressed(torch.from_numpy(grey)[None, None], [quality])[0, 0].numpy() * 255
+    difference = np.abs(ours - codec)[: shape[0] // 8 * 8, : shape[1] // 8 * 8]
+    assert difference.mean() < 0.6
+    assert np.abs(codec - grey * 255).mean() > 3 * difference.mean()

@@ -1,28 +1,16 @@
-"""Random changes of training slices: parameters are drawn apart from applying them, so a run can be replayed."""
+"""Random changes of training slices, drawn; applied apart (``changing``), so that a run can be replayed."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
-from jcs_ct.data.augmentation.marks import burn_marks
-
-#: Points a side between which an elastic deformation is interpolated; the outermost lie on the picture's border.
-ELASTIC_POINTS = 5
 #: Largest displacement as a share of the side: above it the picture could fold over itself.
 LARGEST_ELASTIC = 0.06
 #: Qualities of JPEG between which is drawn.
 _JPEG = (30, 95)
-#: Sigma in pixels of the blur that sharpening takes the difference to.
-_SHARPENED_OVER = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,71 +116,3 @@ class AugmentationParameters:
     sharpen: float = 0.0
     resolution: float = 1.0
     jpeg_quality: int | None = None
-
-    def apply(self, grey: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, H, W) grey in [0, 1] and (1, H, W) mask in {0, 1} -> the same, changed alike."""
-        both = self._resample(torch.cat([grey, mask]))
-        changed = self._intensities(both[:1])
-        if self.is_marked:
-            marked = burn_marks(changed[0].numpy(), np.random.default_rng([self.noise_seed, 2]))
-            changed = torch.from_numpy(marked)[None]
-        return changed, (both[1:] >= 0.5).to(grey.dtype)
-
-    def _resample(self, planes: Tensor) -> Tensor:
-        cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
-        columns = -1.0 if self.flip_columns else 1.0
-        rows = -1.0 if self.flip_rows else 1.0
-        theta = planes.new_tensor(
-            [[cos * columns, -sin * rows, self.shift[0]], [sin * columns, cos * rows, self.shift[1]]]
-        )
-        grid = F.affine_grid(theta[None], [1, *planes.shape], align_corners=False)
-        if self.elastic > 0:
-            grid = grid + self.displacement(planes.shape[-2:]).to(grid)
-        return F.grid_sample(planes[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-
-    def displacement(self, shape: Sequence[int]) -> Tensor:
-        """(1, rows, columns, 2) elastic displacement in the sampling grid's units (the side length is 2)."""
-        source = np.random.default_rng([self.noise_seed, 3])
-        points = source.uniform(-1.0, 1.0, (1, 2, ELASTIC_POINTS, ELASTIC_POINTS)).astype(np.float32)
-        smooth = F.interpolate(torch.from_numpy(points), tuple(shape), mode="bicubic", align_corners=True)
-        # Between the points a cubic may overshoot them.
-        return (2.0 * self.elastic * smooth.clamp(-1.0, 1.0)).permute(0, 2, 3, 1)
-
-    def _intensities(self, grey: Tensor) -> Tensor:
-        if self.resolution < 1.0:
-            grey = _at_resolution(grey, self.resolution)
-        if self.blur > 0.1:
-            grey = _blurred(grey, self.blur)
-        if self.sharpen > 0.0:
-            grey = grey + self.sharpen * (grey - _blurred(grey, _SHARPENED_OVER))
-        grey = (grey - 0.5) * self.contrast + 0.5 + self.brightness
-        grey = grey.clamp(0.0, 1.0) ** self.gamma
-        if self.noise > 0:
-            source = torch.Generator().manual_seed(self.noise_seed)
-            grey = (grey + self.noise * torch.randn(grey.shape, generator=source)).clamp(0.0, 1.0)
-        return grey if self.jpeg_quality is None else _compressed(grey, self.jpeg_quality)
-
-
-def _blurred(grey: Tensor, sigma: float) -> Tensor:
-    """(1, H, W) -> the same under a Gaussian of ``sigma`` pixels."""
-    radius = max(1, math.ceil(2.5 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2).to(grey)
-    taps = taps / taps.sum()
-    padded = F.pad(grey[None], (radius, radius, radius, radius), mode="replicate")
-    padded = F.conv2d(padded, taps.view(1, 1, 1, -1))
-    return F.conv2d(padded, taps.view(1, 1, -1, 1))[0]
-
-
-def _at_resolution(grey: Tensor, share: float) -> Tensor:
-    """(1, H, W) -> the same as if it had been stored with ``share`` of its rows and columns."""
-    rows, columns = grey.shape[-2:]
-    less = (max(8, round(rows * share)), max(8, round(columns * share)))
-    shrunk = F.interpolate(grey[None], less, mode="bilinear", align_corners=False, antialias=True)
-    return F.interpolate(shrunk, (rows, columns), mode="bilinear", align_corners=False)[0]
-
-
-def _compressed(grey: Tensor, quality: int) -> Tensor:
-    """(1, H, W) in [0, 1] -> the same after JPEG in 8 bits."""
-    stored = io.BytesIO()
-    Image.fromarray((grey[0] * 255.0).round().to(torch.uint8).numpy()).save(stored, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(stored), dtype=np.float32) / 255.0)[None]
