@@ -32,3 +32,6 @@ ExportPrecision = Literal["fp32", "int8"]
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """In what networks multiply; ``auto`` is bf16 where the hardware has it, ``int8`` needs calibrated networks."""
+
+ReportLanguage = Literal["en", "de"]
+"""What the report page is written in; every one but English has a catalogue in ``reporting/locale``."""

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from jcs_ct import NOTICE
+from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import render_report
+from jcs_ct.reporting.language import LANGUAGES
+from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.reporting.report_html import MOST_SLICES_SHOWN, shown_slices
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
@@ -63,9 +66,9 @@ def _data(page):
 
 @pytest.fixture
 def render(make_study, make_diagnosis):
-    def make(study_options=None, **options):
+    def make(study_options=None, language="en", **options):
         study = make_study(**(study_options or {}))
-        return render_report(study, make_diagnosis(study, **options))
+        return render_report(study, make_diagnosis(study, **options), language=language)
 
     return make
 
@@ -162,13 +165,15 @@ def test_figures_without_geometry_are_withheld_with_the_reason(render):
     reasons = {a["title"] for a in outline.find("span", **{"class": "withheld"}) if "title" in a}
     assert any("geometry is not known" in reason for reason in reasons)
     assert not re.search(r"\d ml\b", outline.words())
+    assert "not to scale" in outline.words()
+    assert _data(render({"affine": None}))["slices"][3]["fields"][0][:3] == [1, None, 96]
     assert "R?" in outline.words()
 
 
 def test_the_page_carries_every_slice_and_the_fields_of_fig_6(render):
     data = _data(render())
     assert [entry["index"] for entry in data["slices"]] == list(range(12))
-    assert data["slices"][3]["fields"] == [[1, 96, 13.5, 13.5, 8, 10, 12, 8]]
+    assert data["slices"][3]["fields"] == [[1, 54, 96, 13.5, 13.5, 8, 10, 12, 8]]  # 96 pixels of 0.7 x 0.8 mm
     assert [len(entry["outlines"]) for entry in data["slices"]] == [0, 0, 0, 1, 1, 2, 2, 1, 0, 0, 0, 0]
     assert [entry["map"] is not None for entry in data["slices"]] == [2 <= index < 10 for index in range(12)]
     assert data["first"] == 3
@@ -179,13 +184,115 @@ def test_the_table_leads_to_the_slices(render):
     assert [(row["data-lesion"], row["data-slice"]) for row in rows] == [("1", "3"), ("2", "5")]
 
 
-def test_hostile_text_stays_text(render):
-    page = render({"acquisition": {"kernel": HOSTILE}}, flags=[QualityFlag(HOSTILE, HOSTILE)])
+def test_hostile_text_stays_text(make_study, make_diagnosis):
+    study = make_study(acquisition={"kernel": HOSTILE})
+    page = render_report(study, make_diagnosis(study, flags=[QualityFlag(HOSTILE, HOSTILE)]), label=HOSTILE)
     outline = _Outline(page)
     assert len(outline.find("script")) == 2
     assert not [a for _, a in outline.elements if "onerror" in a]
-    assert outline.words().count("alert(1)") == 3
+    assert outline.words().count("alert(1)") == 5
     assert "49" not in re.findall(r"onerror=alert\(2\)>(\S*)", outline.words())
+
+
+#: A name of a program or a standard that has an underscore in it would have to be listed here; there is none.
+_RAW_NAME = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b|\w\[\]")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_page_shows_a_reader_the_names_of_fields(render, language):
+    acquisition = {"slice_thickness_mm": 1.25, "patient_position": "HFS", "body_part": "CHEST"}
+    study = {"shape": (6, 24, 24), "acquisition": acquisition}
+    for study_options, options in (
+        (study, {}),
+        (study, {"positive": False}),
+        ({**study, "affine": None, "hu_is_assumed": True}, {}),
+    ):
+        outline = _Outline(render(study_options, language, boxes=(np.s_[2:5, 6:16, 6:16],), **options))
+        assert _RAW_NAME.findall(outline.words()) == []
+    assert ("1,25" if language == "de" else "1.25") in outline.words()
+
+
+def test_limits_stand_beside_the_verdict(make_study, make_diagnosis):
+    study = make_study()
+    found, figures = make_diagnosis(study), shipped_figures().weights
+    shipped = replace(
+        found,
+        models={
+            "classifier": {"name": "compact", "preset": "compact", "sha256": figures.classifier.sha256},
+            "segmenter": {"name": "compact", "preset": "compact", "sha256": figures.segmenter.sha256},
+        },
+        operating_point=replace(
+            found.operating_point,
+            slice_probability=figures.classifier.slice_probability,
+            lesion_probability=figures.segmenter.lesion_probability,
+        ),
+    )
+    words = _Outline(render_report(study, shipped)).words()
+    header = words[: words.index("Slice viewer") if "Slice viewer" in words else 2500]
+    assert "opacifications as of COVID-19 or another pneumonia" in header
+    assert "Never looked at: children" in header
+    for row in figures.classifier.slices:
+        assert row.source in header
+        for share, number in ((row.sensitivity, row.infected), (row.specificity, row.not_infected)):
+            assert share is None or f"{100 * share:.0f} % of {number}" in header
+    unknown = _Outline(render_report(study, found)).words()
+    assert "was not measured" in unknown
+    assert figures.classifier.slices[0].source not in unknown
+    negative = _Outline(render_report(study, make_diagnosis(study, positive=False))).words()
+    assert "COVID-19 can be present without an opacification" in negative
+
+
+def test_small_lesions_can_be_left_out_and_are_counted(render):
+    # Boxes of 480 and 48 voxels of 1.12 mm3: 0.54 ml, and 0.05 ml, under the filter.
+    page = render()
+    outline, data = _Outline(page), _data(page)
+    assert [row["data-lesion"] for row in outline.find("tr", **{"class": "small-lesion"})] == ["2"]
+    assert "leave out lesions under 0.1 ml" in outline.words()
+    assert "1 lesion, 0.05 ml in all; its outline stays on the slices" in outline.words()
+    assert "checked" in outline.find("input", id="hide-small")[0]
+    assert data["small"] == [2]
+    assert [len(entry["outlines"]) for entry in data["slices"]][5] == 2
+    only_small = _Outline(render(boxes=(np.s_[5:7, 20:24, 30:36],)))
+    assert "checked" not in only_small.find("input", id="hide-small")[0], "nothing would be left"
+    assert not _Outline(render({"affine": None})).find("input", id="hide-small"), "no volume is known"
+
+
+def test_a_label_stands_on_the_page(make_study, make_diagnosis):
+    study = make_study()
+    page = render_report(study, make_diagnosis(study), label=" Ward 3, case <12> ")
+    outline = _Outline(page)
+    assert outline.words().startswith("Ward 3, case <12> – Positive")
+    assert "<12>" not in page
+    for bad in ("", "  ", "x" * 101, "two\nlines", "bell\a"):
+        with pytest.raises(ConfigError, match=r"1 to 100 printable characters") as caught:
+            render_report(study, make_diagnosis(study), label=bad)
+        assert not bad.strip() or bad not in str(caught.value)
+
+
+def test_the_lungs_are_seen_from_the_front_and_both_sides(render):
+    views = [a for a in _Outline(render()).find("svg") if a.get("class") == "view-picture"]
+    sides = ["Right lung from the side", "Left lung from the side"]
+    assert [view["aria-label"] for view in views] == ["From the front", *sides]
+    front, side = (view["viewbox"].split() for view in views[:2])
+    assert front[2:] == ["38.4", "24.0"]  # 48 columns of 0.8 mm, 12 slices of 2 mm
+    assert side[2:] == ["28.0", "24.0"]  # 40 rows of 0.7 mm
+    assert not [a for a in _Outline(render(positive=False)).find("svg") if a.get("class") == "view-picture"]
+
+
+def test_a_german_page_is_german(make_study, make_diagnosis):
+    study = make_study()
+    page = render_report(study, make_diagnosis(study, flags=[QualityFlag("GAP", "a gap")]), language="de")
+    outline = _Outline(page)
+    words = outline.words()
+    assert outline.find("html")[0]["lang"] == "de"
+    assert "8 von 11 Schichten mit Lunge sehen infiziert aus (73 %). Eine Studie ist positiv bei mehr als 3." in words
+    assert NOTICE in words, "the notice stays in English too"
+    assert "0,54" in words
+    assert "0.54" not in words
+    assert "Schichten fehlen oder haben ungleiche Abstände GAPa gap" in words
+    assert _data(page)["words"]["decimal_mark"] == ","
+    with pytest.raises(ConfigError, match=r"no report in the language 'xx'; choose from en, de"):
+        render_report(study, make_diagnosis(study), language="xx")
 
 
 def test_long_studies_are_thinned_and_say_so(render):

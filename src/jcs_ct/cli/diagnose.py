@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
+from jcs_ct.choices import Backend, MapVariant, Precision, ReportLanguage, SegmentRule
 from jcs_ct.cli.console import print_json, stage_progress
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def diagnose(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM results too: SEG, Parametric Map, SR, overlays, PDF.")
     ] = False,
+    language: Annotated[ReportLanguage, typer.Option(help="What report.html is written in.")] = "en",
+    label: Annotated[
+        str | None,
+        typer.Option(help="Your own name of the study, on report.html only: never in other outputs or logs."),
+    ] = None,
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
     ] = False,
@@ -75,9 +80,12 @@ def diagnose(
     from jcs_ct.reading.diagnosis import diagnose as run_diagnosis
     from jcs_ct.reporting import write_report
     from jcs_ct.reporting.dicom import require_dicom_source
+    from jcs_ct.reporting.report_html import checked_label
 
     execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)
     choose(execution)  # what is not installed is said before anything is read
+    if label is not None:
+        checked_label(label)
     prepare_output_folder(output)
     ready = load_models(models)
     if threshold is not None:
@@ -103,7 +111,7 @@ def diagnose(
             progress=progress,
         )
         progress("report", 0, 1)
-        paths = write_report(opened, result, output, dicom=dicom)
+        paths = write_report(opened, result, output, dicom=dicom, language=language, label=label)
         progress("report", 1, 1)
     if as_json:
         print_json(_result_facts(result, paths))

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
+from jcs_ct.reporting.language import Words, marked
+
 #: Limits of aeration on CT in HU: very low below the first, then normally, poorly and not aerated.
 AERATION_CUTS_HU = (-900.0, -500.0, -100.0)
-AERATION_NAMES = ("very low density", "normally aerated", "poorly aerated", "not aerated")
+AERATION_NAMES = (
+    marked("very low density"),
+    marked("normally aerated"),
+    marked("poorly aerated"),
+    marked("not aerated"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,8 @@ class HistogramPlot:
     ticks: tuple[Tick, ...]
 
 
-def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float) -> SlicePlot:
-    """Lay out the ``slices`` of a report."""
+def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float, words: Words) -> SlicePlot:
+    """Lay out the ``slices`` of a report, with the words of its reader."""
     frame = Frame(left=44.0, top=10.0, width=934.0, height=120.0)
     step = frame.width / len(slices)
     bars = []
@@ -114,7 +121,7 @@ def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float) ->
                 width=round(max(step * 0.86, step - 1.5), 2),
                 height=round(height, 2),
                 kind=kind,
-                title=_slice_title(entry),
+                title=_slice_title(entry, words),
             )
         )
     return SlicePlot(
@@ -129,11 +136,19 @@ def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float) ->
     )
 
 
-def _slice_title(entry: Mapping[str, Any]) -> str:
-    lesions = entry["lesion_count"]
-    found = "" if lesions is None else f", {lesions} lesion{'' if lesions == 1 else 's'}"
-    lung = "" if entry["has_lung"] else ", no lung"
-    return f"slice {entry['slice_index'] + 1}: probability {entry['infection_probability']:.2f}{found}{lung}"
+def _slice_title(entry: Mapping[str, Any], words: Words) -> str:
+    parts = [
+        words.text(
+            marked("slice %(slice)s: probability %(probability)s"),
+            slice=entry["slice_index"] + 1,
+            probability=words.figure(entry["infection_probability"], 2),
+        )
+    ]
+    if entry["lesion_count"] is not None:
+        parts.append(words.plural("%(number)s lesion", "%(number)s lesions", entry["lesion_count"]))
+    if not entry["has_lung"]:
+        parts.append(words.text(marked("no lung")))
+    return ", ".join(parts)
 
 
 def _spans(marked: Sequence[bool], left: float, step: float) -> tuple[tuple[float, float], ...]:
@@ -152,7 +167,7 @@ def _round_steps(count: int) -> list[int]:
     return [1, *range(step if step > 1 else 2, count + 1, step)]
 
 
-def histogram_plot(burden: Mapping[str, Any]) -> HistogramPlot | None:
+def histogram_plot(burden: Mapping[str, Any], words: Words) -> HistogramPlot | None:
     """Lay out the ``hu_histogram`` of a report's burden, or None when it is empty."""
     edges = [float(edge) for edge in burden["hu_histogram"]["bin_edges_hu"]]
     counts = [int(count) for count in burden["hu_histogram"]["voxel_counts"]]
@@ -170,14 +185,20 @@ def histogram_plot(burden: Mapping[str, Any]) -> HistogramPlot | None:
     bars = []
     for first, last, count in zip(edges[:-1], edges[1:], counts, strict=True):
         height = round(count / tallest * frame.height, 2)
-        title = f"{first:g} to {last:g} HU: {count} voxels, {100 * count / total:.1f} % of the lungs"
+        title = words.text(
+            marked("%(first)s to %(last)s HU: %(count)s voxels, %(share)s of the lungs"),
+            first=words.figure(first, 0),
+            last=words.figure(last, 0),
+            count=count,
+            share=words.percent(100 * count / total),
+        )
         kind = "dense" if first >= cut_hu else "lung"
         bars.append(
             Bar(place(first), frame.bottom - height, round(place(last) - place(first) - 0.3, 2), height, kind, title)
         )
     cuts = [Cut(place(hu), f"{hu:g}", False) for hu in AERATION_CUTS_HU if low < hu < high]
     cuts += (
-        [Cut(place(cut_hu), f"PHO cut {cut_hu:g} HU".replace("-", "\N{MINUS SIGN}"), True)]
+        [Cut(place(cut_hu), words.text(marked("PHO cut %(cut)s HU"), cut=words.figure(cut_hu, 0)), True)]
         if low <= cut_hu <= high
         else []
     )
@@ -185,12 +206,12 @@ def histogram_plot(burden: Mapping[str, Any]) -> HistogramPlot | None:
         frame=frame,
         bars=tuple(bars),
         cuts=tuple(cuts),
-        bands=_bands(edges, counts, place),
-        ticks=tuple(Tick(place(hu), str(hu)) for hu in range(-1000, 401, 100) if low <= hu <= high),
+        bands=_bands(edges, counts, place, words),
+        ticks=tuple(Tick(place(hu), words.figure(hu, 0)) for hu in range(-1000, 401, 100) if low <= hu <= high),
     )
 
 
-def _bands(edges: Sequence[float], counts: Sequence[int], place: Any) -> tuple[Band, ...]:
+def _bands(edges: Sequence[float], counts: Sequence[int], place: Any, words: Words) -> tuple[Band, ...]:
     """Aeration bands; their share is stated only when both limits are edges of the histogram."""
     limits = [edges[0], *(cut for cut in AERATION_CUTS_HU if edges[0] < cut < edges[-1]), edges[-1]]
     first_name = sum(cut <= edges[0] for cut in AERATION_CUTS_HU)
@@ -201,6 +222,6 @@ def _bands(edges: Sequence[float], counts: Sequence[int], place: Any) -> tuple[B
         if start in edges and stop in edges:
             inside = sum(count for edge, count in zip(edges, counts) if start <= edge < stop)
             percent = 100.0 * inside / total
-        name = AERATION_NAMES[first_name + offset]
+        name = words.text(AERATION_NAMES[first_name + offset])
         bands.append(Band(place(start), round(place(stop) - place(start), 2), name, percent))
     return tuple(bands)

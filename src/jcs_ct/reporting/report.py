@@ -15,12 +15,14 @@ import numpy as np
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.reporting.dicom import remove_dicom_results, write_dicom_results
+from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.nifti import write_activation_volume, write_label_volume
-from jcs_ct.reporting.report_html import render_report
+from jcs_ct.reporting.report_html import checked_label, render_report
 from jcs_ct.reporting.report_json import report_dict
 from jcs_ct.reporting.run_record import write_run_record
 
 if TYPE_CHECKING:
+    from jcs_ct.choices import ReportLanguage
     from jcs_ct.imaging.study import Study
     from jcs_ct.reading.diagnosis import Diagnosis
 
@@ -63,6 +65,8 @@ def write_report(
     *,
     formats: Collection[Format] = FORMATS,
     dicom: bool = False,
+    language: ReportLanguage = "en",
+    label: str | None = None,
     command: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ReportPaths:
@@ -78,17 +82,22 @@ def write_report(
         folder: Made when missing.
         formats: Any of ``json``, ``nifti``, ``html``; ``run.json`` is always written.
         dicom: Whether to write the DICOM results too (see ``write_dicom_results``); the study must come from DICOM.
+        language: What the page is written in; every other output stays English.
+        label: The reader's own name of the study. It stands on the page only: never in another output or a log.
         command: Arguments of the process for the record (default: this process's); names and paths are left out.
         progress: Called as ``progress("report", done, total)``.
 
     Raises:
-        ConfigError: an unknown format, or DICOM results of a study that was not read from DICOM files.
+        ConfigError: an unknown format or language, a label that cannot stand in a heading, or DICOM results of a
+            study that was not read from DICOM files.
         OutputError: the folder cannot be written or the disk is full.
         ValueError: the diagnosis is not of this study.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise ConfigError(f"unknown report format {', '.join(unknown)}; choose from {', '.join(FORMATS)}")
+    words = Words.of(language)
+    label = None if label is None else checked_label(label)
     _check_belongs(study, diagnosis)
     started = time.perf_counter()
     paths = ReportPaths(
@@ -102,7 +111,7 @@ def write_report(
     )
     prepare_output_folder(folder)
     _remove_earlier_report(paths)
-    _write_outputs(study, diagnosis, paths, progress)
+    _write_outputs(study, diagnosis, paths, words, label, progress)
     if dicom:
         paths = replace(paths, dicom=write_dicom_results(study, diagnosis, folder))
     timings_s = {**diagnosis.timings_s, "report": time.perf_counter() - started}
@@ -145,7 +154,12 @@ def _remove_earlier_report(paths: ReportPaths) -> None:
 
 
 def _write_outputs(
-    study: Study, diagnosis: Diagnosis, paths: ReportPaths, progress: Callable[[str, int, int], None] | None
+    study: Study,
+    diagnosis: Diagnosis,
+    paths: ReportPaths,
+    words: Words,
+    label: str | None,
+    progress: Callable[[str, int, int], None] | None,
 ) -> None:
     total = 100
 
@@ -184,6 +198,12 @@ def _write_outputs(
         write_activation_volume(paths.activation, activation, affine, description=description)
     advance(25)
     if paths.html is not None:
-        page = render_report(study, diagnosis, progress=lambda done, of: advance(25 + 70 * done / of))
+        page = render_report(
+            study,
+            diagnosis,
+            language=words.language,
+            label=label,
+            progress=lambda done, of: advance(25 + 70 * done / of),
+        )
         write_text(paths.html, page)
     advance(total)

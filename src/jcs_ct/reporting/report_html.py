@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,29 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from jcs_ct.errors import ConfigError
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
+from jcs_ct.reporting.language import Words, marked, template_functions
+from jcs_ct.reporting.lung_views import SIGHTS, legend_colours, lung_views
+from jcs_ct.reporting.model_limits import model_limits
 from jcs_ct.reporting.outlines import lesion_outlines
+from jcs_ct.reporting.page_words import (
+    ACQUISITION,
+    FLAGS,
+    HELD_OUT,
+    LOOK_ALIKES,
+    NEVER_SEEN,
+    RESEARCH_USE,
+    ROLES,
+    SIDES,
+    SOURCE_KINDS,
+    STAGES,
+    THIRDS,
+    VERDICTS,
+    WITHHELD_FIELDS,
+    named,
+    script_words,
+)
 from jcs_ct.reporting.report_json import report_dict
 from jcs_ct.reporting.slice_images import (
     LUNG_WINDOW,
@@ -29,64 +51,132 @@ from jcs_ct.reporting.slice_images import (
     ct_picture,
     map_picture,
 )
+from jcs_ct.reporting.window_presets import WindowPreset, window_presets
 
 if TYPE_CHECKING:
+    from jcs_ct.choices import ReportLanguage
     from jcs_ct.imaging.study import Study
     from jcs_ct.reading.diagnosis import Diagnosis
 
 #: A page shows at most this many slices; longer studies are thinned evenly (tables and plots stay whole).
 MOST_SLICES_SHOWN = 320
 MOST_KEY_SLICES = 6
+#: Lesions under this are left out of the table until a reader wants them.
+SMALL_LESION_ML = 0.1
+MOST_LABEL_CHARACTERS = 100
 
-_DASH = "\N{EN DASH}"
 
-
-def render_report(study: Study, diagnosis: Diagnosis, *, progress: Callable[[int, int], None] | None = None) -> str:
+def render_report(
+    study: Study,
+    diagnosis: Diagnosis,
+    *,
+    language: ReportLanguage = "en",
+    label: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
     """The page as text.
 
     Args:
         study: What was read.
         diagnosis: What was found.
+        language: What the page is written in; messages of quality flags stay English.
+        label: The reader's own name of the study; it stands on this page and nowhere else.
         progress: Called with the slices drawn and those there are to draw.
+
+    Raises:
+        ConfigError: a language without a catalogue, or a label that is empty, too long or has control characters.
     """
-    report = report_dict(study, diagnosis)
+    words, report = Words.of(language), report_dict(study, diagnosis)
     display = Display.of(study.volume)
     shown = shown_slices(study.volume.shape[0])
-    pictures = []
-    # Shrinking and encoding, most of the time, run outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures") as pool:
-        for picture in pool.map(lambda index: _pictures(study, diagnosis, display, index), shown):
-            pictures.append(picture)
-            if progress is not None:
-                progress(len(pictures), len(shown))
-    key_slices = _key_slices(report, shown)
+    pictures = _all_pictures(study, diagnosis, display, shown, progress)
+    key_slices = _key_slices(report, shown, words)
+    windows = window_presets(study, words)
+    limits = model_limits(diagnosis)
     script, style = _source("page.js"), _source("page.css")
+    return (
+        _environment(words)
+        .get_template("report.html")
+        .render(
+            language=words.language,
+            label=None if label is None else checked_label(label),
+            notice=words.text(RESEARCH_USE),
+            report=report,
+            verdict=report["verdict"],
+            verdict_name=named(words, VERDICTS, report["verdict"]["result"]),
+            limits=limits,
+            look_alikes=_listed(words, LOOK_ALIKES, limits.not_told_apart),
+            never_seen=_listed(words, NEVER_SEEN, limits.never_seen),
+            reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
+            display=display,
+            windows=windows,
+            views=lung_views(study, diagnosis) if report["burden"] is not None else (),
+            plot=slice_plot(report["slices"], report["operating_point"]["slice_probability"], words),
+            histogram=None if report["burden"] is None else histogram_plot(report["burden"], words),
+            zones=_zone_table(report),
+            lesions=_lesion_rows(report),
+            small_lesions=_small_lesions(report),
+            key_slices=[(index, why, pictures[shown.index(index)]) for index, why in key_slices],
+            data=_page_data(report, shown, pictures, key_slices, display, windows, words),
+            shown_count=len(shown),
+            map_colours=legend_colours(MAP_COLOURS),
+            burden_colours=legend_colours(),
+            timings_s=dict(diagnosis.timings_s),
+            execution=dict(diagnosis.execution),
+            script=Markup(script),
+            style=Markup(style),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        )
+    )
+
+
+def checked_label(label: str) -> str:
+    """A reader's own name of a study, fit for a heading.
+
+    Raises:
+        ConfigError: it is empty, longer than ``MOST_LABEL_CHARACTERS`` or has control characters. The label is not
+            in the message: errors are logged, labels never are.
+    """
+    stripped = label.strip()
+    if not stripped or len(stripped) > MOST_LABEL_CHARACTERS or not stripped.isprintable():
+        raise ConfigError(
+            f"the label must have 1 to {MOST_LABEL_CHARACTERS} printable characters, got {len(stripped)} characters"
+        )
+    return stripped
+
+
+def _environment(words: Words) -> Environment:
     environment = Environment(
-        loader=PackageLoader("jcs_ct.reporting", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("jcs_ct.reporting", "page"),
+        extensions=["jinja2.ext.i18n"],
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
-    environment.filters["figure"] = _figure
-    environment.filters["percent"] = _percent
-    template = environment.get_template("report.html")
-    return template.render(
-        report=report,
-        verdict=report["verdict"],
-        reasons={entry["field"]: entry["reason"] for entry in report["withheld"]},
-        display=display,
-        windows=(LUNG_WINDOW, MEDIASTINAL_WINDOW),
-        plot=slice_plot(report["slices"], report["operating_point"]["slice_probability"]),
-        histogram=None if report["burden"] is None else histogram_plot(report["burden"]),
-        zones=_zone_table(report),
-        lesions=_lesion_rows(report, display),
-        key_slices=[(index, why, pictures[shown.index(index)]) for index, why in key_slices],
-        data=_page_data(report, shown, pictures, key_slices, display),
-        shown_count=len(shown),
-        map_colours=["#{:02x}{:02x}{:02x}".format(*colour) for colour in MAP_COLOURS],
-        timings_s=dict(diagnosis.timings_s),
-        execution=dict(diagnosis.execution),
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(**template_functions(words))  # type: ignore[attr-defined]
+    environment.filters["figure"] = words.figure
+    environment.filters["percent"] = words.percent
+    environment.filters["plain"] = words.plain
+    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
+    for name, names in (
+        ("acquisition_name", ACQUISITION),
+        ("field_name", WITHHELD_FIELDS),
+        ("flag_name", FLAGS),
+        ("held_out_name", HELD_OUT),
+        ("role_name", ROLES),
+        ("side_name", SIDES),
+        ("sight_name", SIGHTS),
+        ("source_name", SOURCE_KINDS),
+        ("stage_name", STAGES),
+        ("third_name", THIRDS),
+    ):
+        environment.filters[name] = partial(named, words, names)
+    return environment
+
+
+def _listed(words: Words, names: Mapping[str, str], keys: Sequence[str]) -> str:
+    return ", ".join(named(words, names, key) for key in keys)
 
 
 def shown_slices(slice_count: int) -> list[int]:
@@ -100,6 +190,23 @@ def _source(name: str) -> str:
     return files("jcs_ct.reporting").joinpath("page", name).read_text(encoding="utf-8")
 
 
+def _all_pictures(
+    study: Study,
+    diagnosis: Diagnosis,
+    display: Display,
+    shown: Sequence[int],
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """The pictures of the shown slices; shrinking and encoding, most of the time, release the interpreter's lock."""
+    pictures = []
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures") as pool:
+        for picture in pool.map(lambda index: _pictures(study, diagnosis, display, index), shown):
+            pictures.append(picture)
+            if progress is not None:
+                progress(len(pictures), len(shown))
+    return pictures
+
+
 def _pictures(study: Study, diagnosis: Diagnosis, display: Display, index: int) -> dict[str, Any]:
     hu = study.volume.hu[index]
     labels = diagnosis.lesion_labels[index]
@@ -111,7 +218,7 @@ def _pictures(study: Study, diagnosis: Diagnosis, display: Display, index: int) 
     }
 
 
-def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, str]]:
+def _key_slices(report: Mapping[str, Any], shown: list[int], words: Words) -> list[tuple[int, str]]:
     """(slice index, why) of the slices to look at first: the largest lesions, then the highest probabilities."""
     chosen: dict[int, str] = {}
     apart = max(2, len(report["slices"]) // 30)
@@ -119,7 +226,12 @@ def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, 
         largest = max(lesion["slices"], key=lambda part: part["area_pixel"])
         index = min(shown, key=lambda candidate: abs(candidate - largest["slice_index"]))
         if all(abs(index - other) >= apart for other in chosen):
-            chosen[index] = f"lesion {lesion['lesion_id']}: {lesion['side']} {lesion['third']} third"
+            chosen[index] = words.text(
+                marked("lesion %(lesion)s: %(side)s, %(third)s third"),
+                lesion=lesion["lesion_id"],
+                side=named(words, SIDES, lesion["side"]),
+                third=named(words, THIRDS, lesion["third"]),
+            )
         if len(chosen) == MOST_KEY_SLICES:
             break
     in_lung = [entry for entry in report["slices"] if entry["has_lung"]]
@@ -128,7 +240,8 @@ def _key_slices(report: Mapping[str, Any], shown: list[int]) -> list[tuple[int, 
             break
         index = entry["slice_index"]
         if index in shown and all(abs(index - other) >= apart for other in chosen):
-            chosen[index] = f"probability {entry['infection_probability']:.2f}"
+            probability = words.figure(entry["infection_probability"], 2)
+            chosen[index] = words.text(marked("probability %(probability)s"), probability=probability)
     return sorted(chosen.items())
 
 
@@ -137,27 +250,33 @@ def _zone_table(report: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str,
     return {(zone["side"], zone["third"]): zone for zone in zones}
 
 
-def _lesion_rows(report: Mapping[str, Any], display: Display) -> list[dict[str, Any]]:
-    """Rows of the lesion table: the report's fields and where a click leads."""
+def _lesion_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the lesion table: the report's fields, largest lesion first, and where a click leads."""
     rows = []
     for lesion in report["lesions"] or ():
-        largest = max(lesion["slices"], key=lambda part: part["area_pixel"])
-        columns = max(part["x0"] + part["width"] for part in lesion["slices"]) - min(
-            part["x0"] for part in lesion["slices"]
-        )
-        height = max(part["y0"] + part["height"] for part in lesion["slices"]) - min(
-            part["y0"] for part in lesion["slices"]
-        )
-        slices = lesion["slice_last"] - lesion["slice_first"] + 1
+        parts = lesion["slices"]
+        largest = max(parts, key=lambda part: part["area_pixel"])
+        columns = max(part["x0"] + part["width"] for part in parts) - min(part["x0"] for part in parts)
+        height = max(part["y0"] + part["height"] for part in parts) - min(part["y0"] for part in parts)
         rows.append(
             {
                 **lesion,
                 "largest_slice": largest["slice_index"],
-                "largest_area_pixel": largest["area_pixel"],
-                "extent_pixel": (slices, height, columns),
+                "extent_pixel": (lesion["slice_last"] - lesion["slice_first"] + 1, height, columns),
+                "is_small": _is_small(lesion),
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: -int(row["voxel_count"]))
+
+
+def _is_small(lesion: Mapping[str, Any]) -> bool:
+    return lesion["volume_ml"] is not None and lesion["volume_ml"] < SMALL_LESION_ML
+
+
+def _small_lesions(report: Mapping[str, Any]) -> dict[str, float]:
+    """How many lesions the filter leaves out, and how much they take together."""
+    small = [lesion["volume_ml"] for lesion in report["lesions"] or () if _is_small(lesion)]
+    return {"count": len(small), "volume_ml": sum(small), "cut_ml": SMALL_LESION_ML}
 
 
 def _page_data(
@@ -166,22 +285,11 @@ def _page_data(
     pictures: list[dict[str, Any]],
     key_slices: list[tuple[int, str]],
     display: Display,
+    windows: Sequence[WindowPreset],
+    words: Words,
 ) -> dict[str, Any]:
-    """What the script needs: pictures and outlines of the shown slices, and Fig. 6's fields of each."""
-    fields: dict[int, list[list[Any]]] = {}
-    for lesion_id, part in _parts(report):
-        fields.setdefault(part["slice_index"], []).append(
-            [
-                lesion_id,
-                part["area_pixel"],
-                round(part["position_x"], 1),
-                round(part["position_y"], 1),
-                part["x0"],
-                part["y0"],
-                part["width"],
-                part["height"],
-            ]
-        )
+    """What the script needs: words, windows, and of each shown slice pictures, outlines and Fig. 6's fields."""
+    fields = _fields_by_slice(report)
     slices = [
         {
             "index": index,
@@ -193,8 +301,37 @@ def _page_data(
         }
         for index, picture in zip(shown, pictures, strict=True)
     ]
-    first = _first_slice(report, key_slices)
-    return {"count": report["study"]["slice_count"], "first": first, "slices": slices, "width": display.width}
+    return {
+        "count": report["study"]["slice_count"],
+        "first": _first_slice(report, key_slices),
+        "slices": slices,
+        "width": display.width,
+        "windows": {window.key: {"picture": window.picture, "filter": window.filter} for window in windows},
+        "small": [row["lesion_id"] for row in report["lesions"] or () if _is_small(row)],
+        "words": script_words(words),
+    }
+
+
+def _fields_by_slice(report: Mapping[str, Any]) -> dict[int, list[list[Any]]]:
+    """Fig. 6's fields of every lesion on a slice: lesion, area in mm² (None: unknown) and pixels, centre, box."""
+    study = report["study"]
+    pixel_mm2 = study["row_spacing_mm"] * study["column_spacing_mm"] if study["geometry_is_known"] else None
+    fields: dict[int, list[list[Any]]] = {}
+    for lesion_id, part in _parts(report):
+        fields.setdefault(part["slice_index"], []).append(
+            [
+                lesion_id,
+                None if pixel_mm2 is None else round(part["area_pixel"] * pixel_mm2),
+                part["area_pixel"],
+                round(part["position_x"], 1),
+                round(part["position_y"], 1),
+                part["x0"],
+                part["y0"],
+                part["width"],
+                part["height"],
+            ]
+        )
+    return fields
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -210,14 +347,3 @@ def _first_slice(report: Mapping[str, Any], key_slices: list[tuple[int, str]]) -
     if key_slices:
         return max(key_slices, key=lambda entry: report["slices"][entry[0]]["infection_probability"])[0]
     return int(report["study"]["slice_count"]) // 2
-
-
-def _figure(value: float | None, digits: int = 1, unit: str = "") -> str:
-    """A number for a reader, or a dash when it is withheld."""
-    if value is None:
-        return _DASH
-    return f"{value:,.{digits}f}{unit}".replace(",", "\N{THIN SPACE}").replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return _figure(value, digits, "\N{NO-BREAK SPACE}%")

@@ -20,6 +20,7 @@ import numpy as np
 from jcs_ct import NOTICE, __version__
 from jcs_ct.axes import AxisTurn
 from jcs_ct.operating_point import Verdict, VerdictBasis
+from jcs_ct.reporting.language import marked
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.imaging.study import Study
@@ -39,14 +40,18 @@ RULES = {
     ),
     VerdictBasis.TOO_FEW_SLICES: "withheld: fewer slices with lung than 1 / small_study_share",
 }
-TOO_FEW_SLICES = "too few slices with lung for a verdict on the patient"
+TOO_FEW_SLICES = marked("too few slices with lung for a verdict on the patient")
 
-GEOMETRY_UNKNOWN = "the study's geometry is not known, so no position, length or volume can be stated"
-HU_ASSUMED = "HU were assumed from grey levels, so no density can be stated"
-NO_LUNG_IN_ZONE = "no lung voxel in this zone"
-DENSITY_UNKNOWN = "too little lung or soft tissue is seen to measure density between them"
-NO_LUNG = "no lung was found"
-SIDE_UNKNOWN = "the side of some lung cannot be known from what the field of view shows"
+GEOMETRY_UNKNOWN = marked("the study's geometry is not known, so no position, length or volume can be stated")
+HU_ASSUMED = marked("HU were assumed from grey levels, so no density can be stated")
+NO_LUNG_IN_ZONE = marked("no lung voxel in this zone")
+DENSITY_UNKNOWN = marked("too little lung or soft tissue is seen to measure density between them")
+NO_LUNG = marked("no lung was found")
+SIDE_UNKNOWN = marked("the side of some lung cannot be known from what the field of view shows")
+LEFT_TO_READER = marked("left to the reader; it is never assigned by software")
+SWITCHED_OFF = marked("lesions were not segmented: switched off for this reading")
+NONE_INFECTED = marked("lesions were not segmented: no slice is infected")
+RULE_IS_NEGATIVE = marked("lesions were not segmented: the patient rule is negative")
 
 
 def report_schema() -> dict[str, Any]:
@@ -218,7 +223,7 @@ def _model(facts: Any) -> dict[str, Any]:
 
 def _withheld(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     """(field, reason) of every figure that is null on purpose; ``[]`` in a field stands for each entry of a list."""
-    yield "reader.co_rads", "left to the reader; it is never assigned by software"
+    yield "reader.co_rads", LEFT_TO_READER
     if not study.volume.is_measurable:
         for name in ("slice_spacing_mm", "row_spacing_mm", "column_spacing_mm", "slice_row_column_to_lps_mm"):
             yield f"study.{name}", GEOMETRY_UNKNOWN
@@ -240,12 +245,12 @@ def _withheld(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 def not_segmented_reason(diagnosis: Diagnosis) -> str:
     """Why the segmentation branch did not run, in words."""
     if diagnosis.positive:
-        return "lesions were not segmented: switched off for this reading"
+        return SWITCHED_OFF
     if diagnosis.verdict is Verdict.WITHHELD and not diagnosis.positive_slice_count:
-        return "lesions were not segmented: no slice is infected"
+        return NONE_INFECTED
     if diagnosis.verdict is Verdict.WITHHELD:
-        return "lesions were not segmented: switched off for this reading"
-    return "lesions were not segmented: the patient rule is negative"
+        return SWITCHED_OFF
+    return RULE_IS_NEGATIVE
 
 
 def _withheld_of_lesions(study: Study, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:

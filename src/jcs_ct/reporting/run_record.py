@@ -46,11 +46,12 @@ _PACKAGES = (
 _PLAIN_WORDS = frozenset(
     {"diagnose", "positive", "always", "never", "paper", "grad_cam", "auto", "cpu", "cuda", "fp32", "bf16", "int8"}
     | {"torch", "openvino", "onnxruntime"}
-    | {"compact", "official"}
+    | {"compact", "official", "en", "de"}
 )
 _PLAIN_NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
-_PATH_OPTIONS = frozenset({"-o", "--output"})
+#: Options whose value names a place or a study, however plain it looks.
+_NAMING_OPTIONS = frozenset({"-o", "--output", "--label"})
 
 
 def redacted_command(arguments: Sequence[str]) -> list[str]:
@@ -63,7 +64,7 @@ def redacted_command(arguments: Sequence[str]) -> list[str]:
         option, equals, value = argument.partition("=")
         if _OPTION.fullmatch(option):
             kept.append(f"{option}=<value>" if equals else option)
-        elif previous not in _PATH_OPTIONS and _is_plain(value if equals else argument, previous):
+        elif previous not in _NAMING_OPTIONS and _is_plain(value if equals else argument, previous):
             kept.append(argument)
         else:
             kept.append("<value>")

@@ -2,13 +2,18 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
-  const slices = data.slices;
+  const { slices, words, windows } = data;
+  const small = new Set(data.small);
   const screen = byId("screen"), viewer = byId("viewer"), slider = byId("slider"), outlines = byId("outlines");
-  const plot = byId("plot"), cursor = byId("cursor");
+  const plot = byId("plot"), cursor = byId("cursor"), views = [...document.querySelectorAll(".view-picture")];
   const svgNamespace = outlines.namespaceURI;
   const letter = data.width / 40; // height of a lesion's number in picture units
   outlines.style.fontSize = `${letter}px`;
-  let current = 0, chosenLesion = null, windowName = "lung";
+  let current = 0, chosenLesion = null, shownWindow = windows.lung;
+
+  /** A text with its {names} filled in. */
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const hidesSmall = () => byId("hide-small")?.checked ?? false;
 
   /** Place in the shown slices that is nearest to a slice of the study. */
   const nearest = (index) => {
@@ -31,7 +36,7 @@
       shape.setAttribute("d", path);
       shape.setAttribute("class", lesion === chosenLesion ? "outline chosen" : "outline");
       outlines.append(shape);
-      if (!byId("show-numbers").checked) continue;
+      if (!byId("show-numbers").checked || (hidesSmall() && small.has(lesion))) continue;
       const [x, y] = rightmost(path);
       const number = document.createElementNS(svgNamespace, "text");
       number.textContent = lesion;
@@ -43,12 +48,13 @@
   };
 
   const drawFields = (slice) => {
-    byId("on-slice").hidden = slice.fields.length === 0;
-    byId("fields").replaceChildren(...slice.fields.map((row) => {
+    const rows = slice.fields.filter(([lesion]) => !(hidesSmall() && small.has(lesion)));
+    byId("on-slice").hidden = rows.length === 0;
+    byId("fields").replaceChildren(...rows.map((row) => {
       const line = document.createElement("tr");
       line.append(...row.map((value) => {
         const cell = document.createElement("td");
-        cell.textContent = value;
+        cell.textContent = value === null ? "–" : String(value).replace(".", words.decimal_mark);
         return cell;
       }));
       return line;
@@ -58,23 +64,33 @@
   const show = (place) => {
     current = Math.max(0, Math.min(slices.length - 1, place));
     const slice = slices[current];
-    const words = slice.infected ? "infected" : slice.lung ? "not infected" : "no lung";
-    byId("ct").src = slice[windowName];
-    byId("ct").alt = `CT slice ${slice.index + 1}, ${words}`;
+    const state = slice.infected ? words.infected : slice.lung ? words.clear : words.outside;
+    const ct = byId("ct");
+    ct.src = slice[shownWindow.picture];
+    ct.style.filter = shownWindow.filter;
+    ct.alt = fill(words.picture, { slice: slice.index + 1, state });
     const map = byId("map");
     const showMap = byId("show-map").checked && slice.map !== null;
     map.hidden = !showMap;
     if (showMap) map.src = slice.map;
     map.style.opacity = byId("map-opacity").value / 100;
-    byId("where").textContent =
-      `slice ${slice.index + 1} of ${data.count}\nprobability ${slice.probability.toFixed(2)} (${words})` +
-      (byId("show-map").checked && slice.map === null ? "\nno activation on this slice" : "");
+    const where = fill(words.where, { slice: slice.index + 1, count: data.count });
+    const probability = slice.probability.toFixed(2).replace(".", words.decimal_mark);
+    byId("where").textContent = [
+      where, fill(words.probability, { probability, state }),
+      ...(byId("show-map").checked && slice.map === null ? [words.no_map] : []),
+    ].join("\n");
     slider.value = current;
-    slider.setAttribute("aria-valuetext", `slice ${slice.index + 1} of ${data.count}, ${words}`);
+    slider.setAttribute("aria-valuetext", `${where}, ${state}`);
     const left = Number(cursor.dataset.left), width = Number(cursor.dataset.width);
     const x = left + ((slice.index + 0.5) / data.count) * width;
     cursor.setAttribute("x1", x);
     cursor.setAttribute("x2", x);
+    for (const view of views) {
+      const line = view.querySelector(".view-cursor"), y = ((slice.index + 0.5) / data.count) * view.viewBox.baseVal.height;
+      line.setAttribute("y1", y);
+      line.setAttribute("y2", y);
+    }
     drawOutlines(slice);
     drawFields(slice);
   };
@@ -99,7 +115,7 @@
     byId(id).addEventListener("input", () => show(current));
   }
   for (const button of document.querySelectorAll("input[name=window]")) {
-    button.addEventListener("input", () => { windowName = button.value; show(current); });
+    button.addEventListener("input", () => { shownWindow = windows[button.value]; show(current); });
   }
 
   let wheel = 0;
@@ -138,6 +154,12 @@
     const place = (point.x - Number(cursor.dataset.left)) / Number(cursor.dataset.width);
     jump(Math.max(0, Math.min(data.count - 1, Math.floor(place * data.count))), null);
   });
+  for (const view of views) {
+    view.addEventListener("click", (event) => {
+      const box = view.getBoundingClientRect(), place = (event.clientY - box.top) / box.height;
+      jump(Math.max(0, Math.min(data.count - 1, Math.floor(place * data.count))), null);
+    });
+  }
   for (const button of document.querySelectorAll(".key-slice")) {
     button.addEventListener("click", () => jump(Number(button.dataset.slice), null));
   }
@@ -149,6 +171,10 @@
       const row = event.target.closest("tr");
       if (row !== null) jump(Number(row.dataset.slice), Number(row.dataset.lesion));
     });
+    const filter = byId("hide-small");
+    const applyFilter = () => table.classList.toggle("hides-small", hidesSmall());
+    filter?.addEventListener("input", () => { applyFilter(); show(current); });
+    applyFilter();
     const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
     [...table.tHead.rows[0].cells].forEach((heading, column) => {
       heading.querySelector("button").addEventListener("click", () => {

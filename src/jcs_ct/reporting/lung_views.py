@@ -1,0 +1,165 @@
+"""The lungs from the front and from the side: where along them the opacifications lie, at a glance.
+
+Every pixel of a view is one line of sight through the volume. Its grey is the mean density along the line; its colour
+the share of the lung along it that is opacified. Slices run down the picture, superior on top; from the front the
+patient's right is on the left, from the side anterior is on the left (both as radiologists look at them).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE
+from jcs_ct.reporting.language import marked
+from jcs_ct.reporting.slice_images import DisplayWindow
+
+if TYPE_CHECKING:
+    from jcs_ct.imaging.study import Study
+    from jcs_ct.reading.diagnosis import Diagnosis
+
+#: Colours of 0 to 100 % of the lung on a line of sight, opaque from the first step on; also the page's legend.
+BURDEN_COLOURS = ((255, 196, 120), (255, 140, 50), (226, 74, 20), (150, 20, 10))
+#: A smaller share of the lung on a line is not coloured.
+LEAST_SHARE = 0.02
+#: Mean densities along a line lie between those of lung and of soft tissue.
+VIEW_WINDOW = DisplayWindow("view", "View", -300.0, 1000.0)
+_WEBP_QUALITY = 85
+_SIDE_NAMES = {RIGHT: "right", LEFT: "left", UNKNOWN_SIDE: "unknown"}
+
+
+#: What each view is called.
+SIGHTS = {
+    "front": marked("From the front"),
+    "right": marked("Right lung from the side"),
+    "left": marked("Left lung from the side"),
+    "both": marked("Both lungs from the side"),
+}
+
+
+class Sight(StrEnum):
+    """Which way a view looks, and at which lung."""
+
+    FRONT = "front"
+    RIGHT = "right"
+    LEFT = "left"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class LungView:
+    """One view.
+
+    Args:
+        sight: Which way it looks.
+        picture: WebP as a data URI, as many pixels high as there are slices.
+        width, height: Of the picture in mm; in steps of the grid where the geometry is not known.
+        slice_count: Slices from top to bottom.
+    """
+
+    sight: Sight
+    picture: str
+    width: float
+    height: float
+    slice_count: int
+
+
+@dataclass(frozen=True)
+class LinesOfSight:
+    """Counts along each line of sight.
+
+    Args:
+        density_hu: (slices, lines) mean HU.
+        lung, opacified: (slices, lines) voxels of lung (lesions at its wall included), and those of them opacified.
+    """
+
+    density_hu: NDArray[np.float32]
+    lung: NDArray[np.int64]
+    opacified: NDArray[np.int64]
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """(slices, lines) opacified share of the lung; 0 where there is none."""
+        share: NDArray[np.float64] = self.opacified / np.maximum(self.lung, 1)
+        return share
+
+
+def lung_views(study: Study, diagnosis: Diagnosis) -> tuple[LungView, ...]:
+    """The front, then the right and the left lung from the side; both lungs together where some side is unknown."""
+    spacing = study.volume.spacing_mm or (1.0, 1.0, 1.0)
+    sides_are_known = not bool((diagnosis.lung_labels == UNKNOWN_SIDE).any())
+    sights = (Sight.FRONT, Sight.RIGHT, Sight.LEFT) if sides_are_known else (Sight.FRONT, Sight.BOTH)
+    slices, rows, columns = study.volume.shape
+    views = []
+    for sight in sights:
+        lines = lines_of_sight(study.volume.hu, diagnosis, sight)
+        count, step = (columns, spacing[2]) if sight is Sight.FRONT else (rows, spacing[1])
+        height = slices * spacing[0] if study.volume.is_measurable else 0.8 * count * step
+        views.append(LungView(sight, _picture(lines), count * step, height, slices))
+    return tuple(views)
+
+
+def lines_of_sight(hu: NDArray[Any], diagnosis: Diagnosis, sight: Sight) -> LinesOfSight:
+    """Look through a volume.
+
+    Args:
+        hu: (slices, rows, columns).
+        diagnosis: Its lungs and lesions.
+        sight: From the front a line runs along the rows' axis; from the side along the columns'.
+    """
+    along = 0 if sight is Sight.FRONT else 1
+    side = {Sight.RIGHT: RIGHT, Sight.LEFT: LEFT}.get(sight)
+    columns = slice(None) if side is None else _columns(diagnosis.lung_labels, side)
+    side_of_lesion = _side_of_lesions(diagnosis)
+    density, lung_counts, opacified_counts = [], [], []
+    for plane, lungs, labels in zip(hu, diagnosis.lung_labels, diagnosis.lesion_labels, strict=True):
+        # A lesion beside the lung mask counts on the side that the reading gave it.
+        sides = np.where((labels > 0) & (lungs == 0), side_of_lesion[labels], lungs) if labels.any() else lungs
+        lung = sides > 0 if side is None else sides == side
+        density.append(plane[:, columns].mean(axis=along, dtype=np.float32))
+        lung_counts.append(np.count_nonzero(lung, axis=along))
+        opacified_counts.append(np.count_nonzero(lung & (labels > 0), axis=along))
+    return LinesOfSight(np.stack(density), np.stack(lung_counts), np.stack(opacified_counts))
+
+
+def _side_of_lesions(diagnosis: Diagnosis) -> NDArray[np.uint8]:
+    """(lesions + 1,) label of each lesion's side, by lesion_id; 0 for none."""
+    labels = {name: label for label, name in _SIDE_NAMES.items()}
+    return np.array([0, *(labels[lesion.side] for lesion in diagnosis.lesions)], dtype=np.uint8)
+
+
+def _columns(lungs: NDArray[np.uint8], side: int) -> slice:
+    """The columns that one lung lies in; all where it is not there."""
+    present = np.flatnonzero(_any(plane == side for plane in lungs))
+    return slice(int(present[0]), int(present[-1]) + 1) if len(present) else slice(None)
+
+
+def _any(planes: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    seen: NDArray[np.bool_] = np.logical_or.reduce([plane.any(axis=0) for plane in planes])
+    return seen
+
+
+def _picture(lines: LinesOfSight) -> str:
+    grey = VIEW_WINDOW(lines.density_hu)
+    share = lines.share
+    stops = np.linspace(0.0, 1.0, len(BURDEN_COLOURS))
+    colour = np.stack([np.interp(share, stops, channel) for channel in zip(*BURDEN_COLOURS, strict=True)], axis=-1)
+    # Half of the grey stays under a colour, so that the anatomy can still be followed.
+    opacity = np.where(share >= LEAST_SHARE, np.clip(0.35 + share, 0.0, 0.9), 0.0)[..., None]
+    shown = np.rint((1.0 - opacity) * grey[..., None] + opacity * colour).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(shown).save(stream, "WEBP", quality=_WEBP_QUALITY, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def legend_colours(colours: Sequence[tuple[int, int, int]] = BURDEN_COLOURS) -> list[str]:
+    """The colours of the legend, as CSS has them."""
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours]

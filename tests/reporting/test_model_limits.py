@@ -1,0 +1,62 @@
+"""The figures beside the verdict are those of the weights that were used, and of the model card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+
+from jcs_ct.checkpoints import file_sha256, load_models, shipped_checkpoint
+from jcs_ct.reporting.model_limits import model_limits, shipped_figures
+
+
+def test_the_figures_are_of_the_weights_in_the_box():
+    weights, point = shipped_figures().weights, load_models("compact").operating_point
+    assert weights.classifier.sha256 == file_sha256(shipped_checkpoint("classifier"))
+    assert weights.segmenter.sha256 == file_sha256(shipped_checkpoint("segmenter"))
+    assert weights.classifier.slice_probability == pytest.approx(point.slice_probability)
+    assert weights.segmenter.lesion_probability == pytest.approx(point.lesion_probability)
+
+
+def test_the_figures_are_those_of_the_model_card():
+    card = files("jcs_ct").joinpath("weights", "MODEL_CARD.md").read_text(encoding="utf-8")
+    weights = shipped_figures().weights
+    for row in weights.classifier.slices:
+        assert row.source in card
+        for share in (row.sensitivity, row.specificity):
+            assert share is None or f"{share:.2f}" in card, row
+    for row in weights.segmenter.lesions:
+        assert f"{row.dice_percent:.1f} %" in card
+
+
+@pytest.fixture
+def shipped(make_study, make_diagnosis):
+    weights = shipped_figures().weights
+    found = make_diagnosis(make_study())
+    return replace(
+        found,
+        models={
+            "classifier": {"sha256": weights.classifier.sha256},
+            "segmenter": {"sha256": weights.segmenter.sha256},
+        },
+        operating_point=replace(
+            found.operating_point,
+            slice_probability=weights.classifier.slice_probability,
+            lesion_probability=weights.segmenter.lesion_probability,
+        ),
+    )
+
+
+def test_only_the_measured_weights_at_the_measured_cut_have_figures(shipped):
+    weights = shipped_figures().weights
+    known = model_limits(shipped)
+    assert known.slices == weights.classifier.slices
+    assert known.lesions == weights.segmenter.lesions
+    assert "children" in known.never_seen
+    other_cut = replace(shipped, operating_point=replace(shipped.operating_point, slice_probability=0.5))
+    assert model_limits(other_cut).slices == ()
+    assert model_limits(other_cut).lesions == weights.segmenter.lesions
+    retrained = model_limits(replace(shipped, models={"classifier": {"sha256": "ab" * 32}}))
+    assert (retrained.slices, retrained.lesions, retrained.never_seen) == ((), (), ())
+    assert "other_pneumonia" in retrained.not_told_apart, "no network of this kind tells them apart"
