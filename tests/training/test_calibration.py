@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.training.calibration import choose_lesion_probability, choose_slice_probability, source_weights
+from jcs_ct.training.calibration import (
+    SliceScores,
+    choose_lesion_probability,
+    choose_slice_probability,
+    source_weights,
+)
 
 
 def test_every_source_counts_alike_within_its_label():
@@ -33,3 +38,17 @@ def test_one_label_is_not_enough():
 def test_the_lesion_cut_has_the_largest_mean_dice():
     overlaps = np.array([[0.2, 0.6, 0.5], [0.4, 0.5, 0.7]])
     assert choose_lesion_probability(overlaps, (0.3, 0.5, 0.7)) == (0.7, {"dice": pytest.approx(0.6)})
+
+
+def test_scores_are_kept_by_patient_without_names():
+    scores = SliceScores(
+        np.array([0.91234, 0.1, 0.6, 0.2]),
+        np.array([True, False, True, False]),
+        ("a", "a", "b", "a"),
+        ("Smith", "Smith", "Smith", "Jones"),
+    )
+    assert scores.by_patient() == [
+        {"source": "a", "infected": [0.912], "uninfected": [0.1]},
+        {"source": "b", "infected": [0.6], "uninfected": []},
+        {"source": "a", "infected": [], "uninfected": [0.2]},
+    ]

@@ -42,7 +42,7 @@ def calibrate(
     from jcs_ct.training.calibration import choose_operating_point
 
     trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
-    point, figures = choose_operating_point(
+    chosen = choose_operating_point(
         trained_classifier,
         trained_segmenter,
         read_manifest(manifest).split("val"),
@@ -55,7 +55,9 @@ def calibrate(
     )
     for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
         info = read_info(source)
-        provenance = {**info.provenance, "operating_point_on_validation": figures}
-        calibrated = replace(info, operating_point=point, provenance=provenance)
+        provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
+        if source == classifier:
+            provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
+        calibrated = replace(info, operating_point=chosen.point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
-    print_json({"operating_point": asdict(point), "on_validation": figures, "models": str(output)})
+    print_json({"operating_point": asdict(chosen.point), "on_validation": chosen.figures, "models": str(output)})

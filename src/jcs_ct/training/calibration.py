@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,37 @@ class SliceScores:
     probability: NDArray[np.float64]
     infected: NDArray[np.bool_]
     sources: tuple[str, ...]
+    patients: tuple[str, ...]
+
+    def by_patient(self) -> list[dict[str, Any]]:
+        """Probabilities patient by patient, without their names, as JSON values: what other cuts would have given.
+
+        Returns:
+            For each patient ``source`` and the probabilities of the ``infected`` and the ``uninfected`` slices, to
+            three digits.
+        """
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for probability, infected, source, patient in zip(
+            self.probability, self.infected, self.sources, self.patients, strict=True
+        ):
+            row = rows.setdefault((source, patient), {"source": source, "infected": [], "uninfected": []})
+            row["infected" if infected else "uninfected"].append(round(float(probability), 3))
+        return list(rows.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """An operating point and what it rests on.
+
+    Args:
+        point: The operating point.
+        figures: ``slice`` (sensitivity, specificity) and ``lesion`` (Dice) on the validation patients.
+        scores: The classifier's probabilities on their slices.
+    """
+
+    point: OperatingPoint
+    figures: dict[str, dict[str, float]]
+    scores: SliceScores
 
 
 def score_slices(ready: ReadyClassifier, manifest: Manifest, *, execution: Execution) -> SliceScores:
@@ -43,6 +75,7 @@ def score_slices(ready: ReadyClassifier, manifest: Manifest, *, execution: Execu
         np.concatenate(found) if found else np.zeros(0),
         np.array([row.label == 1 for row in labelled], dtype=bool),
         tuple(row.source for row in labelled),
+        tuple(row.patient for row in labelled),
     )
 
 
@@ -76,7 +109,7 @@ def choose_operating_point(
     lesion_probability: float | None = None,
     execution: Execution,
     progress: Callable[[str], None] | None = None,
-) -> tuple[OperatingPoint, dict[str, dict[str, float]]]:
+) -> Calibration:
     """Choose both cuts on validation patients; the slice count is the paper's 25, for slices 1 mm apart.
 
     With ``lesion_probability`` the lesions' cut is given: cross-validation over whole volumes chose it, say, and the
@@ -99,7 +132,7 @@ def choose_operating_point(
         raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
     lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)
     point = OperatingPoint(slice_cut, positive_slice_threshold, reference_spacing_mm, lesion_cut)
-    return point, {"slice": slice_figures, "lesion": lesion_figures}
+    return Calibration(point, {"slice": slice_figures, "lesion": lesion_figures}, scores)
 
 
 def source_weights(labels: NDArray[np.bool_], sources: Sequence[str]) -> NDArray[np.float64]:
