@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,21 @@ def prepare_output_folder(folder: Path) -> Path:
         probe.unlink(missing_ok=True) if folder.is_dir() else None
         raise explain_unwritable(folder, error) from error
     return folder
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name; its content, where the disks differ or know no links.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise explain_unwritable(target, error) from error
 
 
 @contextmanager

@@ -284,17 +284,18 @@ def load_models(name: str | Path = "compact") -> Models:
     Raises:
         CheckpointError: files missing or damaged, or a classifier without an operating point.
     """
-    if name == "compact":
-        classifier_path, segmenter_path = shipped_checkpoint("classifier"), shipped_checkpoint("segmenter")
-    else:
-        classifier_path = Path(name) / "classifier.safetensors"
-        segmenter_path = Path(name) / "segmenter.safetensors"
+    classifier_path, segmenter_path = (model_path(name, task) for task in ("classifier", "segmenter"))
     point = read_info(classifier_path).operating_point
     if point is None:
         raise CheckpointError(
             f"{classifier_path}: it has no operating point; choose one on validation patients with `jcs calibrate`"
         )
     return Models(load_classifier(classifier_path), load_segmenter(segmenter_path), point)
+
+
+def model_path(name: str | Path, task: NetworkTask) -> Path:
+    """The checkpoint of a task, of a name as :func:`load_models` takes it."""
+    return shipped_checkpoint(task) if name == "compact" else Path(name) / f"{task}.safetensors"
 
 
 def shipped_checkpoint(task: NetworkTask) -> Path:

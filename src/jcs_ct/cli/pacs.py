@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,6 +112,4 @@ def connect(url: str, ca_bundle: Path | None) -> DicomWeb:
         from jcs_ct.pacs.web import DicomWeb
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
-    token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
-    bundle = "" if ca_bundle is None else str(ca_bundle)
-    return DicomWeb(PacsServer(url, token=token, user=user, password=password, ca_bundle=bundle))
+    return DicomWeb(PacsServer.from_environment(url, "" if ca_bundle is None else str(ca_bundle)))

@@ -34,11 +34,23 @@ def serve(
     study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time of reading one study.")] = 60.0,
     session_hours: Annotated[float, typer.Option(min=0.01, help="A login ends after so long.")] = 12.0,
     keep_days: Annotated[float | None, typer.Option(min=0.001, help="Delete studies older than that.")] = None,
+    studies: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of this machine whose studies readers may pick; may be given several times."),
+    ] = None,
+    pacs: Annotated[
+        str | None, typer.Option(help="DICOMweb root to pick studies from and send results to; see `jcs pacs fetch`.")
+    ] = None,
+    pacs_ca_bundle: Annotated[
+        Path | None, typer.Option(help="PEM file of certificates to trust for the PACS instead of the system's.")
+    ] = None,
 ) -> None:
     """Serve the page until stopped.
 
     Without users it answers this machine only. Behind a proxy, or on another address, add users first:
     `jcs serve users add NAME`.
+
+    With --pacs credentials come from the environment: JCS_PACS_TOKEN, or JCS_PACS_USER and JCS_PACS_PASSWORD.
 
     Example:  jcs serve --folder studies/
     """
@@ -51,7 +63,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     from jcs_ct.jobs import Limits
-    from jcs_ct.service.settings import ServiceSettings, UploadLimits
+    from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
+    from jcs_ct.service.sources import check_pacs
 
     gib = 1024**3
     settings = ServiceSettings(
@@ -64,7 +77,11 @@ def serve(
         study=Limits(memory_bytes=int(memory_gib * gib), seconds=study_minutes * 60),
         session_hours=session_hours,
         keep_days=keep_days,
+        study_folders=tuple(studies or ()),
+        pacs=None if pacs is None else PacsAddress(pacs, "" if pacs_ca_bundle is None else str(pacs_ca_bundle)),
     )
+    if settings.pacs is not None:
+        check_pacs(settings.pacs)
     service = build_service(settings)
     typer.echo(f"serving on http://{host}:{port}{root_path}/; {NOTICE}")
     uvicorn.run(

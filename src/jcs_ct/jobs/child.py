@@ -66,7 +66,7 @@ def explain(error: Exception) -> tuple[Ending, str, str]:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
         return Ending.FAILED, FailureCode.OUT_OF_MEMORY, "the study needs more memory than there is"
     if isinstance(error, JCSError):
-        return Ending.FAILED, FailureCode.CRASHED, str(error)
+        return Ending.FAILED, str(getattr(error, "code", FailureCode.CRASHED)), str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return Ending.FAILED, FailureCode.CRASHED, f"{type(error).__name__} at {place}; please report it"

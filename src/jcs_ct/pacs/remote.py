@@ -95,13 +95,20 @@ class StudyQuery:
         since: Earliest Study Date; studies without one are wanted, too.
         body_parts: Body Part Examined of at least one CT series, or none stated; empty for every one.
         description: Text that the Study or a Series Description holds, in any case; empty for every one.
+        patient_id: The whole Patient ID; empty for every patient.
+        accession_number: The whole Accession Number; empty for every one.
     """
 
     since: date | None = None
     body_parts: tuple[str, ...] = ()
     description: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
 
     def __post_init__(self) -> None:
+        for value in (self.patient_id, self.accession_number):
+            if not value.isprintable() or any(letter in value for letter in "*?\\") or len(value) > 64:
+                raise ConfigError("a Patient ID or Accession Number is looked for whole: up to 64 letters, no * or ?")
         if any(not part.strip() for part in self.body_parts):
             raise ConfigError("a body part is a word such as CHEST, got an empty one")
 

@@ -10,9 +10,11 @@ PacsError (exit code 5; ``code`` is what records and logs call it)
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from dataclasses import dataclass, field
+from typing import Any
 
 from jcs_ct.errors import ConfigError, JCSError
 
@@ -97,6 +99,16 @@ class PacsServer:
     backoff_s: float = 1.0
     longest_wait_s: float = 300.0
     answer_s: float = 1800.0
+
+    @classmethod
+    def from_environment(cls, url: str, ca_bundle: str = "", **patience: Any) -> PacsServer:
+        """A server with the credentials of JCS_PACS_TOKEN, or of JCS_PACS_USER and JCS_PACS_PASSWORD.
+
+        Raises:
+            ConfigError: as the constructor.
+        """
+        token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
+        return cls(url, token=token, user=user, password=password, ca_bundle=ca_bundle, **patience)
 
     def __post_init__(self) -> None:
         match = re.fullmatch(r"(https?)://([^/@:]+|\[[0-9a-fA-F:]+\])(:\d+)?(/.*)?", self.url)

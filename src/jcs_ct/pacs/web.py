@@ -42,6 +42,7 @@ _MOST_RESULTS = 2_000_000
 _SEARCH_BYTES, _INSTANCE_BYTES, _RECEIPT_BYTES = 256 * 1024**2, 2 * 1024**3, 16 * 1024**2
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _MODALITY, _PATIENT_ID, _STUDY_DATE = "00080060", "00100020", "00080020"
+_ACCESSION_NUMBER = "00080050"
 _STUDY_DESCRIPTION, _SERIES_DESCRIPTION, _BODY_PART = "00081030", "0008103E", "00180015"
 _STUDY_INSTANCES, _SERIES_INSTANCES = "00201208", "00201209"
 #: What may be asked for when an instance is fetched: as it is stored, then as the server likes.
@@ -68,8 +69,12 @@ class DicomWeb:
         """Close connections."""
         self._connection.close()
 
-    def studies(self, query: StudyQuery | None = None) -> list[RemoteStudy]:
+    def studies(self, query: StudyQuery | None = None, *, most: int | None = None) -> list[RemoteStudy]:
         """Studies that hold CT, in the server's order.
+
+        Args:
+            query: Which are wanted.
+            most: Do not ask for further ones when so many were found.
 
         Raises:
             PacsIncompleteError: the server says that there are more and does not give them.
@@ -78,7 +83,12 @@ class DicomWeb:
         parameters = {"ModalitiesInStudy": "CT", "includefield": f"{_STUDY_INSTANCES},{_STUDY_DESCRIPTION}"}
         if query.since is not None:
             parameters["StudyDate"] = f"{query.since:%Y%m%d}-"
-        found = [_study(item) for item in self._search("/studies", parameters, _STUDY_UID)]
+        if query.patient_id:
+            parameters["PatientID"] = query.patient_id
+        if query.accession_number:
+            parameters["AccessionNumber"] = query.accession_number
+        items = self._search("/studies", parameters, _STUDY_UID, most=most)
+        found = [_study(item) for item in items if _is_asked_for(item, query)]
         return [one for one in found if query.admits_date(one.date)]
 
     def ct_studies(self) -> list[str]:
@@ -262,12 +272,18 @@ class DicomWeb:
         return True
 
     def _search(
-        self, path: str, parameters: Mapping[str, str], key: str, *, enough: int | None = None
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        key: str,
+        *,
+        enough: int | None = None,
+        most: int | None = None,
     ) -> list[Attributes]:
         """All results, in the server's order, one for each value of ``key``; pages until nothing new comes.
 
         A short page proves nothing: servers cap below what was asked for. ``enough`` is how many there are, where
-        that is known.
+        that is known; ``most`` is how many are wanted at all.
         """
         found: dict[str, Attributes] = {}
         received, promised = 0, False
@@ -283,6 +299,8 @@ class DicomWeb:
             if len(found) == known:
                 break
             promised = has_more
+            if most is not None and len(found) >= most:
+                return list(found.values())[:most]
             if received > _MOST_RESULTS:
                 raise PacsAnswerError(f"the PACS's list does not end after {received} results")
             if enough is not None and len(found) >= enough and not has_more:
@@ -325,6 +343,12 @@ _JSON = {"Accept": "application/dicom+json"}
 def _says_more(warning: str) -> bool:
     """Whether a Warning header is the one of results left out, not of an ignored parameter (both are 299)."""
     return re.search(r"\b299\b", warning) is not None and "additional" in warning.lower()
+
+
+def _is_asked_for(item: Attributes, query: StudyQuery) -> bool:
+    """Whether a result is of the patient and order that were asked for: servers may ignore that."""
+    pairs = ((_PATIENT_ID, query.patient_id), (_ACCESSION_NUMBER, query.accession_number))
+    return all(not wanted or text_value(item, tag) == wanted for tag, wanted in pairs)
 
 
 def _study(item: Attributes) -> RemoteStudy:

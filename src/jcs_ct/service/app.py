@@ -14,16 +14,18 @@ from jcs_ct import NOTICE, __version__
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.jobs import Ledger, ResultFolders
-from jcs_ct.service import api, events, monitoring, pages
+from jcs_ct.service import api, events, intake, monitoring, pages
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
+from jcs_ct.service.sources import ListedFolders
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import Users
+from jcs_ct.service.waiting import WaitingTime
 from jcs_ct.service.web import NotLoggedIn, Service, answer_not_logged_in, answer_problem, guard
 from jcs_ct.service.work import QueueWork
 
@@ -37,6 +39,7 @@ def build_service(settings: ServiceSettings) -> Service:
     """
     folder = prepare_output_folder(settings.folder)
     folder.chmod(0o700)
+    folders = ListedFolders(settings.study_folders)
     database = ServiceDatabase(folder / "service.sqlite")
     users = Users(database)
     if not settings.is_loopback and not users.all():
@@ -59,6 +62,7 @@ def build_service(settings: ServiceSettings) -> Service:
             models=settings.models,
             limits=settings.study,
             keep_days=settings.keep_days,
+            salt=folder / "patients.salt",
         )
         opened.pop_all()  # all is well: the service closes them
     return Service(
@@ -73,6 +77,8 @@ def build_service(settings: ServiceSettings) -> Service:
         uploads=uploads,
         corrections=Corrections(database, studies, settings.study),
         work=work,
+        folders=folders,
+        waiting=WaitingTime(ledger),
     )
 
 
@@ -107,7 +113,7 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
     app.add_exception_handler(404, _not_found)
-    for part in (api, events, monitoring, pages):
+    for part in (api, intake, events, monitoring, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=pages.PAGE / "static"), name="static")
     return app

@@ -44,6 +44,8 @@ STEPS = (
     CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END;
     CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END;
     """,
+    # 2: where a study's process gets its files, as JSON; null for those that were sent
+    "ALTER TABLE studies ADD COLUMN source TEXT NOT NULL DEFAULT 'null';",
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.jobs import State
+from jcs_ct.jobs import JOB_RECORD, State
 from jcs_ct.service.studies import StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
 from jcs_ct.service.users import User
@@ -15,6 +15,7 @@ from jcs_ct.service.web import Service
 
 #: What a reader is told a stage is; in the order in which they come.
 STAGES = {
+    "fetch": "Fetching the images",
     "unpack": "Unpacking",
     "read": "Reading the images",
     "lungs": "Finding the lungs",
@@ -31,6 +32,7 @@ def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
     """One study: whose, how far, and its facts when done."""
     job = service.studies.job(record)
     latest = service.studies.opinions(record.study_id)[:1]
+    place = service.ledger.place_in_queue(record.job_id)
     return {
         "study_id": record.study_id,
         "label": record.label,
@@ -39,7 +41,8 @@ def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
         "file_count": record.file_count,
         "byte_count": record.byte_count,
         "state": "running" if job.is_running else str(job.state),
-        "place": service.ledger.place_in_queue(record.job_id),
+        "place": place,
+        "seconds_left": service.waiting.left_s(job, place),
         "stage": job.stage,
         "stage_name": STAGES.get(job.stage, ""),
         "done": job.done,
@@ -61,14 +64,16 @@ def describe_whole(service: Service, user: User, record: StudyRecord) -> dict[st
     described["corrections"] = [asdict(correction) for correction in service.corrections.of(record.study_id)]
     described["shared_with"] = service.studies.shared_with(record.study_id)
     described["may_delete"] = user.is_admin or user.name == record.owner
+    kept_s = None if service.settings.keep_days is None else service.settings.keep_days * 86400.0
+    described["kept_until"] = None if kept_s is None else record.added_at + kept_s
     results = service.results.find(record.job_id)
     described["files"] = [] if results is None else result_files(results)
     return described
 
 
 def result_files(folder: Path) -> list[str]:
-    """Names of the files a reader may fetch: results, not the viewer's or the page's own state."""
-    hidden = (VIEWER, STATE)
+    """Names of the files a reader may fetch: results, not what is the viewer's or the page's own."""
+    hidden = (VIEWER, STATE, JOB_RECORD)
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(name.as_posix() for name in names if name.parts[0] not in hidden)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
+from jcs_ct.service.comparing import OtherStudy, burden_change, other_studies
 from jcs_ct.service.describing import describe_study, describe_whole, read_grid, read_places, read_report
 from jcs_ct.service.sessions import Session
 from jcs_ct.service.users import LOCAL_USER, TooManyFailuresError
@@ -34,7 +36,10 @@ _templates = Environment(
     loader=FileSystemLoader(PAGE / "templates"), autoescape=select_autoescape(default=True), trim_blocks=True
 )
 _templates.filters["moment"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-_templates.filters["megabytes"] = lambda size: f"{size / 1024**2:.1f} MB"
+_templates.filters["day"] = lambda date: f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else "date not stated"
+_templates.filters["one_digit"] = lambda value: "not measured" if value is None else f"{value:.1f}"
+_templates.filters["signed"] = lambda value: "–" if value is None else f"{value:+.1f}"
+_templates.filters["duration"] = lambda seconds: f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
 def _render(request: Request, name: str, session: Session | None, **values: Any) -> HTMLResponse:
@@ -120,6 +125,8 @@ def worklist_page(request: Request, session: CurrentSession, service: TheService
         session,
         limits=limits,
         rows=_worklist(service, session, {}),
+        folders=service.folders.names,
+        has_pacs=service.settings.pacs is not None,
         states=_STATES,
     )
 
@@ -198,8 +205,9 @@ def study_page(
     session: CurrentSession,
     service: TheService,
     version: Annotated[int | None, Query(ge=0)] = None,
+    beside: str = "",
 ) -> HTMLResponse:
-    """One study: how far it is, why it was refused, or what was found."""
+    """One study: how far it is, why it was refused, or what was found; ``beside`` another one of the same patient."""
     record = service.studies.get(session.user, study_id)
     study = describe_whole(service, session.user, record)
     values: dict[str, Any] = {"study": study, "states": _STATES, "report": None, "page_data": {}}
@@ -208,10 +216,19 @@ def study_page(
         folder = service.corrections.folder(record, shown)
         report = read_report(folder)
         grid = read_grid(service.studies.require_done(record))
+        others = other_studies(service.studies, session.user, record)
+        other = next((one for one in others if one.study_id == beside), None)
+        compared = None if other is None else _beside(service, session, other, report, corrected=shown > 0)
+        is_same_reading = service.studies.job(record).key.reading_id == service.work.reading_id
         values |= {
             "report": report,
             "shown_version": shown,
+            "others": others,
+            "beside": compared,
+            "has_pacs": service.settings.pacs is not None,
             "page_data": {
+                "beside": None if compared is None else compared["viewer"],
+                "validation": service.work.validation if is_same_reading else [],
                 "study_id": study_id,
                 "version": shown,
                 "latest": study["versions"],
@@ -224,6 +241,28 @@ def study_page(
         }
         service.audit.note(session.user.name, "view", study_id, version=shown)
     return _render(request, "study.html", session, **values)
+
+
+def _beside(
+    service: Service, session: Session, other: OtherStudy, report: dict[str, Any], *, corrected: bool
+) -> dict[str, Any]:
+    """Another study of the patient for the page: like is compared with like, and a correction with the newest one."""
+    record = service.studies.get(session.user, other.study_id)
+    versions = service.corrections.of(record.study_id)
+    version = versions[-1].version if corrected and versions else 0
+    its_report = read_report(service.corrections.folder(record, version))
+    service.audit.note(session.user.name, "view", record.study_id, version=version)
+    return {
+        **asdict(other),
+        "version": version,
+        "change": burden_change(its_report, report),
+        "viewer": {
+            "study_id": record.study_id,
+            "version": version,
+            "grid": read_grid(service.studies.require_done(record)),
+            "slices": its_report["slices"],
+        },
+    }
 
 
 def _lesions(report: dict[str, Any], places: dict[str, list[int]]) -> list[dict[str, Any]]:

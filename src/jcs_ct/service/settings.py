@@ -41,6 +41,19 @@ class UploadLimits:
 
 
 @dataclass(frozen=True)
+class PacsAddress:
+    """The PACS that studies may be picked from and results sent to; its credentials stay in the environment.
+
+    Args:
+        url: Root of its DICOMweb services.
+        ca_bundle: PEM file of certificates to trust in place of the system's, or empty.
+    """
+
+    url: str
+    ca_bundle: str = ""
+
+
+@dataclass(frozen=True)
 class ServiceSettings:
     """How the page is served.
 
@@ -54,6 +67,8 @@ class ServiceSettings:
         study: What the process of one study may use.
         session_hours: A login ends after so long, and after a quarter of it without a request.
         keep_days: Studies older than that are deleted with all that belongs to them; None keeps them.
+        study_folders: Folders of this machine whose studies readers may have read.
+        pacs: Where readers may pick studies from and send results to.
 
     Raises:
         ConfigError: a root path that is none, or a number out of range.
@@ -68,6 +83,8 @@ class ServiceSettings:
     study: Limits = field(default_factory=Limits)
     session_hours: float = 12.0
     keep_days: float | None = None
+    study_folders: tuple[Path, ...] = ()
+    pacs: PacsAddress | None = None
 
     def __post_init__(self) -> None:
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):

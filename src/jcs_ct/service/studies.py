@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jcs_ct.jobs import Job, JobKey, Ledger, ResultFolders, State
 from jcs_ct.service.database import ServiceDatabase
@@ -15,6 +17,7 @@ from jcs_ct.service.problems import NOT_SEEN, Problem
 from jcs_ct.service.users import User
 
 LONGEST_LABEL, LONGEST_REASON = 120, 2000
+_COLUMNS = "study_id, owner, label, added_at, file_count, byte_count, job_id"
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,17 @@ class Studies:
         return self._folder / "corrections" / study_id
 
     def add(
-        self, user: User, study_id: str, label: str, *, files: int, size: int, key: Callable[[str], JobKey]
+        self,
+        user: User,
+        study_id: str,
+        label: str,
+        *,
+        files: int,
+        size: int,
+        key: Callable[[str], JobKey],
+        source: Mapping[str, Any] | None = None,
     ) -> StudyRecord:
-        """Record a study whose files lie in :meth:`sent`, and queue it.
+        """Record a study, and queue it.
 
         Args:
             user: Who sent it.
@@ -85,20 +96,26 @@ class Studies:
             label: What the reader calls it.
             files, size: Number of files and bytes, as sent.
             key: Makes the job's key.
+            source: Where its process gets the files (see :mod:`~jcs_ct.service.bringing`); None: they lie in
+                :meth:`sent`.
         """
         job = key(study_id)
         record = StudyRecord(study_id, user.name, label[:LONGEST_LABEL], time.time(), files, size, job.job_id)
         self._database.change(
-            "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (study_id, record.owner, record.label, record.added_at, files, size, record.job_id),
+            "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (study_id, record.owner, record.label, record.added_at, files, size, record.job_id, _json(source)),
         )
-        self.ledger.add(job, {"study_id": study_id})
+        self.ledger.add(job, {"study_id": study_id, "source": source})
         return record
 
     def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:
         """Queue studies whose server was killed between the record and the queue; how many."""
-        known = [record for record in self._all() if self.ledger.job(record.job_id) is None]
-        return sum(self.ledger.add(key(record.study_id), {"study_id": record.study_id}) for record in known)
+        rows = self._database.rows("SELECT study_id, job_id, source FROM studies")
+        return sum(
+            self.ledger.add(key(row["study_id"]), {"study_id": row["study_id"], "source": json.loads(row["source"])})
+            for row in rows
+            if self.ledger.job(row["job_id"]) is None
+        )
 
     def remove_orphans(self) -> int:
         """Remove what a killed server left: files of studies without a record, results without a job; how many.
@@ -129,7 +146,7 @@ class Studies:
         Raises:
             Problem: UNKNOWN_STUDY, for studies of others as for those that do not exist.
         """
-        row = self._database.row("SELECT * FROM studies WHERE study_id = ?", (study_id,))
+        row = self._database.row(f"SELECT {_COLUMNS} FROM studies WHERE study_id = ?", (study_id,))
         if row is None:
             raise NOT_SEEN
         record = StudyRecord(**dict(row))
@@ -140,8 +157,8 @@ class Studies:
     def visible(self, user: User) -> list[StudyRecord]:
         """Every study that the user may see, the newest first."""
         rows = self._database.rows(
-            "SELECT * FROM studies WHERE ? OR owner = ? OR study_id IN (SELECT study_id FROM shares WHERE user = ?) "
-            "ORDER BY added_at DESC",
+            f"SELECT {_COLUMNS} FROM studies WHERE ? OR owner = ? "
+            "OR study_id IN (SELECT study_id FROM shares WHERE user = ?) ORDER BY added_at DESC",
             (user.is_admin, user.name, user.name),
         )
         return [StudyRecord(**dict(row)) for row in rows]
@@ -210,7 +227,8 @@ class Studies:
                 run.execute(f"DELETE FROM {table} WHERE study_id = ?", (record.study_id,))
         self.results.remove(record.job_id)
         sent = self.sent(record.study_id)
-        for folder in (sent, sent.with_name(f"{sent.name}-unpacked"), self.corrections(record.study_id)):
+        beside = (f"{sent.name}-unpacked", f"{sent.name}-unpacked.part", f"{sent.name}.part")
+        for folder in (sent, *map(sent.with_name, beside), self.corrections(record.study_id)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def older_than(self, seconds: float) -> Sequence[StudyRecord]:
@@ -218,4 +236,8 @@ class Studies:
         return [record for record in self._all() if record.added_at < time.time() - seconds]
 
     def _all(self) -> list[StudyRecord]:
-        return [StudyRecord(**dict(row)) for row in self._database.rows("SELECT * FROM studies")]
+        return [StudyRecord(**dict(row)) for row in self._database.rows(f"SELECT {_COLUMNS} FROM studies")]
+
+
+def _json(source: Mapping[str, Any] | None) -> str:
+    return json.dumps(source if source is None else dict(source))

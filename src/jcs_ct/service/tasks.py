@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,16 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.data.sources.dicom_studies import pseudonym, read_salt
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing, write_text
+from jcs_ct.imaging.elements import to_text
+from jcs_ct.imaging.identifiers import read_elements
 from jcs_ct.jobs.reading import ReadingRequest, read_and_report, reading_facts, reading_key
-from jcs_ct.service.viewer_grid import ViewerGrid
+from jcs_ct.service.bringing import bring_in
+from jcs_ct.service.settings import PacsAddress
+from jcs_ct.service.sources import open_pacs
+from jcs_ct.service.viewer_grid import ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 READ_FOR_PAGE = "jcs_ct.service.tasks:read_for_page"
 MEASURE_CORRECTION = "jcs_ct.service.tasks:measure_correction"
 DESCRIBE_MODELS = "jcs_ct.service.tasks:describe_models"
+SEND_RESULTS = "jcs_ct.service.tasks:send_results"
 
 VIEWER = "viewer"
 GRID, CT, ACTIVATION, LESIONS, DENSITIES = (
@@ -44,22 +52,31 @@ PLACES = "lesion_places.json"
 STATE = "state"
 
 
-def describe_models(arguments: Mapping[str, Any], progress: Progress) -> dict[str, str]:
-    """Load the networks; hashes of weights and operating point for the keys of jobs."""
-    from jcs_ct.checkpoints import load_models
+def describe_models(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Load the networks; hashes of weights and operating point for the keys of jobs.
+
+    Returns:
+        ``weights``, ``operating_point``, and ``validation``: what `jcs calibrate` kept of the validation patients.
+    """
+    from jcs_ct.checkpoints import load_models, model_path, read_info
 
     key = reading_key("any", load_models(arguments["models"]))
-    return {"weights": key.weights, "operating_point": key.operating_point}
+    provenance = read_info(model_path(arguments["models"], "classifier")).provenance
+    validation = provenance.get("slice_scores_on_validation", [])
+    return {"weights": key.weights, "operating_point": key.operating_point, "validation": validation}
 
 
 def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Read a study that was sent, and write what the viewer needs beside its report.
 
     Args:
-        arguments: ``study`` (folder of what was sent), ``output``, ``models``.
+        arguments: ``study`` (folder of what was sent), ``output``, ``models``, ``salt`` (file with the secret that
+            pseudonyms follow from), and ``source`` (see :func:`bring_in`) where nothing was sent.
         progress: Called as the work goes on.
     """
     output = Path(arguments["output"])
+    if arguments["source"] is not None:
+        bring_in(arguments["source"], Path(arguments["study"]), progress)
     progress("unpack", 0, 1)
     source = _unpacked(Path(arguments["study"]))
     request = ReadingRequest(str(source), str(output), models=arguments["models"], dicom_where_possible=True)
@@ -68,7 +85,35 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     _write_state(output, diagnosis)
     _write_viewer(output, study, diagnosis)
     progress("viewer", 1, 1)
-    return {**reading_facts(study, diagnosis, paths), "kind": study.kind}
+    patient = _whose(study, read_salt(Path(arguments["salt"])))
+    return {**reading_facts(study, diagnosis, paths), "kind": study.kind, **patient}
+
+
+def _whose(study: Study, salt: bytes) -> dict[str, str]:
+    """``patient_key``: the patient under a keyed hash, and ``study_date``; empty where the study does not say."""
+    if study.kind != "dicom":
+        return {"patient_key": "", "study_date": ""}
+    header = read_elements(study.paths[:1], ("PatientID", "IssuerOfPatientID", "StudyDate"))[0]
+    patient, issuer, date = (to_text(header.get(name)) for name in ("PatientID", "IssuerOfPatientID", "StudyDate"))
+    key = pseudonym(salt, f"{issuer}|{patient}") if patient else ""
+    return {"patient_key": key, "study_date": date}
+
+
+def send_results(arguments: Mapping[str, Any], progress: Progress) -> dict[str, int]:
+    """Store the DICOM results of a reading or a correction in the PACS; sending them twice changes nothing.
+
+    Args:
+        arguments: ``results`` (folder), ``url``, ``ca_bundle``.
+        progress: Called as the work goes on.
+
+    Returns:
+        ``stored``, and how many of them were ``present`` before.
+    """
+    progress("send", 0, 1)
+    paths = sorted(Path(arguments["results"]).rglob("*.dcm"), key=lambda path: (path.name.endswith(".sr.dcm"), path))
+    with closing(open_pacs(PacsAddress(arguments["url"], arguments["ca_bundle"]))) as web:
+        receipt = web.store(paths)
+    return {"stored": receipt.stored, "present": receipt.present}
 
 
 def measure_correction(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -173,24 +218,26 @@ def _write_viewer(output: Path, study: Study, diagnosis: Diagnosis) -> None:
     write_text(viewer / GRID, json.dumps(grid.to_dict()) + "\n")
     hu = study.volume.hu
     whole = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
-    _write_volume(viewer / CT, grid.to_viewer(whole, labels=False), grid)
+    _write_volume(viewer / CT, grid.to_viewer(whole, labels=False), np.asarray(grid.affine))
     levels = np.rint(np.clip(diagnosis.activation.astype(np.float32), 0.0, 1.0) * 255.0).astype(np.uint8)
-    _write_volume(viewer / ACTIVATION, grid.to_viewer(levels, labels=True), grid)
+    affine = np.asarray(grid.affine)
+    _write_volume(viewer / ACTIVATION, *halved_in_plane(grid.to_viewer(levels, labels=True), affine))
     _write_labels(viewer, diagnosis, grid)
 
 
 def _write_labels(viewer: Path, diagnosis: Diagnosis, grid: ViewerGrid) -> None:
     mask = (diagnosis.lesion_labels > 0).astype(np.uint8)
-    _write_volume(viewer / LESIONS, grid.to_viewer(mask, labels=True), grid)
+    affine = np.asarray(grid.affine)
+    _write_volume(viewer / LESIONS, grid.to_viewer(mask, labels=True), affine)
     places = {str(lesion.lesion_id): grid.place_of(lesion.centroid_index) for lesion in diagnosis.lesions}
     write_text(viewer / PLACES, json.dumps(places) + "\n")
     densities = mask * 0 if diagnosis.density_labels is None else diagnosis.density_labels
-    _write_volume(viewer / DENSITIES, grid.to_viewer(densities, labels=True), grid)
+    _write_volume(viewer / DENSITIES, grid.to_viewer(densities, labels=True), affine)
 
 
-def _write_volume(path: Path, array: NDArray[Any], grid: ViewerGrid) -> None:
+def _write_volume(path: Path, array: NDArray[Any], affine: NDArray[Any]) -> None:
     new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
-    image = new_image(np.asfortranarray(array), np.asarray(grid.affine))
+    image = new_image(np.asfortranarray(array), affine)
     image.header.set_slope_inter(1.0, 0.0)
     with replacing(path) as temporary:
         nibabel.save(image, temporary)

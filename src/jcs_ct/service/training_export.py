@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from jcs_ct.data.sources.dicom_studies import FoundStudies, find_studies, read_salt
 from jcs_ct.data.sources.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import explain_unwritable, prepare_output_folder, write_text
+from jcs_ct.files import link_or_copy, prepare_output_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom import SEG_NAME
 from jcs_ct.service.database import ServiceDatabase
@@ -102,7 +100,7 @@ def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple
         if seg.is_file():
             mask = f"masks/{record.study_id}.seg.dcm"
             prepare_output_folder(output / "masks")
-            _copy_file(seg, output / mask)
+            link_or_copy(seg, output / mask)
         lines.append((record.study_id, int(bool(mask)), mask))
     return lines, left_out
 
@@ -116,14 +114,4 @@ def _images(studies: Studies, record: StudyRecord) -> Path | None:
 def _copy_tree(source: Path, target: Path) -> None:
     prepare_output_folder(target)
     for path in sorted(source.iterdir()):
-        _copy_file(path, target / path.name)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    try:
-        try:
-            os.link(source, target)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise explain_unwritable(target, error) from error
+        link_or_copy(path, target / path.name)

@@ -85,7 +85,7 @@ class Uploads:
         self.sweep()
         names = [str(file["name"]) for file in files]
         order = sorted(range(len(files)), key=lambda index: natural_key(Path(names[index])))
-        kept = [[int(files[index]["size"]), _suffix(names[index])] for index in order]
+        kept = [[int(files[index]["size"]), kept_suffix(names[index])] for index in order]
         upload_id = secrets.token_hex(16)
         with self._database.transaction() as run:
             everyone = run.execute("SELECT count(*) FROM uploads").fetchone()[0]
@@ -246,7 +246,8 @@ class Uploads:
             raise Problem(507, "DISK_FULL", message)
 
 
-def _suffix(name: str) -> str:
+def kept_suffix(name: str) -> str:
+    """What of a file's name reaches the disk."""
     return ".nii.gz" if PurePosixPath(name).name.lower().endswith(".nii.gz") else ".bin"
 
 

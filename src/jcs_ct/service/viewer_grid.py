@@ -21,7 +21,7 @@ from jcs_ct.volume import CTVolume
 #: Voxels above which the viewer's grid is halved in plane: a browser keeps some 12 bytes for each.
 MOST_VOXELS = 40_000_000
 #: What is kept around the lungs, in mm and, without geometry, in pixels.
-MARGIN_MM, MARGIN_PIXELS = 15.0, 24
+MARGIN_MM, MARGIN_PIXELS = 10.0, 16
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Standard display, for studies without geometry: slices go down, rows backwards, columns to the left; 1 mm each.
 _ASSUMED_LPS = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
@@ -167,6 +167,24 @@ class ViewerGrid:
             fields[name] = tuple(fields[name])
         fields["affine"] = tuple(tuple(row) for row in fields["affine"])
         return cls(**fields)
+
+
+def halved_in_plane(array: Array, affine: Array) -> tuple[Array, Array]:
+    """A smooth map with half the columns and rows: each value stands for two by two voxels of the viewer's grid.
+
+    Args:
+        array: (x, y, z).
+        affine: 4x4, of the viewer's grid.
+
+    Returns:
+        The largest value of each block, (x / 2, y / 2, z), and its affine.
+    """
+    width, height, depth = array.shape
+    padded = np.pad(array, [(0, width % 2), (0, height % 2), (0, 0)], mode="edge")
+    blocks = padded.reshape(-(-width // 2), 2, -(-height // 2), 2, depth)
+    scaled = affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+    scaled[:, 3] = affine @ np.array([0.5, 0.5, 0.0, 1.0])
+    return blocks.max(axis=(1, 3)), scaled
 
 
 def _box(volume: CTVolume, shown: NDArray[np.bool_]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

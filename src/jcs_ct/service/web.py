@@ -18,9 +18,11 @@ from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Session, Sessions
 from jcs_ct.service.settings import ServiceSettings, is_loopback
+from jcs_ct.service.sources import ListedFolders
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import LOCAL_USER, User, Users
+from jcs_ct.service.waiting import WaitingTime
 from jcs_ct.service.work import QueueWork
 
 COOKIE = "jcs_session"
@@ -54,6 +56,8 @@ class Service:
     uploads: Uploads
     corrections: Corrections
     work: QueueWork
+    folders: ListedFolders
+    waiting: WaitingTime
 
     @property
     def needs_login(self) -> bool:

@@ -33,6 +33,7 @@ class QueueWork:
         models: Name of the networks.
         limits: Of one study.
         keep_days: Studies older than that are deleted; None keeps them.
+        salt: File with the secret that patients' pseudonyms follow from; made when missing.
 
     Raises:
         ConfigError: the networks cannot be loaded.
@@ -49,8 +50,10 @@ class QueueWork:
         models: str,
         limits: Limits,
         keep_days: float | None,
+        salt: Path,
     ) -> None:
         self._studies, self._uploads, self._audit, self._keep_days = studies, uploads, audit, keep_days
+        self._salt = salt
         self._models, self._worker, self._stop = models, StudyWorker(), threading.Event()
         outcome = self._worker.run(DESCRIBE_MODELS, {"models": models})
         if outcome.ending is not Ending.DONE:
@@ -77,6 +80,17 @@ class QueueWork:
         """Key of reading a study with the networks of this server."""
         return JobKey(study_id, self._facts["weights"], self._facts["operating_point"], __version__)
 
+    @property
+    def validation(self) -> list[dict[str, Any]]:
+        """What `jcs calibrate` kept of the validation patients; empty for networks that do not say."""
+        found: list[dict[str, Any]] = self._facts["validation"]
+        return found
+
+    @property
+    def reading_id(self) -> str:
+        """See :attr:`JobKey.reading_id`, of this server's networks."""
+        return self.key("any").reading_id
+
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
@@ -95,7 +109,13 @@ class QueueWork:
 
     def _arguments(self, job: Job, staged: Path) -> Mapping[str, Any]:
         sent = self._studies.sent(str(job.request["study_id"]))
-        return {"study": str(sent), "output": str(staged), "models": self._models}
+        return {
+            "study": str(sent),
+            "output": str(staged),
+            "models": self._models,
+            "salt": str(self._salt),
+            "source": job.request.get("source"),
+        }
 
     def _work(self) -> None:
         while not self._stop.is_set():

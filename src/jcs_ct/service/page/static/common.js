@@ -34,6 +34,11 @@ export function tell(text, { bad = false } = {}) {
   setTimeout(() => line.remove(), bad ? 15000 : 5000);
 }
 
+/** Seconds in words: "40 s", "3 min". */
+export function duration(seconds) {
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}
+
 export function complain(error) {
   tell(error.message, { bad: true });
 }

@@ -1,6 +1,6 @@
 // A study that is not read yet: its stage as it changes, and what can be done about it.
 
-import { ask, base, complain } from "./common.js";
+import { ask, base, complain, duration } from "./common.js";
 
 const root = document.getElementById("study");
 const id = root.dataset.study;
@@ -15,7 +15,8 @@ if (["queued", "running"].includes(root.dataset.state)) {
       return;
     }
     const place = study.place ? `, place ${study.place} in the queue` : "";
-    document.getElementById("stage").textContent = `${study.stage_name || "Waiting"}${place}`;
+    const left = study.seconds_left ? `, about ${duration(study.seconds_left)} left` : "";
+    document.getElementById("stage").textContent = `${study.stage_name || "Waiting"}${place}${left}`;
     const bar = document.getElementById("bar");
     bar.max = study.total || 1;
     bar.value = study.done;

@@ -1,7 +1,9 @@
 // The page of a study that was read: verdict and thresholds, strip, viewer, corrections, the reader's view.
 
 import { ask, base, complain, tell } from "./common.js";
-import { Changes, growOnSlice, packed } from "./painting.js";
+import { startBeside } from "./beside.js";
+import { Changes, growByGrey, growOnSlice, packed } from "./painting.js";
+import { inWords } from "./thresholds.js";
 import { Viewer, WINDOWS, onSlice, sliceOf } from "./viewer.js";
 
 const find = (id) => document.getElementById(id);
@@ -20,6 +22,7 @@ function whatIf() {
   const would = count > threshold ? "positive" : "negative";
   const withheld = data.verdict.positive_slice_threshold === null ? " This study is too small for a verdict." : "";
   find("what-if").textContent = `${count} slices counted: ${would}.${withheld}`;
+  find("validation").textContent = inWords(data.validation, cut, threshold, data.verdict.lung_slice_count);
   drawStrip(cut);
 }
 find("threshold").addEventListener("input", whatIf);
@@ -51,7 +54,7 @@ function drawStrip(cut) {
 
 // -- viewer -------------------------------------------------------------------------------------------------------------
 
-const state = { tool: "look", brush: 5, dirty: false, parent: data.version, viewer: null, changes: null };
+const state = { tool: "look", brush: 5, dirty: false, parent: data.version, viewer: null, beside: null, changes: null };
 window.jcsState = state; // for tests and for those who look under the bonnet
 
 function showPosition({ voxel, mm, hu }) {
@@ -77,13 +80,16 @@ function press(attribute, value) {
   }
 }
 
+/** What is shown, of both studies where two stand side by side. */
+const shown = () => [state.viewer, state.beside].filter(Boolean);
+
 function setLayout(name) {
-  state.viewer.setLayout(name);
+  for (const viewer of shown()) viewer.setLayout(name);
   press("layout", name);
 }
 
 function setWindow(name) {
-  state.viewer.setWindow(name);
+  for (const viewer of shown()) viewer.setWindow(name);
   press("window", name);
 }
 
@@ -110,6 +116,7 @@ async function startViewer() {
   const first = data.lesions[0];
   if (first) viewer.goTo(first.place);
   else goToSlice(Math.floor(data.slices.length / 2));
+  if (data.beside) state.beside = await startBeside(find("canvas-beside"), data, viewer, data.beside);
   await offerDraft();
   document.body.dataset.viewer = "ready";
 }
@@ -120,7 +127,9 @@ strip.addEventListener("click", (event) => {
 });
 find("slice").addEventListener("input", (event) => goToSlice(Number(event.target.value)));
 for (const name of ["activation", "lesions", "densities"]) {
-  find(`opacity-${name}`).addEventListener("input", (event) => state.viewer?.setOpacity(name, Number(event.target.value)).catch(complain));
+  find(`opacity-${name}`).addEventListener("input", (event) => {
+    for (const viewer of shown()) viewer.setOpacity(name, Number(event.target.value)).catch(complain);
+  });
 }
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -225,6 +234,19 @@ find("grow").addEventListener("click", () => {
   state.viewer.refreshMask();
   changed();
 });
+function growGrey() {
+  const { viewer } = state;
+  const added = growByGrey(viewer.hu, viewer.mask, shape, viewer.spacing, viewer.position().voxel, Number(find("tolerance").value), Number(find("reach").value));
+  viewer.refreshMask();
+  changed();
+  tell(added ? `${added} voxels added.` : "Nothing more has that grey value here.");
+}
+find("grow-grey").addEventListener("click", growGrey);
+for (const name of ["tolerance", "reach"]) {
+  find(name).addEventListener("input", (event) => {
+    find(`${name}-value`).textContent = event.target.value;
+  });
+}
 find("interpolate").addEventListener("click", () => {
   try {
     state.viewer.interpolateSlices();
@@ -249,6 +271,7 @@ document.addEventListener("keydown", (event) => {
     ArrowDown: () => goToSlice(Number(find("slice").value) + 1),
     b: () => setTool("paint"),
     e: () => setTool("erase"),
+    g: growGrey,
     n: () => setTool("look"),
     z: () => step("undo"),
     y: () => step("redo"),
@@ -276,6 +299,17 @@ find("opinion").addEventListener("submit", async (event) => {
     event.target.reset();
     tell("Your view is kept beside the machine's.");
   }, complain);
+});
+find("send")?.addEventListener("click", async ({ target }) => {
+  target.disabled = true;
+  tell("Sending to the PACS…");
+  try {
+    const receipt = await (await ask("POST", `/api/v1/studies/${id}/send?version=${target.dataset.version}`)).json();
+    tell(`${receipt.stored} objects lie in the PACS${receipt.present ? `, ${receipt.present} of them did before` : ""}.`);
+  } catch (error) {
+    complain(error);
+  }
+  target.disabled = false;
 });
 find("share")?.addEventListener("submit", async (event) => {
   event.preventDefault();

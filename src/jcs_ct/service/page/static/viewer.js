@@ -58,6 +58,31 @@ export class Viewer {
     });
     this.canvas = canvas;
     this.onMove = () => {};
+    this.#spareMemory();
+  }
+
+  /**
+   * Overlays with 16 levels a channel, half the memory, and no more than one texture of them.
+   *
+   * NiiVue makes a new texture whenever an overlay changes and leaves the old one to the garbage collector, which does
+   * not see how large it is: 600 slices and a moved slider would cost hundreds of MiB.
+   */
+  #spareMemory() {
+    const { nv } = this;
+    const whole = nv.rgbaTex.bind(nv);
+    nv.rgbaTex = (texture, unit, dims, fill) => {
+      const { gl } = nv;
+      if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(texture, unit, dims, fill);
+      gl.deleteTexture(texture);
+      if (unit === gl.TEXTURE2) gl.deleteTexture(nv.overlayTexture);
+      const made = gl.createTexture();
+      gl.activeTexture(unit);
+      gl.bindTexture(gl.TEXTURE_3D, made);
+      for (const side of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, side, gl.CLAMP_TO_EDGE);
+      for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, gl.LINEAR);
+      gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RGBA4, dims[1], dims[2], dims[3]);
+      return made;
+    };
   }
 
   async load(study, version) {
@@ -83,6 +108,16 @@ export class Viewer {
     this.nv.onLocationChange = () => this.onMove(this.position());
   }
 
+  /** HU of every voxel, x fastest. */
+  get hu() {
+    return this.nv.volumes[0].img;
+  }
+
+  /** mm of a voxel along each axis. */
+  get spacing() {
+    return [0, 1, 2].map((axis) => Math.hypot(...[0, 1, 2].map((row) => this.grid.affine[row][axis])));
+  }
+
   get mask() {
     return this.nv.drawBitmap;
   }
@@ -105,7 +140,8 @@ export class Viewer {
     const [level, width] = WINDOWS[name];
     const ct = this.nv.volumes[0];
     [ct.cal_min, ct.cal_max] = [level - width / 2, level + width / 2];
-    this.nv.updateGLVolume();
+    this.nv.refreshLayers(ct, 0); // the overlays stay as they are
+    this.nv.drawScene();
   }
 
   /** Densities are fetched when they are first shown: each layer costs seconds where a browser draws without a GPU. */
@@ -131,7 +167,7 @@ export class Viewer {
     const mm = [...this.nv.frac2mm(this.nv.scene.crosshairPos)].slice(0, 3);
     const [nx, ny] = this.grid.shape;
     const inside = voxel.every((value, axis) => value >= 0 && value < this.grid.shape[axis]);
-    const hu = inside ? this.nv.volumes[0].img[voxel[0] + nx * (voxel[1] + ny * voxel[2])] : null;
+    const hu = inside ? this.hu[voxel[0] + nx * (voxel[1] + ny * voxel[2])] : null;
     return { voxel, mm, hu };
   }
 

@@ -1,6 +1,6 @@
 // The worklist: sending studies, and rows that follow what happens.
 
-import { ask, base, complain, tell } from "./common.js";
+import { ask, base, complain, duration, tell } from "./common.js";
 
 const rows = document.getElementById("rows");
 
@@ -157,6 +157,8 @@ events.addEventListener("study", (event) => {
     row.querySelector(".stage").textContent = study.stage_name || "Starting";
     bar.max = study.total || 1;
     bar.value = study.done;
+    const left = row.querySelector(".left");
+    if (left && study.seconds_left) left.textContent = `about ${duration(study.seconds_left)} left`;
   } else if (row?.dataset.state !== study.state || study.state === "queued") {
     changed();
   }

@@ -1,0 +1,90 @@
+"""In a study's process: bring its files in from where they are, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jcs_ct.errors import GateCode, OutputError, StudyError
+from jcs_ct.files import link_or_copy, prepare_output_folder
+from jcs_ct.imaging.sources import natural_key
+from jcs_ct.service.settings import PacsAddress
+from jcs_ct.service.sources import open_pacs
+from jcs_ct.service.uploads import kept_suffix
+
+if TYPE_CHECKING:
+    from jcs_ct.jobs.child import Progress
+
+_GIB = 1024**3
+
+
+def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None:
+    """Lay the files of a study into ``place``, which appears whole; nothing when it is there.
+
+    Args:
+        source: ``place`` (folder or file of this machine) or ``study_uid`` (in the PACS at ``url``, with
+            ``ca_bundle``); ``most_files``, ``most_bytes`` and ``free_bytes`` bound what is brought.
+        place: Of the study.
+        progress: Files.
+
+    Raises:
+        StudyError: it is gone (NO_IMAGES), or larger than may be sent (UNSUPPORTED).
+        OutputError: the disk is full.
+        JCSError: what a PACS comes to.
+    """
+    if place.is_dir():
+        return
+    staged = place.with_name(f"{place.name}.part")
+    if "study_uid" in source:
+        _fetch(source, prepare_output_folder(staged), progress)  # what a killed fetch left is not fetched again
+    else:
+        shutil.rmtree(staged, ignore_errors=True)
+        _link(source, prepare_output_folder(staged), progress)
+    staged.rename(place)
+
+
+def _fetch(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
+    def advance(done: int, total: int) -> None:
+        progress("fetch", done, total)
+        if total > source["most_files"]:
+            message = f"the study has {total} images, {source['most_files']} may be read"
+            raise StudyError(GateCode.UNSUPPORTED, message)
+        _require_space(staged, source["free_bytes"])
+
+    progress("fetch", 0, 1)
+    with closing(open_pacs(PacsAddress(source["url"], source["ca_bundle"]))) as web:
+        web.fetch_study(source["study_uid"], staged, advance=advance)
+
+
+def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
+    """Links where the disk allows, else copies; numbered in natural order, as what is sent by a browser."""
+    root = Path(source["place"])
+    if not root.exists():
+        raise StudyError(GateCode.NO_IMAGES, "the study is no longer in its folder; choose another one")
+    found = (
+        [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    )
+    paths = sorted(found, key=natural_key)
+    size = sum(path.stat().st_size for path in paths)
+    if len(paths) > source["most_files"] or size > source["most_bytes"]:
+        raise StudyError(
+            GateCode.UNSUPPORTED,
+            f"the folder holds {len(paths)} files with {size / _GIB:.1f} GiB, {source['most_files']} files and "
+            f"{source['most_bytes'] / _GIB:.1f} GiB may be read at a time; choose one study",
+        )
+    for number, path in enumerate(paths, start=1):
+        progress("fetch", number - 1, len(paths))
+        _require_space(staged, source["free_bytes"])
+        link_or_copy(path, staged / f"{number:06d}{kept_suffix(path.name)}")
+
+
+def _require_space(folder: Path, free_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < free_bytes:
+        raise OutputError(
+            f"the server's disk has {free / _GIB:.1f} GiB free, {free_bytes / _GIB:.1f} GiB must stay free; "
+            "ask the administrator to free space (DISK_FULL)"
+        )

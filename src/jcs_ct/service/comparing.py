@@ -1,0 +1,99 @@
+"""Other studies of the same patient, and how much the burden changed between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jcs_ct.jobs import State
+from jcs_ct.service.studies import Studies, StudyRecord
+from jcs_ct.service.users import User
+
+#: What is compared: name in the report's burden, what a reader is told it is, unit.
+_MEASURES = (
+    ("percent_opacity", "Opacity", "% of lung"),
+    ("opacification_volume_ml", "Volume of opacities", "ml"),
+    ("percent_ground_glass", "Ground glass", "% of lung"),
+    ("percent_consolidation", "Consolidation", "% of lung"),
+    ("lung_volume_ml", "Volume of the lungs", "ml"),
+)
+
+
+@dataclass(frozen=True)
+class OtherStudy:
+    """Another study of the same patient that was read and that the reader may see.
+
+    Args:
+        study_id, label, added_at: As in the worklist.
+        study_date: As the images state it, or empty.
+        is_earlier: Whether it was made before the study it is compared with, or, by equal or missing dates, sent
+            before it.
+        same_reading: Whether both were read by the same networks, operating point and version.
+        facts: What the worklist shows of it.
+    """
+
+    study_id: str
+    label: str
+    added_at: float
+    study_date: str
+    is_earlier: bool
+    same_reading: bool
+    facts: Mapping[str, Any]
+
+
+def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[OtherStudy]:
+    """Other studies of the patient, the newest first; empty where the images name no patient."""
+    mine = studies.job(record)
+    key = mine.result.get("patient_key", "")
+    if not key:
+        return []
+    found = []
+    for other in studies.visible(user):
+        job = studies.ledger.job(other.job_id)
+        if other.study_id == record.study_id or job is None or job.state is not State.DONE:
+            continue
+        if job.result.get("patient_key", "") == key:
+            date = str(job.result.get("study_date", ""))
+            found.append(
+                OtherStudy(
+                    other.study_id,
+                    other.label,
+                    other.added_at,
+                    date,
+                    _moment(date, other) < _moment(str(mine.result.get("study_date", "")), record),
+                    job.key.reading_id == mine.key.reading_id,
+                    job.result,
+                )
+            )
+    return sorted(found, key=lambda one: (one.study_date, one.added_at), reverse=True)
+
+
+def _moment(date: str, record: StudyRecord) -> tuple[str, float]:
+    return date, record.added_at
+
+
+def burden_change(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Two reports side by side, measure by measure.
+
+    Args:
+        earlier, now: ``report.json`` of each.
+
+    Returns:
+        ``name``, ``unit``, ``earlier``, ``now`` and ``change`` (None where one was not measured). Lesions that were
+        not segmented because the patient rule is negative count as not measured, never as zero.
+    """
+    before, after = earlier["burden"] or {}, now["burden"] or {}
+    rows = [_row(title, unit, before.get(name), after.get(name)) for name, title, unit in _MEASURES]
+    share = [_share(report["verdict"]) for report in (earlier, now)]
+    return [*rows, _row("Infected slices", "% of lung slices", *share)]
+
+
+def _share(verdict: Mapping[str, Any]) -> float | None:
+    count = verdict["lung_slice_count"]
+    return 100.0 * verdict["positive_slice_count"] / count if count else None
+
+
+def _row(title: str, unit: str, before: float | None, after: float | None) -> dict[str, Any]:
+    change = None if before is None or after is None else after - before
+    return {"name": title, "unit": unit, "earlier": before, "now": after, "change": change}

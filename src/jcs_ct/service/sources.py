@@ -1,0 +1,149 @@
+"""Studies that are already somewhere: in a folder that an administrator listed, or in a PACS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.settings import PacsAddress
+
+if TYPE_CHECKING:
+    from jcs_ct.pacs.web import DicomWeb
+
+#: Entries of a folder, and studies of a PACS, that are shown at a time.
+MOST_SHOWN = 500
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_IMAGES = (".nii", ".nii.gz", ".dcm")
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """An entry of a listed folder that may be a study.
+
+    Args:
+        folder: Name of the listed folder.
+        name: Of the entry in it.
+        kind: ``folder`` or ``file``.
+        changed_at: Seconds since the epoch.
+    """
+
+    folder: str
+    name: str
+    kind: str
+    changed_at: float
+
+
+class ListedFolders:
+    """The folders that an administrator listed; what lies directly in them may be read, and nothing else.
+
+    Args:
+        paths: Their paths; each is shown under its own name.
+
+    Raises:
+        ConfigError: one is no folder, or two have one name.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = {path.resolve().name: path.resolve() for path in paths}
+        absent = [str(path) for path in paths if not path.is_dir()]
+        if absent:
+            raise ConfigError(f"no folder of studies there: {', '.join(absent)}")
+        if len(self._paths) < len(paths):
+            raise ConfigError("two folders of studies have one name; rename one")
+
+    @property
+    def names(self) -> list[str]:
+        """What they are called."""
+        return sorted(self._paths)
+
+    def entries(self, folder: str) -> list[ListedStudy]:
+        """Folders and files in a listed folder, the newest first, at most :data:`MOST_SHOWN`.
+
+        Raises:
+            Problem: UNKNOWN_FOLDER.
+        """
+        found = [
+            ListedStudy(folder, path.name, "folder" if path.is_dir() else "file", path.lstat().st_mtime)
+            for path in self._root(folder).iterdir()
+            if self._may_be_a_study(path)
+        ]
+        return sorted(found, key=lambda entry: -entry.changed_at)[:MOST_SHOWN]
+
+    def find(self, folder: str, name: str) -> Path:
+        """Where an entry lies.
+
+        Raises:
+            Problem: UNKNOWN_FOLDER, UNKNOWN_ENTRY (no such entry, a link, or a path instead of a name).
+        """
+        root = self._root(folder)
+        path = next((path for path in root.iterdir() if path.name == name), None)
+        if path is None or not self._may_be_a_study(path):
+            raise Problem(404, "UNKNOWN_ENTRY", "there is no such study in the folder; reload the list")
+        return path
+
+    def _root(self, folder: str) -> Path:
+        if folder not in self._paths:
+            raise Problem(404, "UNKNOWN_FOLDER", "the administrator listed no such folder")
+        return self._paths[folder]
+
+    @staticmethod
+    def _may_be_a_study(path: Path) -> bool:
+        if path.is_symlink() or path.name.startswith("."):
+            return False
+        return path.is_dir() or path.name.lower().endswith((*_ARCHIVES, *_IMAGES))
+
+
+def find_in_pacs(address: PacsAddress, *, patient_id: str, accession_number: str) -> list[dict[str, Any]]:
+    """CT studies of one patient or one order, the newest first, without anything that names the patient.
+
+    Raises:
+        Problem: TOO_WIDE (neither was given), BAD_SEARCH, PACS_FAILED.
+    """
+    from jcs_ct.pacs.remote import StudyQuery
+
+    if not patient_id.strip() and not accession_number.strip():
+        raise Problem(422, "TOO_WIDE", "give the whole Patient ID or Accession Number; the PACS is not listed")
+    try:
+        query = StudyQuery(patient_id=patient_id.strip(), accession_number=accession_number.strip())
+        with closing(open_pacs(address, patient=False)) as web:
+            found = web.studies(query, most=MOST_SHOWN)
+    except ConfigError as error:
+        raise Problem(422, "BAD_SEARCH", str(error)) from error
+    except JCSError as error:
+        raise Problem(502, "PACS_FAILED", str(error)) from error
+    shown = [
+        {"study_uid": one.uid, "date": one.date, "description": one.description, "object_count": one.instance_count}
+        for one in found
+    ]
+    return sorted(shown, key=lambda one: str(one["date"]), reverse=True)
+
+
+def open_pacs(address: PacsAddress, *, patient: bool = True) -> DicomWeb:
+    """A connection with the credentials of the environment.
+
+    Args:
+        address: Where.
+        patient: Whether failed requests are tried again and slow ones waited for; not while a reader waits.
+    """
+    from jcs_ct.pacs.server import PacsServer
+    from jcs_ct.pacs.web import DicomWeb
+
+    patience = {} if patient else {"retries": 0, "timeout_s": 20.0, "answer_s": 60.0}
+    return DicomWeb(PacsServer.from_environment(address.url, address.ca_bundle, **patience))
+
+
+def check_pacs(address: PacsAddress) -> None:
+    """Refuse an address, credentials or certificates that cannot be used, before a reader meets them.
+
+    Raises:
+        ConfigError: they cannot be used, or the extra ``jcs-ct[pacs]`` is not installed.
+    """
+    try:
+        open_pacs(address).close()
+    except ModuleNotFoundError as error:
+        raise ConfigError("a PACS beside the page needs an extra: pip install 'jcs-ct[service,pacs]'") from error
