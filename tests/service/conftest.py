@@ -8,14 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from pydicom import dcmread
 
@@ -23,8 +27,10 @@ from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.dicom import write_dicom
 from jcs_ct.service.app import build_app, build_service
 from jcs_ct.service.database import ServiceDatabase
-from jcs_ct.service.settings import ServiceSettings, UploadLimits
+from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
 from jcs_ct.service.users import Role, Users
+
+from ..pacs.fake_pacs import FakePacs, Handler
 
 PASSWORDS = {"root": "correct horse", "jane": "battery staple", "joe": "another phrase"}
 LIMITS = UploadLimits(total_bytes=64 * 1024**2, files=200, chunk_bytes=1 << 18, free_bytes=1 << 20)
@@ -48,6 +54,7 @@ def turn_in_plane(source: Path, target: Path) -> Path:
         dataset.PixelSpacing = [column_mm, row_mm]
         dataset.PixelData = np.ascontiguousarray(dataset.pixel_array.T[::-1]).tobytes()
         dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+        dataset.StudyDate = "20990101"  # some time after the phantom's own
         dataset.save_as(target / path.name)
     return target
 
@@ -127,17 +134,47 @@ class Browser:
 
 def add_users(folder: Path) -> None:
     database = ServiceDatabase(folder / "service.sqlite")
-    users = Users(database)
+    users = Users(database, hasher=PasswordHasher(time_cost=1, memory_cost=64))  # a hash says how it is checked
     for name, password in PASSWORDS.items():
         users.add(name, Role.ADMIN if name == "root" else Role.READER, password)
     database.close()
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, random_models):
+def fake_pacs() -> Iterator[FakePacs]:
+    """A PACS, empty."""
+    held = FakePacs()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"pacs": held}))
+    held.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield held
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def incoming(tmp_path_factory, phantom_folder) -> Path:
+    """A folder that the administrator listed."""
+    folder = tmp_path_factory.mktemp("listed") / "incoming"
+    folder.mkdir()
+    (folder / "phantom.zip").write_bytes(zipped(phantom_folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, random_models, incoming, fake_pacs):
     folder = tmp_path_factory.mktemp("serve")
     add_users(folder)
-    return build_service(ServiceSettings(folder=folder, models=str(random_models), uploads=LIMITS))
+    settings = ServiceSettings(
+        folder=folder,
+        models=str(random_models),
+        uploads=LIMITS,
+        study_folders=(incoming,),
+        pacs=PacsAddress(fake_pacs.url),
+    )
+    return build_service(settings)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +197,11 @@ def browser(app):
 class Server:
     """``jcs serve`` as a process that can be killed."""
 
-    def __init__(self, folder: Path, models: Path) -> None:
-        self.folder = folder
-        self._command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(folder), "--models", str(models)]
+    def __init__(self, folder: Path, models: Path, pacs: FakePacs) -> None:
+        self.folder, self.pacs = folder, pacs
+        options = {"--folder": str(folder), "--models": str(models), "--pacs": pacs.url}
+        parts = [part for pair in options.items() for part in pair]
+        self._command = [sys.executable, "-m", "jcs_ct", "serve", *parts]
         self.port = 0
         self.start()
 
@@ -192,9 +231,9 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, random_models):
+def server(tmp_path_factory, random_models, fake_pacs):
     folder = tmp_path_factory.mktemp("serve")
     add_users(folder)
-    started = Server(folder, random_models)
+    started = Server(folder, random_models, fake_pacs)
     yield started
     started.kill()

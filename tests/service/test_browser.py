@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
+from pydicom import dcmread
 
 from .conftest import PASSWORDS, zipped
 from .placing import seg_places, viewer_places
@@ -209,6 +211,151 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
     page.get_by_label("Reason").fill("motion")
     page.get_by_role("button", name="Keep").click()
     page.locator("#opinions li", has_text="motion").wait_for()
+
+
+def hu_of(page) -> np.ndarray:
+    """The CT in the browser's memory, as (x, y, z)."""
+    shape = page.evaluate("jcsState.viewer.grid.shape")
+    return np.array(page.evaluate("[...jcsState.viewer.hu]")).reshape(shape, order="F")
+
+
+def test_a_lesion_grows_by_its_grey_value_and_slices_between_are_filled(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Growing", folder=phantom_folder)
+    open_study(page, "Growing")
+    page.evaluate("jcsState.viewer.mask.fill(0); jcsState.viewer.refreshMask(); jcsState.viewer.goTo([20, 24, 4])")
+    page.locator("#tolerance").fill("150")
+    page.locator("#reach").fill("30")
+    page.keyboard.press("g")
+    grown = mask_of(page)
+    hu, spacing = hu_of(page), np.array(page.evaluate("jcsState.viewer.spacing"))
+    seed = np.array([20, 24, 4])
+    near = np.linalg.norm((np.indices(hu.shape).T - seed).T * spacing[:, None, None, None], axis=0) <= 30.0
+    alike = np.abs(hu - hu[19:22, 23:26, 4].mean()) <= 150.0
+    candidates = near & alike
+    candidates[tuple(seed)] = True
+    labels, _ = scipy.ndimage.label(candidates)
+    np.testing.assert_array_equal(grown, labels == labels[tuple(seed)])
+    assert np.count_nonzero(grown) > 10
+
+    page.evaluate(
+        "(() => { const v = jcsState.viewer, [nx, ny] = v.grid.shape; v.mask.fill(0);"
+        " for (const z of [2, 6]) for (let y = 20; y < 26; y += 1) for (let x = 18; x < 24; x += 1)"
+        " v.mask[x + nx * (y + ny * z)] = 1; v.refreshMask(); })()"
+    )
+    page.get_by_role("button", name="Fill between slices").click()
+    filled = mask_of(page)
+    for between in (3, 4, 5):
+        np.testing.assert_array_equal(filled[:, :, between], filled[:, :, 2])
+    assert not filled[:, :, 7].any()
+
+
+def test_a_study_of_the_pacs_is_fetched_compared_and_sent_back(page, server, turned_folder, phantom_folder):
+    for path in sorted(turned_folder.iterdir()):
+        server.pacs.add(path.read_bytes())
+    header = dcmread(path, stop_before_pixels=True)
+    server.pacs.patient[header.StudyInstanceUID] = header.PatientID
+    log_in(page, server, "jane")
+    send(page, "Before", folder=phantom_folder)
+    page.get_by_label("Name of the study").fill("Later")
+    page.get_by_text("From the PACS").click()
+    page.get_by_label("Patient ID").fill(header.PatientID)
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("button", name="Fetch and read").click()
+    page.locator("#rows tr[data-state=done]", has_text="Before").wait_for()
+    open_study(page, "Later")
+    page.locator("#others a").first.click()
+    page.locator("body[data-viewer=ready]").wait_for()
+    assert "Opacity" in page.locator("#change").inner_text()
+    page.locator("#slice").fill("2")
+    places = page.evaluate("[jcsState.viewer.position().voxel, jcsState.beside.position().voxel]")
+    assert places[0] == places[1], "the same patient turned round: the same place"
+    page.evaluate("jcsState.beside.goTo([10, 12, 5])")
+    assert page.evaluate("jcsState.viewer.position().voxel") == [10, 12, 5], "and the other way"
+    page.keyboard.press("2")
+    windows = page.evaluate("[jcsState.viewer, jcsState.beside].map((v) => v.nv.volumes[0].cal_max)")
+    assert windows == [240, 240]
+    before = len(server.pacs.instances)
+    page.get_by_role("button", name="Send the machine's results to the PACS").click()
+    page.get_by_text("objects lie in the PACS").wait_for()
+    assert len(server.pacs.instances) > before
+
+
+def test_thresholds_are_judged_on_validation_patients(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Judged", folder=phantom_folder)
+    open_study(page, "Judged")
+    page.get_by_text("What other thresholds would say").click()
+    page.locator("#cut").fill("0.5")
+    page.locator("#threshold").fill("2")
+    assert "on validation patients is not kept" in page.locator(".verdict-card").inner_text()
+    # Two sources: in the first 1 of 2 infected slices is found, in the second 4 of 4; their mean counts.
+    patients = [
+        {"source": "a", "infected": [0.9, 0.4], "uninfected": [0.1] * 6},
+        {"source": "b", "infected": [0.9] * 4, "uninfected": [0.6, 0.2, 0.2, 0.2]},
+        {"source": "b", "infected": [], "uninfected": [0.8] * 5 + [0.1]},
+    ]
+    found = page.evaluate(
+        "async (patients) => (await import(document.querySelector('meta[name=base]').content"
+        " + '/static/thresholds.js')).onValidation(patients, 0.5, 0.25)",
+        patients,
+    )
+    # Shares of slices from 0.5 on: 1 of 8, 5 of 8 and 5 of 6; positive above a quarter.
+    assert found == {
+        "sensitivity": 0.75,
+        "specificity": pytest.approx((1.0 + 4 / 10) / 2),
+        "slices": 22,
+        "ill": 2,
+        "found": 1,
+        "well": 1,
+        "spared": 0,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(page, server, phantom_folder, scheme):
+    """axe-core finds nothing: labels, roles, contrast, order of headings, names of buttons."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def check(name: str) -> None:
+        found = Axe().run(page).response["violations"]
+        places = [(one["id"], node["target"], node["failureSummary"]) for one in found for node in one["nodes"]]
+        assert places == [], name
+
+    page.emulate_media(color_scheme=scheme)
+    page.goto(server.url)
+    check("login")
+    log_in(page, server, "root")
+    send(page, f"Axe {scheme}", folder=phantom_folder)
+    send(page, f"Letter {scheme}", files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    page.locator("#rows tr[data-state=refused]", has_text=f"Letter {scheme}").wait_for()
+    page.get_by_text("From the PACS").click()
+    check("worklist")
+    open_study(page, f"Axe {scheme}")
+    page.get_by_text("What other thresholds would say").click()
+    check("study")
+    page.goto(server.url)
+    page.locator("#rows tr", has_text=f"Letter {scheme}").get_by_role("link").click()
+    page.get_by_role("heading", name="This study is refused").wait_for()
+    check("refused")
+    page.goto(f"{server.url}/audit")
+    check("audit")
+
+
+def test_the_worklist_is_worked_by_keys_alone(page, server, phantom_folder):
+    log_in(page, server, "joe")
+    for label in ("First", "Second"):
+        send(page, label, files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    page.locator("#rows tr[data-state=refused]").nth(1).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("Fir")
+    page.locator("#rows tr", has_text="Second").wait_for(state="detached")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="First").wait_for()
+    page.keyboard.press("w")
+    page.get_by_role("heading", name="Worklist").wait_for()
 
 
 def test_a_draft_outlives_the_browser(page, server, phantom_folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from pydicom import dcmread
 
 from jcs_ct.data.manifest import read_manifest, read_mask
@@ -19,18 +20,18 @@ from jcs_ct.jobs import State
 from jcs_ct.service.describing import result_files
 from jcs_ct.service.users import Role, User
 
-from .conftest import LIMITS, zipped
+from .conftest import LIMITS, Browser
 from .placing import seg_places, viewer_places
+
+
+def logged_in(app, name: str) -> Browser:
+    return Browser(TestClient(app, base_url="http://127.0.0.1")).login(name)
 
 
 @pytest.fixture(scope="module")
 def read_study(app, phantom_folder):
     """Name of a study of jane's that was read."""
-    from fastapi.testclient import TestClient
-
-    from .conftest import Browser
-
-    jane = Browser(TestClient(app, base_url="http://127.0.0.1")).login("jane")
+    jane = logged_in(app, "jane")
     study_id = jane.send_folder(phantom_folder, "Phantom <i>5</i>")
     assert jane.wait(study_id)["state"] == "done"
     return study_id
@@ -63,17 +64,100 @@ def test_a_folder_is_read_and_described(browser, read_study):
     assert study["attempts"] == 1
 
 
-def test_a_zip_is_read_like_its_folder(browser, read_study, phantom_folder):
-    jane = browser("jane")
-    study = jane.wait(jane.send({"study.zip": zipped(phantom_folder)}))
-    assert study["state"] == "done"
-    first = jane.study(read_study)
-    assert study["facts"]["identifier"] == first["facts"]["identifier"]
-    assert "lesions.seg.dcm" in study["files"]
-    reports = [
-        jane.ask("GET", f"/api/v1/studies/{name}/report.json").content for name in (read_study, study["study_id"])
+@pytest.fixture(scope="module")
+def listed_study(app, incoming):
+    """Name of a study of jane's that lies, zipped, in the folder that the administrator listed."""
+    jane = logged_in(app, "jane")
+    shown = jane.ask("GET", "/api/v1/folders").json()["folders"]
+    assert [(one["folder"], study["name"], study["kind"]) for one in shown for study in one["studies"]] == [
+        ("incoming", "phantom.zip", "file")
     ]
+    picked = jane.ask("POST", "/api/v1/studies", json={"folder": "incoming", "name": "phantom.zip"})
+    assert picked.status_code == 201, picked.text
+    return picked.json()["study_id"]
+
+
+@pytest.fixture(scope="module")
+def fetched_study(app, fake_pacs, turned_folder):
+    """Name of a later study of the same patient, stored a quarter turn round, that jane had fetched from the PACS."""
+    for path in sorted(turned_folder.iterdir()):
+        fake_pacs.add(path.read_bytes())
+    header = dcmread(path, stop_before_pixels=True)
+    fake_pacs.patient[header.StudyInstanceUID] = header.PatientID
+    jane = logged_in(app, "jane")
+    found = jane.ask("GET", f"/api/v1/pacs/studies?patient_id={header.PatientID}").json()["studies"]
+    assert [one["object_count"] for one in found] == [10]
+    body = {"label": "Later", "study_uid": found[0]["study_uid"]}
+    return jane.ask("POST", "/api/v1/studies", json=body).json()["study_id"]
+
+
+def test_a_zip_of_a_listed_folder_is_read_like_what_is_sent(browser, read_study, listed_study, incoming):
+    jane = browser("jane")
+    study = jane.wait(listed_study)
+    assert study["state"] == "done", study["message"]
+    assert study["facts"]["identifier"] == jane.study(read_study)["facts"]["identifier"]
+    assert "lesions.seg.dcm" in study["files"]
+    assert "job.json" not in study["files"]
+    reports = [jane.ask("GET", f"/api/v1/studies/{name}/report.json").content for name in (read_study, listed_study)]
     assert reports[0] == reports[1]
+    assert (incoming / "phantom.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({"folder": "incoming", "name": "../phantom.zip"}, (404, "UNKNOWN_ENTRY")),
+        ({"folder": "..", "name": "phantom.zip"}, (404, "UNKNOWN_FOLDER")),
+        ({"folder": "/etc", "name": "passwd"}, (404, "UNKNOWN_FOLDER")),
+    ],
+)
+def test_only_what_was_listed_is_picked(browser, body, answer):
+    assert code(browser("jane").ask("POST", "/api/v1/studies", json=body)) == answer
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"folder": "incoming"}, {"study_uid": "1.2/../3"}, {"study_uid": "1.2", "folder": "a", "name": "b"}]
+)
+def test_one_place_is_picked_from(browser, body):
+    assert browser("jane").ask("POST", "/api/v1/studies", json=body).status_code == 422
+
+
+def test_a_study_comes_from_the_pacs_and_its_results_go_back(browser, service, fetched_study, fake_pacs):
+    jane = browser("jane")
+    study = jane.wait(fetched_study)
+    assert study["state"] == "done", study["message"]
+    before = len(fake_pacs.instances)
+    sent = jane.ask("POST", f"/api/v1/studies/{fetched_study}/send")
+    dicom = sum(name.endswith(".dcm") for name in study["files"])
+    assert (sent.status_code, sent.json()) == (200, {"stored": dicom, "present": 0})
+    assert len(fake_pacs.instances) == before + dicom
+    actions = [entry.action for entry in service.audit.entries(study_id=fetched_study)]
+    assert {"fetch", "send"} <= set(actions)
+    fake_pacs.authorization = "Bearer other"
+    try:
+        refused = jane.ask("POST", f"/api/v1/studies/{fetched_study}/send")
+    finally:
+        fake_pacs.authorization = ""
+    assert code(refused) == (502, "PACS_FAILED")
+    assert "PACS_CREDENTIALS" in refused.json()["message"]
+
+
+def test_studies_of_one_patient_stand_side_by_side(browser, read_study, fetched_study):
+    jane, joe = browser("jane"), browser("joe")
+    jane.wait(fetched_study)
+    page = jane.ask("GET", f"/studies/{fetched_study}", headers={"Accept": "text/html"}).text
+    assert f"beside={read_study}" in page
+    compared = jane.ask("GET", f"/studies/{fetched_study}?beside={read_study}", headers={"Accept": "text/html"}).text
+    assert "canvas-beside" in compared
+    assert "Earlier" in compared
+    assert "+0.0" in compared or "-0.0" in compared, "the same patient turned round: nothing changed"
+    assert "different networks" not in compared
+    key = jane.study(read_study)["facts"]["patient_key"]
+    assert key == jane.study(fetched_study)["facts"]["patient_key"]
+    assert "PHANTOM" not in key
+    assert joe.ask("GET", f"/studies/{fetched_study}?beside={read_study}").status_code == 404
+    stranger = jane.ask("GET", f"/studies/{read_study}?beside={'0' * 24}", headers={"Accept": "text/html"}).text
+    assert "canvas-beside" not in stranger
 
 
 def test_what_is_no_ct_is_refused_with_its_code(browser):
@@ -117,10 +201,10 @@ def test_hostile_archives_are_refused(browser, service, content, words):
     assert left < 150 << 20
 
 
-@pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
-def test_what_is_painted_is_what_the_segmentation_holds(browser, service, folder, request, tmp_path):
+@pytest.mark.parametrize("study", ["read_study", "fetched_study"], ids=["axial", "turned"])
+def test_what_is_painted_is_what_the_segmentation_holds(browser, study, request, tmp_path):
     jane = browser("jane")
-    study_id = jane.send_folder(request.getfixturevalue(folder))
+    study_id = request.getfixturevalue(study)
     assert jane.wait(study_id)["state"] == "done"
     grid = jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/grid.json").json()
     shape = grid["shape"]
@@ -140,16 +224,15 @@ def test_what_is_painted_is_what_the_segmentation_holds(browser, service, folder
     assert ct.shape == tuple(shape)
 
 
-@pytest.mark.slow
-def test_both_scans_of_one_patient_look_alike_in_the_viewer(browser, phantom_folder, turned_folder):
+def test_both_scans_of_one_patient_look_alike_in_the_viewer(browser, read_study, fetched_study):
     jane = browser("jane")
-    volumes = []
-    for folder in (phantom_folder, turned_folder):
-        study_id = jane.send_folder(folder)
-        assert jane.wait(study_id)["state"] == "done"
-        volumes.append(volume(jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/ct.nii.gz")))
-    assert volumes[0].shape == volumes[1].shape
-    np.testing.assert_array_equal(volumes[0], volumes[1])
+    jane.wait(fetched_study)
+    for name in ("ct", "activation"):
+        paths = [f"/api/v1/studies/{study}/viewer/{name}.nii.gz" for study in (read_study, fetched_study)]
+        first, second = (volume(jane.ask("GET", path)) for path in paths)
+        assert first.shape == second.shape
+        if name == "ct":
+            np.testing.assert_array_equal(first, second)
 
 
 def test_corrections_name_their_reader_and_keep_the_verdict(browser, read_study, tmp_path):
@@ -200,7 +283,9 @@ def test_two_readers_at_once_do_not_write_over_each_other(browser, read_study):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(b"\0" * 5_000_000)], ids=str
+    "content",
+    [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(b"\0" * 5_000_000)],
+    ids=["empty", "no gzip", "short", "long"],
 )
 def test_masks_that_are_none_are_refused(browser, read_study, content):
     jane = browser("jane")
@@ -398,18 +483,23 @@ def test_programs_use_tokens_and_the_interface_is_described(browser, service, ph
     assert "/login" not in described["paths"]
 
 
-def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, phantom_folder):
+def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, read_study, monkeypatch):
     jane = browser("jane")
-    names = [jane.send_folder(phantom_folder, f"n{number}") for number in range(3)]
-    last = jane.study(names[-1])
-    assert last["state"] == "queued"
-    assert last["place"] >= 1
-    assert jane.ask("POST", f"/api/v1/studies/{names[-1]}/cancel").status_code == 200
-    assert jane.wait(names[-1])["state"] == "cancelled"
-    assert jane.ask("POST", f"/api/v1/studies/{names[-1]}/retry").status_code == 200
-    assert [jane.wait(name)["state"] for name in names] == ["done"] * 3
+    with monkeypatch.context() as held:
+        held.setattr(service.work._runner, "work_once", lambda: None)  # nothing is taken from the queue
+        names = [jane.send({"letter.txt": b"x"}, f"n{number}") for number in range(3)]
+        waiting = [jane.study(name) for name in names]
+        assert [study["state"] for study in waiting] == ["queued"] * 3
+        assert [study["place"] for study in waiting] == [1, 2, 3]
+        assert waiting[0]["seconds_left"] < waiting[2]["seconds_left"]
+        assert jane.ask("POST", f"/api/v1/studies/{names[0]}/cancel").status_code == 200
+        assert jane.study(names[0])["state"] == "cancelled"
+        assert jane.study(names[1])["place"] == 1
+        assert jane.ask("POST", f"/api/v1/studies/{names[0]}/retry").status_code == 200
+        assert jane.study(names[0])["place"] == 1, "in its old place"
+    assert [jane.wait(name)["code"] for name in names] == ["NO_IMAGES"] * 3
     assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/cancel")) == (409, "NOT_OPEN")
-    assert code(jane.ask("POST", f"/api/v1/studies/{names[0]}/retry")) == (409, "NOT_STOPPED")
+    assert code(jane.ask("POST", f"/api/v1/studies/{read_study}/retry")) == (409, "NOT_STOPPED")
 
 
 @pytest.mark.slow
@@ -436,9 +526,8 @@ def test_corrected_studies_become_training_data(browser, service, read_study, tm
     assert isinstance(jcs("serve", "export", output, "--folder", service.settings.folder).exception, ConfigError)
 
 
-def test_deleting_leaves_nothing_but_the_log(browser, service, phantom_folder):
-    jane = browser("jane")
-    study_id = jane.send({"s.zip": zipped(phantom_folder)})
+def test_deleting_leaves_nothing_but_the_log(browser, service, listed_study, incoming):
+    jane, study_id = browser("jane"), listed_study
     jane.wait(study_id)
     shape = jane.ask("GET", f"/api/v1/studies/{study_id}/viewer/grid.json").json()["shape"]
     empty = painted(np.zeros(shape, dtype=bool))
@@ -452,6 +541,7 @@ def test_deleting_leaves_nothing_but_the_log(browser, service, phantom_folder):
     assert service.results.find(record.job_id) is None
     assert service.ledger.job(record.job_id) is None
     assert service.audit.entries(study_id=study_id)[0].action == "delete"
+    assert (incoming / "phantom.zip").is_file(), "what the administrator listed is not the page's to delete"
 
 
 def test_what_a_killed_server_left_is_removed_at_the_start(browser, service, read_study):

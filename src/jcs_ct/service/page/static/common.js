@@ -43,6 +43,11 @@ export function complain(error) {
   tell(error.message, { bad: true });
 }
 
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "w" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=range]), textarea, select")) return;
+  location.assign(`${base}/`);
+});
+
 document.getElementById("logout")?.addEventListener("click", async () => {
   await ask("POST", "/logout").catch(complain);
   location.assign(`${base}/login`);

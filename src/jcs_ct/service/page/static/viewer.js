@@ -151,7 +151,19 @@ export class Viewer {
       if (!this.densities && !value) return undefined;
       await (this.densities ??= this.addDensities());
     }
-    return this.nv.setOpacity(name === "activation" ? 1 : 2, value);
+    this.nv.volumes[name === "activation" ? 1 : 2].opacity = value;
+    this.#redrawOverlays();
+    return undefined;
+  }
+
+  /** Once a picture, however often a slider moves; the CT itself is not uploaded again. */
+  #redrawOverlays() {
+    if (this.redrawing) return;
+    this.redrawing = requestAnimationFrame(() => {
+      this.redrawing = 0;
+      this.nv.volumes.slice(1).forEach((volume, index) => this.nv.refreshLayers(volume, index + 1));
+      this.nv.drawScene();
+    });
   }
 
   /** `paint`, `erase` or `look`, and the brush in voxels. */

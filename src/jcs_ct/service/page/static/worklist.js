@@ -176,6 +176,12 @@ rows.addEventListener("click", async (event) => {
 // -- keyboard ---------------------------------------------------------------------------------------------------------
 
 document.addEventListener("keydown", (event) => {
+  const search = document.querySelector("#filters input[name=text]");
+  if (event.key === "Escape" && event.target.closest("#filters")) event.target.blur();
+  if (event.key === "/" && !event.target.closest("input, select, textarea")) {
+    search.focus();
+    event.preventDefault();
+  }
   if (!["ArrowDown", "ArrowUp"].includes(event.key) || event.target.closest("input, select, textarea")) return;
   const links = [...rows.querySelectorAll("th a")];
   if (!links.length) return;
