@@ -33,6 +33,14 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+#: What `jcs calibrate` would have kept: two sources, two patients with infected slices and one without.
+VALIDATION_PATIENTS = [
+    {"source": "a", "infected": [0.9, 0.4], "uninfected": [0.1] * 6},
+    {"source": "b", "infected": [0.9] * 4, "uninfected": [0.6, 0.2, 0.2, 0.2]},
+    {"source": "b", "infected": [], "uninfected": [0.8] * 5 + [0.1]},
+]
+
+
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for ``--models``: random compact networks, for which every lung slice is infected."""
@@ -48,9 +56,10 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "classifier": ("compact", build_classifier, classifier_preset("compact")),
         "segmenter": ("compact-joint", build_segmenter, segmenter_preset("compact-joint")),
     }
+    provenance = {"slice_scores_on_validation": VALIDATION_PATIENTS}
     for task, (preset, build, config) in networks.items():
         torch.manual_seed(0)
-        info = CheckpointInfo(task, preset, config.to_dict(), preprocessor, point)
+        info = CheckpointInfo(task, preset, config.to_dict(), preprocessor, point, provenance=provenance)
         save_checkpoint(folder / f"{task}.safetensors", build(config), info)
     return folder
 

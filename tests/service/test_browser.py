@@ -288,19 +288,15 @@ def test_thresholds_are_judged_on_validation_patients(page, server, phantom_fold
     page.get_by_text("What other thresholds would say").click()
     page.locator("#cut").fill("0.5")
     page.locator("#threshold").fill("2")
-    assert "on validation patients is not kept" in page.locator(".verdict-card").inner_text()
-    # Two sources: in the first 1 of 2 infected slices is found, in the second 4 of 4; their mean counts.
-    patients = [
-        {"source": "a", "infected": [0.9, 0.4], "uninfected": [0.1] * 6},
-        {"source": "b", "infected": [0.9] * 4, "uninfected": [0.6, 0.2, 0.2, 0.2]},
-        {"source": "b", "infected": [], "uninfected": [0.8] * 5 + [0.1]},
-    ]
+    lungs = int(page.locator("#threshold").get_attribute("max"))
     found = page.evaluate(
-        "async (patients) => (await import(document.querySelector('meta[name=base]').content"
-        " + '/static/thresholds.js')).onValidation(patients, 0.5, 0.25)",
-        patients,
+        "async (part) => (await import(document.querySelector('meta[name=base]').content + '/static/thresholds.js'))"
+        ".onValidation(JSON.parse(document.getElementById('page-data').textContent).validation, 0.5, part)",
+        2 / lungs,
     )
-    # Shares of slices from 0.5 on: 1 of 8, 5 of 8 and 5 of 6; positive above a quarter.
+    # From 0.5 on: 1 of 2 infected slices of the first source, 4 of 4 of the second; the mean of the sources counts.
+    # Of the patients' slices 1 of 8, 5 of 8 and 5 of 6 are found; the patient rule asks for more than 2 of `lungs`.
+    assert 1 / 8 < 2 / lungs < 5 / 8
     assert found == {
         "sensitivity": 0.75,
         "specificity": pytest.approx((1.0 + 4 / 10) / 2),
@@ -310,6 +306,9 @@ def test_thresholds_are_judged_on_validation_patients(page, server, phantom_fold
         "well": 1,
         "spared": 0,
     }
+    words = page.locator("#validation").inner_text()
+    assert "On 22 validation slices, sources counted alike: sensitivity 75 %, specificity 70 % a slice." in words
+    assert "1 of 2 infected and 0 of 1 other validation patients judged right" in words
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

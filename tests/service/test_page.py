@@ -62,6 +62,8 @@ def test_a_folder_is_read_and_described(browser, read_study):
     assert "Phantom &lt;i&gt;5&lt;/i&gt;" in page
     assert "<i>5</i>" not in page
     assert study["attempts"] == 1
+    data = json.loads(page.split('id="page-data">')[1].split("</script>")[0])
+    assert [patient["source"] for patient in data["validation"]] == ["a", "b", "b"]
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +243,9 @@ def test_corrections_name_their_reader_and_keep_the_verdict(browser, read_study,
     before = jane.ask("GET", f"/api/v1/studies/{read_study}/report.json").json()
     mask = np.zeros(shape, dtype=bool)
     mask[10:14, 10:14, 4] = True
-    saved = jane.ask("POST", f"/api/v1/studies/{read_study}/corrections?parent=0", content=painted(mask)).json()
+    latest = jane.study(read_study)["versions"]
+    path = f"/api/v1/studies/{read_study}/corrections?parent={latest}"
+    saved = jane.ask("POST", path, content=painted(mask)).json()
     package = jane.ask("GET", f"/api/v1/studies/{read_study}/results.zip?version={saved['version']}")
     with zipfile.ZipFile(io.BytesIO(package.content)) as names:
         assert {"findings.sr.dcm", "lesions.nii.gz", "lesions.seg.dcm", "report.json"} <= set(names.namelist())
@@ -523,6 +527,9 @@ def test_corrected_studies_become_training_data(browser, service, read_study, tm
     infected = [row for row in of_study if row.label == 1 and row.mask is not None]
     pixels = [int(np.count_nonzero(read_mask(row.mask))) for row in infected]
     assert 60 in pixels
+    for manifest in (output / "manifest.csv", tmp_path / "slices.csv"):
+        checked = jcs("data", "check", manifest)
+        assert checked.exit_code == 0, checked.output
     assert isinstance(jcs("serve", "export", output, "--folder", service.settings.folder).exception, ConfigError)
 
 

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from jcs_ct.service.viewer_grid import ViewerGrid
+from jcs_ct.service.viewer_grid import ViewerGrid, halved_in_plane
 from jcs_ct.volume import CTVolume
 
 AXIAL = np.array([[0, 0, 2.0, -30], [0, 3.0, 0, -50], [-5.0, 0, 0, 40], [0, 0, 0, 1]])
@@ -49,7 +49,7 @@ def test_each_voxel_keeps_its_value_and_its_place(affine, shown):
 
 def test_the_chest_is_cut_out_with_a_margin(shown):
     grid = ViewerGrid.around(volume_with(AXIAL), shown)
-    assert (grid.first, grid.stop) == ((0, 9, 4), (7, 30, 39)), "15 mm are 5 rows and 8 columns here"
+    assert (grid.first, grid.stop) == ((0, 11, 7), (7, 28, 36)), "10 mm are 3 rows and 5 columns here"
     empty = ViewerGrid.around(volume_with(AXIAL), np.zeros_like(shown))
     assert (empty.first, empty.stop) == ((0, 0, 0), (7, 40, 44))
 
@@ -103,3 +103,18 @@ def test_it_survives_json_and_says_when_nothing_can_be_measured(shown):
         assert ViewerGrid.from_dict(json.loads(json.dumps(grid.to_dict()))) == grid
         assert grid.is_measurable is (affine is not None)
         assert grid.flipped == (True, True, True)
+
+
+def test_a_halved_map_lies_where_the_whole_one_does():
+    """Each block's place in mm is the middle of its voxels'; odd edges repeat their last voxel."""
+    affine = np.array([[-0.7, 0, 0, 100.0], [0, 0.8, 0, -50.0], [0, 0, 2.0, 7.0], [0, 0, 0, 1.0]])
+    array = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    halved, its_affine = halved_in_plane(array, affine)
+    assert halved.shape == (3, 2, 3)
+    for block in np.ndindex(2, 2, 3):
+        x, y, z = block
+        voxels = [(2 * x + i, 2 * y + j, z) for i in (0, 1) for j in (0, 1)]
+        assert halved[block] == max(array[voxel] for voxel in voxels)
+        middle = np.mean([affine @ (*voxel, 1.0) for voxel in voxels], axis=0)
+        np.testing.assert_allclose(its_affine @ (*block, 1.0), middle)
+    np.testing.assert_array_equal(halved[2], array[4].reshape(2, 2, 3).max(axis=1))
