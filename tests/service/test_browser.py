@@ -345,6 +345,7 @@ def test_the_worklist_is_worked_by_keys_alone(page, server, phantom_folder):
     log_in(page, server, "joe")
     for label in ("First", "Second"):
         send(page, label, files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    page.goto(server.url)
     page.locator("#rows tr[data-state=refused]").nth(1).wait_for()
     page.keyboard.press("/")
     page.keyboard.type("Fir")

@@ -495,7 +495,7 @@ def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, rea
         waiting = [jane.study(name) for name in names]
         assert [study["state"] for study in waiting] == ["queued"] * 3
         assert [study["place"] for study in waiting] == [1, 2, 3]
-        assert waiting[0]["seconds_left"] < waiting[2]["seconds_left"]
+        assert waiting[2]["seconds_left"] >= 10
         assert jane.ask("POST", f"/api/v1/studies/{names[0]}/cancel").status_code == 200
         assert jane.study(names[0])["state"] == "cancelled"
         assert jane.study(names[1])["place"] == 1

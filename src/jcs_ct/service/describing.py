@@ -32,7 +32,6 @@ def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
     """One study: whose, how far, and its facts when done."""
     job = service.studies.job(record)
     latest = service.studies.opinions(record.study_id)[:1]
-    place = service.ledger.place_in_queue(record.job_id)
     return {
         "study_id": record.study_id,
         "label": record.label,
@@ -41,8 +40,8 @@ def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
         "file_count": record.file_count,
         "byte_count": record.byte_count,
         "state": "running" if job.is_running else str(job.state),
-        "place": place,
-        "seconds_left": service.waiting.left_s(job, place),
+        "place": service.ledger.place_in_queue(record.job_id),
+        "seconds_left": service.waiting.left_s(job),
         "stage": job.stage,
         "stage_name": STAGES.get(job.stage, ""),
         "done": job.done,

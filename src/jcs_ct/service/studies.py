@@ -105,7 +105,7 @@ class Studies:
             "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (study_id, record.owner, record.label, record.added_at, files, size, record.job_id, _json(source)),
         )
-        self.ledger.add(job, {"study_id": study_id, "source": source})
+        self.ledger.add(job, {"study_id": study_id, "source": source, "bytes": size})
         return record
 
     def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:

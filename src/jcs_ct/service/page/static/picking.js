@@ -23,7 +23,7 @@ let listed = [];
 function showEntries() {
   const chosen = listed.find((one) => one.folder === document.getElementById("folder").value);
   const studies = chosen?.studies ?? [];
-  entry.replaceChildren(...studies.map((one) => new Option(`${one.name} (${new Date(1000 * one.changed_at).toLocaleDateString()})`, one.name)));
+  entry.replaceChildren(...studies.map((one) => new Option(`${one.name} (${new Date(1000 * one.changed_at).toISOString().slice(0, 10)})`, one.name)));
   entry.disabled = document.getElementById("pick-entry").disabled = !studies.length;
   if (!studies.length) entry.append(new Option("nothing there"));
 }

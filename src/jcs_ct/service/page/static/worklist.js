@@ -131,12 +131,16 @@ drop.addEventListener("drop", async (event) => {
   drop.classList.remove("over");
   send(await droppedFiles(event.dataTransfer));
 });
+/** Send what was chosen; also before this script was there. */
+function take(input) {
+  const files = [...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
+  input.value = "";
+  send(files);
+}
 for (const id of ["pick-folder", "pick-files"]) {
-  document.getElementById(id).addEventListener("change", (event) => {
-    const files = [...event.target.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
-    event.target.value = "";
-    send(files);
-  });
+  const input = document.getElementById(id);
+  input.addEventListener("change", () => take(input));
+  if (input.files.length) take(input);
 }
 
 // -- following --------------------------------------------------------------------------------------------------------
