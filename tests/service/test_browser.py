@@ -354,6 +354,7 @@ def test_the_worklist_is_worked_by_keys_alone(page, server, phantom_folder):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="First").wait_for()
+    page.wait_for_load_state("load")
     page.keyboard.press("w")
     page.get_by_role("heading", name="Worklist").wait_for()
 
