@@ -35,7 +35,7 @@ def main() -> int:
     right, report = True, ""
     for truth, settings in STUDIES.items():
         study, out = options.output / f"{truth}-study", options.output / f"{truth}-report"
-        run("phantom", str(study), "--slices", str(options.slices), "--format", "dicom", *settings)
+        run("phantom", "-o", str(study), "--slices", str(options.slices), "--format", "dicom", *settings)
         answer = json.loads(run("diagnose", str(study / "dicom"), "-o", str(out), "--json", "--quiet"))
         right &= answer["verdict"] == truth
         print(

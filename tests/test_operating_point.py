@@ -30,6 +30,14 @@ def test_without_a_spacing_or_a_reference_the_threshold_is_literal():
     assert OperatingPoint(positive_slice_threshold=25).threshold_for(5.0) == 25
 
 
+def test_a_threshold_that_a_person_gives_is_not_changed_afterwards():
+    literal = PAPER.with_threshold(3)
+    assert [literal.rule_for(slices, 5.0).positive_slice_threshold for slices in (4, 12, 400)] == [3, 3, 3]
+    scaled = PAPER.with_threshold(10, 5.0)
+    assert scaled.threshold_for(1.0) == 50
+    assert scaled.rule_for(12, 5.0).basis is VerdictBasis.SLICE_SHARE
+
+
 @pytest.mark.parametrize("lung_slices", [150, 151, 250, 400])
 @pytest.mark.parametrize(("count", "verdict"), [(24, "negative"), (25, "negative"), (26, "positive")])
 def test_a_whole_study_is_judged_as_in_the_paper(lung_slices, count, verdict):

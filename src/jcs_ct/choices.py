@@ -14,6 +14,19 @@ CT100Folds = Literal["miniseg", "patient-safe"]
 """Folds of CT100. The published ones part slices of some acquisitions: a network has seen neighbours of what it is
 judged on. The patient-safe ones keep acquisitions together."""
 
+SplitName = Literal["train", "val", "test"]
+"""What a manifest's slices are for."""
+
+PublishedName = Literal[
+    "official-segmentation",
+    "official-joint",
+    "official-classifier",
+    "timm-res2net101d",
+    "torchvision-vgg16_bn",
+    "torchvision-vgg16",
+]
+"""Published weights that can be imported."""
+
 EvaluationProtocol = Literal["image", "official", "miniseg", "patient-safe"]
 """How segmentations are scored. ``image`` and ``official`` share the headline table; ``miniseg`` adds the
 figures that were published for CT100's published folds; ``patient-safe`` takes a CT100 folder's patient-safe ones."""

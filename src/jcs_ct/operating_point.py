@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 #: Slack for shares of whole slices in floating point.
@@ -74,6 +74,23 @@ class OperatingPoint:
     def __post_init__(self) -> None:
         if self.small_study_share is not None and not 0.0 < self.small_study_share < 1.0:
             raise ValueError(f"small_study_share must be above 0 and below 1, got {self.small_study_share}")
+
+    def with_threshold(
+        self, positive_slice_threshold: int, reference_spacing_mm: float | None = None
+    ) -> OperatingPoint:
+        """The same cuts under a threshold that a person asked for.
+
+        Args:
+            positive_slice_threshold: Positive when more slices than this are infected.
+            reference_spacing_mm: Slice spacing it is meant for. None takes the count as it is in every study: it is
+                neither scaled to the study's spacing nor replaced by a share in a small study.
+        """
+        return replace(
+            self,
+            positive_slice_threshold=positive_slice_threshold,
+            reference_spacing_mm=reference_spacing_mm,
+            small_study_share=None if reference_spacing_mm is None else self.small_study_share,
+        )
 
     def threshold_for(self, slice_spacing_mm: float | None) -> int:
         """The slice-count threshold for a whole study of this slice spacing (at least 1 when scaled)."""

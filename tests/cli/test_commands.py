@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -43,6 +44,55 @@ def test_recipes_that_help_names_are_there():
     named = {(path, name) for path, text in every_help(typer.main.get_command(app)) for name in RECIPE.findall(text)}
     assert {path[-1] for path, _ in named} >= {"train", "crossval", "ablate", "transfer"}
     assert [entry for entry in named if entry[1] not in recipe_names()] == []
+
+
+def every_command(command, path=("jcs",)):
+    inner = getattr(command, "commands", {})
+    if not inner:
+        yield " ".join(path), command
+    for name, one in inner.items():
+        yield from every_command(one, (*path, name))
+
+
+ALL = dict(every_command(typer.main.get_command(app)))
+#: Train networks or run them; `compare` scores files, `export` and `features write` stay on the CPU.
+RUNS_NETWORKS = (
+    *("diagnose", "train", "calibrate", "crossval", "ablate", "transfer"),
+    *(
+        f"evaluate {what}"
+        for what in ("segmentation", "patients", "explanations", "classifier", "shortcuts", "speed")
+    ),
+)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_one_word_for_one_thing(path):
+    options = {parameter.name: parameter for parameter in ALL[path].params}
+    output = options.get("output")
+    assert output is None or set(output.opts) == {"--output", "-o"}
+    manifest = options.get("manifest")
+    assert manifest is None or manifest.param_type_name == "argument" or set(manifest.opts) == {"--manifest", "-m"}
+    device = options.get("device")
+    assert (device is not None) == (path.removeprefix("jcs ") in RUNS_NETWORKS)
+    assert device is None or "cuda:N" in device.help
+    for name, parameter in options.items():
+        said = getattr(parameter, "help", None) or ""
+        assert name == "help" or said.endswith("."), f"{path} {name} is not told in a sentence: {said!r}"
+
+
+def test_the_map_of_commands_names_every_one_of_them():
+    page = (Path(__file__).parents[2] / "docs/reference/commands.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ")]
+    named = {word for row in rows for word in re.findall(r"[a-z][\w-]+", row)}
+    assert {word for path in ALL for word in path.split()} - named == set()
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_read(monkeypatch, capsys, tmp_path):
+    status, _, err = call(
+        monkeypatch, capsys, "diagnose", tmp_path / "none", "-o", tmp_path / "out", "--device", "gpu7"
+    )
+    assert (status, "there is no device 'gpu7'; networks run on auto, cpu, cuda or cuda:N" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line_starts_without_what_its_commands_need():
@@ -116,7 +166,7 @@ def test_models_that_are_not_there_are_named(monkeypatch, capsys, tmp_path):
 def test_phantom_manifest_and_check(monkeypatch, capsys, tmp_path):
     small = ["--slices", "4", "--size", "64", "--format", "png"]
     for name, more in (("001", ["--lesions", "3", "--seed", "1"]), ("002", ["--negative", "--seed", "2"])):
-        assert runner.invoke(app, ["phantom", str(tmp_path / "set" / name), *small, *more]).exit_code == 0
+        assert runner.invoke(app, ["phantom", "-o", str(tmp_path / "set" / name), *small, *more]).exit_code == 0
     table = tmp_path / "slices.csv"
     made = runner.invoke(app, ["data", "make", "phantom", str(tmp_path / "set"), "-o", str(table)])
     assert made.exit_code == 0, made.output

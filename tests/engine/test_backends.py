@@ -221,8 +221,13 @@ def test_a_backend_asked_for_and_not_there_is_an_error_with_its_extra(backend, e
         runner_for(tiny("classifier"), on(backend))
 
 
-def test_a_gpu_is_torchs(installed):
+def test_a_gpu_is_torchs(installed, monkeypatch):
     installed("openvino", "onnxruntime")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(ConfigError, match=r"cuda:1 was asked for and torch finds 1 GPU\(s\) here"):
+        choose(Execution(device="cuda:1"))
     assert choose(Execution(device="cuda:0")).backend == "torch"
     with pytest.raises(ConfigError, match="openvino runs on the CPU here, not on 'cuda:0'; use --device cpu"):
         choose(Execution(device="cuda:0", backend="openvino"))

@@ -516,7 +516,7 @@ def test_corrected_studies_become_training_data(browser, service, read_study, tm
     path = f"/api/v1/studies/{read_study}/corrections?parent={latest}"
     assert jane.ask("POST", path, content=painted(mask)).status_code == 201
     output = tmp_path / "corrected"
-    result = jcs("serve", "export", output, "--folder", service.settings.folder)
+    result = jcs("serve", "export", "-o", output, "--folder", service.settings.folder)
     assert result.exit_code == 0, result.output
     rows = {row.path.name: row for row in read_manifest(output / "manifest.csv")}
     assert rows[read_study].label == 1
@@ -530,7 +530,8 @@ def test_corrected_studies_become_training_data(browser, service, read_study, tm
     for manifest in (output / "manifest.csv", tmp_path / "slices.csv"):
         checked = jcs("data", "check", manifest)
         assert checked.exit_code == 0, checked.output
-    assert isinstance(jcs("serve", "export", output, "--folder", service.settings.folder).exception, ConfigError)
+    again = jcs("serve", "export", "-o", output, "--folder", service.settings.folder)
+    assert isinstance(again.exception, ConfigError)
 
 
 def test_deleting_leaves_nothing_but_the_log(browser, service, listed_study, incoming):

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from jcs_ct.choices import PublishedName
 from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.presets import CLASSIFIERS, SEGMENTERS
 from jcs_ct.models.res2net import Res2Net, Res2NetConfig
@@ -44,7 +45,7 @@ class PublishedFormat:
         operating_point: The published decision, where there is one.
     """
 
-    name: str
+    name: PublishedName
     about: str
     task: str
     preset: str
@@ -175,7 +176,7 @@ def _torchvision_layers(*, with_norm: bool) -> tuple[tuple[str, str], ...]:
 
 _SEGMENTATION_INPUT = SlicePreprocessor(size=512)
 
-PUBLISHED: dict[str, PublishedFormat] = {
+PUBLISHED: Mapping[str, PublishedFormat] = {
     published.name: published
     for published in (
         PublishedFormat(

@@ -8,29 +8,44 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
 
 
 def calibrate(
-    classifier: Annotated[Path, typer.Option(help="best.safetensors of a classifier run.")],
-    segmenter: Annotated[Path, typer.Option(help="best.safetensors of a segmenter run.")],
+    classifier: Annotated[Path, typer.Option(help="Trained classifier: best.safetensors of its run.")],
+    segmenter: Annotated[Path, typer.Option(help="Trained segmenter: best.safetensors of its run.")],
     manifest: Annotated[Path, typer.Option("--manifest", "-m", help="The manifest they were trained with.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models.")],
-    threshold: Annotated[int, typer.Option(min=0, help="Positive when more slices than this are infected.")] = 25,
-    reference_spacing_mm: Annotated[
-        float, typer.Option(min=0.0, help="Slice spacing the threshold is meant for; 0 takes it literally.")
-    ] = 1.0,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="The patient is positive when more slices than this are infected. Default: the paper's 25, meant "
+            "for slices 1 mm apart.",
+        ),
+    ] = None,
+    reference_spacing_mm: ReferenceSpacingOption = None,
     least_specificity: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Floor under the specificity per slice on validation patients.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Least share of uninfected validation slices that must be called uninfected; the cut of a slice is "
+            "chosen among those that reach it.",
+        ),
     ] = 0.95,
     lesion_probability: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Cut of lesion pixels, where cross-validation chose one already."),
+        typer.Option(
+            min=0.0, max=1.0, help="Probability from which a pixel is a lesion, where it is chosen already."
+        ),
     ] = None,
+    device: DeviceOption = "auto",
 ) -> None:
-    """Choose the operating point on the validation patients and store it in the checkpoints.
+    """Choose from which probability a slice is infected and a pixel a lesion, and store that with two networks.
 
-    Only the manifest's `val` split is looked at. Writes classifier.safetensors and segmenter.safetensors, which
-    `jcs diagnose --models FOLDER` reads.
+    Both cuts are chosen on the manifest's `val` split alone. Writes classifier.safetensors and
+    segmenter.safetensors, which `jcs diagnose --models FOLDER` reads.
 
     Example:  jcs calibrate --classifier c.safetensors --segmenter s.safetensors -m slices.csv -o models
     """
@@ -46,18 +61,20 @@ def calibrate(
         trained_classifier,
         trained_segmenter,
         read_manifest(manifest).split("val"),
-        positive_slice_threshold=threshold,
-        reference_spacing_mm=reference_spacing_mm or None,
         least_specificity=least_specificity,
         lesion_probability=lesion_probability,
-        execution=Execution(),
+        execution=Execution(device=device),
         progress=lambda name: typer.echo(f"running the {name} over the validation slices ...", err=True),
     )
+    point = chosen.point
+    if threshold is not None or reference_spacing_mm is not None:
+        count = point.positive_slice_threshold if threshold is None else threshold
+        point = point.with_threshold(count, reference_spacing_mm)
     for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
         info = read_info(source)
         provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
         if source == classifier:
             provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
-        calibrated = replace(info, operating_point=chosen.point, provenance=provenance)
+        calibrated = replace(info, operating_point=point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
-    print_json({"operating_point": asdict(chosen.point), "on_validation": chosen.figures, "models": str(output)})
+    print_json({"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)})

@@ -9,11 +9,13 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import print_json, print_tables
+from jcs_ct.cli.options import DrawsOption
 
 
 def compare(
     reference: Annotated[
-        Path, typer.Option("--reference", "-r", help="Manifest (CSV), CT100 folder, or folder of masks.")
+        Path,
+        typer.Option("--reference", "-r", help="The truth: a manifest (CSV), CT100's folder, or a folder of masks."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
     predictions: Annotated[
@@ -21,7 +23,8 @@ def compare(
         typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),
     ] = None,
     protocol: Annotated[
-        EvaluationProtocol, typer.Option(help="miniseg adds the figures published for CT100's published folds.")
+        EvaluationProtocol,
+        typer.Option(help="How lesions are scored; miniseg adds the figures published for CT100's published folds."),
     ] = "image",
     split: Annotated[
         str | None,
@@ -33,11 +36,11 @@ def compare(
             "--cut-by-folds", help="Also score this method with the cut that the other folds choose; may be repeated."
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    draws: DrawsOption = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
-    """Score methods by their prediction files and compare each with the first, slice by slice.
+    """Score lesion predictions that lie in folders, and compare each method with the first, slice by slice.
 
     A prediction is an 8-bit grey PNG on its mask's grid, named as the mask: probability times 255, or a mask of
     0/255 or 0/1. The first method is the baseline. Intervals resample patients. Nothing is tuned here, but for

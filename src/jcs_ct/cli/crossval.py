@@ -12,6 +12,7 @@ import typer
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.judging import write_page
+from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 if TYPE_CHECKING:
     from jcs_ct.evaluation.pages.paper_results import Row
@@ -25,25 +26,33 @@ OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for weights, answers and the page; what is finished is kept.")
 ]
 FoldOption = Annotated[
-    list[int] | None, typer.Option("--fold", help="Train this fold only, as on several machines; may be repeated.")
+    list[int] | None,
+    typer.Option("--fold", help="Train only this fold, where several machines share the work; may be repeated."),
 ]
 ExtraOption = Annotated[
-    Path | None, typer.Option(help="Manifest whose train and val slices join every fold's; of other patients.")
+    Path | None,
+    typer.Option(help="Manifest of other patients, whose train and val slices are added to those of every fold."),
 ]
 PartedOption = Annotated[
     bool,
     typer.Option(
-        "--parted-patients", help="The folds part slices of one patient, as CT100's published ones: the page says so."
+        "--parted-patients",
+        help="Accept folds that put slices of one patient into several, as CT100's published ones; the page says so.",
     ),
 ]
 ClassifierRecipeOption = Annotated[
-    Path | None, typer.Option(help="Recipe of the classifier that a joint segmenter borrows, trained in every fold.")
+    Path | None,
+    typer.Option(
+        help="Recipe of the classifier that a joint segmenter borrows: a name or a path; trained in every fold."
+    ),
 ]
 SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting of the recipe, as --set steps=1000; repeatable.")
+    list[str] | None,
+    typer.Option("--set", help="Change a setting of the recipe, as --set steps=1000; may be repeated."),
 ]
 ClassifierSettingsOption = Annotated[
-    list[str] | None, typer.Option("--set-classifier", help="The same for the classifier's recipe.")
+    list[str] | None,
+    typer.Option("--set-classifier", help="Change a setting of the classifier's recipe; repeatable."),
 ]
 PretrainedOption = Annotated[
     Path | None,
@@ -55,15 +64,15 @@ PretrainedOption = Annotated[
 SpecificityOption = Annotated[
     float,
     typer.Option(
-        min=0.0, max=1.0, help="Of a classifier: least specificity of the cut, on the fold that chooses it."
+        min=0.0,
+        max=1.0,
+        help="For a classifier: least share of uninfected slices that its cut must leave uninfected.",
     ),
 ]
 WithTestOption = Annotated[
     bool,
-    typer.Option("--with-test", help="Judge the manifest's test slices, too: then choose nothing by these figures."),
+    typer.Option("--with-test", help="Judge the slices of the test split, too. Choose nothing by figures made so."),
 ]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
-DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations of intervals and tests.")]
 
 
 def crossval(
@@ -74,50 +83,61 @@ def crossval(
     output: OutputOption,
     fold: FoldOption = None,
     folds: Annotated[
-        int | None, typer.Option(min=3, help="Draw so many folds of patients, where the manifest has none.")
+        int | None, typer.Option(min=3, help="Deal the patients to so many folds, where the manifest has none.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds that --folds draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds that --folds deals.")] = 0,
     parted_patients: PartedOption = False,
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Slices of this source only; may be repeated.")
+        list[str] | None, typer.Option("--source", help="Take slices of this source only; may be repeated.")
     ] = None,
     with_test: WithTestOption = False,
     extra: ExtraOption = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="Train this preset in place of the recipe's own, all else alike; repeat it to compare."),
+        typer.Option(
+            help="Train this preset in place of the recipe's, everything else alike; repeat it to compare networks."
+        ),
     ] = None,
     width: Annotated[
-        float, typer.Option(min=0.01, help="With --network: factor on the comparison networks' channel counts.")
+        float, typer.Option(min=0.01, help="With --network: factor on the channels of the comparison networks.")
     ] = 1.0,
     classifier_recipe: ClassifierRecipeOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
     pretrained: PretrainedOption = None,
     flip_average: Annotated[
-        bool, typer.Option("--flip-average", help="Of a segmenter: predict each slice and its mirror image, average.")
+        bool,
+        typer.Option(
+            "--flip-average", help="For a segmenter: average the answers for each slice and for its mirror image."
+        ),
     ] = False,
     least_specificity: SpecificityOption = 0.95,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Folder of lesion predictions to compare with, as NAME=FOLDER; may be repeated."),
+        typer.Option(help="Folder of others' lesion predictions to compare with, as NAME=FOLDER; may be repeated."),
     ] = None,
     cut_by_folds: Annotated[
         bool,
-        typer.Option("--cut-by-folds", help="Also score with the cut that the other folds choose, beside 0.5."),
+        typer.Option(
+            "--cut-by-folds",
+            help="For a segmenter: score it also with the cut that suits the other folds best, beside 0.5.",
+        ),
     ] = False,
     protocol: Annotated[
-        EvaluationProtocol, typer.Option(help="miniseg adds the figures published for CT100's published folds.")
+        EvaluationProtocol,
+        typer.Option(help="How lesions are scored; miniseg adds the figures published for CT100's published folds."),
     ] = "image",
+    device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """Train one network a fold and judge it on the slices it was kept from, on any manifest with folds.
+    """Train one network for each fold and judge it on the slices of that fold, which it has not seen.
 
     One fold is held out, the next one chooses (the weights, and a classifier's cut), the others train; a segmenter
-    with --set choose_weights=last trains on all others. Folds come from `jcs data split --folds 5` or `jcs data make
-    ct100 --folds miniseg`, or are drawn here (--folds). A run that was stopped continues. A segmenter leaves grey PNG
-    that `jcs compare` scores again, a classifier scores.csv for `jcs evaluate classifier`.
+    with --set choose_weights=last trains on all others. Any manifest with a column fold will do: from `jcs data split
+    --folds 5`, from `jcs data make ct100 --folds miniseg`, or dealt here (--folds). A run that was stopped continues.
+    A segmenter leaves grey PNG that `jcs compare` scores again, a classifier scores.csv for `jcs evaluate
+    classifier`.
 
     Example:  jcs crossval ct100-segmenter -m folds.csv -o runs/cv --against miniseg=downloads/miniseg
 
@@ -142,7 +162,8 @@ def crossval(
         methods = [Method(recipe.stem, loaded, borrowed, pretrained, flip_average, least_specificity)]
     asked = _Experiment(
         manifest=manifest, output=output, only=fold, sources=source, with_test=with_test, extra=extra,
-        parted=parted_patients, count=folds, seed=seed, threads=threads, draws=draws, protocol=protocol,
+        parted=parted_patients, count=folds, seed=seed, device=device, threads=threads, draws=draws,
+        protocol=protocol,
     )  # fmt: skip
     _run(
         asked, methods, title="Cross-validation", against=against or [], own_cuts=cut_by_folds, beside=beside,
@@ -160,13 +181,16 @@ def ablate(
     classifier_recipe: ClassifierRecipeOption = None,
     settings: SettingsOption = None,
     classifier_settings: ClassifierSettingsOption = None,
+    device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """Cross-validate the segmenter without and with EFM, AFF and the combination (Tables V and VI), all else alike.
+    """Find out what each part of the segmenter brings: train it without and with EFM, AFF and combination.
 
-    The combination needs a classifier: give its recipe, and with --extra a manifest with uninfected slices. The
-    segmenters draw from those, too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
+    The enhanced feature module (EFM), attentive feature fusion (AFF) and the combination with a classifier's features
+    (Tables V and VI) are taken out one by one in a cross-validation, everything else alike. The combination needs a
+    classifier: give its recipe, and with --extra a manifest with uninfected slices. The segmenters draw from those,
+    too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
 
     Example:  jcs ablate ct100-segmenter -m folds.csv -o runs/ablation --set steps=200
     """
@@ -176,7 +200,14 @@ def ablate(
     methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
     missing = () if classifier_recipe else ("the combination (Table VI) was left out: no --classifier-recipe",)
     asked = _Experiment(
-        manifest=manifest, output=output, only=fold, extra=extra, parted=parted_patients, threads=threads, draws=draws
+        manifest=manifest,
+        output=output,
+        only=fold,
+        extra=extra,
+        parted=parted_patients,
+        device=device,
+        threads=threads,
+        draws=draws,
     )
     title = "Ablation: EFM, AFF, combination"
     _run(asked, methods, title=title, beside=(*TABLE_V, *TABLE_VI), warnings=missing)
@@ -188,6 +219,7 @@ class _Experiment:
 
     manifest: Path
     output: Path
+    device: str
     threads: int
     draws: int
     only: Sequence[int] | None = None
@@ -254,7 +286,9 @@ def _run(
     cases = folds.cases(where) if segments else None
     others = [] if cases is None else [read_given(given, cases) for given in against]
     with stage_progress() as progress:
-        finished = run_experiment(methods, folds, asked.output, only=asked.only, progress=progress)
+        finished = run_experiment(
+            methods, folds, asked.output, only=asked.only, device=asked.device, progress=progress
+        )
     if not finished:
         typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return

@@ -29,7 +29,7 @@ PatientPattern = Annotated[
     ),
 ]
 LesionLabels = Annotated[str, typer.Option(help="Values of the masks that are lesion, as 1,2; all but 0 without it.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the split, where it is drawn.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, where one is drawn.")]
 
 #: Public sets that need no more than their folder, and what they are.
 PUBLIC_SETS = {

@@ -10,6 +10,7 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.choices import Backend, MapVariant, Precision, ReportLanguage, SegmentRule
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.options import DeviceOption, ModelsOption, ReferenceSpacingOption
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
@@ -22,9 +23,7 @@ def diagnose(
         typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made when missing.")],
-    models: Annotated[
-        str, typer.Option(help="'compact' for the weights in the box, or a folder made by `jcs calibrate`.")
-    ] = "compact",
+    models: ModelsOption = "compact",
     series: Annotated[
         str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
     ] = None,
@@ -36,8 +35,11 @@ def diagnose(
     ] = "paper",
     threshold: Annotated[
         int | None,
-        typer.Option(min=0, help="Positive when more slices than this are infected; replaces the stored rule."),
+        typer.Option(
+            min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
+        ),
     ] = None,
+    reference_spacing_mm: ReferenceSpacingOption = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM results too: SEG, Parametric Map, SR, overlays, PDF.")
     ] = False,
@@ -52,14 +54,14 @@ def diagnose(
     allow_deflated: Annotated[
         bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     backend: Annotated[
         Backend, typer.Option(help="What runs the networks; auto is the fastest that is installed.")
     ] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="auto is bf16 where the hardware has it; int8 needs calibrated networks.")
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -88,14 +90,10 @@ def diagnose(
         checked_label(label)
     prepare_output_folder(output)
     ready = load_models(models)
-    if threshold is not None:
-        point = replace(
-            ready.operating_point,
-            positive_slice_threshold=threshold,
-            reference_spacing_mm=None,
-            small_study_share=None,
-        )
-        ready = replace(ready, operating_point=point)
+    if threshold is not None or reference_spacing_mm is not None:
+        stored = ready.operating_point
+        count = stored.positive_slice_threshold if threshold is None else threshold
+        ready = replace(ready, operating_point=stored.with_threshold(count, reference_spacing_mm))
     with stage_progress(as_json=as_json, quiet=quiet) as progress:
         progress("read", 0, 1)
         opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)

@@ -7,16 +7,20 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision
+from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision, SplitName
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.options import DeviceOption, DrawsOption, ModelsOption
 
-app = typer.Typer(name="evaluate", help="Tables and figures of trained networks.", no_args_is_help=True)
+app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
 
-ManifestOption = Annotated[Path, typer.Option("--manifest", "-m", help="CSV of slices; its test split is judged.")]
+ManifestOption = Annotated[
+    Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its test split is judged.")
+]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")]
-SplitOption = Annotated[str, typer.Option(help="Split that is judged; anything but test was used in training.")]
-DrawsOption = Annotated[int, typer.Option(min=1, help="Bootstrap draws and permutations.")]
+SplitOption = Annotated[
+    SplitName, typer.Option(help="Split that is judged; train and val were looked at in training.")
+]
 
 
 @app.command("segmentation")
@@ -25,9 +29,10 @@ def segmentation(
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
+    device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
 ) -> None:
-    """Tables VI and VII, Fig. 10 and 11 of segmenters: Dice, IoU, E-measure and more with intervals over patients.
+    """Judge segmenters: Dice, IoU, E-measure and more, with intervals over patients (Tables VI, VII, Fig. 10, 11).
 
     A pixel is a lesion at the probability that a checkpoint's operating point names, else at 0.5. The predictions
     are kept as PNG, which `jcs compare` scores again.
@@ -44,6 +49,7 @@ def segmentation(
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.metrics.resampling import Resampling
 
+    execution = Execution(device=device)
     table = read_manifest(manifest)
     cases = manifest_cases(table, split, title=manifest.stem)
     methods, thresholds, warnings, weights = [], {}, split_warnings(split), {}
@@ -54,7 +60,7 @@ def segmentation(
             def predicted(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
 
-            levels = tuple(predict_cases(ready, cases.cases, execution=Execution(), progress=predicted))
+            levels = tuple(predict_cases(ready, cases.cases, execution=execution, progress=predicted))
             write_predictions(output / "predictions" / method_folder(name), [c.name for c in cases], levels)
             methods.append(Predictions(name, levels))
             if info.operating_point is not None:
@@ -77,17 +83,19 @@ def segmentation(
 @app.command("patients")
 def patients(
     output: OutputOption,
-    models: Annotated[str, typer.Option(help="compact, or a folder of models from `jcs calibrate`.")] = "compact",
+    models: ModelsOption = "compact",
     studies: Annotated[
         Path | None, typer.Option(help="CSV of whole studies: study, label (1 or 0), and sex, scanner, source.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", "-m", help="Instead: CSV of slices, grouped by patient.")
+        Path | None,
+        typer.Option("--manifest", "-m", help="Instead of --studies: slices; those of one patient count together."),
     ] = None,
     split: SplitOption = "test",
+    device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
 ) -> None:
-    """Table IV of a classifier: the patient rule against its threshold, ROC, calibration, subgroups.
+    """Judge the verdict on patients: right and wrong ones by threshold, ROC, calibration, subgroups (Table IV).
 
     The operating point is the one stored with the weights; nothing is chosen here.
 
@@ -109,7 +117,7 @@ def patients(
             cohort = cohort_of_studies(
                 loaded,
                 read_study_list(studies),
-                execution=Execution(),
+                execution=Execution(device=device),
                 title=f"{studies.stem}, whole studies",
                 progress=lambda done, total: progress("studies", done, total),
             )
@@ -119,7 +127,7 @@ def patients(
             loaded.classifier,
             loaded.operating_point,
             read_manifest(manifest).split(split),
-            execution=Execution(),
+            execution=Execution(device=device),
             title=f"{manifest.stem}, split {split}",
         )
     evaluation = evaluate_cohort(
@@ -135,10 +143,13 @@ def explanations(
     output: OutputOption,
     split: SplitOption = "test",
     variant: Annotated[MapVariant, typer.Option(help="The paper's map (Eq. 1-2) or Grad-CAM.")] = "paper",
-    steps: Annotated[int, typer.Option(min=0, help="Steps of deletion and insertion; 0 leaves them out.")] = 16,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Steps of the deletion and insertion curves; 0 leaves them out.")
+    ] = 16,
+    device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
 ) -> None:
-    """Fig. 9 in numbers: how well activation maps point at the lesions, beside what their grid allows.
+    """Judge activation maps: how well they point at the lesions, beside what their grid allows (Fig. 9 in numbers).
 
     The map's threshold is tuned on the manifest's train split; the test split is judged.
 
@@ -146,10 +157,13 @@ def explanations(
     """
     from jcs_ct.checkpoints import load_classifier, read_info
     from jcs_ct.data.manifest import Manifest, read_manifest
+    from jcs_ct.engine import Execution
     from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
     from jcs_ct.metrics.resampling import Resampling
 
+    # Each classifier sees few slices one by one: compiling would not pay.
+    execution = Execution(backend="torch", device=device)
     table = read_manifest(manifest)
 
     def with_lesions(name: str) -> CaseSet:
@@ -168,7 +182,14 @@ def explanations(
 
             results.append(
                 score_explanations(
-                    ready, judged, tuning, name=name, variant=variant, perturbation_steps=steps, progress=scored
+                    ready,
+                    judged,
+                    tuning,
+                    name=name,
+                    variant=variant,
+                    perturbation_steps=steps,
+                    execution=execution,
+                    progress=scored,
                 )
             )
             warnings += manifest_warnings(name, read_info(path).provenance, table)
@@ -193,7 +214,7 @@ def densities(
     folds: Annotated[CT100Folds, typer.Option(help="Which folds of CT100 the cut is chosen by.")] = "patient-safe",
     draws: DrawsOption = 2000,
 ) -> None:
-    """Ground glass and consolidation: how well density parts the lesions, against the readers' three-class masks.
+    """Judge how ground glass and consolidation are told apart, against the readers' three-class masks.
 
     The readers' own lesions are parted first, then those of every folder of predictions. The cut between lung and
     soft tissue is chosen on the other folds than it is judged on.
@@ -226,19 +247,22 @@ def speed(
         int | None,
         typer.Option(min=1, help="Measure this many slices and scale linearly; the page says so. Default: all."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Every method runs once a round.")] = 3,
-    peer: Annotated[bool, typer.Option(help="Time a MONAI U-Net of the first segmenter's input beside.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; every method runs once in each.")] = 3,
+    peer: Annotated[bool, typer.Option(help="Time a MONAI U-Net on the first segmenter's input, too.")] = False,
+    device: DeviceOption = "auto",
     precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; eager always takes one.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Slices that a network takes at a time; the plain way takes one.")
+    ] = 8,
     backend: Annotated[
         Backend, typer.Option(help="What runs the networks; the plain way beside it is torch.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="evaluation.json on stdout, progress as JSON.")] = False,
 ) -> None:
-    """Table II: seconds for an infected and an uninfected study, beside the same networks run the plain way.
+    """Time a study: seconds for an infected and an uninfected one, and the plain way beside (Table II).
 
-    The plain way is one slice at a time in fp32, as research code does it. Slices are phantoms in memory.
+    The plain way is the same networks, one slice at a time in fp32, as research code does it. Slices are phantoms in
+    memory.
 
     Example:  jcs evaluate speed -o speed --models compact --models paper --measured 8
     """

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct.cli.console import stage_progress
-from jcs_ct.cli.evaluate import DrawsOption, ManifestOption, OutputOption, SplitOption
+from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
 from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.options import DeviceOption, DrawsOption
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -25,9 +26,10 @@ def classifier(
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
+    device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
 ) -> None:
-    """AUC, sensitivity and specificity of slices, source by source, with intervals over patients, and ROC.
+    """Judge classifiers slice by slice: AUC, sensitivity and specificity by source, with intervals over patients.
 
     A slice is infected from the probability that a checkpoint's operating point names, else from 0.5. Every slice's
     probability is kept as CSV. FILE may be such a CSV (scores.csv), which is then scored again.
@@ -42,6 +44,7 @@ def classifier(
     from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
     from jcs_ct.metrics.resampling import Resampling
 
+    execution = Execution(device=device)
     table = read_manifest(manifest)
     methods, warnings, weights = [], split_warnings(split), {}
     with stage_progress() as progress:
@@ -61,7 +64,7 @@ def classifier(
                     cut=cut,
                     name=name,
                     names=slice_names(table.rows),
-                    execution=Execution(),
+                    execution=execution,
                 )
             )
             write_scores(output / "scores" / f"{method_folder(name)}.csv", methods[-1])
@@ -81,21 +84,26 @@ def shortcuts(
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
-    limit: Annotated[int, typer.Option(min=1, help="Slices at most, spread evenly over sources and labels.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the text and frames that are added.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most slices to take, spread evenly over sources and labels.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the text and frames that are added.")] = 0,
+    device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
 ) -> None:
-    """Whether a classifier reads the lungs: slices blanked outside, marked, windowed otherwise, without lungs.
+    """Test whether a classifier reads the lungs: slices are blanked outside them, marked, windowed, emptied.
 
     The verdict should stay under all changes but one: with the lungs blanked it should fall to uninfected.
 
     Example:  jcs evaluate shortcuts compact -m slices.csv -o evaluation/shortcuts --limit 100
     """
     from jcs_ct.data.manifest import read_manifest
+    from jcs_ct.engine import Execution
     from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts
     from jcs_ct.evaluation.classifier.shortcuts import manifest_planes, measure_shortcuts, spread_slices
     from jcs_ct.metrics.resampling import Resampling
 
+    execution = Execution(device=device)
     table = read_manifest(manifest)
     chosen = spread_slices(table.split(split), limit)
     planes = manifest_planes(chosen, seed=seed)
@@ -109,7 +117,9 @@ def shortcuts(
             def measured(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
 
-            results.append(measure_shortcuts(ready, planes, chosen, name=name, cut=cut, progress=measured))
+            results.append(
+                measure_shortcuts(ready, planes, chosen, name=name, cut=cut, execution=execution, progress=measured)
+            )
     evaluation = evaluate_shortcuts(
         results,
         planes,
@@ -125,10 +135,12 @@ def shortcuts(
 def trivial(
     manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV of labelled slices; its folds part them.")],
     output: OutputOption,
-    seed: Annotated[int, typer.Option(min=0, help="Of the trees, and of the folds where there are none.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the decision trees, and of the folds where the manifest has none.")
+    ] = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """What size, brightness and sharpness of the pictures alone tell of the label, source by source.
+    """Measure what size, brightness and sharpness of the pictures alone tell of the label, source by source.
 
     A classifier's AUC on a source says as much of disease as it lies above this.
 

@@ -17,7 +17,9 @@ def write(
     manifest: Annotated[Path, typer.Argument(help="CSV of slices, from `jcs data make`.")],
     network: Annotated[Path, typer.Option(help="Checkpoint whose first stage runs: a classifier or a segmenter.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for features/, masks/ and the lists.")],
-    half_size: Annotated[bool, typer.Option("--half-size", help="Of slices at half the network's size.")] = False,
+    half_size: Annotated[
+        bool, typer.Option("--half-size", help="Halve the slices' rows and columns first: a quarter of the storage.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One record a slice as JSON.")] = False,
 ) -> None:
     """Make feature files of slices: uint8 = floor(20 * value), saturating at 255, with a flag that tells.

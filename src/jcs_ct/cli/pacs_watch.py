@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.pacs import CaBundle, Url, connect
 from jcs_ct.errors import ConfigError
 
@@ -27,7 +28,7 @@ _GIB = 1024**3
 def watch(
     url: Url,
     folder: Folder,
-    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
+    models: ModelsOption = "compact",
     since: Annotated[
         str | None,
         typer.Option(help="Read studies of this day (YYYY-MM-DD) and later; 'all' for a large archive as a whole."),

@@ -20,7 +20,10 @@ class PhantomFormat(StrEnum):
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to write to; made when missing.")],
+    folder: Annotated[Path | None, typer.Argument(help="Another way to give -o.", metavar="[OUTPUT]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to; made when missing.")
+    ] = None,
     slices: Annotated[
         int, typer.Option(help="Axial slices; they cover the whole chest unless --spacing says otherwise.")
     ] = 60,
@@ -49,7 +52,7 @@ def phantom(
     nifti   OUT/ct.nii.gz            OUT/truth/ as above
     png     OUT/images/0000.png ...  OUT/masks/ (0, 255), OUT/lungs/ (1 right, 2 left), OUT/truth.json
 
-    Example:  jcs phantom study/ --seed 11 && jcs diagnose study/dicom -o report/
+    Example:  jcs phantom -o study/ --seed 11 && jcs diagnose study/dicom -o report/
     """
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom, write_nifti, write_png
@@ -58,7 +61,9 @@ def phantom(
     config = PhantomConfig(
         slices=slices, lesions=lesions, seed=seed, negative=negative, size=size, slice_spacing_mm=spacing
     )
-    prepare_output_folder(out)
+    if (folder is None) == (output is None):
+        raise typer.BadParameter("give one folder to write to", param_hint="--output")
+    out = prepare_output_folder(output or folder or Path())
     with stage_progress(as_json=as_json) as report:
         made = make_phantom(config, progress=lambda done, total: report("phantom", done, total))
     {PhantomFormat.DICOM: write_dicom, PhantomFormat.NIFTI: write_nifti, PhantomFormat.PNG: write_png}[format_](

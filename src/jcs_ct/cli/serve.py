@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.options import ModelsOption
 from jcs_ct.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ app = typer.Typer(name="serve", help="A page to send studies to, watch them bein
 users_app = typer.Typer(name="users", help="Who may use the page.", no_args_is_help=True)
 app.add_typer(users_app)
 
+UserName = Annotated[str, typer.Argument(help="Name of a user.")]
 _DEFAULT_FOLDER = Path("jcs-serve")
 Folder = Annotated[Path, typer.Option(help="Folder for records, studies and results; readable by its owner only.")]
 
@@ -28,7 +30,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs.")] = "",
-    models: Annotated[str, typer.Option(help="'compact', or a folder made by `jcs calibrate`.")] = "compact",
+    models: ModelsOption = "compact",
     upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory that reading one study may take, in GiB.")] = 6.0,
     study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time of reading one study.")] = 60.0,
@@ -99,12 +101,12 @@ def serve(
 
 @app.command("export")
 def export(
-    output: Annotated[Path, typer.Argument(help="New folder for images, masks and manifest.csv.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for images, masks and manifest.csv.")],
     folder: Folder = _DEFAULT_FOLDER,
 ) -> None:
     """Write corrected studies as training data: a manifest of studies with the readers' masks.
 
-    Example:  jcs serve export corrected/ --folder studies/ && jcs data slices corrected/manifest.csv -f s -o s.csv
+    Example:  jcs serve export --folder studies/ -o corrected/ && jcs data slices corrected/manifest.csv -f s -o s.csv
     """
     try:
         from jcs_ct.service.training_export import export_corrected
@@ -151,7 +153,7 @@ def list_(folder: Folder = _DEFAULT_FOLDER) -> None:
 
 
 @users_app.command("remove")
-def remove(name: str, folder: Folder = _DEFAULT_FOLDER) -> None:
+def remove(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
     """Remove a user with sessions and tokens; studies stay."""
     if not _users(folder).remove(name):
         raise ConfigError(f"there is no user {name!r}; see jcs serve users list")
@@ -159,7 +161,7 @@ def remove(name: str, folder: Folder = _DEFAULT_FOLDER) -> None:
 
 
 @users_app.command("token")
-def token(name: str, folder: Folder = _DEFAULT_FOLDER) -> None:
+def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
     """Make a token for a user's programs (Authorization: Bearer TOKEN); it is shown once.
 
     Example:  jcs serve users token jane --folder studies/

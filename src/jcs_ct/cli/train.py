@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct.cli.console import parse_settings, step_progress
+from jcs_ct.cli.options import DeviceOption, ThreadsOption
 
 if TYPE_CHECKING:
     from jcs_ct.data.covid_cs.feature_lists import FeatureLists
@@ -44,11 +45,14 @@ def train(
         ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: --set optimiser.learning_rate=1e-4")
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting of the recipe, as --set optimiser.learning_rate=1e-4; may be repeated."
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")] = 0,
-    device: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share every batch.")] = 1,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="How many GPUs (or CPU processes) share every batch.")] = 1,
     workers: Annotated[
         int,
         typer.Option(min=0, help="Processes that make batches ahead; a GPU waits for its batches without them."),

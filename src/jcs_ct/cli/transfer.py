@@ -9,15 +9,14 @@ import typer
 
 from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.crossval import (
-    DrawsOption,
     OutputOption,
     PretrainedOption,
     SettingsOption,
     SpecificityOption,
-    ThreadsOption,
     WithTestOption,
 )
 from jcs_ct.cli.judging import write_page
+from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 
 def transfer(
@@ -29,20 +28,22 @@ def transfer(
         typer.Option("--group", help="Sources that count as one, as lungs=lungs267+painted; may be repeated."),
     ] = None,
     train: Annotated[
-        list[str] | None, typer.Option("--train", help="This training set only, as 'without ucsd'; may be repeated.")
+        list[str] | None, typer.Option("--train", help="Train this set only, as 'without ucsd'; may be repeated.")
     ] = None,
     with_test: WithTestOption = False,
     pretrained: PretrainedOption = None,
     settings: SettingsOption = None,
     least_specificity: SpecificityOption = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds of patients.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds that patients are dealt to.")] = 0,
+    device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
 ) -> None:
-    """Train on all sources, on all but each, and on each alone; judge every one on every source.
+    """Find out whether a classifier carries over: train on all sources, all but each, each alone; judge on every one.
 
-    Whether a classifier finds disease, or the place its pictures come from: the matrix of AUC on patients that took
-    no part. A cell with one class says so instead of a number. A run that was stopped continues.
+    A classifier may find disease, or only know the place its pictures come from. The result is a matrix of AUC on
+    patients that took no part in training. A cell with one class says so instead of a number. A run that was
+    stopped continues.
 
     Example:  jcs transfer compact-classifier -m slices.csv --group lungs=lungs267+painted -o runs/x
     """
@@ -67,7 +68,7 @@ def transfer(
     runs = possible_runs(sets, train)
     only = None if train is None else [runs[name].name for name in train]
     with stage_progress() as progress:
-        finished = cross_validate(method, tuple(runs.values()), output, only=only, progress=progress)
+        finished = cross_validate(method, tuple(runs.values()), output, only=only, device=device, progress=progress)
     if not finished:
         typer.echo(f"training sets are missing; run the others with the same output folder ({output})")
         return

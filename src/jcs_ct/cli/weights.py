@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jcs_ct.choices import PublishedName
 from jcs_ct.cli.console import print_json
 
 app = typer.Typer(name="weights", help="Import published weights and look into weights files.", no_args_is_help=True)
@@ -16,12 +17,8 @@ app = typer.Typer(name="weights", help="Import published weights and look into w
 def import_(
     file: Annotated[Path, typer.Argument(help="A published file: .pth, .pt or .safetensors.")],
     name: Annotated[
-        str,
-        typer.Option(
-            "--as",
-            help="official-segmentation, official-joint, official-classifier, timm-res2net101d, "
-            "torchvision-vgg16_bn or torchvision-vgg16.",
-        ),
+        PublishedName,
+        typer.Option("--as", help="Which published weights these are; `jcs weights show` says what fits."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint (.safetensors) to write.")],
     as_json: Annotated[bool, typer.Option("--json", help="Facts as JSON.")] = False,

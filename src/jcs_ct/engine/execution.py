@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -73,9 +74,9 @@ class Execution:
     """
 
     device: str = "auto"
-    precision: str = "auto"
+    precision: Precision = "auto"
     batch_size: int = 8
-    backend: str = "auto"
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -87,10 +88,12 @@ class Execution:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that torch uses."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        """The device that torch uses.
+
+        Raises:
+            ConfigError: no such device, or none here.
+        """
+        return usable_device(self.device)
 
     @property
     def uses_bf16(self) -> bool:
@@ -101,6 +104,25 @@ class Execution:
         if self.precision == "bf16" and not native:
             _warn_once(_no_bf16(self.torch_device))
         return native
+
+
+def usable_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` -> the device; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ConfigError: no such device, or none here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu|cuda(:[0-9]+)?", name) is None:
+        raise ConfigError(f"there is no device {name!r}; networks run on auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError(
+            f"{name} was asked for and torch finds {count} GPU(s) here; use --device cpu, or leave it out"
+        )
+    return device
 
 
 def multiplies_bf16(device: torch.device) -> bool:

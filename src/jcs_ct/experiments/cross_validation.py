@@ -32,8 +32,6 @@ from jcs_ct.training.state import drop_states
 from jcs_ct.training.task import Task
 from jcs_ct.training.tasks import make_task
 
-#: A run's network judges its slices once: compiling it for another backend would not pay.
-ONCE = Execution(backend="torch")
 _SCORES, _PREDICTIONS = "scores.csv", "predictions"
 
 
@@ -43,7 +41,7 @@ def run_experiment(
     folder: Path,
     *,
     only: Sequence[int] | None = None,
-    execution: Execution = ONCE,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> bool:
     """Methods x folds: :func:`cross_validate` for each method, every fold once.
@@ -53,7 +51,7 @@ def run_experiment(
         folds: Each method's runs follow from them.
         folder: Of the experiment.
         only: Numbers of the folds to finish now, as on several machines.
-        execution: For judging.
+        device: On which networks train and judge, see ``Execution``.
         progress: Called with what is being done.
 
     Returns:
@@ -69,7 +67,7 @@ def run_experiment(
     runs = [folds.runs(method) for method in methods]
     chosen = None if only is None else [fold_name(number) for number in only]
     finished = [
-        cross_validate(method, each, folder, only=chosen, execution=execution, progress=progress)
+        cross_validate(method, each, folder, only=chosen, device=device, progress=progress)
         for method, each in zip(methods, runs, strict=True)
     ]
     return all(finished)
@@ -81,7 +79,7 @@ def cross_validate(
     folder: Path,
     *,
     only: Sequence[str] | None = None,
-    execution: Execution = ONCE,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> bool:
     """Train one network a run (or go on training) and keep what it says of the slices it was kept from.
@@ -93,7 +91,7 @@ def cross_validate(
             segmenter's PNG files or ``<method>/<run>/scores.csv`` for a classifier's probabilities; and
             ``classifiers/`` for those that joint methods share.
         only: Names of the runs to finish now, as on several machines.
-        execution: For judging.
+        device: On which networks train and judge, see ``Execution``.
         progress: Called with what is being done.
 
     Returns:
@@ -111,7 +109,7 @@ def cross_validate(
     prepare_output_folder(folder)
     for run in runs:
         if only is None or run.name in only:
-            _finish(method, run, folder, execution, progress)
+            _finish(method, run, folder, device, progress)
     return all(read_record(folder / method_folder(method.name) / name) is not None for name in names)
 
 
@@ -133,15 +131,19 @@ def run_scores(method: Method, run: Run, folder: Path) -> ScoredSlices:
     return read_scores(folder / method_folder(method.name) / run.name / _SCORES, name=method.name)
 
 
-def _finish(method: Method, run: Run, folder: Path, execution: Execution, progress: Progress) -> None:
+def _finish(method: Method, run: Run, folder: Path, device: str, progress: Progress) -> None:
     place = folder / method_folder(method.name) / run.name
     start = _start(method, run)
     settings = _settings(method, run.manifest, start)
     record = read_record(place)
     if record is None:
-        borrowed = _borrowed(method.classifier, run, folder / "classifiers", progress) if method.classifier else None
+        borrowed = (
+            _borrowed(method.classifier, run, folder / "classifiers", device, progress) if method.classifier else None
+        )
         task = make_task(method.recipe, borrowed, start)
-        chosen = _train(task, method.recipe, run.manifest, place, f"{method.name} {run.name}", progress)
+        chosen = _train(task, method.recipe, run.manifest, place, f"{method.name} {run.name}", device, progress)
+        # A network judges its slices once: compiling it for another backend would not pay.
+        execution = Execution(backend="torch", device=device)
         judge = _judge_lesions if method.is_segmenter else _judge_slices
         judged, found = judge(method, run, chosen, place, execution, progress)
         write_record(place, ExperimentRecord(settings, file_sha256(chosen), tuple(judged), found))
@@ -185,26 +187,28 @@ def _judge_slices(
     return scores.slices, {"cut": cut, "on_validation": figures}
 
 
-def _borrowed(recipe: Recipe, run: Run, folder: Path, progress: Progress) -> Path:
+def _borrowed(recipe: Recipe, run: Run, folder: Path, device: str, progress: Progress) -> Path:
     """The weights of a run's classifier; methods that borrow from the same one find it trained."""
     settings = {"recipe": recipe.model_dump(mode="json"), "manifest_sha256": run.manifest.sha256}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     place = folder / f"{run.name}-{key}"
     chosen = place / recipe.weights_file
     if read_record(place) is None:
-        _train(make_task(recipe), recipe, run.manifest, place, f"{run.name} classifier", progress)
+        _train(make_task(recipe), recipe, run.manifest, place, f"{run.name} classifier", device, progress)
         write_record(place, ExperimentRecord(settings, file_sha256(chosen)))
     drop_states(place)
     return chosen
 
 
-def _train(task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: str, progress: Progress) -> Path:
+def _train(
+    task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: str, device: str, progress: Progress
+) -> Path:
     """Train and give the file with the weights that the recipe chooses."""
 
     def step(done: int, total: int, losses: Mapping[str, float]) -> None:
         progress(what, done, total)
 
-    train(task, recipe, manifest, folder, progress=step)
+    train(task, recipe, manifest, folder, accelerator=device, progress=step)
     return folder / recipe.weights_file
 
 

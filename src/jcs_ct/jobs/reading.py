@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jcs_ct import __version__
-from jcs_ct.choices import MapVariant, SegmentRule
+from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.jobs.job import JobKey
 
@@ -58,8 +58,8 @@ class ReadingRequest:
     lenient: bool = False
     allow_deflated: bool = False
     device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
+    backend: Backend = "auto"
+    precision: Precision = "auto"
     batch_size: int = 8
 
     def to_arguments(self) -> dict[str, Any]:
@@ -182,10 +182,7 @@ def _with_threshold(models: Models, threshold: int | None) -> Models:
     """Models under a threshold that is taken literally."""
     if threshold is None:
         return models
-    point = replace(
-        models.operating_point, positive_slice_threshold=threshold, reference_spacing_mm=None, small_study_share=None
-    )
-    return replace(models, operating_point=point)
+    return replace(models, operating_point=models.operating_point.with_threshold(threshold))
 
 
 def _digest(*parts: str) -> str:

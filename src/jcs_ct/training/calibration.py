@@ -17,6 +17,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.training.validation import validation_batches
 
+#: Slice spacing that the paper's threshold of 25 slices is taken to be meant for.
+_SPACING_MM = 1.0
 #: Cuts tried for a lesion pixel.
 LESION_CUTS = tuple(float(cut) for cut in np.round(np.arange(0.2, 0.81, 0.05), 2))
 
@@ -103,8 +105,6 @@ def choose_operating_point(
     segmenter: ReadySegmenter,
     validation: Manifest,
     *,
-    positive_slice_threshold: int = 25,
-    reference_spacing_mm: float | None = 1.0,
     least_specificity: float = 0.95,
     lesion_probability: float | None = None,
     execution: Execution,
@@ -131,7 +131,7 @@ def choose_operating_point(
     if not len(overlaps):
         raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
     lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)
-    point = OperatingPoint(slice_cut, positive_slice_threshold, reference_spacing_mm, lesion_cut)
+    point = OperatingPoint(slice_cut, reference_spacing_mm=_SPACING_MM, lesion_probability=lesion_cut)
     return Calibration(point, {"slice": slice_figures, "lesion": lesion_figures}, scores)
 
 

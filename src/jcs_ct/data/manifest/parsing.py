@@ -16,7 +16,7 @@ from jcs_ct.errors import ConfigError
 _REQUIRED = ("path", "patient", "label")
 #: What a label's cell may say: 1 infected, 0 not, empty unknown; and as data frames write it.
 LABELS: Mapping[str, int | None] = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-_SPLIT_NAMES = {"": "train", **{name: name for name in SPLITS}}
+_SPLIT_NAMES: dict[str, str] = {"": "train", **{name: name for name in SPLITS}}
 
 T = TypeVar("T")
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
+from jcs_ct.choices import SplitName
 from jcs_ct.data.manifest.file_identity import identify_files
 from jcs_ct.data.manifest.table_files import Cell, csv_text, write_table
 from jcs_ct.preprocessing import Window
 
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 @dataclass(frozen=True)

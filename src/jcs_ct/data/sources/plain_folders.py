@@ -21,7 +21,7 @@ def phantom(folder: Path, *, seed: int = 0) -> Manifest:
         patient = f"phantom-{image.parent.parent.relative_to(folder)}"
         rows.append(ManifestRow(image, patient, infected, mask, source="phantom"))
     if not rows:
-        raise ConfigError(f"no images/*.png below {folder}; make some with `jcs phantom OUT --format png`")
+        raise ConfigError(f"no images/*.png below {folder}; make some with `jcs phantom -o OUT --format png`")
     return Manifest(assign_splits(rows, val=0.10, test=0.0, seed=seed))
 
 

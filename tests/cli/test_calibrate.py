@@ -1,0 +1,57 @@
+"""`jcs calibrate`, and that `--threshold` means there what it means in `jcs diagnose`."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.checkpoints import read_info
+from jcs_ct.data.manifest import Manifest, ManifestRow
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slices")
+    rows = []
+    for number in range(4):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 20:30] = 255 * (number % 2)
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (64, 64), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
+        Image.fromarray(mask).save(folder / f"{number}-mask.png")
+        rows.append(
+            ManifestRow(folder / f"{number}.png", f"p{number}", number % 2, folder / f"{number}-mask.png", "val")
+        )
+    Manifest(tuple(rows)).write(folder / "slices.csv")
+    return folder / "slices.csv"
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        ((), (25, 1.0, pytest.approx(1 / 6))),
+        (("--threshold", 12), (12, None, None)),
+        (("--threshold", 12, "--reference-spacing-mm", 5), (12, 5.0, pytest.approx(1 / 6))),
+        (("--reference-spacing-mm", 2), (25, 2.0, pytest.approx(1 / 6))),
+    ],
+)
+def test_a_threshold_is_taken_as_it_is_unless_its_spacing_is_said(jcs, random_models, slices, tmp_path, asked, rule):
+    given = ("--classifier", random_models / "classifier.safetensors")
+    given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
+    done = jcs("calibrate", *given, *asked, "--least-specificity", 0, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    stored = json.loads(done.stdout)["operating_point"]
+    found = (stored["positive_slice_threshold"], stored["reference_spacing_mm"], stored["small_study_share"])
+    assert found == rule
+    infos = [read_info(tmp_path / f"{task}.safetensors") for task in ("classifier", "segmenter")]
+    assert {info.operating_point.positive_slice_threshold for info in infos} == {rule[0]}
+
+
+def test_networks_in_each_others_place_are_refused(jcs, random_models, slices, tmp_path):
+    given = ("--classifier", random_models / "segmenter.safetensors")
+    given += ("--segmenter", random_models / "classifier.safetensors", "-m", slices, "-o", tmp_path / "out")
+    done = jcs("calibrate", *given)
+    assert "segmenter.safetensors holds a segmenter; give a classifier" in str(done.exception)
+    assert not (tmp_path / "out").exists()
