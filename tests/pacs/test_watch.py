@@ -458,6 +458,43 @@ def test_a_watcher_that_dies_leaves_one_result_set(start, pacs, fill, worker, mo
     assert left_on_disk(second) == []
 
 
+def test_results_stored_in_part_before_the_study_changed_are_superseded_too(start, pacs, fill, worker, monkeypatch):
+    fill("1.2.3", images=2)
+    first = start()
+    first.look()
+    store = first.pacs.store
+
+    def store_the_first(paths):
+        store(paths[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first.pacs, "store", store_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        first.later()
+    assert results_held(pacs) == (0, 1)
+    (orphan,) = pacs.of_modality("SEG")
+    fill("1.2.3", images=3)
+    second = start()
+    for _ in range(3):
+        second.later()
+    assert [one["instance"] for one in worker.readings[1]["supersedes"]] == [orphan[2]], "and not what never came"
+    assert len(second.book.results("1.2.3")) == 2
+    assert second.book.begun_results("1.2.3") == []
+
+
+def test_results_that_a_person_removed_and_asked_for_again_do_not_supersede_themselves(start, pacs, fill, worker):
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    pacs.instances = {key: held for key, held in pacs.instances.items() if pacs.modality[key[1]] == "CT"}
+    (job,) = watcher.ledger.jobs()
+    assert watcher.ledger.requeue(job.job_id)
+    watcher.later()
+    assert [one["supersedes"] for one in worker.readings] == [[], []]
+    assert results_held(pacs) == (1, 1)
+
+
 def test_nothing_is_fetched_while_the_disk_is_full(start, fill, worker, tmp_path):
     fill("1.2.3")
     settings = WatchSettings(outage_wait_s=0.0, least_free_bytes=1 << 60)

@@ -27,10 +27,15 @@ _STEPS = (
         study_uid TEXT NOT NULL,
         sop_class TEXT NOT NULL,
         instance TEXT NOT NULL PRIMARY KEY,
-        series TEXT NOT NULL
+        series TEXT NOT NULL,
+        is_current INTEGER NOT NULL
     );
     CREATE INDEX results_of_study ON results (study_uid);
     """,
+)
+
+_ADD_RESULT = (
+    "INSERT OR IGNORE INTO results (study_uid, sop_class, instance, series, is_current) VALUES (?, ?, ?, ?, ?)"
 )
 
 
@@ -117,14 +122,30 @@ class StudyBook:
 
     def results(self, study_uid: str) -> list[ObjectIdentifiers]:
         """The current results of a study."""
-        sql = "SELECT sop_class, instance, series, study_uid AS study FROM results WHERE study_uid = ?"
-        return [ObjectIdentifiers(**dict(row)) for row in self._file.rows(sql, (study_uid,))]
+        return self._results(study_uid, is_current=True)
+
+    def begun_results(self, study_uid: str) -> list[ObjectIdentifiers]:
+        """Results whose storing began and did not end; the server holds some of them, or none."""
+        return self._results(study_uid, is_current=False)
+
+    def _results(self, study_uid: str, *, is_current: bool) -> list[ObjectIdentifiers]:
+        sql = (
+            "SELECT sop_class, instance, series, study_uid AS study FROM results "
+            "WHERE study_uid = ? AND is_current = ? ORDER BY instance"
+        )
+        return [ObjectIdentifiers(**dict(row)) for row in self._file.rows(sql, (study_uid, int(is_current)))]
+
+    def begin_results(self, study_uid: str, results: Sequence[ObjectIdentifiers]) -> None:
+        """These are going to be stored; those that are current stay it."""
+        with self._file.transaction() as run:
+            run.executemany(_ADD_RESULT, [_row(study_uid, one, is_current=False) for one in results])
 
     def replace_results(self, study_uid: str, results: Sequence[ObjectIdentifiers]) -> None:
         """These are the current results of a study, and no others."""
         with self._file.transaction() as run:
             run.execute("DELETE FROM results WHERE study_uid = ?", (study_uid,))
-            run.executemany(
-                "INSERT OR REPLACE INTO results (study_uid, sop_class, instance, series) VALUES (?, ?, ?, ?)",
-                [(study_uid, one.sop_class, one.instance, one.series) for one in results],
-            )
+            run.executemany(_ADD_RESULT, [_row(study_uid, one, is_current=True) for one in results])
+
+
+def _row(study_uid: str, one: ObjectIdentifiers, *, is_current: bool) -> tuple[str, str, str, str, int]:
+    return study_uid, one.sop_class, one.instance, one.series, int(is_current)

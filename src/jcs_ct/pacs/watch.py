@@ -223,7 +223,7 @@ class Watcher:
             "output": str(place / "results"),
             "models": self.settings.models,
             "revision": claim.job_id,
-            "supersedes": [asdict(one) for one in self._superseded(claim)],
+            "supersedes": [asdict(one) for one in self._superseded(claim, listing)],
         }
         return self.worker.run(
             self.settings.task,
@@ -233,8 +233,15 @@ class Watcher:
             keep_going=renewal.keep_going,
         )
 
-    def _superseded(self, claim: Claim) -> list[ObjectIdentifiers]:
-        return self.book.results(claim.job.request["study_uid"])
+    def _superseded(self, claim: Claim, listing: StudyListing) -> list[ObjectIdentifiers]:
+        """Earlier results that the server holds, those of a storing that was cut short included.
+
+        A job's own are none of them: it stores the same identifiers again when a person removed them and asked anew.
+        """
+        study_uid, listed = claim.job.request["study_uid"], {one.uid for one in listing.series}
+        begun = [one for one in self.book.begun_results(study_uid) if one.series in listed]
+        own = {one["instance"] for _, one in claim.job.result.get("objects", [])}
+        return [one for one in (*self.book.results(study_uid), *begun) if one.instance not in own]
 
     def _store(self, claim: Claim) -> None:
         """Send the results, unless the study changed in the meantime or another watcher has sent them."""
@@ -246,6 +253,7 @@ class Watcher:
             paths = [self._place(claim) / "results" / name for name, _ in objects]
             if not all(path.is_file() for path in paths):
                 raise StudyChangedError("its results are not on disk any more; it is read again")
+            self.book.begin_results(study_uid, [one for _, one in objects])
             receipt = self.pacs.store(paths)
             logger.info("job %s: %d results stored, %d of them were there", claim.job_id, len(paths), receipt.present)
             unlisted = self._unlisted(claim, objects)
