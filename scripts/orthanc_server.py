@@ -20,12 +20,16 @@ class Orthanc:
     Args:
         folder: Where it keeps everything.
         users: Name -> password of those who may use it; empty for everyone on this machine.
+        callers: AE title -> port on this machine of those that may use DIMSE; it is off without any.
     """
 
-    def __init__(self, folder: Path, *, users: Mapping[str, str] | None = None) -> None:
-        with socket.socket() as free:
+    def __init__(
+        self, folder: Path, *, users: Mapping[str, str] | None = None, callers: Mapping[str, int] | None = None
+    ) -> None:
+        with socket.socket() as free, socket.socket() as other:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            self.port, self.dicom_port = free.getsockname()[1], other.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._configuration = folder / "orthanc.json"
         settings = {
@@ -35,8 +39,15 @@ class Orthanc:
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": bool(users),
             "RegisteredUsers": dict(users or {}),
-            "DicomServerEnabled": False,
-            "DicomAlwaysAllowStore": False,
+            "DicomServerEnabled": bool(callers),
+            "DicomPort": self.dicom_port,
+            "DicomCheckCalledAet": True,
+            "DicomCheckModalityHost": True,
+            **{f"DicomAlwaysAllow{request}": False for request in ("Echo", "Find", "Get", "Move", "Store")},
+            "DicomModalities": {
+                title: {"AET": title, "Host": "127.0.0.1", "Port": port, "AllowGet": True}
+                for title, port in (callers or {}).items()
+            },
             "Plugins": [str(PLUGIN)],
         }
         self._configuration.write_text(json.dumps(settings))

@@ -129,6 +129,16 @@ class Lives:
 
 
 @contextmanager
+def running(server: Orthanc) -> Iterator[Orthanc]:
+    """A server that is started and stopped."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
     """A disk of its own at ``folder``, where this program may mount one; whether it is."""
     folder.mkdir()
@@ -150,13 +160,11 @@ def small_disk(folder: Path) -> Iterator[bool]:
 def soak(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
     """The whole play; its figures."""
     studies, minutes, generator = arguments.studies, arguments.minutes, random.Random(arguments.seed)
-    server = Orthanc(place)
-    server.start()
     faults = Faults(random.Random(arguments.seed + 1))
-    arrivals = Arrivals(server.url, place, generator, arguments.real_share)
     watched, models = place / "watched", make_models(place / "models")
-    started = time.monotonic()
-    with proxy(server.port, faults) as url, small_disk(watched) as is_small_disk:
+    with running(Orthanc(place)) as server, proxy(server.port, faults) as url, small_disk(watched) as is_small_disk:
+        arrivals = Arrivals(server.url, place, generator, arguments.real_share)
+        started = time.monotonic()
         reading = str(Path(__file__).with_name("soak_reading.py"))
         command = [sys.executable, reading, url, str(watched), str(models), str(place / "watch.log"), str(SETTLE_S)]
         lives = Lives(command, watched, max(30.0, min(240.0, 6 * minutes)), generator, is_small_disk)
@@ -180,7 +188,6 @@ def soak(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
         finally:
             lives.end()
         figures = check(server, arrivals, watched)
-    server.stop()
     log = (place / "watch.log").read_text(encoding="utf-8")
     return {
         "minutes": {"stormy": round(stormy_minutes, 1), "all": round((time.monotonic() - started) / 60, 1)},
@@ -324,6 +331,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if ORTHANC is None or not PLUGIN.exists():
         sys.exit("needs Orthanc: apt-get install orthanc orthanc-dicomweb")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running or mounted
     place = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
         figures = soak(arguments, place)

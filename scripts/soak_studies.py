@@ -72,7 +72,7 @@ class Arrivals:
         """One new study, now and then sent twice, to be added to later, or to be deleted later."""
         chance, uid = self._generator.random, f"1.2.826.0.1.3680043.8.498.{len(self.studies) + 1}"
         is_real = len(self.studies) % max(1, round(1 / self._real_share)) == 0 if self._real_share else False
-        count = self._generator.randint(_SLICES - 2, _SLICES - 1) if is_real else self._generator.randint(2, 5)
+        count = self._generator.randint(_SLICES - 2, _SLICES - 1) if is_real else self._generator.randint(2, 4)
         images = tuple(f"{uid}.1.{number}" for number in range(1, count + 1))
         template = self._generator.randrange(_TEMPLATES) if is_real else None
         study = ArrivedStudy(uid, f"P{len(self.studies) + 1}", template, [images])

@@ -52,6 +52,7 @@ def make_proxy(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else head and body of an answer wait 40 ms for each other
 
         def log_message(self, *arguments: Any) -> None:
             """Quiet."""

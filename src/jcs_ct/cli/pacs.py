@@ -1,4 +1,4 @@
-"""`jcs pacs`: studies from a PACS and results back to it, over DICOMweb."""
+"""`jcs pacs`: studies from a PACS and results back to it, over DICOMweb or DIMSE."""
 
 from __future__ import annotations
 
@@ -12,12 +12,28 @@ from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jcs_ct.pacs.web import DicomWeb
+    from jcs_ct.pacs.archive import Archive
 
 app = typer.Typer(name="pacs", help="Fetch studies from a PACS, send results, or watch it.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Argument(help="DICOMweb root, such as https://pacs.example/dicom-web.")]
+Url = Annotated[
+    str,
+    typer.Argument(
+        help="DICOMweb root, such as https://pacs.example/dicom-web; or dimse://TITLE@host:port, dimses:// for TLS."
+    ),
+]
 CaBundle = Annotated[Path | None, typer.Option(help="PEM file of certificates to trust instead of the system's.")]
+AeTitle = Annotated[str, typer.Option(help="Our AE title, for dimse:// addresses.")]
+MovePort = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="For dimse:// addresses without C-GET: port on which we take what C-MOVE sends."
+    ),
+]
+Certificate = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(help="For dimses:// addresses: PEM files of our certificate and its key."),
+]
 
 
 @app.command("fetch")
@@ -26,6 +42,9 @@ def fetch(
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CT images.")],
     ca_bundle: CaBundle = None,
+    ae_title: AeTitle = "JCS",
+    move_port: MovePort = None,
+    certificate: Certificate = None,
 ) -> None:
     """Fetch the CT images of one study, whole or not at all; a fetch that was cut short goes on where it was.
 
@@ -33,8 +52,8 @@ def fetch(
 
     Example:  jcs pacs fetch https://pacs.example/dicom-web 1.2.840.1 -o study/
     """
-    with closing(connect(url, ca_bundle)) as web:
-        typer.echo(f"{web.fetch_study(study_uid, output).image_count} CT images in {output}")
+    with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive:
+        typer.echo(f"{archive.fetch_study(study_uid, output).image_count} CT images in {output}")
 
 
 @app.command("send")
@@ -42,6 +61,8 @@ def send(
     url: Url,
     results: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of reports with DICOM results.")],
     ca_bundle: CaBundle = None,
+    ae_title: AeTitle = "JCS",
+    certificate: Certificate = None,
 ) -> None:
     """Store DICOM results; sending the same ones twice changes nothing.
 
@@ -51,8 +72,8 @@ def send(
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
-    with closing(connect(url, ca_bundle)) as web:
-        receipt = web.store(paths)
+    with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive:
+        receipt = archive.store(paths)
     there = f", {receipt.present} of them were there already" if receipt.present else ""
     typer.echo(f"{receipt.stored} objects stored{there}")
 
@@ -73,14 +94,13 @@ def receive(
 
     Example:  jcs pacs receive --folder incoming/ --caller ORTHANC
     """
-    import logging
     import threading
 
     try:
         from jcs_ct.pacs.receiver import ReceiverSettings, TlsFiles, receiving
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
-    logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below that it logs identifiers
+    _keep_identifiers_out_of_logs()
     settings = ReceiverSettings(
         ae_title,
         tuple(caller),
@@ -101,15 +121,35 @@ def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
     return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
 
 
-def connect(url: str, ca_bundle: Path | None) -> DicomWeb:
-    """The server at ``url`` with the credentials of the environment.
+def _keep_identifiers_out_of_logs() -> None:
+    """pynetdicom logs identifiers below the level of warnings."""
+    import logging
+
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+
+
+def connect(
+    url: str,
+    ca_bundle: Path | None,
+    ae_title: str = "JCS",
+    move_port: int | None = None,
+    certificate: tuple[Path, Path] | None = None,
+) -> Archive:
+    """The server at ``url``, over DICOMweb with the credentials of the environment, or over DIMSE.
 
     Raises:
-        ConfigError: they cannot be used, or the extra is not installed.
+        ConfigError: the address or the credentials cannot be used, or the extra is not installed.
     """
     try:
+        from jcs_ct.pacs.association import DimseServer
+        from jcs_ct.pacs.dimse import Dimse
         from jcs_ct.pacs.server import PacsServer
         from jcs_ct.pacs.web import DicomWeb
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
-    return DicomWeb(PacsServer.from_environment(url, "" if ca_bundle is None else str(ca_bundle)))
+    bundle = "" if ca_bundle is None else str(ca_bundle)
+    if url.startswith(("dimse://", "dimses://")):
+        _keep_identifiers_out_of_logs()
+        ours, key = certificate or (None, None)
+        return Dimse(DimseServer(url, ae_title, move_port=move_port, certificate=ours, key=key, ca_bundle=bundle))
+    return DicomWeb(PacsServer.from_environment(url, bundle))

@@ -17,7 +17,7 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.cli.options import ModelsOption
-from jcs_ct.cli.pacs import CaBundle, Url, connect
+from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
 
 Folder = Annotated[Path, typer.Option(help="Folder for the ledger, fetched studies and results.")]
@@ -52,6 +52,9 @@ def watch(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Work until no job is open, then stop.")] = False,
     ca_bundle: CaBundle = None,
+    ae_title: AeTitle = "JCS",
+    move_port: MovePort = None,
+    certificate: Certificate = None,
 ) -> None:
     """Diagnose every new or changed CT study and store its results, each state of a study once for these weights.
 
@@ -66,7 +69,7 @@ def watch(
     from jcs_ct.jobs import Limits, RetryPolicy, reading_key
 
     first_day = _day(since)
-    with closing(connect(url, ca_bundle)) as web:
+    with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive:
         from jcs_ct.pacs.remote import StudyQuery
         from jcs_ct.pacs.running import go_on, open_watcher
         from jcs_ct.pacs.watch import WatchSettings
@@ -83,7 +86,7 @@ def watch(
             keep_s=keep_hours * 3600,
         )
         with open_watcher(
-            web,
+            archive,
             folder,
             reading_key("any", load_models(models)),
             query=StudyQuery(first_day, tuple(body_part or ()), description),

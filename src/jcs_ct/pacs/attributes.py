@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from jcs_ct.errors import ConfigError
 from jcs_ct.pacs.multipart import decode_parts
 from jcs_ct.pacs.server import PacsAnswerError
 
@@ -79,6 +80,17 @@ def sequence(item: Attributes, tag: str) -> list[Attributes]:
 def is_uid(text: str) -> bool:
     """Whether ``text`` can stand in an address as an identifier: a UID, or what real archives hold in its place."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def checked_uid(uid: str) -> str:
+    """An identifier that can be asked for.
+
+    Raises:
+        ConfigError: it has letters that no UID has.
+    """
+    if not is_uid(uid):
+        raise ConfigError("an identifier of a study, series or instance has letters that no UID has")
+    return uid
 
 
 def _values(item: Attributes, tag: str) -> list[Any]:

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.imaging.headers import CT_SOP_CLASSES, DECODED_SYNTAXES, UNCOMPRESSED_SYNTAXES
+from jcs_ct.pacs.association import check_ae_title
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +110,7 @@ class ReceiverSettings:
         if not self.callers:
             raise ConfigError("name the callers that may send: a receiver open to everyone is not started")
         for title in (self.ae_title, *self.callers):
-            if not 1 <= len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-                raise ConfigError(f"an AE title has 1 to 16 printable ASCII characters, got {title!r}")
+            check_ae_title(title)
         if min(self.associations, self.object_bytes, self.folder_bytes, self.timeout_s) <= 0:
             raise ConfigError("limits of the receiver must be greater than 0")
 

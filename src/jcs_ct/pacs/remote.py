@@ -14,6 +14,11 @@ def file_name(instance_uid: str) -> str:
     return f"{hashlib.sha256(instance_uid.encode()).hexdigest()[:24]}.dcm"
 
 
+def patient_key(patient_id: str) -> str:
+    """What a patient is called: a hash; empty when the Patient ID is."""
+    return hashlib.sha256(patient_id.encode("utf-8", "surrogatepass")).hexdigest()[:16] if patient_id else ""
+
+
 @dataclass(frozen=True)
 class RemoteStudy:
     """A study as a search finds it.

@@ -16,7 +16,7 @@ STORE_BYTES = 32 * 1024**2
 _FAILED, _STORED = "00081198", "00081199"
 _INSTANCE, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "00081196"
 #: Failure reasons that say "it is here already": PS3.7 C.4.1.5 (0111H), and 45070 of Azure's and of other services.
-_DUPLICATE_REASONS = frozenset({0x0111, 45070})
+DUPLICATE_REASONS = frozenset({0x0111, 45070})
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_receipt(answer: Answer, sent: int) -> StoreReceipt:
     doubtful = [
         (uid_value(item, _INSTANCE), reason)
         for item in failures
-        if (reason := count_value(item, _FAILURE_REASON) or 0) not in _DUPLICATE_REASONS
+        if (reason := count_value(item, _FAILURE_REASON) or 0) not in DUPLICATE_REASONS
     ]
     duplicates = len(failures) - len(doubtful)
     unnamed = sent - len(failures) - len(named)

@@ -1,26 +1,22 @@
 """A DICOMweb server: QIDO-RS to search, WADO-RS to fetch, STOW-RS to store (PS3.18).
 
-Servers cap their answers, with or without saying so. A list is read page by page until nothing new comes, and what
-it holds is compared with what the server counts; a study counts as fetched only when every image that the server
-counts lies on disk and the server still counts the same afterwards.
+Servers cap their answers, with or without saying so: a list is read page by page until nothing new comes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jcs_ct.errors import ConfigError
 from jcs_ct.files import write_bytes
-from jcs_ct.imaging.headers import CT_SOP_CLASSES
 from jcs_ct.imaging.identifiers import read_identifiers
-from jcs_ct.pacs.attributes import Attributes, count_value, is_uid, read_attributes, text_value, uid_value
+from jcs_ct.pacs.archive import Archive, Wanted
+from jcs_ct.pacs.attributes import Attributes, checked_uid, count_value, read_attributes, text_value, uid_value
 from jcs_ct.pacs.multipart import decode_parts, encode_parts
-from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name
+from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyQuery, patient_key
 from jcs_ct.pacs.server import (
     PacsAnswerError,
     PacsDeniedError,
@@ -53,7 +49,7 @@ _ACCEPTED = (
 )
 
 
-class DicomWeb:
+class DicomWeb(Archive):
     """Requests to one server.
 
     Args:
@@ -70,15 +66,7 @@ class DicomWeb:
         self._connection.close()
 
     def studies(self, query: StudyQuery | None = None, *, most: int | None = None) -> list[RemoteStudy]:
-        """Studies that hold CT, in the server's order.
-
-        Args:
-            query: Which are wanted.
-            most: Do not ask for further ones when so many were found.
-
-        Raises:
-            PacsIncompleteError: the server says that there are more and does not give them.
-        """
+        """See :meth:`Archive.studies`; in the server's order."""
         query = query or StudyQuery()
         parameters = {"ModalitiesInStudy": "CT", "includefield": f"{_STUDY_INSTANCES},{_STUDY_DESCRIPTION}"}
         if query.since is not None:
@@ -95,99 +83,30 @@ class DicomWeb:
         """Study Instance UIDs of :meth:`studies`."""
         return [one.uid for one in self.studies()]
 
-    def listing(self, study: RemoteStudy) -> StudyListing:
-        """Every series of a study, and every CT image, checked against what the server counts.
-
-        Raises:
-            PacsIncompleteError: series or images are missing from the lists.
-            PacsGoneError: the server does not hold the study.
-        """
-        path = f"/studies/{_checked(study.uid)}/series"
+    def _series_of(self, study_uid: str) -> list[RemoteSeries]:
+        path = f"/studies/{checked_uid(study_uid)}/series"
         fields = f"{_SERIES_INSTANCES},{_SERIES_DESCRIPTION},{_BODY_PART}"
         items = self._search(path, {"includefield": fields}, _SERIES_UID)
-        mine = [item for item in items if uid_value(item, _STUDY_UID) in ("", study.uid)]
-        if not mine:
-            raise PacsGoneError("the PACS lists no series of the study; it was deleted, or its identifier is wrong")
-        series = tuple(
-            sorted((self._with_images(_series(study.uid, item)) for item in mine), key=lambda one: one.uid)
-        )
-        counts = [one.instance_count for one in series if one.instance_count is not None]
-        if study.instance_count is not None and len(counts) == len(series) and sum(counts) < study.instance_count:
-            raise PacsIncompleteError(
-                f"the PACS counts {study.instance_count} objects in the study and {sum(counts)} in the {len(series)} "
-                "series that it lists; they may still be arriving: try again later"
-            )
-        return StudyListing(study.uid, study.patient_key, series)
+        return [_series(study_uid, item) for item in items if uid_value(item, _STUDY_UID) in ("", study_uid)]
 
-    def _with_images(self, series: RemoteSeries) -> RemoteSeries:
-        if series.modality not in ("CT", ""):
-            return series
-        listed = self._instances(series)
-        count = series.instance_count
-        if count is not None and count != len(listed):
-            raise PacsIncompleteError(
-                f"the PACS counts {count} images in a CT series and lists {len(listed)}; they may still be arriving, "
-                "or it cuts its lists: try again later"
-            )
-        if series.modality == "CT":
-            return series.with_images(tuple(listed))
-        classes = {uid: text_value(item, _SOP_CLASS) for uid, item in listed.items()}
-        return series.with_images(tuple(uid for uid, kind in classes.items() if kind in CT_SOP_CLASSES))
-
-    def _instances(self, series: RemoteSeries) -> dict[str, Attributes]:
-        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.uid)}/instances"
+    def _instances_of(self, series: RemoteSeries) -> dict[str, str]:
+        path = f"/studies/{checked_uid(series.study_uid)}/series/{checked_uid(series.uid)}/instances"
         items = self._search(path, {}, _INSTANCE_UID, enough=series.instance_count)
         mine = [item for item in items if uid_value(item, _SERIES_UID) in ("", series.uid)]
-        return {uid_value(item, _INSTANCE_UID): item for item in mine}
+        return {uid_value(item, _INSTANCE_UID): text_value(item, _SOP_CLASS) for item in mine}
 
     def instances(self, series: RemoteSeries) -> list[str]:
         """SOP Instance UIDs of a series."""
-        return list(self._instances(series))
+        return list(self._instances_of(series))
 
-    def fetch_study(
-        self, study_uid: str, folder: Path, *, advance: Callable[[int, int], None] | None = None
-    ) -> StudyListing:
-        """Write the CT images of a study into ``folder`` as they came; those that lie there already are kept.
-
-        Files are called by hashes of their identifiers; other files of the kind in ``folder`` are removed: they are
-        images that the study does not hold any more.
-
-        Args:
-            study_uid: Study Instance UID.
-            folder: Made when missing.
-            advance: Called with the images fetched and all there are.
-
-        Returns:
-            What the server held before and after, unchanged.
-
-        Raises:
-            PacsIncompleteError: images are missing, or the study changed in the meantime.
-        """
-        listing = self.listing(self.study(study_uid))
-        wanted = {file_name(uid): (series, uid) for series in listing.ct_series for uid in series.images}
-        if not wanted:
-            raise PacsGoneError("the PACS lists no CT images of the study; check its identifier")
-        for path in folder.glob("*.dcm"):
-            if path.name not in wanted:
-                path.unlink()
+    def _fetch(self, wanted: Wanted, folder: Path, advance: Callable[[int], None]) -> None:
         for done, (name, (series, uid)) in enumerate(wanted.items()):
-            if advance is not None:
-                advance(done, len(wanted))
-            if not (folder / name).exists():
-                write_bytes(folder / name, self.instance(series, uid))
-        after = self.listing(self.study(study_uid))
-        if after.fingerprint != listing.fingerprint:
-            raise PacsIncompleteError(
-                "the study changed while it was fetched; it is fetched again when it is at rest"
-            )
-        lie_there = sum(1 for _ in folder.glob("*.dcm"))
-        if lie_there != len(wanted):
-            raise PacsIncompleteError(f"{lie_there} files lie on disk after a fetch of {len(wanted)} images")
-        return listing
+            advance(done)
+            write_bytes(folder / name, self.instance(series, uid))
 
     def study(self, study_uid: str) -> RemoteStudy:
-        """What the server says of one study; without counts where it cannot search by identifier."""
-        parameters = {"StudyInstanceUID": _checked(study_uid), "includefield": _STUDY_INSTANCES}
+        """See :meth:`Archive.study`."""
+        parameters = {"StudyInstanceUID": checked_uid(study_uid), "includefield": _STUDY_INSTANCES}
         for item in self._search("/studies", parameters, _STUDY_UID):
             if uid_value(item, _STUDY_UID) == study_uid:
                 return _study(item)
@@ -199,7 +118,9 @@ class DicomWeb:
         Raises:
             PacsAnswerError: the answer is not one DICOM file.
         """
-        path = f"/studies/{_checked(series.study_uid)}/series/{_checked(series.uid)}/instances/{_checked(uid)}"
+        path = (
+            f"/studies/{checked_uid(series.study_uid)}/series/{checked_uid(series.uid)}/instances/{checked_uid(uid)}"
+        )
         while True:
             headers = {"Accept": _ACCEPTED[self._accepted]}
             last = self._accepted + 1 == len(_ACCEPTED)
@@ -217,11 +138,7 @@ class DicomWeb:
         return parts[0]
 
     def store(self, paths: Sequence[Path]) -> StoreReceipt:
-        """Store DICOM files, in their order; storing one that is there already changes nothing and is no failure.
-
-        Raises:
-            PacsRefusedError: the server refused some of them.
-        """
+        """See :meth:`Archive.store`."""
         total = StoreReceipt(0)
         for batch in batches(paths):
             receipt = self._store_batch(batch)
@@ -262,7 +179,7 @@ class DicomWeb:
         return any(uid_value(item, _INSTANCE_UID) == instance_uid for item in found)
 
     def answers(self) -> bool:
-        """Whether the server answers a small search: what tells an outage from one study's trouble."""
+        """Whether the server answers a small search."""
         try:
             self._connection.request(
                 "GET", "/studies", params={"limit": "1"}, headers=_JSON, most_bytes=_SEARCH_BYTES, returned=(400, 404)
@@ -352,11 +269,10 @@ def _is_asked_for(item: Attributes, query: StudyQuery) -> bool:
 
 
 def _study(item: Attributes) -> RemoteStudy:
-    patient = text_value(item, _PATIENT_ID)
     return RemoteStudy(
         uid=uid_value(item, _STUDY_UID),
         instance_count=count_value(item, _STUDY_INSTANCES),
-        patient_key=hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:16] if patient else "",
+        patient_key=patient_key(text_value(item, _PATIENT_ID)),
         date=text_value(item, _STUDY_DATE),
         description=text_value(item, _STUDY_DESCRIPTION),
     )
@@ -371,9 +287,3 @@ def _series(study_uid: str, item: Attributes) -> RemoteSeries:
         body_part=text_value(item, _BODY_PART),
         description=text_value(item, _SERIES_DESCRIPTION),
     )
-
-
-def _checked(uid: str) -> str:
-    if not is_uid(uid):
-        raise ConfigError("an identifier of a study, series or instance has letters that no UID has")
-    return uid

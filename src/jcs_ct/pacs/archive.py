@@ -1,0 +1,140 @@
+"""What is asked of every server, over DICOMweb and over DIMSE: lists that are whole, and studies that are whole.
+
+What a server lists is compared with what it counts; a study counts as fetched only when every image that the server
+lists lies on disk and the server still lists the same afterwards.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from jcs_ct.imaging.headers import CT_SOP_CLASSES
+from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name
+from jcs_ct.pacs.server import PacsGoneError, PacsIncompleteError
+from jcs_ct.pacs.storing import StoreReceipt
+
+#: Images that are to be fetched: name on disk -> series and SOP Instance UID.
+Wanted = Mapping[str, tuple[RemoteSeries, str]]
+
+
+class Archive(ABC):
+    """A server that holds studies."""
+
+    @abstractmethod
+    def studies(self, query: StudyQuery | None = None, *, most: int | None = None) -> list[RemoteStudy]:
+        """Studies that hold CT, all of them.
+
+        Args:
+            query: Which are wanted.
+            most: Do not ask for further ones when so many were found.
+
+        Raises:
+            PacsIncompleteError: the server says that there are more and does not give them.
+        """
+
+    @abstractmethod
+    def study(self, study_uid: str) -> RemoteStudy:
+        """What the server says of one study; without counts where it cannot search by identifier."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the server answers at all: what tells an outage from one study's trouble."""
+
+    @abstractmethod
+    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+        """Store DICOM files, in their order; storing one that is there already changes nothing and is no failure.
+
+        Raises:
+            PacsRefusedError: the server refused some of them.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close connections."""
+
+    @abstractmethod
+    def _series_of(self, study_uid: str) -> list[RemoteSeries]:
+        """Every series of a study, without images."""
+
+    @abstractmethod
+    def _instances_of(self, series: RemoteSeries) -> dict[str, str]:
+        """SOP Instance UID -> SOP Class UID, or an empty text, of a series."""
+
+    @abstractmethod
+    def _fetch(self, wanted: Wanted, folder: Path, advance: Callable[[int], None]) -> None:
+        """Write these images into ``folder``; ``advance`` is called with how many lie there."""
+
+    def listing(self, study: RemoteStudy) -> StudyListing:
+        """Every series of a study, and every CT image, checked against what the server counts.
+
+        Raises:
+            PacsIncompleteError: series or images are missing from the lists.
+            PacsGoneError: the server does not hold the study.
+        """
+        found = self._series_of(study.uid)
+        if not found:
+            raise PacsGoneError("the PACS lists no series of the study; it was deleted, or its identifier is wrong")
+        series = tuple(sorted((self._with_images(one) for one in found), key=lambda one: one.uid))
+        counts = [one.instance_count for one in series if one.instance_count is not None]
+        if study.instance_count is not None and len(counts) == len(series) and sum(counts) < study.instance_count:
+            raise PacsIncompleteError(
+                f"the PACS counts {study.instance_count} objects in the study and {sum(counts)} in the {len(series)} "
+                "series that it lists; they may still be arriving: try again later"
+            )
+        return StudyListing(study.uid, study.patient_key, series)
+
+    def _with_images(self, series: RemoteSeries) -> RemoteSeries:
+        if series.modality not in ("CT", ""):
+            return series
+        listed = self._instances_of(series)
+        count = series.instance_count
+        if count is not None and count != len(listed):
+            raise PacsIncompleteError(
+                f"the PACS counts {count} images in a CT series and lists {len(listed)}; they may still be arriving, "
+                "or it cuts its lists: try again later"
+            )
+        if series.modality == "CT":
+            return series.with_images(tuple(listed))
+        return series.with_images(tuple(uid for uid, kind in listed.items() if kind in CT_SOP_CLASSES))
+
+    def fetch_study(
+        self, study_uid: str, folder: Path, *, advance: Callable[[int, int], None] | None = None
+    ) -> StudyListing:
+        """Write the CT images of a study into ``folder`` as they came; those that lie there already are kept.
+
+        Files are called by hashes of their identifiers; other files of the kind in ``folder`` are removed: they are
+        images that the study does not hold any more.
+
+        Args:
+            study_uid: Study Instance UID.
+            folder: Made when missing.
+            advance: Called with the images fetched and all there are.
+
+        Returns:
+            What the server held before and after, unchanged.
+
+        Raises:
+            PacsIncompleteError: images are missing, or the study changed in the meantime.
+        """
+        listing = self.listing(self.study(study_uid))
+        wanted = {file_name(uid): (series, uid) for series in listing.ct_series for uid in series.images}
+        if not wanted:
+            raise PacsGoneError("the PACS lists no CT images of the study; check its identifier")
+        for path in folder.glob("*.dcm"):
+            if path.name not in wanted:
+                path.unlink()
+        missing = {name: one for name, one in wanted.items() if not (folder / name).exists()}
+        there = len(wanted) - len(missing)
+        if missing:
+            self._fetch(missing, folder, lambda done: None if advance is None else advance(there + done, len(wanted)))
+        after = self.listing(self.study(study_uid))
+        if after.fingerprint != listing.fingerprint:
+            raise PacsIncompleteError(
+                "the study changed while it was fetched; it is fetched again when it is at rest"
+            )
+        lie_there = sum(1 for _ in folder.glob("*.dcm"))
+        if lie_there != len(wanted):
+            raise PacsIncompleteError(f"{lie_there} files lie on disk after a fetch of {len(wanted)} images")
+        return listing
