@@ -32,6 +32,8 @@ class FakePacs:
         page_limit: Results that it gives at a time, whatever is asked for.
         says_more: Whether it announces those left out (Warning 299).
         ignores_offset, ignores_filters, refuses_limit: What it makes of the parameters of a search.
+        offset_within_limit: Whether it counts the offset within the limit, as Orthanc 1.10.1 does when it filters.
+        most_limit: The largest limit that it does not refuse (400).
         counts: ``true``, ``none`` (states none), or a number added to the true one.
         states_modality: Whether a search of series returns the modality.
         xml: Whether it answers searches in XML.
@@ -61,8 +63,10 @@ class FakePacs:
     page_limit: int = 1000
     says_more: bool = True
     ignores_offset: bool = False
+    offset_within_limit: bool = False
     ignores_filters: bool = False
     refuses_limit: bool = False
+    most_limit: int = 1 << 30
     counts: str = "true"
     states_modality: bool = True
     xml: bool = False
@@ -139,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         items = self._items(url.path, query)
         if items is None:
             self._answer(404)
-        elif self.pacs.refuses_limit and "limit" in query:
+        elif (self.pacs.refuses_limit and "limit" in query) or int(query.get("limit", "0")) > self.pacs.most_limit:
             self._answer(400)
         else:
             self._page(items, query)
@@ -203,6 +207,8 @@ class Handler(BaseHTTPRequestHandler):
     def _page(self, items: list[dict[str, Any]], query: dict[str, str]) -> None:
         offset = 0 if self.pacs.ignores_offset else int(query.get("offset", "0"))
         limit = min(int(query.get("limit", "1000000")), self.pacs.page_limit)
+        if self.pacs.offset_within_limit:
+            limit = max(0, limit - offset)
         shown, left = items[offset : offset + limit], len(items) - offset - limit
         headers = {}
         if left > 0 and self.pacs.says_more:

@@ -192,6 +192,25 @@ def test_all_pages_are_read_whether_announced_or_not(web, pacs, fill, tmp_path, 
     assert len(list(tmp_path.iterdir())) == 8
 
 
+@pytest.mark.parametrize("way", ["offset_within_limit", "ignores_offset"])
+@pytest.mark.parametrize(("studies", "most_requests"), [(99, 2), (100, 3), (235, 5), (300, 5)])
+def test_full_pages_that_end_are_no_proof_of_the_end(web, pacs, fill, way, studies, most_requests):
+    setattr(pacs, way, True)
+    pacs.says_more = False
+    for number in range(studies):
+        fill(f"1.2.{number}", images=1)
+    pacs.requests.clear()
+    assert len(web.ct_studies()) == studies
+    assert len(pacs.requests) <= most_requests
+
+
+def test_a_server_that_refuses_larger_limits_keeps_what_it_gave(web, pacs, fill):
+    pacs.most_limit = 200
+    for number in range(200):
+        fill(f"1.2.{number}", images=1)
+    assert len(web.ct_studies()) == 200
+
+
 def test_a_server_that_has_more_and_does_not_give_it(web, pacs, fill, tmp_path):
     pacs.page_limit, pacs.ignores_offset = 3, True
     fill("1.2.3", images=8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jcs_ct.files import write_bytes
@@ -199,27 +199,32 @@ class DicomWeb(Archive):
     ) -> list[Attributes]:
         """All results, in the server's order, one for each value of ``key``; pages until nothing new comes.
 
-        A short page proves nothing: servers cap below what was asked for. ``enough`` is how many there are, where
-        that is known; ``most`` is how many are wanted at all.
+        A short page proves nothing: servers cap below what was asked for. Nor does an empty page after full ones:
+        Orthanc 1.10.1 counts the offset within the limit when it filters by modality or day, others ignore it. The
+        same is asked once more with a limit above the offset. ``enough`` is how many there are, where that is known;
+        ``most`` is how many are wanted at all.
         """
         found: dict[str, Attributes] = {}
-        received, promised = 0, False
-        for items, has_more in self._pages(path, parameters):
-            known = len(found)
+        offset, limit, promised = 0, PAGE, False
+        while (page := self._page(path, parameters, offset, limit)) is not None:
+            (items, has_more), known = page, len(found)
             for item in items:
                 uid = uid_value(item, key)
                 if uid:
                     found.setdefault(uid, item)
                 else:
                     logger.warning("a result without a usable identifier was left out")
-            received += len(items)
             if len(found) == known:
-                break
+                if not offset or offset % PAGE or limit > offset:
+                    break
+                limit = 2 * offset + PAGE
+                continue
+            offset += len(items)
             promised = has_more
             if most is not None and len(found) >= most:
                 return list(found.values())[:most]
-            if received > _MOST_RESULTS:
-                raise PacsAnswerError(f"the PACS's list does not end after {received} results")
+            if offset > _MOST_RESULTS:
+                raise PacsAnswerError(f"the PACS's list does not end after {offset} results")
             if enough is not None and len(found) >= enough and not has_more:
                 promised = False
                 break
@@ -230,28 +235,25 @@ class DicomWeb(Archive):
             )
         return list(found.values())
 
-    def _pages(self, path: str, parameters: Mapping[str, str]) -> Iterator[tuple[list[Attributes], bool]]:
-        """Pages of results, each with whether the server says that more follow (PS3.18 8.3.4.4)."""
-        offset = 0
-        while True:
-            paging = {"limit": str(PAGE), "offset": str(offset)} if offset else {"limit": str(PAGE)}
-            answer = self._connection.request(
-                "GET",
-                path,
-                params={**parameters, **paging},
-                headers=_JSON,
-                most_bytes=_SEARCH_BYTES,
-                returned=(400, 404, 416) if offset else (400,),
-            )
-            if answer.status == 400 and not offset:  # a server that knows no limit
-                answer = self._connection.request(
-                    "GET", path, params=parameters, headers=_JSON, most_bytes=_SEARCH_BYTES
-                )
-            if answer.status >= 400 or answer.status == 204:
-                return
-            items = read_attributes(answer.content, answer.content_type)
-            yield items, _says_more(answer.headers.get("Warning", ""))
-            offset += len(items)
+    def _page(
+        self, path: str, parameters: Mapping[str, str], offset: int, limit: int
+    ) -> tuple[list[Attributes], bool] | None:
+        """Results, and whether the server says that more follow (PS3.18 8.3.4.4); None when it refuses the page."""
+        paging = {"limit": str(limit), "offset": str(offset)} if offset else {"limit": str(limit)}
+        answer = self._connection.request(
+            "GET",
+            path,
+            params={**parameters, **paging},
+            headers=_JSON,
+            most_bytes=_SEARCH_BYTES,
+            returned=(400, 404, 413, 416) if offset else (400,),
+        )
+        if answer.status == 400 and not offset:  # a server that knows no limit
+            answer = self._connection.request("GET", path, params=parameters, headers=_JSON, most_bytes=_SEARCH_BYTES)
+        if answer.status >= 400:
+            return None
+        items = [] if answer.status == 204 else read_attributes(answer.content, answer.content_type)
+        return items, _says_more(answer.headers.get("Warning", ""))
 
 
 _JSON = {"Accept": "application/dicom+json"}
