@@ -372,8 +372,8 @@ class Ledger:
     def _end_lost_leases(self, run: sqlite3.Connection, moment: float) -> None:
         """Free jobs whose lease ran out; set those aside that lost a runner as often as is allowed."""
         lost = run.execute(
-            f"SELECT job_id, attempts, state, cancel_requested FROM jobs WHERE owner != '' AND lease_until <= ? "
-            f"AND state IN ({_OPEN})",
+            "SELECT job_id, attempts, state, cancel_requested FROM jobs INDEXED BY jobs_held "
+            f"WHERE owner != '' AND lease_until <= ? AND state IN ({_OPEN})",
             (moment,),
         ).fetchall()
         for row in lost:
