@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from jcs_ct.errors import GateCode
+from jcs_ct.imaging.forking import ForkingParent
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +53,67 @@ class Outcome:
     message: str = ""
 
 
+class _Started(Protocol):
+    """A child that runs, started or forked."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Takes its job."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Gives its answers."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> object:
+        """Wait until it has ended."""
+
+
+#: Where children are forked from, when this program asked for that.
+_parent: ForkingParent | None = None
+
+
+def keep_warm() -> None:
+    """From now on, fork decoding children from a process that is kept, for as long as this program lives.
+
+    For programs that read one study after another; where a child cannot be forked, it is started as ever.
+    """
+    global _parent
+    if _parent is None and hasattr(os, "pidfd_open"):
+        _parent = ForkingParent(_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def _start(fd: int | None) -> _Started:
+    """A decoding child that waits for its job."""
+    global _parent
+    if _parent is not None:
+        try:
+            return _parent.start_child(fd)
+        except OSError as error:
+            logger.warning("decoding children are started from nothing from now on: %s", error)
+            _parent.close()
+            _parent = None
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "jcs_ct.imaging.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+        pass_fds=() if fd is None else (fd,),
+    )
+
+
 class _Child:
     """One decoding child and the answers it gives, each awaited for a limited time."""
 
     def __init__(self, job: Mapping[str, Any], fd: int | None) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "jcs_ct.imaging.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            pass_fds=() if fd is None else (fd,),
-        )
+        self._process = _start(fd)
         self._buffer = b""
         self._ended = False
         self._send(json.dumps(job).encode())

@@ -16,7 +16,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from jcs_ct.errors import ConfigError
@@ -145,8 +146,26 @@ def checked_label(label: str) -> str:
     return stripped
 
 
+class _CompiledPages(BytecodeCache):
+    """Compiled templates, kept for as long as the program lives: compiling takes longer than a small study's page."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _CompiledPages()
+
+
 def _environment(words: Words) -> Environment:
     environment = Environment(
+        bytecode_cache=_COMPILED,
         loader=PackageLoader("jcs_ct.reporting", "page"),
         extensions=["jinja2.ext.i18n"],
         autoescape=True,

@@ -1,0 +1,87 @@
+"""Forked decoding children do what started ones do, under the same limits, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging import forking, sandbox
+from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
+
+
+@pytest.fixture
+def forked_child(monkeypatch, tmp_path):
+    """Children forked from a process whose items are Python statements."""
+    (tmp_path / "scripted_forking.py").write_text(
+        "import jcs_ct.imaging.worker as worker, jcs_ct.imaging.forking as forking\n"
+        "def task(options):\n"
+        "    def run(item):\n"
+        "        names = {'options': options}\n"
+        "        exec(item['code'], names)\n"
+        "        return names.get('value')\n"
+        "    return run\n"
+        "worker._TASKS['script'] = task\n"
+        "forking.main()\n"
+    )
+    real = forking.subprocess.Popen
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+
+    def popen(command, **options):
+        return real([*command[:-2], "scripted_forking", command[-1]], **options)
+
+    monkeypatch.setattr(forking.subprocess, "Popen", popen)
+    monkeypatch.setattr(sandbox, "_parent", None)
+    sandbox.keep_warm()
+    parent = sandbox._parent
+    yield parent
+    parent.close()
+
+
+def run(*codes, output=None, output_bytes=0, **limits):
+    items = [{"code": code} for code in codes]
+    return run_in_child("script", items, output=output, output_bytes=output_bytes, limits=SandboxLimits(**limits))
+
+
+def test_each_job_has_a_child_of_its_own_and_none_stays(forked_child):
+    pids = [run("import os; value = os.getpid()")[0].value for _ in range(2)]
+    assert len({*pids, os.getpid(), forked_child._process.pid}) == 4
+    time.sleep(0.1)
+    assert psutil.Process(forked_child._process.pid).children() == []
+
+
+def test_a_crash_and_a_stall_cost_one_item(forked_child):
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    outcomes = run("value = 1", crash, "import time; time.sleep(60)", "value = 4", seconds_per_item=0.5)
+    assert [one.value for one in outcomes] == [1, None, None, 4]
+    assert [one.code for one in outcomes] == [None, GateCode.UNREADABLE, GateCode.UNREADABLE, None]
+
+
+def test_limits_hold_and_are_the_childs_alone(forked_child):
+    outcomes = run("value = len(bytearray(1 << 31))", "value = 2", memory_bytes=1 << 30)
+    assert (outcomes[0].code, outcomes[1].value) == (GateCode.UNREADABLE, 2)
+    assert run("value = len(bytearray(1 << 30))", memory_bytes=1 << 32)[0].value == 1 << 30
+
+
+def test_pixels_travel_through_the_output(forked_child, tmp_path):
+    with (tmp_path / "out").open("w+b") as output:
+        outcome = run("import os; value = os.pwrite(options['fd'], b'abc', 0)", output=output, output_bytes=3)[0]
+        assert (outcome.value, output.read()) == (3, b"abc")
+
+
+def test_what_one_child_leaves_in_memory_the_next_does_not_see(forked_child):
+    run("import pydicom; pydicom.changed = 1")
+    assert run("import pydicom; value = hasattr(pydicom, 'changed')")[0].value is False
+
+
+def test_children_are_started_when_their_parent_is_gone(forked_child, caplog):
+    os.kill(forked_child._process.pid, signal.SIGKILL)
+    forked_child._process.wait()
+    outcome = run_in_child("headers", [{"path": "/nowhere", "file_index": 0}], {"allow_deflated": False})
+    assert outcome[0].code is GateCode.UNREADABLE
+    assert sandbox._parent is None
+    assert "from nothing" in caplog.text
