@@ -12,6 +12,7 @@ import typer
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.cli import (
+    batch,
     calibrate,
     compare,
     crossval,
@@ -48,6 +49,7 @@ pacs.app.command("watch")(pacs_watch.watch)
 pacs.app.command("jobs")(pacs_watch.jobs)
 pacs.app.command("requeue")(pacs_watch.requeue)
 app.add_typer(pacs.app, rich_help_panel="Reading studies")
+app.add_typer(batch.app, rich_help_panel="Reading studies")
 app.add_typer(serve.app, rich_help_panel="Reading studies")
 app.command("phantom", rich_help_panel="Data")(phantom.phantom)
 app.add_typer(data.app, rich_help_panel="Data")

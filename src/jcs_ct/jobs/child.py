@@ -31,6 +31,7 @@ from jcs_ct.errors import (
     OutputError,
     StudyError,
 )
+from jcs_ct.imaging.sandbox import keep_warm
 from jcs_ct.jobs.outcome import Ending, FailureCode
 
 #: What a task reports: stage, what is done, what there is to do.
@@ -116,6 +117,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     lock = threading.Lock()
+    keep_warm()
 
     def answer(message: Mapping[str, Any]) -> None:
         with lock:

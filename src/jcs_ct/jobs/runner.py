@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Runner:
     def _work_on(self, claim: Claim) -> None:
         job_id = claim.job_id
         if self.results.find(job_id) is not None:  # an earlier attempt was killed between the rename and the record
-            self._finish(claim, self.results.record(job_id))
+            finish(self.ledger, claim, self.results.record(job_id))
             return
         staged = self.results.stage(job_id)
         try:
@@ -76,42 +77,68 @@ class Runner:
                 on_progress=hold.note,
                 keep_going=hold.keep_going,
             )
-            self._settle(claim, outcome, staged, stopped=hold.stopped)
+            settle(self.ledger, claim, outcome, partial(self._publish, job_id, staged), stopped=hold.stopped)
         finally:
             self.results.discard(staged)
 
-    def _settle(self, claim: Claim, outcome: Outcome, staged: Path, *, stopped: bool) -> None:
-        logger.info("job %s: %s %s", claim.job_id, outcome.ending, outcome.code)
-        if outcome.ending is Ending.DONE:
-            key = claim.job.key
-            record = {
-                "job_id": claim.job_id,
-                "weights": key.weights,
-                "operating_point": key.operating_point,
-                "version": key.version,
-                "value": dict(outcome.value),
-                "seconds": outcome.seconds,
-                "peak_memory_bytes": outcome.peak_memory_bytes,
-            }
-            self.ledger.renew(claim)  # still ours: nobody else's results are replaced
-            self.results.publish(claim.job_id, staged, record)
-            self._finish(claim, self.results.record(claim.job_id))
-        elif outcome.ending is Ending.REFUSED:
-            self.ledger.refuse(claim, outcome.code, outcome.message)
-        elif outcome.ending is Ending.FAILED:
-            self.ledger.fail(claim, outcome.code, outcome.message)
-        elif stopped:
-            self.ledger.release(claim, message="the program that worked on it was stopped")
-        else:
-            self.ledger.acknowledge_cancel(claim)
+    def _publish(self, job_id: str, staged: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.results.publish(job_id, staged, record)
+        return self.results.record(job_id)
 
-    def _finish(self, claim: Claim, record: Mapping[str, Any]) -> None:
-        self.ledger.finish(
-            claim,
-            result=record["value"],
-            seconds=record["seconds"],
-            peak_memory_bytes=record["peak_memory_bytes"],
-        )
+
+#: Puts an attempt's results in place with their record; the record of the results that lie there then.
+Publish = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def settle(ledger: Ledger, claim: Claim, outcome: Outcome, publish: Publish, *, stopped: bool = False) -> State:
+    """Put an attempt's results in place and write down how it ended; where the job stands then.
+
+    Args:
+        ledger: The record.
+        claim: The hold on the job.
+        outcome: How the attempt ended.
+        publish: Puts what it wrote in place.
+        stopped: A cancelled attempt was stopped for the runner's sake, not the person's: the job is given back.
+
+    Raises:
+        LeaseLostError: the lease was lost.
+        OutputError: the results cannot be put in place.
+    """
+    logger.info("job %s: %s %s", claim.job_id, outcome.ending, outcome.code)
+    if outcome.ending is Ending.DONE:
+        key = claim.job.key
+        record = {
+            "job_id": claim.job_id,
+            "weights": key.weights,
+            "operating_point": key.operating_point,
+            "version": key.version,
+            "value": dict(outcome.value),
+            "seconds": outcome.seconds,
+            "peak_memory_bytes": outcome.peak_memory_bytes,
+        }
+        ledger.renew(claim)  # still ours: nobody else's results are replaced
+        return finish(ledger, claim, publish(record))
+    if outcome.ending is Ending.REFUSED:
+        ledger.refuse(claim, outcome.code, outcome.message)
+        return State.REFUSED
+    if outcome.ending is Ending.FAILED:
+        return ledger.fail(claim, outcome.code, outcome.message)
+    if stopped:
+        ledger.release(claim, message="the program that worked on it was stopped")
+        return claim.job.state
+    ledger.acknowledge_cancel(claim)
+    return State.CANCELLED
+
+
+def finish(ledger: Ledger, claim: Claim, record: Mapping[str, Any]) -> State:
+    """The job is done, as the record beside its results says."""
+    ledger.finish(
+        claim,
+        result=record["value"],
+        seconds=record["seconds"],
+        peak_memory_bytes=record["peak_memory_bytes"],
+    )
+    return State.DONE
 
 
 class _Hold:

@@ -1,0 +1,163 @@
+"""Where results of a batch lie: folders of this machine or a shared disk, or objects of a store.
+
+A folder is renamed into place when it is whole. A store knows no renaming: there the marker ``_DONE`` is written
+last, and results without it do not count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from jcs_ct.batch.addresses import file_system, is_address
+from jcs_ct.batch.pictures import PICTURE
+from jcs_ct.errors import OutputError
+from jcs_ct.jobs import JOB_RECORD, ResultFolders
+
+#: Written last beside results in an object store.
+DONE_MARKER = "_DONE"
+
+
+class BatchResults(Protocol):
+    """Results by job, whole or not at all."""
+
+    def find(self, job_id: str) -> Mapping[str, Any] | None:
+        """The record of a job whose results are in place."""
+
+    def stage(self, job_id: str) -> dict[str, str]:
+        """Arguments that tell the task where to write one attempt's results.
+
+        Raises:
+            OutputError: nothing can be written.
+        """
+
+    def publish(self, job_id: str, staged: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put an attempt's results in place; the record of those that lie there then (the first ones stay).
+
+        Raises:
+            OutputError: they cannot be put in place.
+        """
+
+    def discard(self, staged: Mapping[str, str]) -> None:
+        """Remove what an attempt left."""
+
+    def sweep(self) -> int:
+        """Remove what killed attempts left, while no other batch works here; how many there were."""
+
+    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Every job whose results are in place, with its record."""
+
+    def picture(self, job_id: str) -> bytes | None:
+        """The small picture of a study."""
+
+
+def open_results(place: str) -> BatchResults:
+    """Results in a folder, or at an address.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    return ObjectResults(place) if is_address(place) else FolderResults(Path(place))
+
+
+class FolderResults:
+    """Results in folders, see :class:`~jcs_ct.jobs.ResultFolders`."""
+
+    def __init__(self, root: Path) -> None:
+        self._folders = ResultFolders(root.absolute())
+
+    def find(self, job_id: str) -> Mapping[str, Any] | None:
+        """See :class:`BatchResults`."""
+        return None if self._folders.find(job_id) is None else self._folders.record(job_id)
+
+    def stage(self, job_id: str) -> dict[str, str]:
+        """See :class:`BatchResults`."""
+        return {"output": str(self._folders.stage(job_id))}
+
+    def publish(self, job_id: str, staged: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`BatchResults`."""
+        self._folders.publish(job_id, Path(staged["output"]), record)
+        return self._folders.record(job_id)
+
+    def discard(self, staged: Mapping[str, str]) -> None:
+        """See :class:`BatchResults`."""
+        self._folders.discard(Path(staged["output"]))
+
+    def sweep(self) -> int:
+        """See :class:`BatchResults`."""
+        return self._folders.sweep()
+
+    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """See :class:`BatchResults`."""
+        for path in sorted(self._folders.root.iterdir()):
+            record = None if path.name.startswith(".") else self.find(path.name)
+            if record is not None:
+                yield path.name, record
+
+    def picture(self, job_id: str) -> bytes | None:
+        """See :class:`BatchResults`."""
+        path = self._folders.root / job_id / PICTURE
+        return path.read_bytes() if path.is_file() else None
+
+
+class ObjectResults:
+    """Results as objects below an address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address.rstrip("/")
+        self._system, self._root = file_system(self._address)
+        try:
+            self._system.makedirs(self._root, exist_ok=True)
+            self._system.pipe_file(f"{self._root}/.probe", b"probe")
+            self._system.rm_file(f"{self._root}/.probe")
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def find(self, job_id: str) -> Mapping[str, Any] | None:
+        """See :class:`BatchResults`."""
+        if not self._system.exists(f"{self._root}/{job_id}/{DONE_MARKER}"):
+            return None
+        return self._record(job_id)
+
+    def stage(self, job_id: str) -> dict[str, str]:
+        """See :class:`BatchResults`."""
+        return {"store": f"{self._address}/{job_id}"}
+
+    def publish(self, job_id: str, staged: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`BatchResults`."""
+        content = json.dumps(dict(record), indent=2, allow_nan=False) + "\n"
+        try:
+            self._system.pipe_file(f"{self._root}/{job_id}/{JOB_RECORD}", content.encode())
+            self._system.pipe_file(f"{self._root}/{job_id}/{DONE_MARKER}", b"done\n")
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+        return record
+
+    def discard(self, staged: Mapping[str, str]) -> None:
+        """What an attempt stored is overwritten by the next: there is nothing to remove."""
+
+    def sweep(self) -> int:
+        """What an attempt stored is overwritten by the next: there is nothing to remove."""
+        return 0
+
+    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """See :class:`BatchResults`."""
+        self._system.invalidate_cache(self._root)
+        for marker in sorted(self._system.glob(f"{self._root}/*/{DONE_MARKER}")):
+            job_id = marker.split("/")[-2]
+            yield job_id, self._record(job_id)
+
+    def picture(self, job_id: str) -> bytes | None:
+        """See :class:`BatchResults`."""
+        place = f"{self._root}/{job_id}/{PICTURE}"
+        return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
+
+    def _record(self, job_id: str) -> Mapping[str, Any]:
+        content: Mapping[str, Any] = json.loads(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
+        return content
+
+    def _unwritable(self, error: Exception) -> OutputError:
+        reason = type(error).__name__
+        return OutputError(f"cannot write to {self._address}: {reason}; check the address and your credentials")

@@ -1,0 +1,179 @@
+"""Where a cohort comes from: a folder tree, a list, an address of an object store, or a PACS."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jcs_ct.batch.addresses import find_at, is_address
+from jcs_ct.batch.local_studies import (
+    FILES_AT_ONCE,
+    Gate,
+    find_in_folder,
+    row_of_survey,
+    single_study,
+    study_of_files,
+)
+from jcs_ct.batch.manifest import FoundStudy, Kind
+from jcs_ct.data.manifest.table_files import is_parquet, read_table
+from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.series import DicomSeries, survey_dicom
+from jcs_ct.imaging.sources import find_files
+
+if TYPE_CHECKING:
+    from jcs_ct.pacs.web import DicomWeb
+
+_LISTS = (".csv", ".tsv", ".parquet", ".pq")
+Progress = Callable[[int], None]
+
+
+def find_studies(
+    source: str, gate: Gate, *, since: date | None = None, progress: Progress | None = None
+) -> Iterator[FoundStudy]:
+    """Every study of a cohort.
+
+    Args:
+        source: Folder, CSV or Parquet list, address such as ``s3://bucket/cohort``, or DICOMweb root (``https://...``).
+        gate: How strictly headers are judged.
+        since: Earliest Study Date, for a DICOMweb root only.
+        progress: Called with a count that grows.
+
+    Raises:
+        ConfigError: there is nothing to read, or it cannot be read; lists every problem of a list at once.
+    """
+    if since is not None and not _is_web(source):
+        raise ConfigError("a first day can be asked of a DICOMweb server only; leave --since out")
+    if _is_web(source):
+        return _find_on_server(source, since)
+    if is_address(source):
+        return iter(find_at(source, gate, progress=progress))
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() in _LISTS:
+        return _find_in_list(path, gate, progress)
+    return iter(find_in_folder(path, gate, progress=progress))
+
+
+def _is_web(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def _find_on_server(url: str, since: date | None) -> Iterator[FoundStudy]:
+    """CT studies of a DICOMweb server, with what it lists of them; the gate sees them when they are fetched."""
+    from jcs_ct.pacs.remote import StudyQuery
+
+    with closing(connect(url)) as web:
+        for remote in web.studies(StudyQuery(since)):
+            listing = web.listing(remote)
+            where = f"{url.rstrip('/')}/studies/{remote.uid}"
+            study = hashlib.sha256(f"{remote.uid}|{listing.fingerprint}".encode()).hexdigest()[:32]
+            found = FoundStudy(study, Kind.DICOMWEB, where, slice_count=listing.image_count)
+            if not listing.image_count:
+                message = f"the server lists no CT images of the study ({GateCode.NO_IMAGES})"
+                found = replace(found, code=str(GateCode.NO_IMAGES), message=message)
+            yield found
+
+
+def connect(url: str) -> DicomWeb:
+    """The DICOMweb server at a URL, with the credentials of the environment.
+
+    Raises:
+        ConfigError: the extra ``pacs`` is not installed, or the credentials cannot be used.
+    """
+    try:
+        from jcs_ct.pacs.server import PacsServer
+        from jcs_ct.pacs.web import DicomWeb
+    except ModuleNotFoundError as error:
+        if error.name not in ("requests", "defusedxml"):
+            raise
+        raise ConfigError("a DICOMweb server needs an extra: pip install 'jcs-ct[pacs]'") from error
+    return DicomWeb(PacsServer.from_environment(url, os.environ.get("JCS_PACS_CA", "")))
+
+
+def _find_in_list(path: Path, gate: Gate, progress: Progress | None) -> Iterator[FoundStudy]:
+    """A study a line: column ``study`` (path beside the list, or address), optional column ``series``."""
+    table = read_table(path, what="list of studies")
+    problems = list(table.problems)
+    if "study" not in table.columns:
+        kind = "Parquet" if is_parquet(path) else "CSV"
+        raise ConfigError(f"the list {path} ({kind}) has no column study; it holds {', '.join(table.columns)}")
+    places: list[tuple[str, str]] = []
+    for where, row in table:
+        place = row["study"]
+        if not is_address(place):
+            place = str((path.parent / place).absolute())
+            if not row["study"] or not Path(place).exists():
+                problems.append(f"{where}: no study at {row['study'] or 'an empty path'}")
+        places.append((place, row.get("series", "")))
+    if problems:
+        raise ConfigError("\n  ".join([f"the list {path} cannot be used:", *problems]))
+    waiting: list[_Line] = []
+    for done, (place, series) in enumerate(places, start=1):
+        if is_address(place):
+            yield _one_at(place, series, gate)
+        else:
+            yield from _looked_at(Path(place), series, path.parent, waiting)
+        if sum(len(line.files) for line in waiting) >= FILES_AT_ONCE or done == len(places):
+            yield from _judged(waiting, gate)
+            waiting = []
+        if progress is not None:
+            progress(done)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a list whose study is DICOM files."""
+
+    where: Path
+    series: str
+    files: tuple[Path, ...]
+
+
+def _one_at(address: str, series: str, gate: Gate) -> FoundStudy:
+    """The study at an address of a list; several are refused, since the line means one."""
+    found = find_at(address, gate)
+    if len(found) == 1:
+        return replace(found[0], series=series)
+    message = (
+        f"{len(found)} studies lie at this address of the list; give one line for each ({GateCode.MIXED_SERIES})"
+    )
+    return replace(found[0], where=address, files=(), code=str(GateCode.MIXED_SERIES), message=message)
+
+
+def _looked_at(place: Path, series: str, root: Path, waiting: list[_Line]) -> Iterator[FoundStudy]:
+    """A study that is no DICOM, or one that cannot be; DICOM files wait to be read together with others."""
+    try:
+        files = find_files(place)
+    except StudyError as error:
+        study = hashlib.sha256(str(place).encode()).hexdigest()[:32]
+        yield FoundStudy(study, Kind.SINGLE, str(place), series=series, code=str(error.code), message=str(error))
+        return
+    if files.dicom:
+        waiting.append(_Line(place, series, files.dicom))
+        return
+    everything = (*files.nifti, *files.pictures, *files.archives, *files.others)
+    yield replace(single_study(place, root, everything), series=series)
+
+
+def _judged(lines: Sequence[_Line], gate: Gate) -> Iterator[FoundStudy]:
+    """What the gate says of each line; headers of all are read in one child where lines do not share series."""
+    if not lines:
+        return
+    survey = survey_dicom([path for line in lines for path in line.files], allow_deflated=gate.allow_deflated)
+    owner = [number for number, line in enumerate(lines) for _ in line.files]
+    mine: list[list[DicomSeries]] = [[] for _ in lines]
+    apart = not survey.damaged
+    for one in survey.series:
+        owners = {owner[header.file_index] for header in one.headers}
+        apart = apart and len(owners) == 1
+        mine[owners.pop()].append(one)
+    for line, series in zip(lines, mine, strict=True):
+        if apart and series:
+            yield row_of_survey(replace(survey, series=tuple(series)), line.where, gate, line.series)
+        else:
+            yield study_of_files(line.files, line.where, gate, series=line.series)

@@ -1,0 +1,180 @@
+"""The summary of a cohort: a row a study, built anew from the results that lie there, so that it cannot differ."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jcs_ct.batch.batch import Batch
+from jcs_ct.batch.manifest import read_manifest
+from jcs_ct.batch.results import BatchResults
+from jcs_ct.files import replacing
+from jcs_ct.jobs import Job, Ledger
+
+CSV, PARQUET = "summary.csv", "summary.parquet"
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One study of a cohort; empty cells are not known. Nothing in it names a patient, a path or a study's UID.
+
+    Args:
+        job_id: Its result folder, and its row in ``manifest.csv``'s order of columns by hash.
+        state: ``done``, ``refused`` (by the gate), ``set_aside`` (failed three times), ``queued`` or ``running``.
+        code: Why it was refused or failed.
+        verdict: ``positive``, ``negative`` or ``withheld``.
+        basis: What the verdict rests on: ``slice_count``, ``slice_share`` or ``too_few_slices``.
+        positive_slice_count: Infected slices.
+        positive_slice_threshold: Positive with more of them than this.
+        lung_slice_count: Slices that show lung.
+        slice_count: Slices of the series that was read.
+        margin: (positive_slice_count - positive_slice_threshold) / lung_slice_count: how far from the other verdict.
+        lesion_count: Lesions, where they were segmented.
+        opacification_volume_ml: Their volume in ml, where the geometry is known.
+        percent_opacity: Their share of the lungs in percent.
+        flags: Codes of quality flags, parted by spaces.
+        scanner: Manufacturer and model.
+        seconds: Of the attempt that was finished.
+        peak_memory_mb: Largest resident memory of its process in MiB.
+        attempts: Times it was begun.
+        input_bytes, output_bytes: Size of its images and of its results.
+        classifier_sha256, segmenter_sha256: Weights.
+        version: Of jcs-ct.
+    """
+
+    job_id: str
+    state: str
+    code: str = ""
+    verdict: str | None = None
+    basis: str | None = None
+    positive_slice_count: int | None = None
+    positive_slice_threshold: int | None = None
+    lung_slice_count: int | None = None
+    slice_count: int | None = None
+    margin: float | None = None
+    lesion_count: int | None = None
+    opacification_volume_ml: float | None = None
+    percent_opacity: float | None = None
+    flags: str | None = None
+    scanner: str | None = None
+    seconds: float | None = None
+    peak_memory_mb: float | None = None
+    attempts: int | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    classifier_sha256: str | None = None
+    segmenter_sha256: str | None = None
+    version: str | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(SummaryRow))
+
+
+def summary_rows(batch: Batch, ledger: Ledger, results: BatchResults) -> Iterator[SummaryRow]:
+    """A row for every study of the manifest, in its order.
+
+    Args:
+        batch: Whose.
+        ledger: States of studies without results.
+        results: The results; where they lie, they count, whatever the ledger says.
+    """
+    jobs = {job.job_id: job for job in ledger.jobs(reading_id=batch.key.reading_id)}
+    records = dict(results.records())
+    for study in read_manifest(batch.manifest):
+        job_id = batch.job_id(study.study)
+        job, record = jobs.get(job_id), records.get(job_id)
+        if record is not None:
+            yield _done(job_id, record, job)
+        elif study.code:
+            yield SummaryRow(job_id, "refused", study.code, scanner=study.scanner, slice_count=study.slice_count)
+        else:
+            yield _without_results(job_id, job, study.scanner, study.slice_count)
+
+
+def _without_results(job_id: str, job: Job | None, scanner: str, slice_count: int) -> SummaryRow:
+    """A study that waits, runs, was refused when it was read, or failed."""
+    if job is None:
+        return SummaryRow(job_id, "queued", scanner=scanner, slice_count=slice_count)
+    state = "running" if job.is_running else str(job.state)
+    return SummaryRow(
+        job_id,
+        state,
+        job.code,
+        scanner=scanner,
+        slice_count=slice_count,
+        attempts=job.attempts,
+        version=job.key.version,
+    )
+
+
+def _done(job_id: str, record: Mapping[str, Any], job: Job | None) -> SummaryRow:
+    value = record["value"]
+    threshold, lung = value["positive_slice_threshold"], value["lung_slice_count"]
+    margin = None if threshold is None or not lung else (value["positive_slice_count"] - threshold) / lung
+    return SummaryRow(
+        job_id=job_id,
+        state="done",
+        verdict=value["verdict"],
+        basis=value["basis"],
+        positive_slice_count=value["positive_slice_count"],
+        positive_slice_threshold=threshold,
+        lung_slice_count=lung,
+        slice_count=value["slice_count"],
+        margin=None if margin is None else round(margin, 6),
+        lesion_count=value["lesion_count"],
+        opacification_volume_ml=value["opacification_volume_ml"],
+        percent_opacity=value["percent_opacity"],
+        flags=" ".join(value["flags"]),
+        scanner=value["scanner"],
+        seconds=record["seconds"],
+        peak_memory_mb=round(record["peak_memory_bytes"] / 1024**2, 1),
+        attempts=None if job is None else job.attempts,
+        input_bytes=value["input_bytes"],
+        output_bytes=value["output_bytes"],
+        classifier_sha256=value["models"]["classifier"]["sha256"],
+        segmenter_sha256=value["models"]["segmenter"]["sha256"],
+        version=record["version"],
+    )
+
+
+def write_summary(folder: Path, rows: Iterable[SummaryRow]) -> tuple[Path, ...]:
+    """Write ``summary.csv``, and ``summary.parquet`` where pyarrow is installed; the paths written.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    listed = list(rows)
+    path = folder / CSV
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(COLUMNS)
+        table.writerows(["" if (cell := getattr(row, name)) is None else cell for name in COLUMNS] for row in listed)
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        return (path,)
+    types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
+    schema = pa.schema([(one.name, types[str(one.type).split(" ")[0]]) for one in fields(SummaryRow)])
+    columns = {name: [getattr(row, name) for row in listed] for name in COLUMNS}
+    with replacing(folder / PARQUET) as temporary:
+        pq.write_table(pa.Table.from_pydict(columns, schema=schema), temporary)
+    return path, folder / PARQUET
+
+
+def write_all(batch: Batch, ledger: Ledger) -> list[SummaryRow]:
+    """Write summary and cohort page from what lies there now; the rows.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    from jcs_ct.batch.cohort_page import write_cohort_page
+
+    results = batch.open_results()
+    rows = list(summary_rows(batch, ledger, results))
+    write_summary(batch.folder, rows)
+    write_cohort_page(batch.folder, rows, results)
+    return rows

@@ -1,0 +1,383 @@
+"""`jcs batch`: a whole cohort, on one machine or on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
+from jcs_ct.cli.console import print_json
+from jcs_ct.cli.options import DeviceOption
+
+if TYPE_CHECKING:
+    from jcs_ct.batch.batch import Batch
+    from jcs_ct.batch.driver import Standing
+    from jcs_ct.batch.estimate import Estimate
+    from jcs_ct.batch.executor import Executor
+    from jcs_ct.batch.manifest import ManifestCounts
+    from jcs_ct.jobs import Limits, State
+    from jcs_ct.reporting.report import Format
+
+app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine or a cluster.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder that the batch was begun in.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")]
+_GIB = 1024**3
+_LISTED, _LINE_EVERY_S = 50, 10.0
+
+
+ExecutorName = Literal["local", "ray", "slurm"]
+
+
+@app.command("run")
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder tree, CSV or Parquet list, s3://... or other address, or DICOMweb root (https://)."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the batch, on this machine's disk.")],
+    results: Annotated[
+        str | None, typer.Option(help="Where results go instead of OUTPUT/results: a shared folder, or s3://...")
+    ] = None,
+    executor: Annotated[ExecutorName, typer.Option(help="What runs the studies.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Studies side by side on this machine; default: half its cores.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each study; default: this machine's, divided.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join: auto, or its address; default: one on this machine.")
+    ] = None,
+    gpus_per_study: Annotated[float, typer.Option(min=0, help="Share of a GPU for each study (ray, slurm).")] = 0.0,
+    partition: Annotated[str, typer.Option(help="Slurm partition.")] = "",
+    studies_per_job: Annotated[int, typer.Option(min=1, help="Studies of each Slurm job.")] = 50,
+    slurm_jobs: Annotated[int, typer.Option(min=1, help="Slurm jobs that may be out at once.")] = 100,
+    job_minutes: Annotated[int, typer.Option(min=1, help="Time limit of each Slurm job.")] = 1440,
+    slurm_here: Annotated[
+        bool, typer.Option("--slurm-here", help="Run Slurm jobs as processes of this machine, for a trial.")
+    ] = False,
+    study_minutes: Annotated[float, typer.Option(min=0.01, help="Longest time for one study.")] = 60.0,
+    study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
+    least_free_gb: Annotated[float, typer.Option(min=0, help="Begin nothing below so much free space, GiB.")] = 1.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read studies again that failed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the manifest, say what would be done and how long; read nothing.")
+    ] = False,
+    since: Annotated[str | None, typer.Option(help="First Study Date (YYYY-MM-DD) of a DICOMweb server.")] = None,
+    models: Annotated[
+        str, typer.Option(help="'compact' for the weights in the box, or a folder made by `jcs calibrate`.")
+    ] = "compact",
+    segment: Annotated[
+        SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")
+    ] = "positive",
+    map_variant: Annotated[
+        MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")
+    ] = "paper",
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
+        ),
+    ] = None,
+    dicom: Annotated[bool, typer.Option("--dicom", help="DICOM results, too, of studies that are DICOM.")] = False,
+    formats: Annotated[
+        str, typer.Option(help="What is written for each study, parted by commas: html, json, nifti; or none.")
+    ] = "html,json,nifti",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
+    ] = False,
+    allow_deflated: Annotated[
+        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
+    ] = False,
+    device: DeviceOption = "auto",
+    backend: Annotated[Backend, typer.Option(help="What runs the networks.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Read every study of a cohort: a manifest first, then results a study, a summary and a page of the cohort.
+
+    Studies are told apart by their headers and judged by the gate before anything is queued. The same command goes
+    on where it was, after any kill; a study is read at least once and its results count once. Each study has its
+    own limits and three attempts, and none holds up the others. Exit code 0: every study is done or refused with a
+    code; 4: some failed three times (see `jcs batch status`, then --retry-failed); 2: usage, or the disk is full.
+
+    Example:  jcs batch run cohort/ -o batch/ --workers 4
+    """
+    from jcs_ct.batch import batch as work
+    from jcs_ct.batch.estimate import estimate
+    from jcs_ct.batch.local import LocalExecutor, cores, default_workers
+    from jcs_ct.batch.reading import BatchOptions
+    from jcs_ct.jobs import Limits, State
+
+    first_day = _day(since)
+    side_by_side = workers or default_workers()
+    each = threads or max(1, cores() // side_by_side)
+    options = BatchOptions(
+        models=models,
+        segment=segment,
+        map_variant=map_variant,
+        threshold=threshold,
+        dicom=dicom,
+        formats=_formats(formats),
+        lenient=lenient,
+        allow_deflated=allow_deflated,
+        device=device,
+        backend=backend,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    os.umask(0o077)  # results of patients
+    limits = Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60)
+    with work.only_batch(output):
+        batch = work.new_batch(output, options, results)
+        with batch.open_ledger() as ledger, _progress(as_json, quiet) as shown:
+            counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
+            if dry_run:
+                reading = batch.key.reading_id
+                _print_plan(counts, estimate(counts, ledger, reading, workers=side_by_side, threads=each), as_json)
+                return
+            work.queue_cohort(batch, ledger)
+            if retry_failed:
+                work.retry_failed(batch, ledger)
+            with _stop_on_signals() as stopping:
+                if executor == "local":
+                    runner: Executor = LocalExecutor(side_by_side, threads=each)
+                elif executor == "ray":
+                    runner = _on_ray(address, side_by_side, each, limits, gpus_per_study)
+                else:
+                    cluster = "local" if slurm_here else "slurm"
+                    settings = (
+                        partition,
+                        studies_per_job,
+                        slurm_jobs,
+                        each,
+                        job_minutes,
+                        round(gpus_per_study),
+                        cluster,
+                    )
+                    runner = _on_slurm(batch, settings, limits)
+                standing = work.work_off(
+                    batch,
+                    ledger,
+                    runner,
+                    limits=limits,
+                    least_free_bytes=int(least_free_gb * _GIB),
+                    on_change=shown.standing,
+                    keep_going=lambda: not stopping.is_set(),
+                )
+            from jcs_ct.batch.summary import write_all
+
+            write_all(batch, ledger)
+    _print_end(output, counts, standing, as_json)
+    if stopping.is_set():
+        raise typer.Exit(130)
+    if standing.counts[State.SET_ASIDE]:
+        raise typer.Exit(4)
+
+
+@app.command("status")
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """Say how far a batch is, also while it runs; studies that failed are listed with their codes.
+
+    Example:  jcs batch status batch/
+    """
+    from jcs_ct.batch.batch import existing_batch
+    from jcs_ct.jobs import State
+
+    batch = existing_batch(folder)
+    with batch.open_ledger() as ledger:
+        counts = ledger.counts(reading_id=batch.key.reading_id)
+        closed = [State.SET_ASIDE, State.REFUSED]
+        failed = ledger.jobs(states=closed, reading_id=batch.key.reading_id, limit=_LISTED)
+    if as_json:
+        listed = [{"job": job.job_id, "state": job.state, "code": job.code, "message": job.message} for job in failed]
+        print_json({"counts": {str(state): count for state, count in counts.items()}, "failed": listed})
+        return
+    typer.echo(_counts_line(counts))
+    for job in failed:
+        typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
+    if sum(counts[state] for state in closed) > len(failed):
+        typer.echo(f"... and more; all of them stand in {folder / 'summary.csv'} after `jcs batch summarize`")
+
+
+@app.command("summarize")
+def summarize(folder: Folder, as_json: AsJson = False) -> None:
+    """Write summary.csv, summary.parquet and cohort.html anew from the results that lie there now.
+
+    Example:  jcs batch summarize batch/
+    """
+    from collections import Counter
+
+    from jcs_ct.batch.batch import existing_batch
+    from jcs_ct.batch.summary import write_all
+
+    batch = existing_batch(folder)
+    with batch.open_ledger() as ledger:
+        rows = write_all(batch, ledger)
+    states = Counter(row.state for row in rows)
+    if as_json:
+        print_json({"folder": str(folder), "states": dict(states)})
+        return
+    typer.echo(f"{len(rows)} studies in {folder / 'summary.csv'}: {_named(states)}")
+
+
+def _on_ray(address: str | None, workers: int, threads: int, limits: Limits, gpus: float) -> Executor:
+    from jcs_ct.batch.on_ray import RayExecutor
+
+    return RayExecutor(address=address, workers=workers, threads=threads, memory_bytes=limits.memory_bytes, gpus=gpus)
+
+
+def _on_slurm(batch: Batch, settings: tuple[str, int, int, int, int, int, str], limits: Limits) -> Executor:
+    from jcs_ct.batch.addresses import is_address
+    from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
+
+    # The machines share the results' disk; where results go to a store, they have to share the batch's folder.
+    shared = batch.folder if is_address(batch.results) else Path(batch.results)
+    return SlurmExecutor(shared / ".slurm", SlurmSettings(*settings), memory_bytes=limits.memory_bytes)
+
+
+def _formats(text: str) -> tuple[Format, ...]:
+    from jcs_ct.reporting.report import FORMATS
+
+    wanted = {part.strip() for part in text.split(",")} - {"", "none"}
+    if unknown := wanted - set(FORMATS):
+        named = f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}"
+        raise typer.BadParameter(named, param_hint="--formats")
+    return tuple(one for one in FORMATS if one in wanted)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no day (YYYY-MM-DD)", param_hint="--since") from error
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM ask for an orderly end: what runs is given back."""
+    stopping = threading.Event()
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.signal(name, lambda *_: stopping.set()) for name in names}
+    try:
+        yield stopping
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+class _Shown:
+    """Progress on stderr: a line that changes on a terminal, JSON lines, or a line now and then."""
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self._as_json, self._quiet, self._told = as_json, quiet, 0.0
+
+    def found(self, count: int) -> None:
+        """So many files or studies were looked at."""
+        self._tell({"looked_at": count}, f"looking for studies: {count} looked at")
+
+    def standing(self, standing: Standing) -> None:
+        """How far the work is."""
+        left = standing.seconds_left
+        facts = {
+            **{str(state): count for state, count in standing.counts.items()},
+            "running": standing.running,
+            "studies_per_minute": round(60 * standing.rate, 2),
+            "seconds_left": None if left is None else round(left),
+            "waiting_for": standing.waiting_for,
+        }
+        waits = "; waiting for room on the disk" if standing.waiting_for else ""
+        time_left = "" if left is None else f", {_duration(left)} left"
+        rate = f"{60 * standing.rate:.1f} a minute{time_left}"
+        self._tell(facts, f"{_counts_line(standing.counts)}; {rate}{waits}", last=not standing.open)
+
+    def end(self) -> None:
+        """Leave the line that changed."""
+        if self._told and sys.stderr.isatty() and not self._as_json:
+            typer.echo("", err=True)
+
+    def _tell(self, facts: Mapping[str, Any], line: str, *, last: bool = False) -> None:
+        live = sys.stderr.isatty() and not self._as_json
+        if self._quiet or (not last and time.monotonic() - self._told < (0.5 if live else _LINE_EVERY_S)):
+            return
+        self._told = time.monotonic()
+        if self._as_json:
+            typer.echo(json.dumps(facts), err=True)
+        else:
+            typer.echo(f"\r\x1b[K{line}" if live else line, err=True, nl=not live)
+
+
+@contextmanager
+def _progress(as_json: bool, quiet: bool) -> Iterator[_Shown]:
+    shown = _Shown(as_json, quiet)
+    try:
+        yield shown
+    finally:
+        shown.end()
+
+
+def _counts_line(counts: Mapping[State, int]) -> str:
+    return _named({str(state): count for state, count in counts.items() if count}) or "no studies"
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
+        return
+    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {counts.bytes / _GIB:.2f} GiB")
+    if counts.duplicates:
+        typer.echo(f"{counts.duplicates} were found twice and count once")
+    for code, count in counts.refused.items():
+        typer.echo(f"{count} refused: {code}")
+    room = f"{expected.output_bytes / _GIB:.2f} GiB of results"
+    typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
+
+
+def _print_end(folder: Path, counts: ManifestCounts, standing: Standing, as_json: bool) -> None:
+    if as_json:
+        states = {str(state): count for state, count in standing.counts.items()}
+        print_json(
+            {
+                "manifest": asdict(counts),
+                "counts": states,
+                "seconds": round(standing.seconds, 1),
+                "summary": str(folder / "summary.csv"),
+                "page": str(folder / "cohort.html"),
+                "notice": NOTICE,
+            }
+        )
+        return
+    refused = sum(counts.refused.values())
+    typer.echo(f"{_counts_line(standing.counts)}" + (f"; {refused} refused by their headers" if refused else ""))
+    typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
+    typer.echo(NOTICE)

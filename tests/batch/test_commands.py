@@ -1,0 +1,99 @@
+"""`jcs batch`: what is printed, written and gone on with; results are those of `jcs diagnose`, whatever runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+TIMES_AND_PLACES = ("run.json", "job.json", "picture.png")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "summary.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_dry_run_counts_and_reads_nothing(cohort, tmp_path, jcs):
+    done = jcs("batch", "run", cohort, "-o", tmp_path / "batch", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "2 studies to read, 12 slices" in done.stdout
+    assert "1 refused: GAP" in done.stdout
+    assert "figures measured elsewhere" in done.stdout
+    assert (tmp_path / "batch" / "manifest.csv").read_text().count("study-") == 2
+    assert not (tmp_path / "batch" / "results").exists()
+    plan = json.loads(jcs("batch", "run", cohort, "-o", tmp_path / "batch", "--dry-run", "--json").stdout)
+    assert (plan["studies"], plan["refused"]) == (2, {"GAP": 1})
+    assert plan["estimate"]["seconds"] > 0
+
+
+def test_usage(cohort, tmp_path, jcs):
+    assert jcs("batch", "run", cohort, "-o", tmp_path / "b", "--formats", "pdf").exit_code == 2
+    assert jcs("batch", "run", cohort, "-o", tmp_path / "b", "--since", "soon").exit_code == 2
+    assert "does not exist" in str(jcs("batch", "run", tmp_path / "none", "-o", tmp_path / "b").exception)
+    assert "no batch was begun" in str(jcs("batch", "status", tmp_path).exception)
+
+
+def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
+    folder = tmp_path / "batch"
+    done = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (result["counts"]["done"], result["manifest"]["refused"]) == (2, {"GAP": 1})
+    found = rows(folder)
+    assert [row["state"] for row in found] == ["refused", "done", "done"]
+    assert {row["attempts"] for row in found} == {"", "1"}
+    first = {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*.json")}
+    again = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--quiet")
+    assert again.exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*.json")} == first
+    status = json.loads(jcs("batch", "status", folder, "--json").stdout)
+    assert status["counts"]["done"] == 2
+    assert "2 done" in jcs("batch", "status", folder).stdout
+    assert "1 refused, 2 done" in jcs("batch", "summarize", folder).stdout
+    assert "from studies read here" not in jcs("batch", "run", cohort, "-o", folder, "--dry-run").stdout
+    other = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--quiet", "--segment", "always")
+    assert other.exit_code == 0
+    assert {row["lesion_count"] for row in rows(folder) if row["state"] == "done"} != {""}
+
+
+def reports(folder: Path) -> dict[str, dict[str, bytes]]:
+    """What was written for each study, by its picture's study identifier, without times."""
+    found = {}
+    for report in sorted(folder.rglob("report.json")):
+        identifier = json.loads(report.read_text())["study"]["identifier"]
+        found[identifier] = {
+            path.name: path.read_bytes() for path in report.parent.iterdir() if path.name not in TIMES_AND_PLACES
+        }
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray", "slurm"])
+def test_results_are_those_of_diagnose(executor, cohort, tmp_path, jcs):
+    pytest.importorskip({"local": "jcs_ct", "ray": "ray", "slurm": "submitit"}[executor])
+    extra = ["--slurm-here", "--slurm-jobs", 1] if executor == "slurm" else []
+    arguments = ["--executor", executor, "--workers", 1, "--study-gb", 2, "--segment", "always", *extra]
+    done = jcs("batch", "run", cohort, "-o", tmp_path / "batch", *arguments)
+    assert done.exit_code == 0, done.output
+    for name in ("study-1", "study-2"):
+        assert jcs("diagnose", cohort / name, "-o", tmp_path / "plain" / name, "--segment", "always").exit_code == 0
+    plain, batch = reports(tmp_path / "plain"), reports(tmp_path / "batch" / "results")
+    assert len(plain) == 2
+    assert set(next(iter(plain.values()))) == {
+        "report.html", "report.json", "lesions.nii.gz", "densities.nii.gz", "activation.nii.gz"
+    }  # fmt: skip
+    assert batch == plain
+
+
+@pytest.mark.slow
+def test_studies_that_fail_end_with_exit_code_4_and_are_read_when_asked(cohort, tmp_path, jcs):
+    folder = tmp_path / "batch"
+    failed = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--study-minutes", 0.01)
+    assert failed.exit_code == 4, failed.output
+    assert {(row["state"], row["code"]) for row in rows(folder)} == {("refused", "GAP"), ("set_aside", "TIMED_OUT")}
+    assert "TIMED_OUT" in jcs("batch", "status", folder).stdout
+    assert jcs("batch", "run", cohort, "-o", folder, "--workers", 1).exit_code == 4
+    assert jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--retry-failed").exit_code == 0

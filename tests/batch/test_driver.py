@@ -1,0 +1,236 @@
+"""The driver: every study once, whatever the others do, whatever dies, and whatever the disk says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jcs_ct.batch.driver import Driver
+from jcs_ct.batch.executor import Executor, Order, lost
+from jcs_ct.batch.local import LocalExecutor
+from jcs_ct.batch.results import FolderResults
+from jcs_ct.errors import OutputError
+from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State
+
+PLAY = "played_studies:play"
+HERE = Path(__file__).parent
+
+
+class Played(Executor):
+    """Answers orders at once, as it is told to."""
+
+    def __init__(self, *endings, window=2):
+        self.orders, self.endings, self.most, self.closed = [], list(endings), 0, False
+        self._window = window
+
+    @property
+    def window(self):
+        return self._window
+
+    def submit(self, order: Order):
+        self.orders.append(order)
+        self.most = max(self.most, len(self.orders))
+
+    def collect(self, timeout_s):
+        orders, self.orders = self.orders, []
+        return [(order.token, self._answer(order)) for order in orders]
+
+    def _answer(self, order):
+        ending = self.endings.pop(0) if self.endings else "done"
+        if callable(ending):
+            return ending(order)
+        if ending == "done":
+            Path(order.arguments["output"], "report.json").write_text("{}")
+            return Outcome(Ending.DONE, value={"n": 1}, seconds=2.0, peak_memory_bytes=3)
+        return lost("gone") if ending == "lost" else Outcome(Ending.FAILED, ending, "x")
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def batch(tmp_path):
+    def make(studies, executor, **options):
+        ledger = Ledger(tmp_path / "jobs.sqlite", retries=RetryPolicy(3, first_wait_s=0.0))
+        key = JobKey("any", "w", "p", "v")
+        ledger.add_many((JobKey(str(study["name"]), "w", "p", "v"), study) for study in studies)
+        results = FolderResults(tmp_path / "results")
+        options = {"least_free_bytes": 0, "room": (tmp_path,), **options}
+        driver = Driver(ledger, results, executor, PLAY, {}, key.reading_id, **options)
+        return driver, ledger, results
+
+    return make
+
+
+def named(count, **facts):
+    return [{"name": f"s{number}", **facts} for number in range(count)]
+
+
+def left(tmp_path):
+    return list((tmp_path / "results" / ".staging").iterdir())
+
+
+def test_all_are_done_within_the_window(batch, tmp_path):
+    executor = Played(window=3)
+    driver, ledger, results = batch(named(10), executor)
+    standing = driver.run()
+    assert (standing.counts[State.DONE], standing.open, executor.most, executor.closed) == (10, 0, 3, True)
+    records = dict(results.records())
+    assert len(records) == 10
+    assert all(record["value"] == {"n": 1} and record["weights"] == "w" for record in records.values())
+    assert {job.seconds for job in ledger.jobs()} == {2.0}
+    assert left(tmp_path) == []
+
+
+def test_lost_and_failed_ones_are_tried_three_times_and_hold_up_nobody(batch):
+    executor = Played("lost", "CRASHED", "lost", "lost", "lost", window=1)
+    driver, ledger, _ = batch(named(3), executor)
+    standing = driver.run()
+    assert (standing.counts[State.DONE], standing.counts[State.SET_ASIDE]) == (2, 1)
+    assert standing.ended_here == 3
+    assert sum(job.attempts for job in ledger.jobs()) == 3 + 2 + 3 - 1
+
+
+def test_results_that_lie_there_are_not_made_again(batch):
+    driver, _, results = batch(named(1), Played())
+    driver.run()
+    (job_id, first), *_ = results.records()
+    executor = Played("CRASHED")
+    again, ledger, _ = batch(named(1), executor)
+    ledger.requeue(job_id)
+    standing = again.run()
+    assert (standing.counts[State.DONE], executor.endings) == (1, ["CRASHED"])
+    assert results.find(job_id) == first
+
+
+def test_the_first_results_stay(batch):
+    def twice(order):
+        """Another driver was faster."""
+        job = ledger.jobs()[0]
+        staged = results.stage(job.job_id)
+        Path(staged["output"], "report.json").write_text("first")
+        results.publish(job.job_id, staged, {"value": {"n": 7}, "seconds": 1.0, "peak_memory_bytes": 1})
+        Path(order.arguments["output"], "report.json").write_text("second")
+        return Outcome(Ending.DONE, value={"n": 1})
+
+    driver, ledger, results = batch(named(1), Played(twice))
+    driver.run()
+    assert ledger.jobs()[0].result == {"n": 7}
+
+
+def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_path):
+    import jcs_ct.batch.driver as module
+
+    free = [0, 0, 0, 1 << 40]
+    real = module.shutil.disk_usage
+
+    class Usage:
+        def __init__(self):
+            self.free = free[0] if len(free) == 1 else free.pop(0)
+
+    monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage())
+    driver, *_ = batch(named(2), Played("OUTPUT_UNWRITABLE", window=1), least_free_bytes=1)
+    told = []
+    driver.on_change = told.append
+    assert driver.run().counts[State.DONE] == 2
+    assert [one.waiting_for for one in told][:1] == ["disk"]
+    free[:] = [0]
+    late, _, _ = batch(named(3), Played(), least_free_bytes=1, disk_patience_s=0.05)
+    with pytest.raises(OutputError, match="nothing is lost"):
+        late.run()
+    assert real(tmp_path).free > 0
+
+
+def test_results_that_the_disk_cannot_take_wait_for_it(batch, monkeypatch):
+    driver, ledger, results = batch(named(2), Played(window=2))
+    real, refusals = results.publish, [1, 1]
+
+    def publish(*arguments):
+        if refusals:
+            refusals.pop()
+            raise OutputError("the disk is full (DISK_FULL)")
+        return real(*arguments)
+
+    monkeypatch.setattr(results, "publish", publish)
+    standing = driver.run()
+    assert standing.counts[State.DONE] == 2
+    assert {job.attempts for job in ledger.jobs()} == {1}
+
+
+def test_a_driver_that_is_told_to_stop_gives_back_what_runs(batch, tmp_path):
+    executor = LocalExecutor(1)
+    driver, ledger, _ = batch(named(3, seconds=60.0, note=str(tmp_path / "notes")), executor)
+    driver.keep_going = lambda: not (tmp_path / "notes").exists()
+    began = time.monotonic()
+    driver.run()
+    assert time.monotonic() - began < 40
+    assert ledger.counts()[State.QUEUED] == 3
+    assert {(job.attempts, job.owner) for job in ledger.jobs()} == {(0, "")}
+    assert left(tmp_path) == []
+
+
+def test_poison_studies_beside_good_ones(batch, tmp_path):
+    note = str(tmp_path / "notes")
+    acts = ["crash", "", "hang", "", "eat", "", "refuse", "", "once"]
+    studies = [{"name": f"s{number}", "act": act, "note": note} for number, act in enumerate(acts)]
+    limits = Limits(memory_bytes=400 << 20, seconds=4.0)
+    driver, ledger, _ = batch(studies, LocalExecutor(2), limits=limits)
+    driver.run()
+    found = {job.request["act"] or job.request["name"]: (job.state, job.code, job.attempts) for job in ledger.jobs()}
+    assert found == {
+        "crash": (State.SET_ASIDE, "CRASHED", 3),
+        "hang": (State.SET_ASIDE, "TIMED_OUT", 3),
+        "eat": (State.SET_ASIDE, "OUT_OF_MEMORY", 3),
+        "refuse": (State.REFUSED, "NO_LUNG", 1),
+        "once": (State.DONE, "", 2),
+        **{f"s{number}": (State.DONE, "", 1) for number in (1, 3, 5, 7)},
+    }
+    begun = (tmp_path / "notes").read_text().split()
+    assert len(begun) == 3 * 3 + 4 + 1 + 2
+
+
+DRIVE = """
+import sys
+from pathlib import Path
+from jcs_ct.batch.driver import Driver
+from jcs_ct.batch.local import LocalExecutor
+from jcs_ct.batch.results import FolderResults
+from jcs_ct.jobs import JobKey, Ledger, RetryPolicy
+folder = Path(sys.argv[1])
+ledger = Ledger(folder / "jobs.sqlite", retries=RetryPolicy(3, first_wait_s=0.0))
+key = JobKey("any", "w", "p", "v")
+results = FolderResults(folder / "results")
+Driver(ledger, results, LocalExecutor(2), "played_studies:play", {}, key.reading_id, least_free_bytes=0).run()
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_driver_is_started_again_and_loses_nothing(batch, tmp_path):
+    note = tmp_path / "notes"
+    _, ledger, results = batch(named(12, seconds=0.2, note=str(note)), Played())
+    kills = 0
+    for wait_s in (2.0, 2.5, 3.0, None):
+        process = subprocess.Popen([sys.executable, "-c", DRIVE, str(tmp_path)], env={**os.environ})
+        if wait_s is None:
+            assert process.wait(120) == 0
+            break
+        time.sleep(wait_s)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills, "a kill has to meet the driver at work"
+    assert ledger.counts()[State.DONE] == 12
+    records = dict(results.records())
+    assert len(records) == 12
+    texts = {(tmp_path / "results" / job_id / "answer.txt").read_text() for job_id in records}
+    assert {json.loads(text)["name"] for text in texts} == {f"s{number}" for number in range(12)}
+    assert 12 <= len(note.read_text().split()) <= 12 + 4 * kills, "what ran at a kill runs again, nothing else"

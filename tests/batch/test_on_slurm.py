@@ -1,0 +1,49 @@
+"""Slurm, with submitit's processes of this machine in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jcs_ct.batch.driver import Driver
+from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
+from jcs_ct.batch.results import FolderResults
+from jcs_ct.errors import ConfigError
+from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
+
+pytest.importorskip("submitit")
+HERE = SlurmSettings(cluster="local", studies_per_job=3, jobs=2, threads=1)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match="at least one study"):
+        SlurmSettings(studies_per_job=0)
+
+
+@pytest.mark.slow
+def test_groups_are_read_and_a_lost_job_comes_back(tmp_path, monkeypatch):
+    key, note = JobKey("any", "w", "p", "v"), str(tmp_path / "notes")
+    ledger = Ledger(tmp_path / "jobs.sqlite", retries=RetryPolicy(3, first_wait_s=0.0))
+    acts = ["", "", "refuse", "", "crash", "", ""]
+    ledger.add_many(
+        (JobKey(f"s{n}", "w", "p", "v"), {"name": f"s{n}", "act": act, "note": note, "seconds": 0.3})
+        for n, act in enumerate(acts)
+    )
+    executor = SlurmExecutor(tmp_path / "slurm", HERE, memory_bytes=1 << 30)
+    killed = []
+
+    def kill(standing):
+        if not killed and executor._groups and Path(note).exists():
+            killed.append(executor._groups[0].job.job_id)
+            executor._groups[0].job.cancel()
+
+    results = FolderResults(tmp_path / "results")
+    limits = Limits(memory_bytes=400 << 20, seconds=30.0)
+    options = {"limits": limits, "least_free_bytes": 0, "on_change": kill}
+    Driver(ledger, results, executor, "played_studies:play", {}, key.reading_id, **options).run()
+    counts = ledger.counts()
+    assert (counts[State.DONE], counts[State.REFUSED], counts[State.SET_ASIDE]) == (5, 1, 1)
+    assert killed
+    assert len(dict(results.records())) == 5
+    assert list((tmp_path / "slurm" / "endings").glob("*.json")) == []

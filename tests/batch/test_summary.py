@@ -1,0 +1,121 @@
+"""Summary and page say what the results say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+
+from jcs_ct.batch.batch import Batch, existing_batch
+from jcs_ct.batch.cohort_page import burden_histogram, by_certainty, verdicts_by_scanner, write_cohort_page
+from jcs_ct.batch.manifest import FoundStudy, Kind, write_manifest
+from jcs_ct.batch.reading import BatchOptions
+from jcs_ct.batch.results import FolderResults
+from jcs_ct.batch.summary import COLUMNS, SummaryRow, summary_rows, write_all, write_summary
+from jcs_ct.errors import ConfigError
+from jcs_ct.jobs import JobKey
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Two studies with results, one refused by its headers, one that failed, one that waits."""
+    from played_studies import FACTS
+
+    made = Batch(tmp_path / "batch", JobKey("any", "w", "p", "v"), BatchOptions(), str(tmp_path / "results"))
+    made.folder.mkdir()
+    studies = [FoundStudy(f"s{number}", Kind.DICOM, f"/x/{number}", scanner="Maker") for number in range(5)]
+    studies[2] = FoundStudy("s2", Kind.DICOM, "/x/DOE^JANE", code="GAP", message="a slice is missing")
+    write_manifest(made.manifest, studies)
+    results = FolderResults(tmp_path / "results")
+    for number, positive in ((0, 4), (1, 1)):
+        job_id = made.job_id(f"s{number}")
+        staged = results.stage(job_id)
+        value = {**FACTS, "positive_slice_count": positive, "verdict": "positive" if positive > 1 else "negative"}
+        record = {"value": value, "seconds": 1.5, "peak_memory_bytes": 3 << 20, "version": "v"}
+        results.publish(job_id, staged, record)
+    with made.open_ledger() as ledger:
+        ledger.add_many((JobKey(one.study, "w", "p", "v"), {}) for one in studies if not one.code)
+        for _ in range(3):
+            while (claim := ledger.claim(now=2e9)) is not None and claim.job.key.study != "s3":
+                ledger.finish(claim)
+            if claim is None:
+                break
+            ledger.fail(claim, "CRASHED", "it crashed")
+    return made
+
+
+def test_rows_follow_the_manifest_and_the_results(batch):
+    with batch.open_ledger() as ledger:
+        rows = list(summary_rows(batch, ledger, batch.open_results()))
+    assert [(row.state, row.code, row.verdict) for row in rows[:3]] == [
+        ("done", "", "positive"),
+        ("done", "", "negative"),
+        ("refused", "GAP", None),
+    ]
+    assert (rows[0].margin, rows[1].margin) == (0.5, 0.0)
+    assert (rows[0].peak_memory_mb, rows[0].flags, rows[0].classifier_sha256) == (3.0, "A B", "c")
+    assert rows[3].code == "CRASHED"
+
+
+def test_files_hold_the_same_and_no_place_of_a_study(batch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with batch.open_ledger() as ledger:
+        rows = write_all(batch, ledger)
+    with (batch.folder / "summary.csv").open() as stream:
+        listed = list(csv.DictReader(stream))
+    table = parquet.read_table(batch.folder / "summary.parquet").to_pylist()
+    assert [row["job_id"] for row in listed] == [row["job_id"] for row in table] == [row.job_id for row in rows]
+    assert table[0]["percent_opacity"] == 12.5
+    assert table[2]["percent_opacity"] is None
+    assert listed[2]["percent_opacity"] == ""
+    everything = (batch.folder / "summary.csv").read_text() + (batch.folder / "cohort.html").read_text()
+    assert "DOE" not in everything
+    assert "/x/" not in everything
+
+
+def test_the_page_counts_what_the_rows_say(batch):
+    with batch.open_ledger() as ledger:
+        rows = write_all(batch, ledger)
+    page = (batch.folder / "cohort.html").read_text()
+    assert "Research use only, not a medical device" in page
+    assert re.search(r"GAP</th><td class=\"n\">1<", page)
+    assert re.search(r"10 to 15 %</th><td class=\"n\">2<", page)
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "it needs no network"
+    assert verdicts_by_scanner(rows) == [
+        {"scanner": "Maker One", "all": 2, "positive": 1, "negative": 1, "withheld": 0}
+    ]
+
+
+def test_burden_and_certainty():
+    rows = [
+        SummaryRow(str(n), "done", percent_opacity=value) for n, value in enumerate((0.0, 0.99, 1.0, 99.9, 100.0))
+    ]
+    counts = {bar.label: bar.count for bar in burden_histogram(rows) if bar.count}
+    assert counts == {"0 to 1 %": 2, "1 to 2 %": 1, "75 to 100 %": 2}
+    rows = [SummaryRow(str(n), "done", margin=(n - 10.25) / 100) for n in range(30)]
+    most, least = by_certainty(rows)
+    assert [row.job_id for row in most[:3]] == ["29", "28", "27"]
+    assert [row.job_id for row in least[:3]] == ["10", "11", "9"]
+
+
+def test_a_page_of_nothing(tmp_path):
+    write_cohort_page(tmp_path, [], FolderResults(tmp_path / "results"))
+    assert "No study was refused" in (tmp_path / "cohort.html").read_text()
+    write_summary(tmp_path, [])
+    assert (tmp_path / "summary.csv").read_text().strip() == ",".join(COLUMNS)
+
+
+def test_every_column_is_documented():
+    from pathlib import Path
+
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "batch.md"
+    missing = [name for name in COLUMNS if f"`{name}`" not in page.read_text(encoding="utf-8")]
+    assert not missing
+
+
+def test_a_folder_without_a_batch(tmp_path):
+    with pytest.raises(ConfigError, match="no batch was begun"):
+        existing_batch(tmp_path)
+    (tmp_path / "batch.json").write_text(json.dumps({}))
