@@ -31,6 +31,7 @@ from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.engine import Execution, ReadyNetwork, runner_for
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.imaging.study import Study
+from jcs_ct.models.closed_form import probabilities
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.reading.diagnosis import diagnose
 
@@ -66,7 +67,7 @@ def timings(ready: ReadyNetwork, batch: int, rounds: int) -> dict[str, Any]:
     runs: dict[str, Callable[[], object]] = {"eager": eager}
     for name, execution in settings_here(ready).items():
         model = runner_for(ready, execution).model
-        placed = model.place(images)
+        placed = model.place(images.numpy())
         runs[name] = lambda model=model, placed=placed: model(placed)
     found: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
@@ -102,9 +103,9 @@ def slice_answers(models: Models, manifest: Manifest) -> dict[str, Any]:
         exact: list[NDArray[np.float32]] = []
         for name, execution in settings_here(ready).items():
             model = runner_for(ready, execution).model
-            outputs = [model(model.place(image))[0] for image in images]
+            outputs = [model(model.place(image.numpy()))[0] for image in images]
             if ready.task == "classifier":
-                values = [torch.softmax(logits, dim=1)[:, 1].numpy() for logits in outputs]
+                values = [probabilities(logits)[:, 1] for logits in outputs]
                 exact = exact or values
                 flipped = sum(
                     int((a >= point.slice_probability) != (b >= point.slice_probability))
@@ -112,7 +113,7 @@ def slice_answers(models: Models, manifest: Manifest) -> dict[str, Any]:
                 )
                 facts = {"slice_verdicts_changed": flipped}
             else:
-                values = [probability[0, 0].numpy() for probability in outputs]
+                values = [probability[0, 0] for probability in outputs]
                 exact = exact or values
                 cut = point.lesion_probability
                 own = [dice(value >= cut, truth) for value, truth in zip(values, truths, strict=True)]

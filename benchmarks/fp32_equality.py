@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -49,7 +50,9 @@ def networks_of(name: str, study: TimedStudy) -> TimedNetworks:
 
 def take_statistics(ready: ReadyNetwork, study: TimedStudy) -> None:
     """Give BatchNorm, frozen too, mean and variance of what reaches it on the slices, layer by layer."""
-    images = torch.stack([ready.preprocessor(study.hu[index])[0] for index in sorted(set(study.indices))])
+    images = torch.from_numpy(
+        np.stack([ready.preprocessor(study.hu[index])[0] for index in sorted(set(study.indices))])
+    )
 
     def take(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         layer.running_mean.copy_(inputs[0].mean(dim=(0, 2, 3)))

@@ -85,7 +85,7 @@ def test_what_cannot_be_exported_is_refused(tiny, tmp_path):
 @pytest.mark.skipif(not is_installed("int8"), reason="nncf is not installed (optional)")
 def test_int8_is_calibrated_once_and_then_found_in_the_cache(tiny, hu, cache, tmp_path, capfd):
     ready = tiny("segmenter")
-    images = torch.stack([ready.preprocessor(plane)[0] for plane in hu]).numpy()
+    images = np.stack([ready.preprocessor(plane)[0] for plane in hu])
     exported = export_network(ready, tmp_path / "net.xml", "openvino", calibration=images)
     assert exported.facts["precision"] == "int8"
     assert exported.facts["calibration_slices"] == 5

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from jcs_ct.engine import mixed_precision as module
 from jcs_ct.engine.execution import is_installed
@@ -95,7 +94,7 @@ def test_a_limit_that_never_holds_is_an_error(stand_ins, tiny):
 @needs_nncf
 def test_an_export_says_which_layers_stayed_in_fp32(tiny, hu, cache, tmp_path, monkeypatch):
     ready = tiny("classifier")
-    images = torch.stack([ready.preprocessor(plane)[0] for plane in hu]).numpy()
+    images = np.stack([ready.preprocessor(plane)[0] for plane in hu])
     judging = JudgingSlices(images, ("a",) * 5, cut=0.5)
     changes = iter([{"a": 1.0}, {"a": 0.0}])
     monkeypatch.setattr(JudgingSlices, "changes", lambda *_: next(changes))

@@ -89,7 +89,7 @@ def test_the_networks_in_the_box_give_the_plain_answer(backend):
 def test_the_closed_form_is_the_map_of_a_backward_pass(networks, study):
     ready = networks.classifier
     item = classify_slices(ready, study.hu, [2], execution=FP32)[0]
-    closed = ready.preprocessor.restore(torch.from_numpy(item.activation), item.region, (72, 80))
+    closed = ready.preprocessor.restore(item.activation, item.region, (72, 80))
     backward = eager_map(ready.network, ready, study.hu[2])
     assert backward.max() > 0.5
     np.testing.assert_allclose(closed, backward, atol=1e-4)

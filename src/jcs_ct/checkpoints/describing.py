@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from jcs_ct.checkpoints.format import file_sha256, is_checkpoint, read_info, read_tensors
+from jcs_ct.checkpoints.format import read_tensors
 from jcs_ct.checkpoints.importing import best_fit
+from jcs_ct.checkpoints.opening import file_sha256, is_checkpoint, read_info
 from jcs_ct.checkpoints.reading import read_foreign
 
 

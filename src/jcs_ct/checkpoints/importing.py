@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints.fit import LISTED, Fit, compare
-from jcs_ct.checkpoints.format import CheckpointInfo, file_sha256, is_checkpoint, save_checkpoint
+from jcs_ct.checkpoints.format import save_checkpoint
+from jcs_ct.checkpoints.opening import CheckpointInfo, file_sha256, is_checkpoint
 from jcs_ct.checkpoints.published import COUNTER, PUBLISHED, PublishedFormat
 from jcs_ct.checkpoints.reading import read_foreign
 from jcs_ct.errors import CheckpointError, ConfigError

@@ -244,12 +244,12 @@ class SliceDataset:
 def prepare_slice(row: ManifestRow, preprocessor: SlicePreprocessor) -> tuple[Tensor, Tensor | None]:
     """Read one slice -> ((1, size, size) uint8 grey, (1, size, size) uint8 mask or None), infected pixels 1."""
     grey, region = preprocessor.grey_and_region(read_hu(row.path, row.window))
-    resized = (preprocessor.resize(grey) * 255.0).round().clamp(0, 255).to(torch.uint8)
+    resized = (torch.from_numpy(preprocessor.resize(grey)) * 255.0).round().clamp(0, 255).to(torch.uint8)
     mask = read_lesions(row)
     if mask is None:
         return resized, None
     mask = mask[region.top : region.bottom, region.left : region.right]
-    return resized, (preprocessor.resize(mask.astype(np.float32)) >= 0.5).to(torch.uint8)
+    return resized, torch.from_numpy((preprocessor.resize(mask.astype(np.float32)) >= 0.5).astype(np.uint8))
 
 
 def alike_by_source(manifest: Manifest, most: int) -> Manifest:

@@ -1,6 +1,11 @@
-"""Runs a network over many slices: batches, precision, device and backend, with preparation that overlaps."""
+"""Runs a network over many slices: batches, precision, device and backend, with preparation that overlaps.
+
+What needs torch is imported when it is asked for: a compiled network runs without.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from jcs_ct.engine.execution import (
     BACKENDS,
@@ -8,12 +13,14 @@ from jcs_ct.engine.execution import (
     Choice,
     Execution,
     choose,
-    inference,
     multiplies_bf16,
 )
-from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, placed
+from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, StoredNetwork
 from jcs_ct.engine.runners import Runner, execution_facts, runner_for
 from jcs_ct.engine.slices import ClassifiedSlice, Progress, classify_slices, segment_slices
+
+if TYPE_CHECKING:
+    from jcs_ct.engine.torch_backend import inference, placed
 
 __all__ = [
     "BACKENDS",
@@ -26,6 +33,7 @@ __all__ = [
     "ReadyNetwork",
     "ReadySegmenter",
     "Runner",
+    "StoredNetwork",
     "choose",
     "classify_slices",
     "execution_facts",
@@ -35,3 +43,11 @@ __all__ = [
     "runner_for",
     "segment_slices",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("inference", "placed"):
+        from jcs_ct.engine import torch_backend
+
+        return getattr(torch_backend, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import sys
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
-from typing import get_args
-
-import torch
+from typing import TYPE_CHECKING, get_args
 
 from jcs_ct.choices import Backend, Precision
+from jcs_ct.engine.processor import cpu_multiplies_bf16
 from jcs_ct.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,13 @@ class Execution:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     @property
+    def device_name(self) -> str:
+        """The device as torch names it; torch is imported only where it may have to say."""
+        if self.device in ("auto", "cpu"):
+            return "cuda" if self.device == "auto" and _has_gpu() else "cpu"
+        return str(self.torch_device)
+
+    @property
     def torch_device(self) -> torch.device:
         """The device that torch uses.
 
@@ -100,9 +109,9 @@ class Execution:
         """Whether torch runs networks in bf16; asked for where the hardware lacks it, it is fp32 and is logged."""
         if self.precision not in ("auto", "bf16"):
             return False
-        native = multiplies_bf16(self.torch_device)
+        native = multiplies_bf16(self.device_name)
         if self.precision == "bf16" and not native:
-            _warn_once(_no_bf16(self.torch_device))
+            _warn_once(_no_bf16(self.device_name))
         return native
 
 
@@ -112,8 +121,10 @@ def usable_device(name: str) -> torch.device:
     Raises:
         ConfigError: no such device, or none here.
     """
+    import torch
+
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if _has_gpu() else "cpu")
     if re.fullmatch(r"cpu|cuda(:[0-9]+)?", name) is None:
         raise ConfigError(f"there is no device {name!r}; networks run on auto, cpu, cuda or cuda:N")
     device = torch.device(name)
@@ -125,11 +136,38 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def multiplies_bf16(device: torch.device) -> bool:
+#: The driver's library of NVIDIA GPUs; without it no build of torch for CUDA finds one.
+_DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
+
+
+@cache
+def _has_gpu() -> bool:
+    """Whether torch has a GPU; torch is not imported where its build or the missing driver already tells."""
+    build = version("torch").partition("+")[2]
+    if "torch" not in sys.modules and not build.startswith("rocm"):
+        if build == "cpu" or sys.platform not in _DRIVERS:
+            return False
+        try:
+            CDLL(_DRIVERS[sys.platform])
+        except OSError:
+            return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def multiplies_bf16(device: str | torch.device) -> bool:
     """Whether a device multiplies bf16 natively, so that it is faster than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if _kind(device) != "cuda":
+        return cpu_multiplies_bf16()
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _kind(device: str | torch.device) -> str:
+    """``cuda:1`` -> ``cuda``."""
+    return str(device).partition(":")[0]
 
 
 def is_installed(backend: str) -> bool:
@@ -163,7 +201,7 @@ def choose(execution: Execution) -> Choice:
         if chosen.backend != "openvino":
             return chosen.with_note(f"int8 needs the openvino backend: {chosen.backend} runs in fp32")
         return replace(chosen, precision="int8")
-    device = torch.device(chosen.device)
+    device = chosen.device
     if execution.precision == "fp32" or (execution.precision == "auto" and not multiplies_bf16(device)):
         return chosen
     if chosen.backend == "onnxruntime":
@@ -175,9 +213,9 @@ def choose(execution: Execution) -> Choice:
 
 
 def _choose_backend(execution: Execution) -> Choice:
-    device = execution.torch_device
-    if execution.backend == "torch" or (execution.backend == "auto" and device.type != "cpu"):
-        return Choice("torch", str(device), "fp32")
+    device = execution.device_name
+    if execution.backend == "torch" or (execution.backend == "auto" and _kind(device) != "cpu"):
+        return Choice("torch", device, "fp32")
     if execution.backend != "auto":
         require_installed(execution.backend)
         if execution.device not in ("auto", "cpu"):
@@ -202,14 +240,5 @@ def _warn_once(message: str) -> None:
     logger.warning("%s", message)
 
 
-def _no_bf16(device: torch.device) -> str:
-    return f"bf16 was asked for and this {device.type.upper()} does not multiply it natively: fp32 is used"
-
-
-@contextmanager
-def inference(execution: Execution) -> Iterator[None]:
-    """No gradients, and bf16 where it was chosen; entered per batch so that a consumer never runs inside it."""
-    device = execution.torch_device
-    precision = torch.autocast(device.type, dtype=torch.bfloat16) if execution.uses_bf16 else nullcontext()
-    with torch.inference_mode(), precision:
-        yield
+def _no_bf16(device: str) -> str:
+    return f"bf16 was asked for and this {_kind(device).upper()} does not multiply it natively: fp32 is used"

@@ -176,9 +176,10 @@ def _agreement(ready: ReadyNetwork, graph: NetworkGraph, model: Model) -> dict[s
     images = _smooth_noise(ready)
     with torch.inference_mode():
         expected = graph(images)
-    got = model(images)
+    got = model(images.numpy())
     return {
-        name: float((one - other).abs().max()) for name, one, other in zip(graph.outputs, got, expected, strict=True)
+        name: float(np.abs(one - other.numpy()).max())
+        for name, one, other in zip(graph.outputs, got, expected, strict=True)
     }
 
 

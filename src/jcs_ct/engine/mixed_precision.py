@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from jcs_ct.engine.graphs import graph_of
@@ -18,6 +17,7 @@ from jcs_ct.engine.openvino_backend import OpenVINOModel
 from jcs_ct.engine.quantisation import layer_groups, quantised_graph
 from jcs_ct.errors import BackendError
 from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.models.closed_form import probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _most_harmful_first(
 
 def _probabilities(model: OpenVINOModel, task: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, C, H, W) -> (N,) of infection or (N, H, W) of lesion, slice by slice."""
-    outputs = (model(torch.from_numpy(image[None]))[0] for image in images)
+    outputs = (model(np.ascontiguousarray(image[None]))[0] for image in images)
     if task == "classifier":
-        return np.stack([torch.softmax(logits, dim=1)[0, 1].numpy() for logits in outputs])
-    return np.stack([probability[0, 0].numpy().copy() for probability in outputs])
+        return np.stack([probabilities(logits)[0, 1] for logits in outputs])
+    return np.stack([probability[0, 0].copy() for probability in outputs])

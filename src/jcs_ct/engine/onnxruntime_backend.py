@@ -6,10 +6,10 @@ import importlib
 from functools import cache
 from types import ModuleType
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from jcs_ct.engine.graphs import INPUT
+from jcs_ct.engine.processor import thread_count
 
 
 @cache
@@ -36,20 +36,19 @@ class ONNXRuntimeModel:
     def __init__(self, onnx: bytes) -> None:
         package = onnxruntime()
         settings = package.SessionOptions()
-        # As many threads as torch was given: one setting (OMP_NUM_THREADS, torch.set_num_threads) holds for both.
-        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.intra_op_num_threads = thread_count()
         settings.log_severity_level = 3
         try:
             self._session = package.InferenceSession(onnx, settings, providers=["CPUExecutionProvider"])
         except runtime_errors() as error:
             raise RuntimeError(f"ONNX Runtime does not take the model: {error}") from error
+        self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def place(self, images: Tensor) -> Tensor:
+    def place(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) -> the same, contiguous."""
-        return images.contiguous()
+        return np.ascontiguousarray(images)
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, C, H, W) float32 -> the graph's outputs, float32."""
-        results = self._session.run(self._outputs, {INPUT: images.numpy()})
-        return tuple(torch.from_numpy(result) for result in results)
+    def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """(N, C, H, W), placed -> the graph's outputs, float32."""
+        return tuple(self._session.run(self._outputs, {self._input: images}))

@@ -10,8 +10,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.engine.processor import thread_count
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +101,14 @@ class OpenVINOModel:
         self._compiled.export_model(stream)
         return stream.getvalue()
 
-    def place(self, images: Tensor) -> Tensor:
+    def place(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) -> the same, contiguous."""
-        return images.contiguous()
+        return np.ascontiguousarray(images)
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, C, H, W) float32 -> the graph's outputs, float32."""
-        results = self._compiled(images.numpy(), share_inputs=True)
-        return tuple(torch.from_numpy(results[output]) for output in self._compiled.outputs)
+    def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """(N, C, H, W), placed -> the graph's outputs, float32."""
+        results = self._compiled(images, share_inputs=True)
+        return tuple(results[output] for output in self._compiled.outputs)
 
 
 def read_onnx(onnx: bytes) -> Any:
@@ -119,5 +121,4 @@ def read_onnx(onnx: bytes) -> Any:
 
 
 def _settings(precision: str) -> dict[str, Any]:
-    """As many threads as torch was given: one setting (OMP_NUM_THREADS, torch.set_num_threads) holds for both."""
-    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": thread_count()}

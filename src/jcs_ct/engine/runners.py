@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from jcs_ct.engine import openvino_backend
 from jcs_ct.engine.cache import CacheEntry
 from jcs_ct.engine.execution import Choice, Execution, choose
-from jcs_ct.engine.graphs import graph_of
-from jcs_ct.engine.network import ReadyNetwork, weights_sha256, weights_version
-from jcs_ct.engine.onnx_graph import onnx_bytes
+from jcs_ct.engine.network import ReadyNetwork, StoredNetwork
 from jcs_ct.engine.onnxruntime_backend import ONNXRuntimeModel
 from jcs_ct.engine.openvino_backend import OpenVINOModel
-from jcs_ct.engine.torch_backend import TorchModel
+from jcs_ct.engine.processor import thread_count
 from jcs_ct.errors import BackendError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +30,10 @@ logger = logging.getLogger(__name__)
 class Model(Protocol):
     """What a backend makes of a graph."""
 
-    def place(self, images: Tensor) -> Tensor:
+    def place(self, images: NDArray[np.float32]) -> Any:
         """(N, C, H, W) -> the same where and how the network wants it."""
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, images: Any) -> tuple[NDArray[np.float32], ...]:
         """(N, C, H, W), placed -> the graph's outputs, float32."""
 
 
@@ -52,7 +54,7 @@ class Runner:
 
 _Settings = tuple[object, ...]
 #: Network -> input shape and settings -> what was prepared, and of which state of its weights; goes with the network.
-_PREPARED: WeakKeyDictionary[nn.Module, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
+_PREPARED: WeakKeyDictionary[nn.Module | StoredNetwork, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
 
 
 def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
@@ -65,7 +67,7 @@ def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
     known = _prepared(ready, execution)
     if known is None:
         known = _prepare(ready, choose(execution), fall_back=execution.backend == "auto")
-        _PREPARED.setdefault(ready.network, {})[_settings(ready, execution)] = weights_version(ready.network), known
+        _PREPARED.setdefault(ready.source, {})[_settings(ready, execution)] = ready.weights_version, known
         _say(ready, known, execution)
     return known
 
@@ -79,18 +81,18 @@ def execution_facts(networks: Iterable[ReadyNetwork], execution: Execution) -> d
         "device": " + ".join(dict.fromkeys(choice.device for choice in choices)),
         "precision": " + ".join(dict.fromkeys(choice.precision for choice in choices)),
         "batch_size": execution.batch_size,
-        "threads": torch.get_num_threads(),
+        "threads": thread_count(),
         "notes": list(dict.fromkeys(note for choice in choices for note in choice.notes)),
     }
 
 
 def _settings(ready: ReadyNetwork, execution: Execution) -> _Settings:
-    return ready.input_shape, execution.backend, execution.precision, execution.torch_device, torch.get_num_threads()
+    return ready.input_shape, execution.backend, execution.precision, execution.device_name, thread_count()
 
 
 def _prepared(ready: ReadyNetwork, execution: Execution) -> Runner | None:
-    found = _PREPARED.get(ready.network, {}).get(_settings(ready, execution))
-    return found[1] if found is not None and found[0] == weights_version(ready.network) else None
+    found = _PREPARED.get(ready.source, {}).get(_settings(ready, execution))
+    return found[1] if found is not None and found[0] == ready.weights_version else None
 
 
 def _say(ready: ReadyNetwork, runner: Runner, execution: Execution) -> None:
@@ -103,6 +105,9 @@ def _say(ready: ReadyNetwork, runner: Runner, execution: Execution) -> None:
 
 def _prepare(ready: ReadyNetwork, choice: Choice, *, fall_back: bool) -> Runner:
     if choice.backend == "torch":
+        from jcs_ct.engine.graphs import graph_of
+        from jcs_ct.engine.torch_backend import TorchModel
+
         return Runner(TorchModel(graph_of(ready), choice), choice, "torch")
     try:
         return _from_cache_or_compiled(ready, choice)
@@ -117,7 +122,7 @@ def _prepare(ready: ReadyNetwork, choice: Choice, *, fall_back: bool) -> Runner:
 
 def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
     """Where the network is kept as compiled for a choice, and all that it depends on."""
-    weights = weights_sha256(ready.network)
+    weights = ready.weights_digest
     made_of: dict[str, Any] = {
         "task": ready.task,
         "weights_sha256": weights,
@@ -125,7 +130,7 @@ def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
         "backend": choice.backend,
         "backend_version": choice.version,
         "precision": choice.precision,
-        "torch": torch.__version__,
+        "torch": version("torch"),
     }
     name = f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}"
     if choice.backend == "openvino":
@@ -143,6 +148,10 @@ def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> Runner:
             logger.warning("cached model %s is not taken (%s): made anew", entry.name, _first_line(error))
     if choice.precision == "int8":
         return _prepare(ready, choice.with_note(_not_calibrated(ready), precision="fp32"), fall_back=False)
+    # torch, which writes ONNX, is not imported where a compiled network is kept.
+    from jcs_ct.engine.graphs import graph_of
+    from jcs_ct.engine.onnx_graph import onnx_bytes
+
     model, to_keep = compile_onnx(onnx_bytes(graph_of(ready), ready.input_shape), choice)
     entry.write(to_keep)
     return Runner(model, choice, "compiled")

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from jcs_ct.choices import MapVariant
 from jcs_ct.engine.execution import Execution
 from jcs_ct.engine.network import ReadyClassifier, ReadySegmenter
 from jcs_ct.engine.runners import Model, runner_for
-from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
+from jcs_ct.models.closed_form import normalised_maps, probabilities
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 
 Progress = Callable[[int, int], None]
@@ -60,17 +58,14 @@ def classify_slices(
         progress: Called with (done, total).
     """
     model = runner_for(ready, execution).model
-    weight = ready.network.head.weight.detach()
+    weight = ready.head_weight()
     results: list[ClassifiedSlice] = []
     for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
-        with torch.inference_mode():
-            logits, features = model(images)
-            raw = activation_map_from_features(features, logits, weight.to(features.device), 1, variant=variant)
-            maps = normalise_map(raw).cpu()
-            probabilities = torch.softmax(logits, dim=1)[:, 1].cpu()
+        logits, features = model(images)
+        maps = normalised_maps(features, logits, weight, 1, variant=variant)
+        infected = probabilities(logits)[:, 1]
         for position, index in enumerate(batch):
-            activation = maps[position, 0].numpy()
-            results.append(ClassifiedSlice(index, float(probabilities[position]), activation, regions[position]))
+            results.append(ClassifiedSlice(index, float(infected[position]), maps[position], regions[position]))
         if progress is not None:
             progress(len(results), len(indices))
     return results
@@ -89,9 +84,9 @@ def segment_slices(
     shape = (hu.shape[1], hu.shape[2])
     done = 0
     for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
-        probabilities = model(images)[0].cpu()
+        lesions = model(images)[0]
         for position, index in enumerate(batch):
-            yield index, ready.preprocessor.restore(probabilities[position, 0], regions[position], shape)
+            yield index, ready.preprocessor.restore(lesions[position, 0], regions[position], shape)
         done += len(batch)
         if progress is not None:
             progress(done, len(indices))
@@ -99,12 +94,12 @@ def segment_slices(
 
 def _batches(
     preprocessor: SlicePreprocessor, hu: NDArray[Any], indices: Sequence[int], model: Model, size: int
-) -> Iterator[tuple[list[int], Tensor, list[Region]]]:
+) -> Iterator[tuple[list[int], Any, list[Region]]]:
     """Prepared batches in order; two are being prepared by a thread while the network runs."""
 
-    def prepare(group: list[int]) -> tuple[list[int], Tensor, list[Region]]:
+    def prepare(group: list[int]) -> tuple[list[int], Any, list[Region]]:
         pairs = [preprocessor(hu[index]) for index in group]
-        images = model.place(torch.stack([image for image, _ in pairs]))
+        images = model.place(np.stack([image for image, _ in pairs]))
         return group, images, [region for _, region in pairs]
 
     groups = [list(indices[start : start + size]) for start in range(0, len(indices), size)]

@@ -7,15 +7,11 @@ differentiated when pixel labels supervise it (Eq. 4).
 
 from __future__ import annotations
 
-from typing import get_args
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from jcs_ct.choices import MapVariant
-
-VARIANTS: tuple[MapVariant, ...] = get_args(MapVariant)
+from jcs_ct.models.closed_form import LEAST_RANGE, TINIEST_RANGE, require_variant
 
 
 def activation_map_from_features(
@@ -39,8 +35,7 @@ def activation_map_from_features(
     Raises:
         ValueError: an unknown variant.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    require_variant(variant)
     pixels = features.shape[2] * features.shape[3]
     classes = torch.as_tensor(target, device=logits.device).expand(logits.shape[0])
     weight = weight.to(features.dtype)
@@ -56,12 +51,6 @@ def activation_map_from_features(
     return F.relu(gradient[:, :, None, None] * features).sum(dim=1, keepdim=True)
 
 
-#: A map whose range is a smaller share of its largest value is constant but for rounding.
-_LEAST_RANGE = 1e-6
-#: Below this a range and its inverse are no longer told from zero and infinity in fp32.
-_TINIEST_RANGE = 1e-30
-
-
 def normalise_map(maps: Tensor) -> Tensor:
     """(N, 1, h, w) -> the same between 0 and 1, slice by slice; a constant map becomes 0. Differentiable.
 
@@ -70,5 +59,5 @@ def normalise_map(maps: Tensor) -> Tensor:
     """
     low = maps.amin(dim=(2, 3), keepdim=True)
     high = maps.amax(dim=(2, 3), keepdim=True)
-    varies = (high - low) > (_LEAST_RANGE * high).clamp(min=_TINIEST_RANGE)
+    varies = (high - low) > (LEAST_RANGE * high).clamp(min=TINIEST_RANGE)
     return torch.where(varies, (maps - low) / torch.where(varies, high - low, 1.0), 0.0)

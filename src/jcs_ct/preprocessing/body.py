@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
-from scipy.spatial import ConvexHull
+
+from jcs_ct.preprocessing.window import Window
 
 #: Grey above which a pixel counts as tissue for :func:`body_mask` (-500 HU under the standard lung window).
 BODY_GREY = 0.567
 _COARSE = 128
 
 
-def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
+def body_mask(plane: NDArray[Any], window: Window | None = None) -> NDArray[np.bool_]:
     """The patient's cross-section with the lungs filled in, without table and background.
 
     Found at a coarse grid of about 128 pixels: convex hull of the largest component of tissue after an opening.
 
     Args:
-        grey: (rows, columns) in [0, 1] under a lung window.
+        plane: (rows, columns) grey in [0, 1] under a lung window, or HU with ``window``.
+        window: Makes grey of HU, where the coarse grid asks for it.
 
     Returns:
         (rows, columns) bool. All True when no body can be told from the background (cropped figures, noise).
     """
-    rows, columns = grey.shape
+    rows, columns = plane.shape
     step = max(1, min(rows, columns) // _COARSE)
-    coarse = grey[::step, ::step] > BODY_GREY
-    opened = ndimage.binary_opening(coarse, structure=np.ones((3, 3), dtype=bool))
+    coarse = plane[::step, ::step]
+    opened = _opened((coarse if window is None else window(coarse)) > BODY_GREY)
     labels, count = ndimage.label(opened)
     if count == 0:
-        return np.ones(grey.shape, dtype=bool)
+        return np.ones(plane.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = labels == int(sizes.argmax())
@@ -41,11 +44,11 @@ def body_mask(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
         body = np.isin(labels, np.concatenate([edge[edge > 0] for edge in _edges(labels)]))
     # Lungs that touch the picture's border (cropped figures) are part of the body: its hull keeps them, which a
     # filling of holes, or of rows and columns, loses in part.
-    body = ndimage.binary_dilation(_convex_hull(body), iterations=1)
+    body = _grown(_convex_hull(body))
     if body.mean() < 0.1:
-        return np.ones(grey.shape, dtype=bool)
+        return np.ones(plane.shape, dtype=bool)
     full = np.repeat(np.repeat(body, step, axis=0), step, axis=1)[:rows, :columns]
-    if full.shape != grey.shape:
+    if full.shape != plane.shape:
         pad = ((0, rows - full.shape[0]), (0, columns - full.shape[1]))
         full = np.pad(full, pad, mode="edge")
     return full
@@ -55,12 +58,53 @@ def _edges(plane: NDArray[Any]) -> list[NDArray[Any]]:
     return [plane[0], plane[-1], plane[:, 0], plane[:, -1]]
 
 
+def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Opening with a square of 3 x 3 pixels; outside the mask is nothing."""
+    eroded = np.zeros_like(mask)
+    across = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
+    eroded[1:-1, 1:-1] = across[:-2] & across[1:-1] & across[2:]
+    across = eroded.copy()
+    across[:, 1:] |= eroded[:, :-1]
+    across[:, :-1] |= eroded[:, 1:]
+    return _grown_along_rows(across)
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Dilation by a pixel up, down, left and right."""
+    grown = _grown_along_rows(mask)
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown
+
+
+def _grown_along_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    return grown
+
+
 def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The hull of a mask that is more than a line, through pixel centres."""
+    """The hull of a mask, through pixel centres."""
     rows = np.flatnonzero(mask.any(axis=1))
     first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    ends = np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
-    corners = ends[ConvexHull(ends).vertices]
+    low = _convex_chain(list(zip(rows.tolist(), first.tolist(), strict=True)))
+    high = _convex_chain(list(zip(rows.tolist()[::-1], last.tolist()[::-1], strict=True)))
     picture = Image.new("1", (mask.shape[1], mask.shape[0]))
-    ImageDraw.Draw(picture).polygon([(int(column), int(row)) for row, column in corners], fill=1, outline=1)
+    ImageDraw.Draw(picture).polygon([(column, row) for row, column in [*low, *high]], fill=1, outline=1)
     return np.asarray(picture, dtype=bool) | mask
+
+
+def _convex_chain(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The points, in the order of one coordinate, that a hull turns left at (half of Andrew's monotone chain)."""
+    chain: list[tuple[int, int]] = []
+    for point in points:
+        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
+            chain.pop()
+        chain.append(point)
+    return chain
+
+
+def _turn(before: tuple[int, int], at: tuple[int, int], after: tuple[int, int]) -> int:
+    """Above 0 where the way turns left."""
+    return (at[0] - before[0]) * (after[1] - before[1]) - (at[1] - before[1]) * (after[0] - before[0])

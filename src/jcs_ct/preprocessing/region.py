@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,7 @@ class Region:
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         return self.bottom - self.top, self.right - self.left
+
+    def of(self, plane: NDArray[_Value]) -> NDArray[_Value]:
+        """(rows, columns) -> this rectangle of it, a view."""
+        return plane[self.top : self.bottom, self.left : self.right]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from jcs_ct.preprocessing.body import body_mask
 from jcs_ct.preprocessing.lung_box import OUTSIDE_HU, lung_box
 from jcs_ct.preprocessing.region import Region
+from jcs_ct.preprocessing.resampling import enlarged, shrunk
 from jcs_ct.preprocessing.window import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,17 @@ class SlicePreprocessor:
 
     def grey_and_region(self, hu: NDArray[Any]) -> tuple[NDArray[np.float32], Region]:
         """(rows, columns) in HU -> windowed grey, cut to the region the network sees, and that region."""
-        grey = self.window(hu)
-        rows, columns = grey.shape
+        rows, columns = hu.shape
         if not self.body_crop:
             region = self._centre(Region(0, rows, 0, columns))
-            return grey[region.top : region.bottom, region.left : region.right], region
-        body = body_mask(grey)
+            return self.window(region.of(hu)), region
+        body = body_mask(hu, self.window)
         box = Region.around(body)
         # What lies outside the body must not move the box either.
         region = self._centre(lung_box(np.where(body, hu, OUTSIDE_HU), box) if self.region == "lungs" else box)
-        grey = np.where(body, grey, np.float32(0.0))
-        return grey[region.top : region.bottom, region.left : region.right], region
+        grey = self.window(region.of(hu))
+        grey[~region.of(body)] = 0.0
+        return grey, region
 
     def _centre(self, region: Region) -> Region:
         rows, columns = region.shape
@@ -81,29 +82,33 @@ class SlicePreprocessor:
             region.right - column_margin,
         )
 
-    def resize(self, grey: NDArray[np.float32]) -> Tensor:
-        """(rows, columns) grey in [0, 1] -> (1, size, size) float32, antialiased bilinear."""
-        plane = torch.from_numpy(np.ascontiguousarray(grey))[None, None]
-        resized = F.interpolate(plane, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
-        return resized[0]
+    def resize(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(rows, columns) grey in [0, 1] -> (1, size, size), antialiased bilinear."""
+        return shrunk(grey, (self.size, self.size))[None]
 
-    def normalise(self, grey: Tensor) -> Tensor:
+    @overload
+    def normalise(self, grey: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+    @overload
+    def normalise(self, grey: Tensor) -> Tensor: ...
+
+    def normalise(self, grey: NDArray[np.float32] | Tensor) -> NDArray[np.float32] | Tensor:
         """(..., 1, size, size) grey in [0, 1] -> (..., channels, size, size), standardised."""
-        mean = grey.new_tensor(self.mean)[:, None, None]
-        std = grey.new_tensor(self.std)[:, None, None]
-        return (grey - mean) / std
+        mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
+        if isinstance(grey, np.ndarray):
+            standardised: NDArray[np.float32] = (grey - mean) / std
+            return standardised
+        return (grey - grey.new_tensor(mean)) / grey.new_tensor(std)
 
-    def __call__(self, hu: NDArray[Any]) -> tuple[Tensor, Region]:
-        """(rows, columns) in HU -> (channels, size, size) float32 and the region of the slice it shows."""
+    def __call__(self, hu: NDArray[Any]) -> tuple[NDArray[np.float32], Region]:
+        """(rows, columns) in HU -> (channels, size, size) and the region of the slice it shows."""
         grey, region = self.grey_and_region(hu)
         return self.normalise(self.resize(grey)), region
 
-    def restore(self, values: Tensor, region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
+    def restore(self, values: NDArray[np.float32], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
         """(h, w) network output -> (rows, columns) on the slice's own grid; 0 outside the region."""
-        plane = values.detach().float()[None, None]
-        resized = F.interpolate(plane, region.shape, mode="bilinear", align_corners=False)[0, 0]
         out = np.zeros(shape, dtype=np.float32)
-        out[region.top : region.bottom, region.left : region.right] = resized.cpu().numpy()
+        out[region.top : region.bottom, region.left : region.right] = enlarged(values, region.shape)
         return out
 
     def to_dict(self) -> dict[str, Any]:

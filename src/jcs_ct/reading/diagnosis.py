@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -251,7 +250,7 @@ def _activation_volume(
     activation = np.zeros(shape, dtype=np.float16)
     for item, prediction in zip(classified, slices, strict=True):
         if prediction.infected:
-            plane = ready.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape[1:])
+            plane = ready.preprocessor.restore(item.activation, item.region, shape[1:])
             activation[item.slice_index] = np.clip(plane, 0.0, 1.0) * item.probability
     return activation
 

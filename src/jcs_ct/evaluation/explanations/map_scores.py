@@ -157,7 +157,7 @@ def case_map(ready: ReadyClassifier, case: Case, *, variant: MapVariant, executi
     hu = case_hu(case)
     (found,) = classify_slices(ready, hu[None], [0], execution=execution, variant=variant)
     shape = (hu.shape[0], hu.shape[1])
-    fine = ready.preprocessor.restore(torch.from_numpy(found.activation), found.region, shape)
+    fine = ready.preprocessor.restore(found.activation, found.region, shape)
     return CaseMap(found.activation, fine, found.region)
 
 
@@ -186,7 +186,7 @@ def _perturbation(
     """Deletion and insertion at the network's own input size."""
     preprocessor: SlicePreprocessor = ready.preprocessor
     grey, _ = preprocessor.grey_and_region(case_hu(case))
-    image = preprocessor.resize(grey)[0].numpy()
+    image = preprocessor.resize(grey)[0]
     size = (preprocessor.size, preprocessor.size)
     plane = torch.from_numpy(found.coarse)[None, None]
     activation = F.interpolate(plane, size, mode="bilinear", align_corners=False)[0, 0].numpy()

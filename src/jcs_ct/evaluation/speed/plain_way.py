@@ -31,7 +31,7 @@ def plain_copy(network: N, device: torch.device) -> N:
 
 def _input(network: nn.Module, ready: ReadyNetwork, hu: NDArray[Any]) -> tuple[torch.Tensor, Region]:
     image, region = ready.preprocessor(hu)
-    return image[None].to(next(network.parameters()).device), region
+    return torch.from_numpy(image[None]).to(next(network.parameters()).device), region
 
 
 def eager_logits(network: Classifier, ready: ReadyNetwork, hu: NDArray[Any]) -> torch.Tensor:
@@ -56,7 +56,7 @@ def eager_map(classifier: Classifier, ready: ReadyNetwork, hu: NDArray[Any]) -> 
         (gradient,) = torch.autograd.grad(probability, features)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     raw = torch.relu(weights * features.detach()).sum(dim=1, keepdim=True)
-    return ready.preprocessor.restore(normalise_map(raw)[0, 0], region, (hu.shape[0], hu.shape[1]))
+    return ready.preprocessor.restore(_plane(normalise_map(raw)), region, (hu.shape[0], hu.shape[1]))
 
 
 def eager_lesions(
@@ -66,4 +66,10 @@ def eager_lesions(
     image, region = _input(network, ready, hu)
     with torch.no_grad():
         probabilities = [torch.sigmoid(logits) for logits in network(image)]
-    return ready.preprocessor.restore(probabilities[0][0, 0], region, (hu.shape[0], hu.shape[1]))
+    return ready.preprocessor.restore(_plane(probabilities[0]), region, (hu.shape[0], hu.shape[1]))
+
+
+def _plane(values: torch.Tensor) -> NDArray[np.float32]:
+    """(1, 1, h, w) -> (h, w)."""
+    plane: NDArray[np.float32] = values[0, 0].detach().float().cpu().numpy()
+    return plane

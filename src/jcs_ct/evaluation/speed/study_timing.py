@@ -145,7 +145,7 @@ def engine_method(
 
     def bring_maps() -> None:
         for item in found:
-            networks.classifier.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape)
+            networks.classifier.preprocessor.restore(item.activation, item.region, shape)
 
     def segment() -> None:
         slices = segment_slices(
@@ -219,9 +219,9 @@ def peer_method(
         done = 0
         for group in _groups(study.indices, batch_size):
             pairs = [ready.preprocessor(study.hu[index]) for index in group]
-            images = torch.stack([image for image, _ in pairs]).to(device)
+            images = torch.from_numpy(np.stack([image for image, _ in pairs])).to(device)
             with torch.no_grad():
-                probabilities = torch.sigmoid(unet(images)).cpu()
+                probabilities = torch.sigmoid(unet(images)).cpu().numpy()
             for plane, (_, region) in zip(probabilities, pairs, strict=True):
                 ready.preprocessor.restore(plane[0], region, shape)
             done += len(group)
@@ -259,9 +259,9 @@ def largest_differences(
     for item, found in zip(classify_slices(ready, hu, chosen, execution=execution), logits, strict=True):
         plane = hu[item.slice_index]
         plain = eager_logits(classifier, ready, plane)
-        compare("logits", found.numpy(), plain.numpy())
+        compare("logits", found, plain.numpy())
         compare("classify", item.probability, torch.softmax(plain, dim=0)[1].numpy())
-        activation = ready.preprocessor.restore(torch.from_numpy(item.activation), item.region, shape)
+        activation = ready.preprocessor.restore(item.activation, item.region, shape)
         compare("map", activation, eager_map(classifier, ready, plane))
     for index, lesions in segment_slices(networks.segmenter, hu, chosen, execution=execution):
         compare("segment", lesions, eager_lesions(segmenter, networks.segmenter, hu[index]))
@@ -270,9 +270,7 @@ def largest_differences(
 
 def _engine_logits(
     ready: ReadyNetwork, hu: NDArray[Any], indices: Sequence[int], execution: Execution
-) -> torch.Tensor:
+) -> NDArray[np.float32]:
     """(slices, 2) logits as the engine's classifier gives them."""
     model = runner_for(ready, execution).model
-    images = torch.stack([ready.preprocessor(hu[index])[0] for index in indices])
-    with torch.inference_mode():
-        return model(model.place(images))[0].float().cpu()
+    return model(model.place(np.stack([ready.preprocessor(hu[index])[0] for index in indices])))[0]
