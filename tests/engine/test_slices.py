@@ -32,7 +32,7 @@ def test_batches_give_the_same_answers_as_single_slices():
     for item in together:
         image, _ = PREPROCESSOR(hu[item.slice_index])
         with torch.inference_mode():
-            logits = network.network(image[None])
+            logits = network.network(torch.from_numpy(image[None]))
         assert item.probability == pytest.approx(float(torch.softmax(logits, 1)[0, 1]), abs=1e-5)
     assert [item.slice_index for item in together] == list(range(7))
 
@@ -43,7 +43,7 @@ def test_the_map_of_a_slice_is_the_classifiers_own():
         item = classify_slices(network, hu, [1], execution=FP32, variant=variant)[0]
         image, _ = PREPROCESSOR(hu[1])
         with torch.inference_mode():
-            raw = network.network.activation_map(image[None], 1, variant=variant)[0, 0].numpy()
+            raw = network.network.activation_map(torch.from_numpy(image[None]), 1, variant=variant)[0, 0].numpy()
         spread = raw.max() - raw.min()
         expected = (raw - raw.min()) / spread if spread > 0 else np.zeros_like(raw)
         assert item.activation == pytest.approx(expected, abs=1e-3)

@@ -144,6 +144,8 @@ def main() -> None:
     def say(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
 
+    # pydicom imports requests, to fetch test data with: a tenth of a second, and no business of this process.
+    sys.modules["requests"] = None  # type: ignore[assignment]
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     job = json.load(sys.stdin)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from jcs_ct.lungs.constants import AIR_HU, GAS_HU, TISSUE_HU, Mask
 from jcs_ct.lungs.field import edge_of
+from jcs_ct.lungs.morphology import closed, dilated, eroded, opened, without_holes
 
 #: The trachea and the main bronchi on one slice are not larger than this.
 LARGEST_AIRWAY_MM2 = 900.0
@@ -48,7 +48,7 @@ def find_body(plane: NDArray[np.float32], *, field: Mask | None = None, pixel_mm
         if cut is not None:
             filled = _filled(tissue | cut, _FRAME)
     if filled.mean() < 0.05 or (filled & (plane < AIR_HU)).mean() < 0.002:
-        return _reach(largest(ndimage.binary_opening(tissue, iterations=2)))
+        return _reach(largest(opened(tissue, 2)))
     return filled
 
 
@@ -58,12 +58,10 @@ def _filled(tissue: Mask, frame: int) -> Mask:
     Beyond the edge of the field a patient goes on as at the edge: with a frame, a strip of tissue there is no thread.
     """
     framed = np.pad(tissue, frame, mode="edge")
-    opened = largest(ndimage.binary_opening(framed, iterations=2))
+    body = largest(opened(framed, 2))
     within = np.s_[frame : frame + tissue.shape[0], frame : frame + tissue.shape[1]]
     # Close to the border of the reconstruction a lung may open to the outside.
-    closed = ndimage.binary_closing(np.pad(opened, 1), iterations=3)[1:-1, 1:-1]
-    filled: Mask = ndimage.binary_fill_holes((closed | opened)[within])
-    return filled
+    return without_holes((closed(np.pad(body, 1), 3)[1:-1, 1:-1] | body)[within])
 
 
 def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: float) -> Mask | None:
@@ -83,6 +81,7 @@ def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: 
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     outside = np.bincount(labels[~filled], minlength=count + 1)
     cut = np.zeros_like(filled)
+    inner = field & ~edge_of(field)
     thick: Mask | None = None
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         area_mm2 = areas[number] * pixel_mm**2
@@ -93,7 +92,7 @@ def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: 
             continue
         if thick is None:
             thick = _thick((plane > TISSUE_HU) | ~field, pixel_mm)
-        if _walled(region, box, thick, field):
+        if _walled(region, box, thick, inner):
             cut[box] |= region
     return cut if cut.any() else None
 
@@ -114,21 +113,20 @@ def _is_air_around(values: NDArray[np.float32], box: tuple[slice, ...], rows: in
 def _thick(tissue: Mask, pixel_mm: float) -> Mask:
     """Tissue thicker than ``WALL_MM``, and two pixels around it; beyond the field it goes on."""
     radius = max(2, round(WALL_MM / 2 / pixel_mm))
-    framed = ndimage.binary_opening(np.pad(tissue, 2 * radius, mode="edge"), iterations=radius)
-    thick: Mask = ndimage.binary_dilation(framed, iterations=2)[2 * radius : -2 * radius, 2 * radius : -2 * radius]
-    return thick
+    framed = opened(np.pad(tissue, 2 * radius, mode="edge"), radius)
+    return dilated(framed, 2)[2 * radius : -2 * radius, 2 * radius : -2 * radius]
 
 
-def _walled(region: Mask, box: tuple[slice, ...], thick: Mask, field: Mask) -> bool:
-    """Whether a region's border, where the field's edge does not cut it, is thick tissue; vessels do not count."""
+def _walled(region: Mask, box: tuple[slice, ...], thick: Mask, inner: Mask) -> bool:
+    """Whether a region's border within the field's edge (``inner``) is thick tissue; vessels do not count."""
     rows, columns = box
     wide = np.s_[max(0, rows.start - 6) : rows.stop + 6, max(0, columns.start - 6) : columns.stop + 6]
     whole = np.zeros_like(thick[wide])
-    inner = np.s_[rows.start - wide[0].start :, columns.start - wide[1].start :]
-    whole[inner][: region.shape[0], : region.shape[1]] = region
+    place = np.s_[rows.start - wide[0].start :, columns.start - wide[1].start :]
+    whole[place][: region.shape[0], : region.shape[1]] = region
     framed = np.pad(whole, 8, mode="edge")
-    closed = ndimage.binary_fill_holes(ndimage.binary_closing(framed, iterations=4) | framed)
-    ring = (ndimage.binary_dilation(closed) & ~closed)[8:-8, 8:-8] & (field & ~edge_of(field))[wide]
+    solid = without_holes(closed(framed, 4) | framed)
+    ring = (dilated(solid) & ~solid)[8:-8, 8:-8] & inner[wide]
     wall, border = int(np.count_nonzero(ring & thick[wide])), int(np.count_nonzero(ring))
     return wall >= LEAST_WALL * max(1, border)
 
@@ -146,6 +144,9 @@ def air_threshold(plane: NDArray[np.float32], body: Mask) -> float:
     inside = plane[body]
     if inside.size < 100 or np.ptp(inside) < 50:
         return AIR_HU
+    # Only where HU were assumed: importing it takes a tenth of a second.
+    from skimage.filters import threshold_otsu
+
     return float(np.clip(threshold_otsu(inside), -700.0, -250.0))  # type: ignore[no-untyped-call]
 
 
@@ -167,15 +168,25 @@ def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, middle: f
     def airways(dark: Mask, darkest_mean_hu: float) -> Mask:
         return _airways(dark, plane, middle, AIRWAY_REACH * width, pixel_mm, darkest_mean_hu)
 
-    lumen = airways(air & (ndimage.uniform_filter(plane, 3) < LUMEN_HU), LUMEN_HU)
+    lumen = airways(air & _darker_around(plane, air, LUMEN_HU), LUMEN_HU)
     if lumen.any():
-        air = air & ~ndimage.binary_dilation(lumen, iterations=max(1, round(2.0 / pixel_mm)))
+        air = air & ~dilated(lumen, max(1, round(2.0 / pixel_mm)))
     air = air & ~airways(air, GAS_HU + 60)
     labels, _ = ndimage.label(air)
     enough = np.bincount(labels.ravel()) * pixel_mm**2 >= SMALLEST_REGION_MM2
     enough[0] = False
     kept: Mask = enough[labels]
     return kept
+
+
+def _darker_around(plane: NDArray[np.float32], where: Mask, hu: float) -> Mask:
+    """Where the mean of a pixel's 3 x 3 is below ``hu``; known only ``where``, False far from it."""
+    darker = np.zeros_like(where)
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if len(rows):
+        box = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
+        darker[box] = ndimage.uniform_filter(plane[box], 3) < hu
+    return darker
 
 
 def _airways(
@@ -185,15 +196,17 @@ def _airways(
     labels, count = ndimage.label(dark)
     if count == 0:
         return dark
-    index = np.arange(1, count + 1)
-    area_mm2 = np.bincount(labels.ravel())[1:] * pixel_mm**2
-    columns = np.broadcast_to(np.arange(dark.shape[1]), dark.shape)
-    offset = np.abs(ndimage.mean(columns, labels, index) - middle)
+    rows, columns = np.nonzero(labels)
+    numbers = labels[rows, columns]
+    pixels = np.bincount(numbers)[1:]
+    area_mm2 = pixels * pixel_mm**2
+    offset = np.abs(np.bincount(numbers, weights=columns)[1:] / pixels - middle)
+    mean_hu = np.bincount(numbers, weights=plane[rows, columns])[1:] / pixels
     airway = (
         (area_mm2 >= SMALLEST_REGION_MM2 / 2)
         & (area_mm2 < LARGEST_AIRWAY_MM2)
         & (offset < reach)
-        & (ndimage.mean(plane, labels, index) < darkest_mean_hu)
+        & (mean_hu < darkest_mean_hu)
     )
     found: Mask = np.concatenate([[False], airway])[labels]
     return found
@@ -205,7 +218,7 @@ def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
     if count == 0:
         return air
     # The border of a region is denser by partial volume: it says nothing of the inside.
-    inside = ndimage.binary_erosion(air, iterations=max(1, round(2.0 / pixel_mm)))
+    inside = eroded(air, max(1, round(2.0 / pixel_mm)))
     keep = np.ones(count + 1, dtype=bool)
     keep[0] = False
     for number, box in enumerate(ndimage.find_objects(labels), start=1):

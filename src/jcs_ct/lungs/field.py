@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from jcs_ct.lungs.constants import Mask
+from jcs_ct.lungs.morphology import eroded
 from jcs_ct.volume import BACKGROUND_HU
 
 #: A field is the circle inscribed in the picture when what was reconstructed overlaps with it this far (IoU).
@@ -38,5 +38,4 @@ def field_of_view(hu: NDArray[np.float32]) -> Mask:
 
 def edge_of(field: Mask, width: int = 1) -> Mask:
     """(rows, columns) True on the outermost ``width`` pixels of a field."""
-    edge: Mask = field & ~ndimage.binary_erosion(field, iterations=width, border_value=0)
-    return edge
+    return field & ~eroded(field, width)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import convex_hull_image
 
 from jcs_ct.lungs.body import largest
 from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, UNKNOWN_SIDE, Mask
+from jcs_ct.lungs.convex_hull import convex_hull
+from jcs_ct.lungs.morphology import closed_along_slices, closed_by_disc, without_holes
 
 #: Gaps narrower than twice this (vessels, septa, the hilum's branches) are closed.
 CLOSING_MM = 4.0
@@ -48,19 +49,12 @@ def filled_lungs(
             continue
         lateral_is_high = None if side == UNKNOWN_SIDE else side == LEFT
         if depth and lung.shape[0] > 2 * depth + 1:
-            lung |= _bridged(lung, depth) & (hu > AIR_HU) & (hu < BONE_HU)
+            lung |= closed_along_slices(lung, depth) & (hu > AIR_HU) & (hu < BONE_HU)
         for index in np.flatnonzero(lung.any(axis=(1, 2))):
             box = _box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
             part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=lateral_is_high)
             out[index][box][part & (out[index][box] == 0)] = side
     return out
-
-
-def _bridged(lung: Mask, depth: int) -> Mask:
-    """Closed along the slices; outside the volume is no lung."""
-    grown = ndimage.maximum_filter1d(lung.view(np.uint8), 2 * depth + 1, axis=0, mode="constant")
-    closed: Mask = ndimage.minimum_filter1d(grown, 2 * depth + 1, axis=0, mode="constant").astype(bool)
-    return closed
 
 
 def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
@@ -77,7 +71,7 @@ def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, later
     Without a side nothing says where the wall is, and nothing is filled towards it.
     """
     radius = max(1, round(CLOSING_MM / pixel_mm))
-    closed = _close(lung, radius) | lung
+    closed = closed_by_disc(lung, radius) | lung
     closed |= _disease_holes(closed, hu, pixel_mm)
     if lateral_is_high is None or np.count_nonzero(closed) < 20:
         return closed
@@ -88,17 +82,9 @@ def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, later
     return closed | added
 
 
-def _close(mask: Mask, radius: int) -> Mask:
-    """Closing with a disc, by two distance transforms: their cost does not grow with the radius."""
-    framed = np.pad(mask, radius + 1)
-    grown = ndimage.distance_transform_edt(~framed) <= radius
-    closed: Mask = ndimage.distance_transform_edt(grown) > radius
-    return closed[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
-
-
 def _disease_holes(lung: Mask, hu: NDArray[np.float32], pixel_mm: float) -> Mask:
     """Holes inside the lung that may be disease: all but large, smooth ones of soft tissue."""
-    holes, count = ndimage.label(ndimage.binary_fill_holes(lung) & ~lung)
+    holes, count = ndimage.label(without_holes(lung) & ~lung)
     if count == 0:
         return np.zeros_like(lung)
     index = np.arange(1, count + 1)
@@ -112,8 +98,7 @@ def _disease_holes(lung: Mask, hu: NDArray[np.float32], pixel_mm: float) -> Mask
 
 def _solidity(region: Mask) -> float:
     """Share of the region's convex hull that the region fills."""
-    hull = convex_hull_image(region)  # type: ignore[no-untyped-call]
-    return float(np.count_nonzero(region) / np.count_nonzero(hull))
+    return float(np.count_nonzero(region) / np.count_nonzero(convex_hull(region)))
 
 
 def _gaps_at_wall(lung: Mask, *, lateral_is_high: bool) -> Mask:
@@ -122,7 +107,7 @@ def _gaps_at_wall(lung: Mask, *, lateral_is_high: bool) -> Mask:
     Concavities towards heart, hilum and diaphragm have lung lateral of them; those at the wall have none. A gap is
     taken or left as a whole.
     """
-    gaps, count = ndimage.label(convex_hull_image(largest(lung)) & ~lung)  # type: ignore[no-untyped-call]
+    gaps, count = ndimage.label(convex_hull(largest(lung)) & ~lung)
     if count == 0:
         return np.zeros_like(lung)
     towards_wall = lung if lateral_is_high else lung[:, ::-1]

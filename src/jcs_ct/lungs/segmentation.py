@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, Mask
 from jcs_ct.lungs.field import field_of_view
 from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.midline import Midline, find_midline
+from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
 
 _GRID_COLUMNS = 256
@@ -71,8 +71,24 @@ def _middle_column(body: Mask, midline: Midline) -> float:
 
 def _block_mean(hu: NDArray[Any], step: int) -> NDArray[np.float32]:
     rows, columns = hu.shape[1] // step * step, hu.shape[2] // step * step
+    if hu.dtype.kind in "iu" and hu.dtype.itemsize <= 2:
+        return _block_mean_of_integers(hu[:, :rows, :columns], step)
     blocks = hu[:, :rows, :columns].reshape(hu.shape[0], rows // step, step, columns // step, step)
     mean: NDArray[np.float32] = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return mean
+
+
+def _block_mean_of_integers(hu: NDArray[Any], step: int) -> NDArray[np.float32]:
+    """The same mean: sums of whole numbers are exact in any order, and whole planes add up faster than blocks."""
+    mean = np.empty((hu.shape[0], hu.shape[1] // step, hu.shape[2] // step), dtype=np.float32)
+    for plane, out in zip(hu, mean, strict=True):
+        along_rows = plane[::step].astype(np.float32)
+        for offset in range(1, step):
+            along_rows += plane[offset::step]
+        out[:] = along_rows[:, ::step]
+        for offset in range(1, step):
+            out += along_rows[:, offset::step]
+    mean /= np.float32(step * step)
     return mean
 
 
@@ -86,8 +102,7 @@ def _refined(
     """Labels of the coarse grid on the slices' own: along the border of air each pixel decides by its own HU."""
     out = np.zeros(hu.shape, dtype=np.uint8)
     for index in np.flatnonzero(filled.any(axis=(1, 2))):
-        near = ndimage.maximum_filter(filled[index], size=3)
-        inner = ndimage.minimum_filter(filled[index], size=3)
+        inner, near = neighbourhood(filled[index])
         # The border of what was filled in is not one of density: it stays where it is.
         dense = np.where((filled[index] > 0) & (air[index] == 0), filled[index], 0)
         kept = _enlarged(np.maximum(inner, dense), step, hu.shape[1:])

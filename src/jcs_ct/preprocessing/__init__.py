@@ -9,7 +9,8 @@ from __future__ import annotations
 from jcs_ct.preprocessing.body import BODY_GREY, body_mask
 from jcs_ct.preprocessing.lung_box import OUTSIDE_HU, lung_box
 from jcs_ct.preprocessing.region import Region
+from jcs_ct.preprocessing.resampling import enlarged
 from jcs_ct.preprocessing.slice_preprocessor import SlicePreprocessor
 from jcs_ct.preprocessing.window import Window
 
-__all__ = ["BODY_GREY", "OUTSIDE_HU", "Region", "SlicePreprocessor", "Window", "body_mask", "lung_box"]
+__all__ = ["BODY_GREY", "OUTSIDE_HU", "Region", "SlicePreprocessor", "Window", "body_mask", "enlarged", "lung_box"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from jcs_ct.lungs.convex_hull import convex_chain
+from jcs_ct.lungs.morphology import dilated
 from jcs_ct.preprocessing.window import Window
 
 #: Grey above which a pixel counts as tissue for :func:`body_mask` (-500 HU under the standard lung window).
@@ -44,7 +45,7 @@ def body_mask(plane: NDArray[Any], window: Window | None = None) -> NDArray[np.b
         body = np.isin(labels, np.concatenate([edge[edge > 0] for edge in _edges(labels)]))
     # Lungs that touch the picture's border (cropped figures) are part of the body: its hull keeps them, which a
     # filling of holes, or of rows and columns, loses in part.
-    body = _grown(_convex_hull(body))
+    body = dilated(_convex_hull(body))
     if body.mean() < 0.1:
         return np.ones(plane.shape, dtype=bool)
     full = np.repeat(np.repeat(body, step, axis=0), step, axis=1)[:rows, :columns]
@@ -63,24 +64,12 @@ def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     eroded = np.zeros_like(mask)
     across = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
     eroded[1:-1, 1:-1] = across[:-2] & across[1:-1] & across[2:]
-    across = eroded.copy()
-    across[:, 1:] |= eroded[:, :-1]
-    across[:, :-1] |= eroded[:, 1:]
-    return _grown_along_rows(across)
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Dilation by a pixel up, down, left and right."""
-    grown = _grown_along_rows(mask)
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
-
-
-def _grown_along_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
+    wide = eroded.copy()
+    wide[:, 1:] |= eroded[:, :-1]
+    wide[:, :-1] |= eroded[:, 1:]
+    grown = wide.copy()
+    grown[1:] |= wide[:-1]
+    grown[:-1] |= wide[1:]
     return grown
 
 
@@ -88,23 +77,8 @@ def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The hull of a mask, through pixel centres."""
     rows = np.flatnonzero(mask.any(axis=1))
     first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    low = _convex_chain(list(zip(rows.tolist(), first.tolist(), strict=True)))
-    high = _convex_chain(list(zip(rows.tolist()[::-1], last.tolist()[::-1], strict=True)))
+    low = convex_chain(list(zip(rows.tolist(), first.tolist(), strict=True)))
+    high = convex_chain(list(zip(rows.tolist()[::-1], last.tolist()[::-1], strict=True)))
     picture = Image.new("1", (mask.shape[1], mask.shape[0]))
     ImageDraw.Draw(picture).polygon([(column, row) for row, column in [*low, *high]], fill=1, outline=1)
     return np.asarray(picture, dtype=bool) | mask
-
-
-def _convex_chain(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The points, in the order of one coordinate, that a hull turns left at (half of Andrew's monotone chain)."""
-    chain: list[tuple[int, int]] = []
-    for point in points:
-        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
-            chain.pop()
-        chain.append(point)
-    return chain
-
-
-def _turn(before: tuple[int, int], at: tuple[int, int], after: tuple[int, int]) -> int:
-    """Above 0 where the way turns left."""
-    return (at[0] - before[0]) * (after[1] - before[1]) - (at[1] - before[1]) * (after[0] - before[0])

@@ -8,14 +8,12 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.choices import MapVariant, SegmentRule
 from jcs_ct.engine import (
     ClassifiedSlice,
     Execution,
-    ReadyClassifier,
     ReadyNetwork,
     classify_slices,
     execution_facts,
@@ -23,7 +21,9 @@ from jcs_ct.engine import (
 )
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
+from jcs_ct.lungs.morphology import dilated_by_square
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
+from jcs_ct.preprocessing import enlarged
 from jcs_ct.progress import Progress, silent
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
@@ -31,10 +31,6 @@ from jcs_ct.reading.lesions import Lesion
 from jcs_ct.reading.quality_flags import lung_flags, request_flags, rule_flags
 from jcs_ct.reading.stage_clock import StageClock
 from jcs_ct.volume import CTVolume
-
-#: Lesions are kept this far outside the lung mask, in mm:
-#: disease that touches the chest wall may lie just outside a mask made from density.
-LESION_MARGIN_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def diagnose(
     spacing = volume.spacing_mm[0] if volume.spacing_mm else None
     patient = _judge_patient(slices, point, spacing)
     with clock.stage("map", 1):
-        activation = _activation_volume(classified, slices, models.classifier, volume.shape)
+        activation = _activation_volume(classified, slices, volume.shape)
     # Without a verdict on the patient, what infected slices show is all that can be said.
     segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
     findings = LesionFindings.not_sought(volume.shape)
@@ -244,14 +240,13 @@ def _judge_patient(
 def _activation_volume(
     classified: Sequence[ClassifiedSlice],
     slices: Sequence[SlicePrediction],
-    ready: ReadyClassifier,
     shape: tuple[int, int, int],
 ) -> NDArray[np.float16]:
     activation = np.zeros(shape, dtype=np.float16)
     for item, prediction in zip(classified, slices, strict=True):
         if prediction.infected:
-            plane = ready.preprocessor.restore(item.activation, item.region, shape[1:])
-            activation[item.slice_index] = np.clip(plane, 0.0, 1.0) * item.probability
+            plane = enlarged(item.activation, item.region.shape)
+            item.region.of(activation[item.slice_index])[...] = np.clip(plane, 0.0, 1.0) * item.probability
     return activation
 
 
@@ -275,8 +270,7 @@ def _lesion_mask(
     for index, probability in segment_slices(
         models.segmenter, volume.hu, indices, execution=execution, progress=progress
     ):
-        near_lung = ndimage.distance_transform_cdt(lungs[index] == 0, metric="chessboard") <= margin
-        mask[index] = (probability >= cut) & near_lung
+        mask[index] = (probability >= cut) & dilated_by_square(lungs[index] > 0, margin)
     return mask
 
 

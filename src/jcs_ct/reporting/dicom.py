@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom.uid import Comprehensive3DSRStorage
-
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.reporting.dicom_identity import ResultIdentity
@@ -76,7 +74,9 @@ def write_dicom_results(
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise ConfigError(f"DICOM results are {', '.join(KINDS)}; got {', '.join(unknown)}")
-    # highdicom takes seconds to import; a report without DICOM results does not wait for it.
+    # highdicom takes seconds to import, pydicom a part of one; a report without DICOM results does not wait for them.
+    from pydicom.uid import Comprehensive3DSRStorage
+
     from jcs_ct.reporting import (
         dicom_common,
         dicom_maps,
