@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from jcs_ct.checkpoints import open_checkpoint
-from jcs_ct.diagnosis import diagnose
+from jcs_ct.reading.diagnosis import diagnose
 from jcs_ct.engine import Execution, classify_slices
 from jcs_ct.imaging import open_study
 from jcs_ct.reporting import write_report

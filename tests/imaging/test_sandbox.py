@@ -48,6 +48,18 @@ def test_values_come_back_in_order(scripted_child):
     assert done == [1, 2]
 
 
+def test_children_share_a_job_and_a_crash_costs_one_item(scripted_child):
+    done = []
+    codes = ["value = 1", "import os; os.kill(os.getpid(), 11)", "value = 3", "import os; value = os.getpid()"]
+    items = [{"code": code} for code in codes]
+    outcomes = run_in_child("script", items, children=2, advance=done.append)
+    assert [outcome.value for outcome in outcomes[:3]] == [1, None, 3]
+    assert outcomes[1].code is GateCode.UNREADABLE
+    assert isinstance(outcomes[3].value, int)
+    assert sorted(done) == done
+    assert done[-1] == 3, "an item that is refused is no progress"
+
+
 def test_a_crash_costs_one_item(scripted_child):
     outcomes, _ = scripted_child("value = 1", "import os; os.kill(os.getpid(), 11)", "value = 3")
     assert [outcome.value for outcome in outcomes] == [1, None, 3]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints.fit import compare
-from jcs_ct.checkpoints.opening import FORMAT_VERSION, METADATA_KEY, CheckpointInfo, damaged, read_info
+from jcs_ct.checkpoints.opening import FORMAT_VERSION, METADATA_KEY, CheckpointInfo, damaged, read_info, require_known
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 from jcs_ct.models.classifier import ClassifierConfig
@@ -107,8 +107,7 @@ def read_network(path: Path) -> tuple[CheckpointInfo, nn.Module]:
     """
     info = read_info(path)
     tensors = _read_tensors(path)
-    if info.task not in _BUILDERS:
-        raise CheckpointError(f"{path}: its task {info.task!r} is none of {', '.join(_BUILDERS)}; update jcs-ct")
+    require_known(path, info.task)
     try:
         with torch.device("meta"):  # every tensor comes from the file: nothing is drawn first
             network = _BUILDERS[info.task](info.config)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT_VERSION = 1
+#: ``trunk`` and ``encoder`` are parts that training starts from.
+TASKS = ("classifier", "segmenter", "trunk", "encoder")
 #: Name of the one entry of the file's metadata.
 METADATA_KEY = "jcs_ct"
 
@@ -117,6 +119,16 @@ def _info(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
         raise CheckpointError(f"{path}: its metadata cannot be read ({type(error).__name__}: {error})") from error
 
 
+def require_known(path: Path, task: str) -> None:
+    """Raise unless a checkpoint's task is one of ``TASKS``.
+
+    Raises:
+        CheckpointError: it was written by a later version.
+    """
+    if task not in TASKS:
+        raise CheckpointError(f"{path}: its task {task!r} is none of {', '.join(TASKS)}; update jcs-ct")
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether a file is safetensors that jcs-ct wrote (it may still be damaged behind its header)."""
     try:
@@ -152,6 +164,7 @@ def open_checkpoint(path: Path) -> ReadyClassifier | ReadySegmenter:
         return ReadyClassifier(stored, *facts)
     if info.task == "segmenter":
         return ReadySegmenter(stored, *facts)
+    require_known(path, info.task)
     raise CheckpointError(
         f"{path} holds the {info.task}, a part of a network that training starts from (--pretrained); "
         "give a classifier or a segmenter"

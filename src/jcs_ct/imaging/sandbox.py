@@ -1,7 +1,7 @@
 """Decoding in a child process that can be killed: hostile or broken files cost a study, never the caller.
 
-One child does all items of a job. When it dies or stalls, the item it was at is refused and a new child goes on with
-the rest; after a few deaths the remaining items are refused too.
+One child does all items of a job, or several share them. When one dies or stalls, the item it was at is refused and a
+new child goes on with the rest; after a few deaths the remaining items are refused too.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
@@ -178,36 +180,64 @@ def run_in_child(
     output_bytes: int = 0,
     limits: SandboxLimits | None = None,
     advance: Callable[[int], None] | None = None,
+    children: int = 1,
 ) -> list[Outcome]:
-    """Do ``items`` of ``task`` in a limited child process.
+    """Do ``items`` of ``task`` in limited child processes.
 
     Args:
         task: A name that ``worker`` knows.
         items: JSON values, one answer each.
         options: JSON values for the whole task; ``fd`` is added when there is an output.
-        output: Open file that the child fills (pixels travel there, not through the pipe).
+        output: Open file that the children fill (pixels travel there, not through the pipe).
         output_bytes: Size the output may grow to.
-        limits: Memory and time.
+        limits: Memory and time of each child.
         advance: Called with the number of items done.
+        children: Processes that share the items, in runs of neighbours; the deaths allowed are each run's own.
 
     Returns:
         One outcome an item, in order. Never raises for what a file does to the child.
     """
     limits = limits or SandboxLimits()
-    outcomes: dict[int, Outcome] = {}
     fd = None if output is None else output.fileno()
+    common = {
+        "task": task,
+        "options": {**(options or {}), "fd": fd},
+        "memory_bytes": limits.memory_bytes + 2 * output_bytes,
+        "cpu_seconds": limits.cpu_seconds,
+        "file_bytes": output_bytes,
+    }
+    size = max(1, -(-len(items) // max(1, children)))
+    runs = [items[start : start + size] for start in range(0, len(items), size)]
+    if len(runs) < 2:
+        return _run(common, items, fd, limits, advance)
+    done, lock = [0] * len(runs), threading.Lock()
+
+    def run(number: int) -> list[Outcome]:
+        def told(count: int) -> None:
+            with lock:
+                done[number] = count
+                if advance is not None:
+                    advance(sum(done))
+
+        return _run(common, runs[number], fd, limits, told)
+
+    with ThreadPoolExecutor(len(runs), thread_name_prefix="decoding") as pool:
+        return [outcome for outcomes in pool.map(run, range(len(runs))) for outcome in outcomes]
+
+
+def _run(
+    common: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    fd: int | None,
+    limits: SandboxLimits,
+    advance: Callable[[int], None] | None,
+) -> list[Outcome]:
+    """Do items in one child after another, until all are done or too many children died."""
+    outcomes: dict[int, Outcome] = {}
     deaths = 0
     while len(outcomes) < len(items) and deaths < limits.deaths:
         first = len(outcomes)
-        job = {
-            "task": task,
-            "items": list(items[first:]),
-            "options": {**(options or {}), "fd": fd},
-            "memory_bytes": limits.memory_bytes + 2 * output_bytes,
-            "cpu_seconds": limits.cpu_seconds,
-            "file_bytes": output_bytes,
-        }
-        child = _Child(job, fd)
+        child = _Child({**common, "items": list(items[first:])}, fd)
         try:
             if not _collect(child, first, len(items), outcomes, limits.seconds_per_item, advance):
                 deaths += 1

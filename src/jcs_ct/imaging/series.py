@@ -17,6 +17,7 @@ series that tie on all six, or candidates from different studies, are not chosen
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from collections import Counter
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 #: Kernel names or parts of them that are reconstructed sharp, for lung and bone.
 _SHARP_WORDS = ("LUNG", "BONE", "EDGE", "SHARP", "CHEST")
 _MOST_WINDOWS = 4
+#: Children that decode a series together, and the files that are worth another one (each imports pydicom first).
+_MOST_CHILDREN, _LEAST_FILES_A_CHILD = 2, 48
 _SHARP_FROM = 50  # Siemens kernels: B50 and above, Br54, Bl57, D60...
 
 
@@ -367,7 +370,8 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
     with tempfile.TemporaryFile() as output:
         output.truncate(size)
         options = {"shape": shape, "dtype": dtype.str}
-        outcomes = run_in_child("pixels", items, options, output=output, output_bytes=size)
+        children = min(_MOST_CHILDREN, os.cpu_count() or 1, max(1, len(items) // _LEAST_FILES_A_CHILD))
+        outcomes = run_in_child("pixels", items, options, output=output, output_bytes=size, children=children)
         bad = [
             Finding(outcome.code, f"{_file(index, len(files))}: {outcome.message}")
             for index, outcome in zip(places, outcomes, strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,8 @@ from jcs_ct.volume import CTVolume
 PICTURE_PIXELS = 384
 MAP_PIXELS = 96
 
-_WEBP_QUALITY = 80
+#: As near to the grey values as WebP of quality 80 (38 dB) in a fifteenth of its time; a picture is a half larger.
+_JPEG_QUALITY = 82
 _MAP_LEVELS = 32
 #: Activation below this is not drawn at all.
 _MAP_FLOOR = 0.05
@@ -47,9 +49,20 @@ class DisplayWindow:
 
     def __call__(self, hu: NDArray[Any]) -> NDArray[np.uint8]:
         """HU, any shape -> grey 0 to 255, same shape."""
-        low = self.level_hu - self.width_hu / 2
-        grey = (hu.astype(np.float32) - low) * (255.0 / self.width_hu)
-        return np.rint(np.clip(grey, 0.0, 255.0)).astype(np.uint8)
+        if hu.dtype == np.int16:
+            return _table(self.level_hu, self.width_hu)[hu.view(np.uint16)]
+        return _grey(hu, self.level_hu, self.width_hu)
+
+
+def _grey(hu: NDArray[Any], level_hu: float, width_hu: float) -> NDArray[np.uint8]:
+    grey = (hu.astype(np.float32) - (level_hu - width_hu / 2)) * (255.0 / width_hu)
+    return np.rint(np.clip(grey, 0.0, 255.0)).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _table(level_hu: float, width_hu: float) -> NDArray[np.uint8]:
+    """The grey of every int16, by its bits: looked up, a slice takes a third of the time."""
+    return _grey(np.arange(1 << 16, dtype=np.uint16).view(np.int16), level_hu, width_hu)
 
 
 LUNG_WINDOW = DisplayWindow("lung", "Lung", -600.0, 1500.0)
@@ -96,11 +109,11 @@ class Display:
 
 
 def ct_picture(hu: NDArray[Any], window: DisplayWindow) -> str:
-    """(rows, columns) HU -> WebP data URI."""
+    """(rows, columns) HU -> JPEG data URI."""
     picture = _shrunk(Image.fromarray(window(hu)), PICTURE_PIXELS)
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=_WEBP_QUALITY, method=2)
-    return _data_uri("image/webp", stream)
+    picture.save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return _data_uri("image/jpeg", stream)
 
 
 def map_picture(activation: NDArray[Any]) -> str | None:
