@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check setup clean
+.PHONY: demo test test-all check wheel docs-run release-check setup clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -21,6 +21,16 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_docs.py
+
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+# What README, tutorials and how-to guides tell a reader to type, run beside an installed wheel.
+docs-run: $(STAMP)
+	$(BIN)/python scripts/run_docs.py
+
+release-check: $(STAMP)
+	$(BIN)/python scripts/release_check.py
 
 setup: $(STAMP)
 
