@@ -75,10 +75,13 @@ def read_grey(row: ManifestRow) -> NDArray[np.float32]:
 
 def fine_detail(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """(rows, columns) -> what a blur takes away from it at 64 x 64, with mean 0 and length 1; (4096,)."""
-    small = np.asarray(Image.fromarray(grey).resize((_DETAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
-    detail = (small - gaussian_filter(small, _DETAIL_SIGMA)).ravel()
+    small: NDArray[np.float32] = np.asarray(
+        Image.fromarray(grey).resize((_DETAIL_SIZE,) * 2, Image.Resampling.BILINEAR)
+    )
+    detail: NDArray[np.float32] = (small - gaussian_filter(small, _DETAIL_SIGMA)).ravel()
     detail -= detail.mean()
-    return detail / max(float(np.linalg.norm(detail)), 1e-12)
+    length = np.float32(max(float(np.linalg.norm(detail)), 1e-12))
+    return detail / length
 
 
 def find_leaks(
@@ -165,7 +168,7 @@ def _near_duplicates(
     parts: NDArray[np.str_],
     read: Callable[[ManifestRow], NDArray[np.float32]],
 ) -> Iterator[tuple[int, int, int]]:
-    """(first, second, bits) of slices in different parts that are alike by hash and by detail, first before second."""
+    """(first, second, bits) of slices in different parts, alike by hash and by detail; first before second."""
 
     @lru_cache(maxsize=1024)
     def detail(index: int) -> NDArray[np.float32]:
