@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -65,6 +68,26 @@ def test_limits_hold_and_are_the_childs_alone(forked_child):
     outcomes = run("value = len(bytearray(1 << 31))", "value = 2", memory_bytes=1 << 30)
     assert (outcomes[0].code, outcomes[1].value) == (GateCode.UNREADABLE, 2)
     assert run("value = len(bytearray(1 << 30))", memory_bytes=1 << 32)[0].value == 1 << 30
+
+
+def test_children_that_are_asked_for_at_the_same_time_are_not_mixed_up(forked_child):
+    """Each handle must be that of the child at the other end of its pipes: a mixed-up one kills another's work."""
+
+    def ask(number):
+        child = forked_child.start_child(None)
+        job = {"task": "script", "options": {}, "memory_bytes": 1 << 31, "cpu_seconds": 9, "file_bytes": 0}
+        child.stdin.write(json.dumps({**job, "items": [{"code": "import os; value = os.getpid()"}]}).encode())
+        child.stdin.close()
+        lines = child.stdout.read().splitlines()
+        handle = Path(f"/proc/self/fdinfo/{child._handle}").read_text()
+        child.wait()
+        child.stdout.close()
+        return json.loads(lines[-1])["value"], handle
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(40)))
+    assert all(f"Pid:\t{pid}\n" in handle or "Pid:\t-1\n" in handle for pid, handle in answers)
+    assert len({pid for pid, _ in answers}) == 40
 
 
 def test_pixels_travel_through_the_output(forked_child, tmp_path):

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import IO
 
@@ -46,13 +47,14 @@ class ForkedChild:
 
 
 class ForkingParent:
-    """The process that decoding children are forked from.
+    """The process that decoding children are forked from; may be asked by several threads.
 
     Args:
         environment: Of the process.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self._asking = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -78,8 +80,9 @@ class ForkingParent:
         streams = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", buffering=0)
         try:
             passed = [job_end, answer_end, *([] if output is None else [output])]
-            socket.send_fds(self._socket, [str(_NO_OUTPUT if output is None else output).encode()], passed)
-            answer = self._socket.recv(32)
+            with self._asking:  # one question at a time: answers do not say whose they are
+                socket.send_fds(self._socket, [str(_NO_OUTPUT if output is None else output).encode()], passed)
+                answer = self._socket.recv(32)
             if not answer:
                 raise ConnectionResetError("the process that decoding children are forked from has ended")
             return ForkedChild(int(answer), *streams)

@@ -94,13 +94,14 @@ def _environment() -> dict[str, str]:
 def _start(fd: int | None) -> _Started:
     """A decoding child that waits for its job."""
     global _parent
-    if _parent is not None:
+    parent = _parent
+    if parent is not None:
         try:
-            return _parent.start_child(fd)
+            return parent.start_child(fd)
         except OSError as error:
             logger.warning("decoding children are started from nothing from now on: %s", error)
-            _parent.close()
             _parent = None
+            parent.close()
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "jcs_ct.imaging.worker"],
         stdin=subprocess.PIPE,
