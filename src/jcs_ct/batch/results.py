@@ -83,7 +83,9 @@ class FolderResults:
 
     def discard(self, staged: Mapping[str, str]) -> None:
         """See :class:`BatchResults`."""
-        self._folders.discard(Path(staged["output"]))
+        output = Path(staged["output"])
+        for place in (output, *output.parent.glob(f"{output.name}.*")):  # an executor's own tries lie beside it
+            self._folders.discard(place)
 
     def sweep(self) -> int:
         """See :class:`BatchResults`."""
