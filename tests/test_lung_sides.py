@@ -133,6 +133,61 @@ def test_a_lung_that_lies_on_both_sides_of_the_spine_is_unknown(chest: Chest) ->
     assert set(np.unique(segment_lungs(hu, spacing_mm=chest.spacing_mm))) == {0, UNKNOWN_SIDE}
 
 
+@pytest.mark.parametrize("side", [RIGHT, LEFT])
+def test_a_lone_lung_displaced_across_the_midline_is_never_called_the_other_side(chest: Chest, side: int) -> None:
+    for moved_mm in (75.0, 95.0, 130.0):
+        hu, truth = removed(chest, side, moved_mm)
+        found = segment_lungs(hu, spacing_mm=chest.spacing_mm)
+        assert set(np.unique(found)) == {0, UNKNOWN_SIDE}, f"moved by {moved_mm} mm"
+        overlap = np.count_nonzero((truth > 0) & (found > 0)) / np.count_nonzero(found)
+        assert overlap > 0.9
+
+
+def random_scene(chest: Chest, seed: int) -> tuple[str, HU, Labels]:
+    """A chest with a lung filled or taken out, or a displaced mediastinum; turned, and a part of it in view."""
+    generator = np.random.default_rng(seed)
+    side = int(generator.integers(RIGHT, LEFT + 1))
+    mm = float(generator.uniform(0, 160))
+    kind = str(generator.choice(["whole", "filled", "removed", "mediastinum"]))
+    hu, lungs = {
+        "whole": lambda: (chest.hu, chest.lungs),
+        "filled": lambda: filled(chest, side),
+        "removed": lambda: removed(chest, side, mm),
+        "mediastinum": lambda: shifted_mediastinum(chest, (mm - 80) * 0.6),
+    }[kind]()
+    turn = float(generator.uniform(-15, 15)) if generator.random() < 0.4 else 0.0
+    if turn:
+        hu = ndimage.rotate(hu, turn, axes=(1, 2), reshape=False, order=1, cval=-1000)
+        lungs = ndimage.rotate(lungs, turn, axes=(1, 2), reshape=False, order=0)
+    first, width = int(generator.integers(0, HALF)), int(generator.integers(SIZE // 3, SIZE))
+    above, count = int(generator.integers(0, 6)), int(generator.integers(5, 11))
+    view = np.s_[above : above + count, :, first : first + width]
+    if generator.random() < 0.4:
+        view = np.s_[:, :, :]
+    name = f"seed {seed}: {kind}, side {side}, {mm:.0f} mm, turned by {turn:.0f}, view {view}"
+    return name, np.ascontiguousarray(hu[view]), lungs[view]
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(12, 400), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_no_scene_has_a_wrong_side_without_an_unknown_one(chest: Chest, seeds: range) -> None:
+    for name, hu, truth in (random_scene(chest, seed) for seed in seeds):
+        found = segment_lungs(hu, spacing_mm=chest.spacing_mm)
+        both = (truth > 0) & (found > 0)
+        wrong = np.count_nonzero(both & (found != truth) & (found != UNKNOWN_SIDE))
+        if not (found == UNKNOWN_SIDE).any():
+            assert wrong <= 0.05 * max(1, np.count_nonzero(both)), name
+
+
+def test_a_lung_in_its_place_keeps_its_side_where_the_other_is_missing(chest: Chest) -> None:
+    for side in (RIGHT, LEFT):
+        hu, _ = filled(chest, side)
+        for view in (np.s_[:, :, :], np.s_[4:12], np.s_[:, :, SIZE // 8 : -SIZE // 8]):
+            found = segment_lungs(hu[view], spacing_mm=chest.spacing_mm)
+            assert set(np.unique(found)) == {0, RIGHT + LEFT - side}
+
+
 def test_what_is_in_view_is_said(chest: Chest) -> None:
     whole = segment_lungs(chest.hu, spacing_mm=chest.spacing_mm)
     in_view = lungs_in_view(whole, chest.hu, chest.spacing_mm)

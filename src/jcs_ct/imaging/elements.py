@@ -63,6 +63,24 @@ def to_numbers(value: Any, count: int) -> tuple[float, ...] | None:
     return None if any(item is None for item in found) else tuple(float(item) for item in found if item is not None)
 
 
+def with_points(dataset: Dataset) -> Dataset:
+    """The dataset, its decimal commas and backslashes too many put right in place, those of its sequences too.
+
+    What is no decimal string (DS, PS3.5 6.2) then either, stays as it is.
+    """
+    for element in dataset.iterall():
+        if element.VR != "DS" or element.is_empty:
+            continue
+        stated = list(element.value) if element.VM > 1 else [element.value]
+        while len(stated) > 1 and stated[-1] in (None, ""):
+            stated.pop()
+        numbers = [to_number(one) for one in stated]
+        repaired = any(isinstance(one, str) for one in stated) or len(stated) != element.VM
+        if repaired and None not in numbers:
+            element.value = [str(one).strip().replace(",", ".") for one in stated]
+    return dataset
+
+
 def to_integer(value: Any) -> int | None:
     """:func:`to_number` without what comes behind the point."""
     found = to_number(value)

@@ -11,7 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, to_text
+from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, to_text, with_points
 from jcs_ct.imaging.sandbox import Outcome, run_in_child
 
 _IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -85,7 +85,7 @@ def _json_of(header: Dataset, tag: Any) -> dict[str, Any]:
         one[tag] = header[tag]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            held: dict[str, Any] = one.to_json_dict(suppress_invalid_tags=True)
+            held: dict[str, Any] = with_points(one).to_json_dict(suppress_invalid_tags=True)
     except DAMAGED_FILE_ERRORS:
         return {}
     return held

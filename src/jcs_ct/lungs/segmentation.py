@@ -56,7 +56,7 @@ def segment_lungs(
         inside = without_airways(body & (plane < thresholds[index]), plane, body, middles[index], pixel_mm)
         air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
     parts = largest_parts(air, coarse)
-    labels = sided(parts, coarse, middles, midline, field, pixel_mm)
+    labels = sided(parts, coarse, middles, midline, field, pixel_mm, bone=not hu_is_assumed)
     filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
     return _refined(filled, labels, hu, step, thresholds)
 

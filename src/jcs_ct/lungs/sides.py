@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from jcs_ct.lungs.constants import LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import edge_of
+from jcs_ct.lungs.lone import RIB_HU, agrees
 from jcs_ct.lungs.midline import Midline
 
 #: Two lungs that hang together leave a valley in the air over the columns: where the mediastinum is, at most this
@@ -30,9 +31,16 @@ LARGEST_WIDTH_MM = 190.0
 MOST_OVERLAP = 0.35
 #: A part this large beside the largest is a lung of its own, not a piece of one.
 LUNG_OF_ITS_OWN = 0.15
+#: Two parts of which nothing else tells the side are two lungs when the lesser is at least this share of the other.
+LEAST_OF_TWO = 0.25
 #: The field cuts a part when the part's pixels at its edge, over all slices, are more than this share of the part's
 #: own height (the root of its mean area on a slice).
 CUT_SHARE = 0.1
+#: Two lungs that hang together meet over no more than this on a slice (22 mm on the chests at hand); a longer cut
+#: runs through one lung, which lies where the mediastinum is looked for.
+LONGEST_CONTACT_MM = 40.0
+#: A lone lung's share across the midline that is passed over where the field cuts it there.
+LARGEST_SLIVER = 0.05
 _SMOOTHING_MM = 8.0
 
 
@@ -77,6 +85,8 @@ def sided(
     midline: Midline,
     field: Mask,
     pixel_mm: float,
+    *,
+    bone: bool = True,
 ) -> NDArray[np.uint8]:
     """Label the air by side.
 
@@ -87,9 +97,10 @@ def sided(
         midline: Of the patient.
         field: (rows, columns) True where the slices were reconstructed.
         pixel_mm: Size of a pixel.
+        bone: Whether bone can be told from other tissue by its HU.
 
     Returns:
-        Same shape: 0, ``RIGHT``, ``LEFT``, or ``UNKNOWN_SIDE`` where nothing tells the side.
+        Same shape: 0, ``RIGHT``, ``LEFT``, or ``UNKNOWN_SIDE`` where nothing tells the side, or the evidence differs.
     """
     measured = _measure(parts, field)
     sides: dict[int, int | None] = {}
@@ -99,14 +110,73 @@ def sided(
         if valley is None:
             sides[number] = _side_of(part, midline, pixel_mm)
         else:
-            _cut(out, parts == number, coarse, middles + (valley - np.median(middles)), pixel_mm)
+            part_of = parts == number
+            _cut(out, part_of, coarse, middles + (valley - np.median(middles)), pixel_mm)
+            if _longest_contact(np.where(part_of, out, 0)) * pixel_mm > LONGEST_CONTACT_MM:
+                out[part_of] = UNKNOWN_SIDE
     _order(sides, measured, {side: _columns(out == side) for side in (RIGHT, LEFT)})
     names = np.zeros(max(measured, default=0) + 1, dtype=np.uint8)
     for number, side in sides.items():
         names[number] = UNKNOWN_SIDE if side is None else side
     uncut = out == 0
     out[uncut] = names[parts[uncut]]
+    lone = _lone(out)
+    if lone is not None:
+        _doubt(out, lone, measured, parts, coarse, midline, field, pixel_mm, bone=bone)
     return out
+
+
+def _doubt(
+    sides: NDArray[np.uint8],
+    lone: int,
+    measured: dict[int, _Part],
+    parts: NDArray[np.int32],
+    coarse: NDArray[np.float32],
+    midline: Midline,
+    field: Mask,
+    pixel_mm: float,
+    *,
+    bone: bool,
+) -> None:
+    """Take its side from a lone lung that contradicts it, and from what may be of the other lung, in place."""
+    agreed = agrees(
+        sides == lone,
+        coarse,
+        lone,
+        field,
+        pixel_mm=pixel_mm,
+        bone=bone and float(coarse.max()) > RIB_HU,
+        shows_midline=midline.column is not None,
+    )
+    if not agreed:
+        sides[sides > 0] = UNKNOWN_SIDE
+        return
+    sides[_beyond(sides, lone, midline, field)] = UNKNOWN_SIDE
+    main = max(measured.values(), key=lambda part: part.size)
+    for number, part in measured.items():
+        inside = part.column_at(0.98) < main.column_at(0.05), part.column_at(0.02) > main.column_at(0.95)
+        if (lone == LEFT and inside[0] and part.cut_right) or (lone == RIGHT and inside[1] and part.cut_left):
+            sides[parts == number] = UNKNOWN_SIDE
+
+
+def _lone(sides: NDArray[np.uint8]) -> int | None:
+    """The side of a lung without its fellow; None with both, or where none has a side."""
+    voxels = np.bincount(sides.ravel(), minlength=4)
+    larger, lesser = (RIGHT, LEFT) if voxels[RIGHT] >= voxels[LEFT] else (LEFT, RIGHT)
+    return larger if voxels[lesser] < LUNG_OF_ITS_OWN * voxels[larger] else None
+
+
+def _beyond(sides: NDArray[np.uint8], lone: int, midline: Midline, field: Mask) -> Mask:
+    """What the field cuts off across the midline, and may be of the other lung; nothing where it is a sliver."""
+    beyond = np.zeros(sides.shape, dtype=bool)
+    if midline.column is None:
+        return beyond
+    across = np.s_[:, :, : round(midline.column)] if lone == LEFT else np.s_[:, :, round(midline.column) + 1 :]
+    beyond[across] = sides[across] == lone
+    ends_there = bool((beyond & edge_of(field)).any())
+    if not ends_there or np.count_nonzero(beyond) <= LARGEST_SLIVER * np.count_nonzero(sides == lone):
+        beyond[across] = False
+    return beyond
 
 
 def _columns(mask: Mask) -> NDArray[np.int64]:
@@ -177,7 +247,8 @@ def _order(sides: dict[int, int | None], measured: dict[int, _Part], cut: dict[i
     lungs = [number for number in sides if measured[number].size >= LUNG_OF_ITS_OWN * largest]
     if len(lungs) == 2 and all(number in open_parts for number in lungs) and not any(c.any() for c in cut.values()):
         first, second = sorted(lungs, key=lambda number: measured[number].column_at(0.5))
-        if _side_by_side(measured[first].by_column, measured[second].by_column):
+        alike = min(measured[number].size for number in lungs) >= LEAST_OF_TWO * largest
+        if alike and _side_by_side(measured[first].by_column, measured[second].by_column):
             sides[first], sides[second] = RIGHT, LEFT
     for number in open_parts:
         if sides[number] is not None:
@@ -215,6 +286,14 @@ def _cut(
     for index in np.flatnonzero(part.any(axis=(1, 2))):
         plane = two_lungs(part[index], coarse[index], round(float(middles[index])), pixel_mm)
         out[index][part[index]] = plane[part[index]]
+
+
+def _longest_contact(sides: NDArray[np.uint8]) -> int:
+    """Pixels over which right and left lung meet, on the slice where these are most."""
+    met = RIGHT * LEFT
+    beside = np.count_nonzero(sides[:, :, :-1] * sides[:, :, 1:] == met, axis=(1, 2))
+    below = np.count_nonzero(sides[:, :-1] * sides[:, 1:] == met, axis=(1, 2))
+    return int((beside + below).max())
 
 
 def two_lungs(air: Mask, plane: NDArray[np.float32], middle: int, pixel_mm: float) -> NDArray[np.uint8]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.elements import to_number, to_numbers
 from jcs_ct.imaging.study import Study
 
 #: The source's grid and the volume's must agree to this, in mm, at every slice's corners: more than the unevenness
@@ -23,7 +23,8 @@ class SeriesGeometry:
     """Geometry of a series, slice by slice in the order of the study's source grid, as its source files state it.
 
     Args:
-        frame_numbers: 1-based frame of each slice in a multi-frame source; empty for single-frame ones.
+        file_numbers: Which of the source files, from 0, holds each slice.
+        frame_numbers: 1-based frame of each slice in its file of a multi-frame source; empty for single-frame ones.
         positions_mm: (slices, 3) LPS position of each slice's first pixel centre (PS3.3 C.7.6.2.1.1).
         orientation: Direction cosines of a row and of a column.
         pixel_spacing_mm: Distance between rows and between columns.
@@ -31,6 +32,7 @@ class SeriesGeometry:
         slice_spacing_mm: Distance between slices; None when the study's geometry is not trusted.
     """
 
+    file_numbers: tuple[int, ...]
     frame_numbers: tuple[int, ...]
     positions_mm: NDArray[np.float64]
     orientation: tuple[float, ...]
@@ -40,7 +42,7 @@ class SeriesGeometry:
 
     @property
     def is_multiframe(self) -> bool:
-        """Whether one file holds every slice."""
+        """Whether the slices are frames of one file, or of the parts of a concatenation."""
         return bool(self.frame_numbers)
 
 
@@ -49,7 +51,8 @@ def read_geometry(study: Study, headers: Sequence[Dataset]) -> SeriesGeometry:
 
     Args:
         study: What was read from them.
-        headers: One header a slice of the study's source grid, in its order, or that of one multi-frame file.
+        headers: One header a slice of the study's source grid, in its order, or those of the multi-frame files that
+            hold its slices.
 
     Raises:
         ConfigError: the study's source grid is not that of its source images.
@@ -57,12 +60,16 @@ def read_geometry(study: Study, headers: Sequence[Dataset]) -> SeriesGeometry:
     """
     slices, rows, columns = study.source_shape
     affine = study.source_affine
-    multiframe = len(headers) == 1 and int(headers[0].get("NumberOfFrames") or 1) > 1
-    frames = _frames_of(headers[0]) if multiframe else list(headers)
-    if len(frames) != slices or (not multiframe and any("NumberOfFrames" in frame for frame in frames)):
+    multiframe = all(_is_multiframe(header) for header in headers)
+    frames = [
+        (file, number, frame)
+        for file, header in enumerate(headers)
+        for number, frame in enumerate(_frames_of(header) if multiframe else [header], start=1)
+    ]
+    if len(frames) != slices or (not multiframe and any(_is_multiframe(header) for header in headers)):
         raise ConfigError(
             f"the volume has {slices} slices and the study {len(frames)} images in {len(headers)} files: DICOM "
-            f"results can only refer to single-frame images, one a slice, or to one multi-frame file"
+            f"results can only refer to single-frame images, one a slice, or to multi-frame ones of no other slices"
         )
     stated = (int(headers[0].Rows), int(headers[0].Columns))
     if stated != (rows, columns):
@@ -70,19 +77,25 @@ def read_geometry(study: Study, headers: Sequence[Dataset]) -> SeriesGeometry:
             f"the volume's slices are {rows}x{columns} and the source's {stated[0]}x{stated[1]}: DICOM results can "
             f"only refer to a volume on its source's grid"
         )
-    positions = np.asarray([_numbers(frame, "ImagePositionPatient", 3) for frame in frames], dtype=np.float64)
+    positions = np.asarray([_numbers(frame, "ImagePositionPatient", 3) for *_, frame in frames], dtype=np.float64)
     order = _frame_order(affine, positions) if multiframe else list(range(slices))
-    row_mm, column_mm = _numbers(frames[0], "PixelSpacing", 2)
+    first = frames[0][2]
+    row_mm, column_mm = _numbers(first, "PixelSpacing", 2)
     geometry = SeriesGeometry(
-        frame_numbers=tuple(number + 1 for number in order) if multiframe else (),
+        file_numbers=tuple(frames[index][0] for index in order),
+        frame_numbers=tuple(frames[index][1] for index in order) if multiframe else (),
         positions_mm=positions[order],
-        orientation=_numbers(frames[0], "ImageOrientationPatient", 6),
+        orientation=_numbers(first, "ImageOrientationPatient", 6),
         pixel_spacing_mm=(row_mm, column_mm),
-        slice_thickness_mm=_slice_thickness(frames[0], positions[order]),
+        slice_thickness_mm=_slice_thickness(first, positions[order]),
         slice_spacing_mm=None if affine is None else float(np.linalg.norm(affine[:3, 0])),
     )
     _check_grid(affine, (slices, rows, columns), geometry)
     return geometry
+
+
+def _is_multiframe(header: Dataset) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in header or int(header.get("NumberOfFrames") or 1) > 1
 
 
 def _frames_of(header: Dataset) -> list[Dataset]:
@@ -102,14 +115,14 @@ def _frames_of(header: Dataset) -> list[Dataset]:
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    value = dataset.get(keyword)
-    if not isinstance(value, MultiValue) or len(value) != count:
+    numbers = to_numbers(dataset.get(keyword), count)
+    if numbers is None:
         raise StudyError(
             GateCode.NO_POSITION,
             f"a source image has no usable {keyword} ({count} numbers expected): results cannot be placed in the "
             f"patient; leave DICOM results out",
         )
-    return tuple(float(number) for number in value)
+    return numbers
 
 
 def _frame_order(affine: NDArray[np.float64] | None, positions: NDArray[np.float64]) -> list[int]:
@@ -141,9 +154,9 @@ def _check_grid(affine: NDArray[np.float64] | None, shape: tuple[int, int, int],
 
 
 def _slice_thickness(frame: Dataset, positions: NDArray[np.float64]) -> float:
-    stated = frame.get("SliceThickness")
-    if stated is not None and float(stated) > 0:
-        return float(stated)
+    stated = to_number(frame.get("SliceThickness"))
+    if stated is not None and stated > 0:
+        return stated
     if len(positions) < 2:
         return 1.0
     return float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))

@@ -55,6 +55,7 @@ def build_parametric_map(
         series_description=series_description("activation"),
         **equipment(diagnosis),
     )
+    source.restore_references(parametric_map, slices)
     parametric_map.BodyPartExamined = "CHEST"
     return parametric_map
 

@@ -49,7 +49,7 @@ def build_segmentation(
     _check_labels(diagnosis)
     labels = source.on_grid(diagnosis.lesion_labels)
     slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
-    return Segmentation(
+    segmentation = Segmentation(
         source_images=source.images_of(slices),
         pixel_array=np.ascontiguousarray(labels[slices]),
         segmentation_type="BINARY",
@@ -67,6 +67,8 @@ def build_segmentation(
         series_description=series_description("lesions"),
         **equipment(diagnosis),
     )
+    source.restore_references(segmentation, slices)
+    return segmentation
 
 
 def _check_labels(diagnosis: Diagnosis) -> None:

@@ -7,6 +7,7 @@ representation; what had to be replaced is counted in :attr:`SourceSeries.replac
 
 from __future__ import annotations
 
+import copy
 import logging
 import uuid
 from collections import Counter
@@ -76,6 +77,8 @@ _READ = (
     *_OPTIONAL,
 )
 
+_MULTIFRAME_ONLY = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
 
 def conforming_uid(text: str, *fallback: str) -> str:
     """``text`` where it is a UID (PS3.5 9.1), else one made from it.
@@ -101,7 +104,8 @@ class SourceSeries:
     ``slice_index`` and ``slices`` of its methods count the slices of that grid.
 
     Args:
-        images: One data set a slice (single-frame), or exactly one (multi-frame); headers without pixels.
+        images: One data set a source file: one a slice (single-frame), or the multi-frame ones that hold the slices;
+            headers without pixels, each with the identifiers of its own series.
         geometry: Where the slices lie.
         turn: From the source's grid to the volume's.
         replaced: How often each attribute had a value outside the standard's syntax and was replaced or left empty.
@@ -138,30 +142,97 @@ class SourceSeries:
         """The source's Series Instance UID, as results refer to it."""
         return str(self.first.SeriesInstanceUID)
 
+    @property
+    def is_scattered(self) -> bool:
+        """Whether the slices lie in several series or several multi-frame files."""
+        several = len(self.images) > 1
+        return several and (
+            self.geometry.is_multiframe or len({str(one.SeriesInstanceUID) for one in self.images}) > 1
+        )
+
     def images_of(self, slices: Sequence[int]) -> list[Dataset]:
-        """The images that hold these slices."""
+        """Images that hold these slices, as highdicom wants them: of one series, with one multi-frame file at most.
+
+        Of a scattered source they are stand-ins, one a slice, that :meth:`restore_references` makes originals again.
+        """
+        if self.is_scattered:
+            return [self._stand_in(index) for index in slices]
         return [self.first] if self.geometry.is_multiframe else [self.images[index] for index in slices]
+
+    def _stand_in(self, slice_index: int) -> Dataset:
+        stand_in = Dataset()
+        # Copies: setting an attribute changes the element that two data sets would share.
+        stand_in.update({one.tag: copy.copy(one) for one in self.first if one.keyword not in _MULTIFRAME_ONLY})
+        stand_in.file_meta = self.first.file_meta
+        stand_in.SOPClassUID = CTImageStorage
+        stand_in.SOPInstanceUID = self._stand_in_uid(slice_index)
+        stand_in.update(_measures(self.geometry))
+        stand_in.ImageOrientationPatient = list(self.geometry.orientation)
+        stand_in.ImagePositionPatient = self.geometry.positions_mm[slice_index].tolist()
+        return stand_in
+
+    def _stand_in_uid(self, slice_index: int) -> str:
+        _, instance, frames = self.reference(slice_index)
+        return derived_uid("stand-in", instance, str(frames))
+
+    def restore_references(self, result: Dataset, slices: Sequence[int]) -> None:
+        """Let a result refer to the originals of the stand-ins it was made from, in place.
+
+        Every frame refers to its image, and frame, in each Source Image Sequence (PS3.3 C.7.6.16.2.6); the result as
+        a whole to the files, series by series (Common Instance Reference, PS3.3 C.12.2).
+        """
+        if not self.is_scattered:
+            return
+        originals = {self._stand_in_uid(index): self.reference(index) for index in slices}
+        for groups in result.PerFrameFunctionalGroupsSequence:
+            for derivation in groups.DerivationImageSequence:
+                for item in derivation.SourceImageSequence:
+                    _refer(item, *originals[str(item.ReferencedSOPInstanceUID)])
+        files = [self.images[number] for number in sorted({self.geometry.file_numbers[index] for index in slices})]
+        by_series: dict[str, list[Dataset]] = {}
+        for image in files:
+            by_series.setdefault(str(image.SeriesInstanceUID), []).append(image)
+        result.SourceImageSequence = [
+            _refer(Dataset(), str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in files
+        ]
+        result.ReferencedSeriesSequence = [_series_reference(uid, images) for uid, images in by_series.items()]
 
     def plane_positions(self, slices: Sequence[int]) -> list[PlanePositionSequence] | None:
         """Positions of frames of a multi-frame source; None for single-frame images, which carry their own."""
-        if not self.geometry.is_multiframe:
+        if not self.geometry.is_multiframe or self.is_scattered:
             return None
         positions = self.geometry.positions_mm
         return [PlanePositionSequence("PATIENT", image_position=positions[index].tolist()) for index in slices]
 
     def reference(self, slice_index: int) -> tuple[str, str, list[int] | None]:
         """SOP Class UID, SOP Instance UID and frame numbers (None for a single-frame image) of a slice."""
-        image = self.images_of([slice_index])[0]
+        image = self.images[self.geometry.file_numbers[slice_index]]
         frames = [self.geometry.frame_numbers[slice_index]] if self.geometry.is_multiframe else None
         return str(image.SOPClassUID), str(image.SOPInstanceUID), frames
+
+
+def _refer(item: Dataset, sop_class: str, instance: str, frames: list[int] | None = None) -> Dataset:
+    """Let an item refer to an image, and to frames of it."""
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+    if frames:
+        item.ReferencedFrameNumber = frames
+    return item
+
+
+def _series_reference(series_uid: str, images: Sequence[Dataset]) -> Dataset:
+    reference = Dataset()
+    reference.SeriesInstanceUID = series_uid
+    reference.ReferencedInstanceSequence = [
+        _refer(Dataset(), str(image.SOPClassUID), str(image.SOPInstanceUID)) for image in images
+    ]
+    return reference
 
 
 def read_source_series(study: Study) -> SourceSeries:
     """Read the headers of a study's source files and prove that they lie on the volume's grid.
 
     Raises:
-        ConfigError: the study was not read from DICOM files, was joined from several series, or its volume is not on
-            the grid of its source files.
+        ConfigError: the study was not read from DICOM files, or its volume is not on the grid of its source files.
         StudyError: a source file cannot be read any more (UNREADABLE) or states no position (NO_POSITION).
     """
     if study.kind != "dicom":
@@ -171,11 +242,6 @@ def read_source_series(study: Study) -> SourceSeries:
         )
     with pydicom_config.disable_value_validation():
         headers = _read_headers(study)
-        if (series := len({_text(header, "SeriesInstanceUID") for header in headers})) > 1:
-            raise ConfigError(
-                f"the study was joined from {series} series, and DICOM results refer to one: leave them out, or "
-                "have the scan stored as one series"
-            )
         geometry = read_geometry(study, headers)
         replaced: Counter[str] = Counter()
         images = _clean_images(study.identifier, geometry, headers, replaced)
@@ -190,7 +256,7 @@ def read_source_series(study: Study) -> SourceSeries:
 
 def _read_headers(study: Study) -> list[Dataset]:
     try:
-        return read_elements(study.paths, _READ)
+        return read_elements(list(dict.fromkeys(study.paths)), _READ)
     except StudyError as error:
         if error.code is not GateCode.NO_IMAGES:
             raise
@@ -204,8 +270,10 @@ def _clean_images(
     seed: str, geometry: SeriesGeometry, headers: Sequence[Dataset], replaced: Counter[str]
 ) -> tuple[Dataset, ...]:
     common = _clean_patient_and_study(headers[0], replaced)
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         setattr(common, keyword, _clean_uid(headers[0], keyword, replaced, seed))
+    series = {_text(header, "SeriesInstanceUID"): header for header in headers}
+    series_uids = {text: _clean_uid(one, "SeriesInstanceUID", replaced, seed) for text, one in series.items()}
     stated = Counter(_text(header, "SOPInstanceUID") for header in headers)
     images = []
     for index, header in enumerate(headers):
@@ -213,6 +281,7 @@ def _clean_images(
         image.update(common)
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.SeriesInstanceUID = series_uids[_text(header, "SeriesInstanceUID")]
         image.SOPClassUID = _text(header, "SOPClassUID") or CTImageStorage
         if stated[_text(header, "SOPInstanceUID")] > 1:  # one identifier for several images identifies none of them
             header.SOPInstanceUID = ""
@@ -227,11 +296,7 @@ def _clean_images(
 
 def _place(image: Dataset, geometry: SeriesGeometry, index: int) -> None:
     """State the image's geometry: at its root, or in functional groups when it is multi-frame."""
-    measures, orientation = Dataset(), Dataset()
-    measures.PixelSpacing = list(geometry.pixel_spacing_mm)
-    measures.SliceThickness = geometry.slice_thickness_mm
-    if geometry.slice_spacing_mm is not None:
-        measures.SpacingBetweenSlices = geometry.slice_spacing_mm
+    measures, orientation = _measures(geometry), Dataset()
     orientation.ImageOrientationPatient = list(geometry.orientation)
     if not geometry.is_multiframe:
         image.update(measures)
@@ -243,12 +308,25 @@ def _place(image: Dataset, geometry: SeriesGeometry, index: int) -> None:
     shared.PlaneOrientationSequence = [orientation]
     image.SharedFunctionalGroupsSequence = [shared]
     frames: dict[int, Dataset] = {}
-    for number, position in zip(geometry.frame_numbers, geometry.positions_mm, strict=True):
-        plane, frames[number] = Dataset(), Dataset()
-        plane.ImagePositionPatient = position.tolist()
-        frames[number].PlanePositionSequence = [plane]
+    for file, number, position in zip(
+        geometry.file_numbers, geometry.frame_numbers, geometry.positions_mm, strict=True
+    ):
+        if file == index:
+            plane, frames[number] = Dataset(), Dataset()
+            plane.ImagePositionPatient = position.tolist()
+            frames[number].PlanePositionSequence = [plane]
     image.NumberOfFrames = len(frames)
     image.PerFrameFunctionalGroupsSequence = [frames[number] for number in sorted(frames)]
+
+
+def _measures(geometry: SeriesGeometry) -> Dataset:
+    """Pixel Spacing, Slice Thickness and, where it is known, Spacing Between Slices."""
+    measures = Dataset()
+    measures.PixelSpacing = list(geometry.pixel_spacing_mm)
+    measures.SliceThickness = geometry.slice_thickness_mm
+    if geometry.slice_spacing_mm is not None:
+        measures.SpacingBetweenSlices = geometry.slice_spacing_mm
+    return measures
 
 
 def _clean_patient_and_study(header: Dataset, replaced: Counter[str]) -> Dataset:

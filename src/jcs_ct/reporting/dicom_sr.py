@@ -7,8 +7,9 @@ tied to its segment of the segmentation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from highdicom import sr
 from highdicom.seg import Segmentation
 from pydicom.dataset import Dataset
@@ -195,6 +196,15 @@ def _burden(burden: Burden) -> Iterator[sr.Measurement]:
             yield sr.Measurement(name, round(value, 6), unit, method=method)
 
 
+def _source_of(lesion: Lesion, source: SourceSeries, diagnosis: Diagnosis) -> dict[str, Any]:
+    """What a lesion's segment was made from: the series, or the lesion's images where they lie in several series."""
+    if len({str(image.SeriesInstanceUID) for image in source.images}) == 1:
+        return {"source_series": sr.SourceSeriesForSegmentation(source.series_uid)}
+    holds = (source.on_grid(diagnosis.lesion_labels) == lesion.lesion_id).any(axis=(1, 2))
+    references = [source.reference(int(index)) for index in np.flatnonzero(holds)]
+    return {"source_images": [sr.SourceImageForSegmentation(*reference) for reference in references]}
+
+
 def _lesion_group(
     lesion: Lesion,
     source: SourceSeries,
@@ -223,7 +233,7 @@ def _lesion_group(
             sop_class_uid=str(segmentation.SOPClassUID),
             sop_instance_uid=str(segmentation.SOPInstanceUID),
             segment_number=lesion.lesion_id,
-            source_series=sr.SourceSeriesForSegmentation(source.series_uid),
+            **_source_of(lesion, source, diagnosis),
         ),
         finding_category=common.CATEGORY,
         finding_type=common.OPACITY,
