@@ -20,10 +20,10 @@ import numpy as np
 from jcs_ct.checkpoints import Models, load_models
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.engine import Execution
+from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.reading.diagnosis import diagnose
-from jcs_ct.training.calibration import score_slices
 
 
 def slice_figures(models: Models, manifest: Manifest) -> dict[str, Any]:

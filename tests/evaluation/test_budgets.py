@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jcs_ct.evaluation.pages.training_budget import PAPER_BUDGETS, budget_warnings
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 
 def recipe(task: str, steps: int, batch_size: int) -> Recipe:

@@ -19,8 +19,9 @@ from jcs_ct.evaluation.explanations.map_scores import case_map, randomised, scor
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.networks import recipe_classifier, recipe_segmenter
+from jcs_ct.training.classifier_task import recipe_classifier
+from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.segmenter_task import recipe_segmenter
 
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
 TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}

@@ -9,7 +9,7 @@ from jcs_ct.evaluation.pages.page import Evaluation, write_evaluation
 from jcs_ct.evaluation.pages.tables import MEASURED, PAPER, Column, Table
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 RECIPE = Recipe(task="segmenter", preset="compact", steps=7)
 INFO = CheckpointInfo(

@@ -16,7 +16,7 @@ from jcs_ct.experiments.fold_runs import Run, folds_of, labelled_slices
 from jcs_ct.experiments.methods import Method
 from jcs_ct.experiments.slice_scores import read_scores
 from jcs_ct.experiments.source_sets import read_groups, training_sets
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
 TINY = {

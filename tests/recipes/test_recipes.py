@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.recipes import describe_recipe, find_recipe, recipe_names
-from jcs_ct.training.config import load_recipe
+from jcs_ct.training.recipe import load_recipe
 
 runner = CliRunner()
 

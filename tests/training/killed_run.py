@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from jcs_ct.data.manifest import read_manifest
-from jcs_ct.training.config import load_recipe
-from jcs_ct.training.loop import train
+from jcs_ct.training.recipe import load_recipe
 from jcs_ct.training.tasks import make_task
+from jcs_ct.training.train import train
 
 
 def main(recipe_file: str, manifest: str, out: str, step: str, delay_s: str, *classifier: str) -> None:

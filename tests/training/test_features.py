@@ -19,9 +19,9 @@ from jcs_ct.data.covid_cs.feature_writing import write_feature_set
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.first_stage import FirstStage, joined
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import train
+from jcs_ct.training.recipe import Recipe
 from jcs_ct.training.tasks import make_task
+from jcs_ct.training.train import train
 
 TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
 SMALL = {

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import ConfigError
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import make_preprocessor, train
-from jcs_ct.training.records import trim_log
+from jcs_ct.training.recipe import Recipe, make_preprocessor
+from jcs_ct.training.run_log import trim_log
 from jcs_ct.training.tasks import make_task
+from jcs_ct.training.train import train
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"

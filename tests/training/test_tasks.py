@@ -6,7 +6,7 @@ import torch
 from jcs_ct.checkpoints import read_info
 from jcs_ct.errors import CheckpointError
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 from jcs_ct.training.tasks import make_task
 
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))

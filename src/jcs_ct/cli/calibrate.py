@@ -54,7 +54,7 @@ def calibrate(
     from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
-    from jcs_ct.training.calibration import choose_operating_point
+    from jcs_ct.experiments.operating_point_choice import choose_operating_point
 
     trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
     chosen = choose_operating_point(

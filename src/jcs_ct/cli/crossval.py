@@ -17,7 +17,7 @@ from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 if TYPE_CHECKING:
     from jcs_ct.evaluation.pages.paper_results import Row
     from jcs_ct.experiments.methods import Method
-    from jcs_ct.training.config import Recipe
+    from jcs_ct.training.recipe import Recipe
 
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its column fold says which fold is whose.")
@@ -238,7 +238,7 @@ class _Experiment:
 
 
 def _recipe(path: Path, settings: Sequence[str] | None) -> Recipe:
-    from jcs_ct.training.config import load_recipe
+    from jcs_ct.training.recipe import load_recipe
 
     return load_recipe(path, parse_settings(settings))
 

@@ -25,7 +25,7 @@ def list_(
     Example:  jcs recipes list
     """
     from jcs_ct.recipes import describe_recipe, find_recipe, recipe_names
-    from jcs_ct.training.config import load_recipe
+    from jcs_ct.training.recipe import load_recipe
 
     rows = []
     for name in recipe_names():
@@ -49,7 +49,7 @@ def show(
     Example:  jcs recipes show compact-classifier
     """
     from jcs_ct.recipes import find_recipe
-    from jcs_ct.training.config import load_recipe
+    from jcs_ct.training.recipe import load_recipe
 
     path = find_recipe(recipe)
     if as_json:

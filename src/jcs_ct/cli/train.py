@@ -73,10 +73,10 @@ def train(
     """
     import torch
 
-    from jcs_ct.training.config import load_recipe
-    from jcs_ct.training.loop import train as run_training
-    from jcs_ct.training.records import Shown
+    from jcs_ct.training.recipe import load_recipe
+    from jcs_ct.training.run_log import Shown
     from jcs_ct.training.tasks import make_task
+    from jcs_ct.training.train import train as run_training
 
     if threads:
         torch.set_num_threads(threads)
@@ -94,7 +94,7 @@ def train(
             data,
             output,
             devices=devices,
-            accelerator=device,
+            device=device,
             workers=workers,
             shown=shown,
             progress=progress,

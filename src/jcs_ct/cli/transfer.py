@@ -56,7 +56,7 @@ def transfer(
     from jcs_ct.experiments.methods import Method
     from jcs_ct.experiments.source_sets import possible_runs, read_groups, training_sets
     from jcs_ct.metrics.resampling import Resampling
-    from jcs_ct.training.config import load_recipe
+    from jcs_ct.training.recipe import load_recipe
 
     if threads:
         torch.set_num_threads(threads)

@@ -22,15 +22,14 @@ from jcs_ct.experiments.fold_runs import Folds, Run
 from jcs_ct.experiments.judged_slices import CaseSet, fold_name
 from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, read_predictions, write_predictions
 from jcs_ct.experiments.methods import Method, method_folder
+from jcs_ct.experiments.operating_point_choice import choose_slice_probability, score_slices
 from jcs_ct.experiments.slice_scores import ScoredSlices, joined, read_scores, score_manifest, write_scores
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.progress import Progress, silent
-from jcs_ct.training.calibration import choose_slice_probability, score_slices
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import train
-from jcs_ct.training.state import drop_states
-from jcs_ct.training.task import Task
-from jcs_ct.training.tasks import make_task
+from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.tasks import Task, make_task
+from jcs_ct.training.train import train
+from jcs_ct.training.training_state import drop_states
 
 _SCORES, _PREDICTIONS = "scores.csv", "predictions"
 
@@ -208,7 +207,7 @@ def _train(
     def step(done: int, total: int, losses: Mapping[str, float]) -> None:
         progress(what, done, total)
 
-    train(task, recipe, manifest, folder, accelerator=device, progress=step)
+    train(task, recipe, manifest, folder, device=device, progress=step)
     return folder / recipe.weights_file
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.presets import SEGMENTERS
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import slice_names
+from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.files import write_text
-from jcs_ct.training.calibration import score_slices
 
 #: Columns of the CSV. ``patient`` is a hash: equal for slices of one patient, and nothing else.
 COLUMNS = ("slice", "patient", "source", "label", "run", "probability", "cut")

@@ -10,7 +10,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.methods import Method
 from jcs_ct.models.comparison import COMPARISONS
 from jcs_ct.models.presets import SEGMENTERS
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 #: Table V's rows: name -> the two fields of the segmenter.
 EFM_AFF: Mapping[str, Mapping[str, bool]] = {

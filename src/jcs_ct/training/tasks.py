@@ -1,23 +1,59 @@
-"""From a recipe to the task it describes."""
+"""What differs between training a classifier and a segmenter, and from a recipe to the one it describes."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from jcs_ct.checkpoints import load_classifier, start_from
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
-from jcs_ct.training.classification import ClassificationTask
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.segmentation import SegmentationTask
-from jcs_ct.training.task import Task
+from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.training.classifier_task import ClassificationTask
+from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.segmenter_task import SegmentationTask
+from jcs_ct.training.training_data import Batch, TrainingData
 
 logger = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What differs between training a classifier and a segmenter."""
+
+    forward_methods: tuple[str, ...]
+    """Methods of the network, other than ``forward``, that ``loss`` calls."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        ...
+
+    def train_mode(self, network: nn.Module) -> None:
+        """Set the network, as the devices wrap it, to training."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
+        """Losses by name; ``loss`` is the one that is minimised."""
+        ...
+
+    def validate(self, dataset: TrainingData, device: torch.device) -> dict[str, float]:
+        """Figures by name; ``score`` chooses the best weights (greater is better)."""
+        ...
+
+    def maps(self, batch: Batch) -> tuple[Tensor, list[str]]:
+        """What the network sees, (N, 1, h, w) between 0 and 1, and a few words on each slice; for sample pictures."""
+        ...
+
+    def write(self, path: Path, preprocessor: SlicePreprocessor, provenance: Mapping[str, Any]) -> None:
+        """Write the network, with the weights it holds, as a checkpoint."""
+        ...
 
 
 def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path | str | None = None) -> Task:

@@ -22,7 +22,7 @@ from jcs_ct.engine import ReadyClassifier, ReadySegmenter
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.losses import deep_supervision_loss
+from jcs_ct.training.paper_losses import deep_supervision_loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

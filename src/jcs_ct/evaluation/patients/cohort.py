@@ -15,11 +15,11 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.experiments.judged_slices import row_subgroups
+from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
 from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.reading.diagnosis import diagnose
-from jcs_ct.training.calibration import score_slices
 
 #: Slices whose mean probability is a patient's own probability.
 TOP_K = 5

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from jcs_ct.training.losses import activation_map_loss, deep_supervision_loss, dice_loss, soft_cross_entropy
+from jcs_ct.training.paper_losses import activation_map_loss, deep_supervision_loss, dice_loss, soft_cross_entropy
 
 
 def test_soft_cross_entropy_of_a_mixture_is_the_mixture_of_cross_entropies():

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from jcs_ct.engine import placed
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.files import replacing
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.optimisation import make_optimiser
+from jcs_ct.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,12 @@ class TrainingState:
     step: int = 0
     best_score: float = float("-inf")
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def advance(self) -> None:
+        """Count a step that the optimiser took, and move the average."""
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.network)
 
     def evaluated_weights(self) -> dict[str, Tensor]:
         """The weights that are validated and shipped: the average where there is one."""
@@ -148,3 +156,15 @@ class TrainingState:
         self.step = content["step"]
         self.best_score = content["best_score"]
         self.history = content["history"]
+
+
+def starting_state(network: nn.Module, recipe: Recipe, device: torch.device) -> TrainingState:
+    """A run before its first step, every tensor of it on ``device``.
+
+    The network is placed first: optimiser and moving average hold on to the tensors they are given.
+    """
+    network = placed(network, device)
+    state = TrainingState(network, make_optimiser(recipe, network))
+    if recipe.ema_decay:
+        state.average = MovingAverage(network, recipe.ema_decay)
+    return state

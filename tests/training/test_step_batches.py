@@ -7,12 +7,14 @@ from torch import nn
 from jcs_ct.checkpoints import as_stored
 from jcs_ct.engine import execution as engine_execution
 from jcs_ct.errors import CheckpointError, ConfigError
-from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
-from jcs_ct.training.batches import StepBatches, prepare_slices, step_batches
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.inputs import open_inputs
-from jcs_ct.training.loop import launched, make_preprocessor, starting_state, train_mode
-from jcs_ct.training.losses import deep_supervision_loss
+from jcs_ct.models.presets import build_classifier, classifier_preset
+from jcs_ct.training.paper_losses import deep_supervision_loss
+from jcs_ct.training.recipe import Recipe, make_preprocessor
+from jcs_ct.training.segmenter_task import SegmentationTask
+from jcs_ct.training.step_batches import StepBatches, step_batches
+from jcs_ct.training.train import launched
+from jcs_ct.training.training_data import open_inputs, prepare_slices
+from jcs_ct.training.training_state import starting_state
 
 RECIPE = Recipe.model_validate(
     {
@@ -112,8 +114,8 @@ def test_bf16_is_taken_only_where_a_gpu_multiplies_it(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match="cuda was asked for and torch finds none"):
-        launched(RECIPE, devices=1, accelerator="cuda")
+    with pytest.raises(ConfigError, match="cuda was asked for and torch finds 0 GPU"):
+        launched(RECIPE, devices=1, device="cuda")
 
 
 def test_weights_are_judged_as_they_are_stored_and_never_overflow():
@@ -128,14 +130,13 @@ def test_weights_are_judged_as_they_are_stored_and_never_overflow():
 
 
 def test_a_recipe_says_whether_a_borrowed_trunk_keeps_its_statistics():
-    joint = segmenter_preset("compact-joint").to_dict()
-    joint["combination"]["freeze_backbone"] = False
-    network = build_segmenter(type(segmenter_preset("compact-joint")).from_dict(joint))
+    joint = {"task": "segmenter", "preset": "compact-joint", "network": {"combination": {"freeze_backbone": False}}}
+    classifier = build_classifier(classifier_preset("compact"))
     for setting, training in (("none", True), ("trunk", False)):
-        recipe = Recipe.model_validate({"task": "segmenter", "preset": "x", "frozen_statistics": setting})
-        train_mode(network, network, recipe)
-        assert network.backbone.training is training
-        assert network.decoder.training
+        task = SegmentationTask(Recipe.model_validate({**joint, "frozen_statistics": setting}), classifier)
+        task.train_mode(task.network)
+        assert task.network.backbone.training is training
+        assert task.network.decoder.training
 
 
 def test_dice_epsilon_is_what_an_empty_batch_costs():
@@ -144,3 +145,10 @@ def test_dice_epsilon_is_what_an_empty_batch_costs():
     costs = [float(deep_supervision_loss(logits, empty, dice_eps=eps)) for eps in (0.0, 1.0, 100.0)]
     assert costs[0] > costs[1] > costs[2]
     assert costs[0] == pytest.approx(1.0 + float(torch.log1p(torch.exp(torch.tensor(-4.0)))), abs=1e-4)
+
+
+def test_one_of_several_gpus_cannot_share_a_batch(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ConfigError, match="--device cuda:1 is one GPU and --devices asks for 2; use --device cuda"):
+        launched(RECIPE, devices=2, device="cuda:1")

@@ -15,7 +15,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, inference, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.operating_point import OperatingPoint
-from jcs_ct.training.validation import validation_batches
+from jcs_ct.training.training_data import validation_batches
 
 #: Slice spacing that the paper's threshold of 25 slices is taken to be meant for.
 _SPACING_MM = 1.0

@@ -19,7 +19,7 @@ from jcs_ct import NOTICE
 from jcs_ct.files import replacing
 from jcs_ct.models.activation_map import normalise_map
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.inputs import Batch, TrainingData
+from jcs_ct.training.training_data import Batch, TrainingData
 
 #: Folder below the run's.
 SAMPLES = "samples"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.training.calibration import (
+from jcs_ct.experiments.operating_point_choice import (
     SliceScores,
     choose_lesion_probability,
     choose_slice_probability,

@@ -4,10 +4,10 @@ import torch
 from jcs_ct.checkpoints.published import PUBLISHED
 from jcs_ct.errors import ConfigError
 from jcs_ct.recipes import recipe_names
-from jcs_ct.training.config import load_recipe
-from jcs_ct.training.loop import make_preprocessor
-from jcs_ct.training.networks import recipe_classifier, recipe_segmenter
-from jcs_ct.training.schedule import learning_rate
+from jcs_ct.training.classifier_task import recipe_classifier
+from jcs_ct.training.optimisation import learning_rate
+from jcs_ct.training.recipe import load_recipe, make_preprocessor
+from jcs_ct.training.segmenter_task import recipe_segmenter
 
 
 def write(tmp_path, text):

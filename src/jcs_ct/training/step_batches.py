@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from jcs_ct.data.augmentation.augment import Augmentation
 from jcs_ct.data.datasets import DrawnSlices, SliceDataset
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.inputs import Batch, Inputs
+from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.training_data import Batch, Inputs, TrainingData, as_it_is
 
 #: Steps that every worker makes ahead.
 _AHEAD = 4
@@ -100,10 +99,20 @@ class StepBatches(Dataset[StepBatch]):
 
     def on_device(self, part: Batch | DrawnSlices, device: torch.device) -> Batch:
         """A part as the network takes it."""
+        if not isinstance(part, DrawnSlices):
+            return part.to(device)
         training = self._inputs.training
-        if isinstance(part, DrawnSlices) and isinstance(training, SliceDataset):
-            return training.made(part, self._made_on).to(device)
-        return cast(Batch, part).to(device)
+        if not isinstance(training, SliceDataset):
+            raise TypeError("only slices are drawn first and made on the device later")
+        return training.made(part, self._made_on).to(device)
+
+
+def slices_placed_on(device: torch.device, training: TrainingData) -> torch.device | None:
+    """The GPU, with the training slices on it, where they are kept in memory; None elsewhere."""
+    if device.type == "cpu" or not isinstance(training, SliceDataset) or not training.keeps_slices:
+        return None
+    training.place(device)
+    return device
 
 
 def step_batches(batches: StepBatches, first: int, *, workers: int) -> Iterator[StepBatch]:
@@ -120,36 +129,6 @@ def step_batches(batches: StepBatches, first: int, *, workers: int) -> Iterator[
         sampler=range(first, len(batches)),
         num_workers=workers,
         prefetch_factor=_AHEAD if workers else None,
-        collate_fn=_as_it_is,
+        collate_fn=as_it_is,
     )
     return iter(loader)
-
-
-def prepare_slices(dataset: SliceDataset, *, workers: int) -> None:
-    """Read and prepare every slice of a data set once, in ``workers`` processes, and keep them in memory.
-
-    Processes that make batches share what was prepared before they were started, and nothing after.
-    """
-    if not dataset.keeps_slices:
-        return
-    loader = DataLoader(_Prepared(dataset), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    for index, prepared in enumerate(loader):
-        dataset.keep(index, prepared)
-
-
-class _Prepared(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
-    """The prepared slices of a data set, by index."""
-
-    def __init__(self, dataset: SliceDataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._dataset.prepared(index)
-
-
-def _as_it_is(batch: object) -> object:
-    """In the place of a collation: a batch is assembled already."""
-    return batch

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.comparison import COMPARISONS, ComparisonNetwork, build_comparison
 from jcs_ct.models.comparison.losses import dss_loss, egnet_loss, poolnet_loss
-from jcs_ct.models.segmenter import Segmenter
+from jcs_ct.models.comparison.stored import comparison_from_dict, comparison_to_dict
+from jcs_ct.models.presets import SEGMENTERS, build_segmenter
+from jcs_ct.models.segmenter import Segmenter, SegmenterConfig
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.inputs import Batch, TrainingData
-from jcs_ct.training.losses import deep_supervision_loss
-from jcs_ct.training.networks import recipe_segmenter
-from jcs_ct.training.validation import validation_batches
+from jcs_ct.training.paper_losses import deep_supervision_loss
+from jcs_ct.training.recipe import Recipe, changed
+from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
 
 
 class SegmentationTask:
@@ -55,6 +56,13 @@ class SegmentationTask:
                 )
             self.network.load_classifier(classifier)
 
+    def train_mode(self, network: nn.Module) -> None:
+        """Training mode; with ``frozen_statistics: trunk`` a borrowed trunk keeps the classifier's statistics."""
+        network.train()
+        frozen = self.recipe.frozen_statistics == "trunk"
+        if frozen and isinstance(self.network, Segmenter) and self.network.backbone is not None:
+            self.network.backbone.eval()
+
     def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
         """Eq. 6 or the published loss; ``generator`` is not used, the slices are not mixed."""
         if self.loss_name == "egnet":
@@ -67,12 +75,12 @@ class SegmentationTask:
             return {"loss": poolnet_loss(outputs, batch.masks, divisor=1.0)}
         return {"loss": deep_supervision_loss(outputs, batch.masks, dice_eps=self.recipe.dice_epsilon)}
 
-    def validate(self, network: nn.Module, dataset: TrainingData, device: torch.device) -> dict[str, float]:
+    def validate(self, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """Mean Dice per infected slice at threshold 0.5, and the share of false pixels on uninfected ones."""
         dice: list[Tensor] = []
         false_share: list[Tensor] = []
         for batch in validation_batches(dataset, device):
-            found = torch.sigmoid(network(batch.images)[0].float()) >= 0.5
+            found = torch.sigmoid(self.network(batch.images)[0].float()) >= 0.5
             truth = batch.masks >= 0.5
             overlap = (found & truth).sum(dim=(1, 2, 3)).double()
             total = (found.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))).double()
@@ -84,9 +92,9 @@ class SegmentationTask:
         mean_false = float(false.mean()) if len(false) else 0.0
         return {"score": mean_dice - mean_false, "dice": mean_dice, "false_pixel_share": mean_false}
 
-    def maps(self, network: nn.Module, batch: Batch) -> tuple[Tensor, list[str]]:
+    def maps(self, batch: Batch) -> tuple[Tensor, list[str]]:
         """Probabilities of lesion, (N, 1, H, W), and how much of each slice is above one half."""
-        probability = torch.sigmoid(network(batch.images)[0].float())
+        probability = torch.sigmoid(self.network(batch.images)[0].float())
         shares = (probability >= 0.5).float().mean(dim=(1, 2, 3))
         return probability, [f"lesion {100.0 * float(share):.1f} %" for share in shares]
 
@@ -107,3 +115,24 @@ def _published_loss(config: Mapping[str, Any]) -> str:
     if name not in ("dss", "poolnet", "egnet"):
         raise ConfigError("loss 'published' is there for DSS, PoolNet and EGNet only; use deep_supervision")
     return name
+
+
+def recipe_segmenter(recipe: Recipe) -> tuple[Segmenter | ComparisonNetwork, dict[str, Any]]:
+    """The segmenter of a recipe, ours or one of the comparison, and its config as plain values.
+
+    Raises:
+        ConfigError: an unknown preset, or changes that do not fit it.
+    """
+    if recipe.preset in SEGMENTERS:
+        values = changed(SEGMENTERS[recipe.preset].to_dict(), recipe.network)
+    elif recipe.preset in COMPARISONS:
+        values = changed(comparison_to_dict(COMPARISONS[recipe.preset]), recipe.network)
+    else:
+        known = ", ".join([*SEGMENTERS, *COMPARISONS])
+        raise ConfigError(f"unknown preset {recipe.preset!r} for a segmenter; known: {known}")
+    try:
+        if recipe.preset in COMPARISONS:
+            return build_comparison(comparison_from_dict(values)), values
+        return build_segmenter(SegmenterConfig.from_dict(values)), values
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"network: {error}") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from jcs_ct.data.augmentation.augment import Augmentation
 from jcs_ct.data.augmentation.copy_paste import LesionPasting
@@ -20,7 +22,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
+from jcs_ct.training.recipe import Recipe
 
 Batch = SliceBatch | FeatureBatch
 
@@ -70,9 +72,21 @@ class Inputs:
 
 
 def open_inputs(
-    data: Manifest | FeatureLists, recipe: Recipe, preprocessor: SlicePreprocessor, network: nn.Module
+    data: Manifest | FeatureLists,
+    recipe: Recipe,
+    preprocessor: SlicePreprocessor,
+    network: nn.Module,
+    *,
+    workers: int = 0,
 ) -> Inputs:
     """A recipe's data as it is drawn from.
+
+    Args:
+        data: Of the run.
+        recipe: Says which slices are used, and how.
+        preprocessor: From a slice to the network's input.
+        network: Must take what is drawn.
+        workers: Processes that will make batches: they prepare every slice now, which they share later.
 
     Raises:
         ConfigError: an empty split, studies in the place of slices, or features that do not fit the recipe.
@@ -85,6 +99,10 @@ def open_inputs(
         data = data.with_masks()
     training = SliceDataset(_split(data, "train"), preprocessor, cache=recipe.cache_slices)
     validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
+    if workers:
+        for dataset in (training, validation):
+            if dataset is not None:
+                prepare_slices(dataset, workers=workers)
     return Inputs(training, validation, data.sha256, make_pasting(training.manifest, recipe))
 
 
@@ -138,3 +156,59 @@ def _check_features(lists: FeatureLists, recipe: Recipe, network: nn.Module, *, 
             network.eval()(first.images)
     except ValueError as error:
         raise ConfigError(f"{lists.train[0].features}: {error}") from error
+
+
+class _Placeable(Protocol):
+    def to(self, device: torch.device) -> Self: ...
+
+
+B = TypeVar("B", bound=_Placeable)
+B_co = TypeVar("B_co", bound=_Placeable, covariant=True)
+
+
+class _Batched(Protocol[B_co]):
+    """Slices that come in batches of one kind: images, or first-stage features."""
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, indices: list[int], *, augmentation: Augmentation | None, generator: np.random.Generator
+    ) -> B_co: ...
+
+
+def validation_batches(dataset: _Batched[B], device: torch.device, *, size: int = 16) -> Iterator[B]:
+    """Every slice of a data set once, in the manifest's order."""
+    for start in range(0, len(dataset), size):
+        indices = list(range(start, min(start + size, len(dataset))))
+        batch = dataset.batch(indices, augmentation=None, generator=np.random.default_rng(0))
+        yield batch.to(device)
+
+
+def prepare_slices(dataset: SliceDataset, *, workers: int) -> None:
+    """Read and prepare every slice of a data set once, in ``workers`` processes, and keep them in memory.
+
+    Processes that make batches share what was prepared before they were started, and nothing after.
+    """
+    if not dataset.keeps_slices:
+        return
+    loader = DataLoader(_Prepared(dataset), batch_size=None, num_workers=workers, collate_fn=as_it_is)
+    for index, prepared in enumerate(loader):
+        dataset.keep(index, prepared)
+
+
+class _Prepared(Dataset[tuple[torch.Tensor, torch.Tensor | None]]):
+    """The prepared slices of a data set, by index."""
+
+    def __init__(self, dataset: SliceDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self._dataset.prepared(index)
+
+
+def as_it_is(batch: object) -> object:
+    """In the place of a collation: a batch is assembled already."""
+    return batch

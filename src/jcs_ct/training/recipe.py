@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC
 from jcs_ct.errors import ConfigError
+from jcs_ct.preprocessing import SlicePreprocessor, Window
 from jcs_ct.recipes import find_recipe
 
 Positive = Annotated[float, Field(gt=0)]
@@ -185,3 +187,41 @@ def _problem(item: ErrorDetails) -> str:
     if not item["loc"]:
         return f"  recipe: {item['msg'].removeprefix('Value error, ')}"
     return f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+
+
+def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:
+    """The preprocessor a recipe describes.
+
+    Raises:
+        ConfigError: values that do not fit together.
+    """
+    try:
+        return SlicePreprocessor(
+            size=config.size,
+            window=Window(config.level_hu, config.width_hu),
+            body_crop=config.body_crop,
+            centre_share=config.centre_share,
+            region=config.region,
+            channels=config.channels,
+            mean=config.mean,
+            std=config.std,
+        )
+    except ValueError as error:
+        raise ConfigError(f"preprocessing: {error}") from error
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any], *, path: str = "network") -> dict[str, Any]:
+    """A preset's plain values with some fields set otherwise, nested ones by nested mappings.
+
+    Raises:
+        ConfigError: fields that the preset does not have, all at once.
+    """
+    unknown = [f"{path}.{name}" for name in changes if name not in values]
+    if unknown:
+        raise ConfigError(f"unknown field(s) {', '.join(unknown)}; there are {', '.join(sorted(values))}")
+    result = dict(values)
+    for name, change in changes.items():
+        inner = values[name]
+        both = isinstance(inner, Mapping) and isinstance(change, Mapping)
+        result[name] = changed(inner, change, path=f"{path}.{name}") if both else change
+    return result

@@ -5,10 +5,11 @@ import torch
 from jcs_ct.checkpoints import load_checkpoint
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.comparison.unet import UNet
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import train
-from jcs_ct.training.networks import changed, recipe_classifier, recipe_segmenter
+from jcs_ct.training.classifier_task import recipe_classifier
+from jcs_ct.training.recipe import Recipe, changed
+from jcs_ct.training.segmenter_task import recipe_segmenter
 from jcs_ct.training.tasks import make_task
+from jcs_ct.training.train import train
 
 TINY = {
     "task": "segmenter",

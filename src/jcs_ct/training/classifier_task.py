@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
 from jcs_ct.data.augmentation.mixup import mixup
+from jcs_ct.errors import ConfigError
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.models.activation_map import activation_map_from_features, normalise_map
-from jcs_ct.models.classifier import Classifier
+from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.first_stage import FirstStage, chosen, joined
+from jcs_ct.models.presets import build_classifier, classifier_preset
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.inputs import Batch, TrainingData
-from jcs_ct.training.losses import activation_map_loss, soft_cross_entropy
-from jcs_ct.training.networks import recipe_classifier
-from jcs_ct.training.validation import validation_batches
+from jcs_ct.training.paper_losses import activation_map_loss, soft_cross_entropy
+from jcs_ct.training.recipe import Recipe, changed
+from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
 
 
 class ClassificationTask:
@@ -35,6 +35,10 @@ class ClassificationTask:
         self.network: Classifier = recipe_classifier(recipe)
         self.config = self.network.config
         self.pretrained: PretrainedWeights | None = None
+
+    def train_mode(self, network: nn.Module) -> None:
+        """Everything trains."""
+        network.train()
 
     def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
         """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.
@@ -66,11 +70,11 @@ class ClassificationTask:
             "activation_map": map_loss,
         }
 
-    def validate(self, network: nn.Module, dataset: TrainingData, device: torch.device) -> dict[str, float]:
+    def validate(self, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """AUC, cross-entropy and accuracy on the validation slices, mixed sources and all."""
         logits, labels = [], []
         for batch in validation_batches(dataset, device):
-            logits.append(network(batch.images).float().cpu())
+            logits.append(self.network(batch.images).float().cpu())
             labels.append(batch.labels.cpu())
         all_logits, all_labels = torch.cat(logits), torch.cat(labels)
         truth = all_labels[:, 1].numpy().astype(bool)
@@ -84,9 +88,9 @@ class ClassificationTask:
             "accuracy": float(((margin > 0) == truth).mean()),
         }
 
-    def maps(self, network: nn.Module, batch: Batch) -> tuple[Tensor, list[str]]:
+    def maps(self, batch: Batch) -> tuple[Tensor, list[str]]:
         """Activation maps of infection between 0 and 1, (N, 1, h, w), and the probability behind each."""
-        last = cast(Classifier, network).features(batch.images)[-1].float()
+        last = self.network.features(batch.images)[-1].float()
         logits = self.network.head_logits(last)
         raw = activation_map_from_features(last, logits, self.network.head.weight, 1)
         probability = torch.softmax(logits, dim=1)[:, 1]
@@ -102,3 +106,20 @@ class ClassificationTask:
             provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
         )
         save_checkpoint(path, self.network, info)
+
+
+def recipe_classifier(recipe: Recipe) -> Classifier:
+    """The classifier of a recipe.
+
+    Raises:
+        ConfigError: an unknown preset, or changes that do not fit it.
+    """
+    try:
+        config = classifier_preset(recipe.preset)
+    except KeyError as error:
+        raise ConfigError(f"unknown preset {recipe.preset!r} for a classifier: {error}") from error
+    with_changes = changed(config.to_dict(), recipe.network)
+    try:
+        return build_classifier(ClassifierConfig.from_dict(with_changes))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"network: {error}") from error

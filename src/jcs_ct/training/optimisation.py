@@ -1,10 +1,13 @@
-"""Learning rates as pure functions of the step, so that a resumed run needs no schedule state."""
+"""The optimiser, and learning rates as pure functions of the step: a resumed run needs no schedule state."""
 
 from __future__ import annotations
 
 import math
 
-from jcs_ct.training.config import OptimiserConfig
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from jcs_ct.training.recipe import OptimiserConfig, Recipe
 
 
 def poly_lr(base: float, step: int, steps: int, power: float = 0.9) -> float:
@@ -34,3 +37,17 @@ def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
     if step < config.warmup_steps:
         rate *= 0.1 + 0.9 * step / config.warmup_steps
     return rate
+
+
+def make_optimiser(recipe: Recipe, network: nn.Module) -> Optimizer:
+    """The recipe's optimiser; biases and normalisation weights get no weight decay."""
+    settings = recipe.optimiser
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    maker = Adam if settings.name == "adam" else AdamW
+    return maker(groups, lr=settings.learning_rate, betas=settings.betas)

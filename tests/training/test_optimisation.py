@@ -1,7 +1,7 @@
 import pytest
 
-from jcs_ct.training.config import OptimiserConfig
-from jcs_ct.training.schedule import cosine_lr, learning_rate, poly_lr, step_lr
+from jcs_ct.training.optimisation import cosine_lr, learning_rate, poly_lr, step_lr
+from jcs_ct.training.recipe import OptimiserConfig
 
 
 def test_poly_is_the_papers():

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.training.config import Recipe
-from jcs_ct.training.loop import train
-from jcs_ct.training.records import Board, Shown
-from jcs_ct.training.samples import choose_samples
+from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.run_log import Board, Shown
+from jcs_ct.training.sample_pictures import choose_samples
 from jcs_ct.training.tasks import make_task
+from jcs_ct.training.train import train
 
 SMALL = {
     "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},
