@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 _UID_LENGTH = 52
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jcs_ct.errors import JCSError
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.multipart import encode_parts
 from jcs_ct.pacs.server import PacsServer
-from jcs_ct.pacs.web import DicomWeb
 
 HANG_S = 10.0
 IMAGES = 6

@@ -42,9 +42,9 @@ from pydicom import config as pydicom_config
 
 import jcs_ct.imaging.dicom
 import jcs_ct.imaging.nifti
-import jcs_ct.imaging.slices  # noqa: F401  (forked processes find everything imported)
+import jcs_ct.imaging.picture_slices  # noqa: F401  (forked processes find everything imported)
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.imaging import inspect_study, sandbox, worker
+from jcs_ct.imaging import decoding_child, inspect_study, sandbox
 
 #: One mutation may take this long, in seconds; more is a hang.
 HANG_S = 20.0
@@ -77,7 +77,9 @@ class _ChildInside:
     def __init__(self, job: Mapping[str, Any], fd: int | None) -> None:
         self._answers: deque[dict[str, Any]] = deque()
         try:
-            worker.run_job(json.loads(json.dumps(job)), lambda one: self._answers.append(json.loads(json.dumps(one))))
+            decoding_child.run_job(
+                json.loads(json.dumps(job)), lambda one: self._answers.append(json.loads(json.dumps(one)))
+            )
         except Exception:  # noqa: BLE001  (whatever gets through is the finding)
             type(self).crash = traceback.format_exc()
         self.stalled = False

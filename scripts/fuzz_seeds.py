@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 SLICES = 7
 

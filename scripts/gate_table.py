@@ -31,7 +31,7 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.study import Study
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 from jcs_ct.volume import BACKGROUND_HU
 
 Slices = list[Dataset]

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from jcs_ct.lungs import segment_lungs
-from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.metrics.overlap import Counts, dice_score
 
 
 def read_hu(path: Path) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from jcs_ct.files import replacing
 from jcs_ct.phantom import Phantom, PhantomConfig, make_phantom
-from jcs_ct.phantom.pictures import lung_window
+from jcs_ct.phantom.phantom_pictures import lung_window
 
 LESION = (230, 60, 50)
 TILE = 280

@@ -40,10 +40,10 @@ from soak_weather import Faults, proxy
 
 from jcs_ct.jobs import Job, Ledger, State
 from jcs_ct.pacs.book import StudyBook
-from jcs_ct.pacs.reading import revision_of
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.remote import RemoteSeries, StudyListing
 from jcs_ct.pacs.server import PacsServer
-from jcs_ct.pacs.web import DicomWeb
+from jcs_ct.pacs.watched_reading import revision_of
 
 SETTLE_S = 1.0
 _DISK_MIB, _MIB = 96, 1024**2

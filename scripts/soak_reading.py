@@ -15,7 +15,7 @@ from pydicom.uid import BasicTextSRStorage, CTImageStorage, ExplicitVRLittleEndi
 
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
 from jcs_ct.jobs import JobKey, RetryPolicy
-from jcs_ct.pacs.reading import read_for_pacs
+from jcs_ct.pacs.watched_reading import read_for_pacs
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 
 KEY = JobKey("any", "soak", "soak", "soak")
@@ -53,10 +53,10 @@ def read(arguments: dict[str, Any], progress: Callable[[str, int, int], None]) -
 
 def watch(url: str, folder: Path, models: Path, log: Path, settle_s: float, least_free_bytes: int) -> None:
     """A watcher for ever."""
-    from jcs_ct.pacs.running import go_on, open_watcher
+    from jcs_ct.pacs.dicomweb import DicomWeb
     from jcs_ct.pacs.server import PacsServer
     from jcs_ct.pacs.watch import WatchSettings
-    from jcs_ct.pacs.web import DicomWeb
+    from jcs_ct.pacs.watcher_setup import go_on, open_watcher
 
     logging.basicConfig(level=logging.WARNING, filename=log, format="%(asctime)s %(levelname)s %(message)s")
     web = DicomWeb(PacsServer(url, timeout_s=30.0, retries=2, backoff_s=0.1, longest_wait_s=1.0))

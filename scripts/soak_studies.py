@@ -16,7 +16,7 @@ from pydicom import Dataset, dcmread
 from soak_reading import stand_in
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 _TEMPLATES, _SLICES = 8, 9
 

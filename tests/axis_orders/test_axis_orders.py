@@ -28,7 +28,7 @@ from jcs_ct.imaging.masks import mask_on
 from jcs_ct.phantom import Phantom, PhantomConfig, make_phantom
 from jcs_ct.reading.diagnosis import Diagnosis, diagnose
 from jcs_ct.reporting import write_report
-from jcs_ct.reporting.dicom import write_dicom_results
+from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.dicom_sc import CONTOUR_RGB
 from jcs_ct.volume import CTVolume
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 HERE = Path(__file__).parent
 

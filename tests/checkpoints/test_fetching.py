@@ -15,7 +15,7 @@ from jcs_ct.checkpoints.published import PUBLISHED
 from jcs_ct.errors import CheckpointError
 from jcs_ct.models.vgg import VGGConfig, VGGEncoder
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.tasks import make_task
+from jcs_ct.training.training_tasks import make_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

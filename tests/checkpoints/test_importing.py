@@ -18,9 +18,9 @@ from jcs_ct.checkpoints import (
     save_checkpoint,
     write_imported,
 )
-from jcs_ct.checkpoints.describing import describe_weights
+from jcs_ct.checkpoints.foreign_files import read_foreign
 from jcs_ct.checkpoints.format import read_network
-from jcs_ct.checkpoints.reading import read_foreign
+from jcs_ct.checkpoints.weights_facts import describe_weights
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.models.presets import build_classifier, classifier_preset
 from jcs_ct.models.res2net import Res2Net

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from jcs_ct.errors import ConfigError
 @pytest.mark.parametrize("package", ["requests", "pynetdicom"])
 def test_without_the_extra_the_error_says_what_to_install(jcs, monkeypatch, tmp_path, package):
     monkeypatch.setitem(sys.modules, package, None)
-    for module in ("jcs_ct.pacs.web", "jcs_ct.pacs.transport", "jcs_ct.pacs.receiver"):
+    for module in ("jcs_ct.pacs.dicomweb", "jcs_ct.pacs.transport", "jcs_ct.pacs.receiver"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     command = {
         "requests": ("fetch", "http://localhost", "1.2.3", "-o", tmp_path),

@@ -21,8 +21,8 @@ from jcs_ct.experiments.lesion_predictions import predict_cases
 from jcs_ct.experiments.methods import Method
 from jcs_ct.experiments.variants import ablation_methods, network_methods
 from jcs_ct.training.recipe import Recipe, make_preprocessor
-from jcs_ct.training.tasks import make_task
 from jcs_ct.training.training_state import STATE_PATTERN
+from jcs_ct.training.training_tasks import make_task
 
 TINY = {
     "task": "segmenter",

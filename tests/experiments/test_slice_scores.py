@@ -10,7 +10,7 @@ from jcs_ct.evaluation.classifier.slice_discrimination import (
     source_table,
 )
 from jcs_ct.experiments.slice_scores import ScoredSlices, joined, patient_hash, read_scores, write_scores
-from jcs_ct.metrics.resampling import Resampling
+from jcs_ct.metrics.bootstrap import Resampling
 
 FEW = Resampling(draws=60)
 

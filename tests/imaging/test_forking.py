@@ -21,7 +21,7 @@ from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
 def forked_child(monkeypatch, tmp_path):
     """Children forked from a process whose items are Python statements."""
     (tmp_path / "scripted_forking.py").write_text(
-        "import jcs_ct.imaging.worker as worker, jcs_ct.imaging.forking as forking\n"
+        "import jcs_ct.imaging.decoding_child as worker, jcs_ct.imaging.forking as forking\n"
         "def task(options):\n"
         "    def run(item):\n"
         "        names = {'options': options}\n"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging import gate_axes
 from jcs_ct.imaging import gate_geometry as gate
-from jcs_ct.imaging.archive import ArchiveLimits
 from jcs_ct.imaging.gate import examine
 from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.headers import CT_SOP_CLASSES, SliceHeader, identity_hash
 from jcs_ct.imaging.sandbox import SandboxLimits
+from jcs_ct.imaging.unpacking import ArchiveLimits
 
 CT = min(CT_SOP_CLASSES)
 

@@ -15,7 +15,7 @@ from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
 def scripted_child(monkeypatch, tmp_path):
     """Replace the worker by one whose items are Python statements; limits and protocol are the real ones."""
     (tmp_path / "scripted_worker.py").write_text(
-        "import jcs_ct.imaging.worker as worker\n"
+        "import jcs_ct.imaging.decoding_child as worker\n"
         "def task(options):\n"
         "    def run(item):\n"
         "        names = {}\n"

@@ -6,7 +6,7 @@ import pytest
 
 from jcs_ct.jobs import JobKey, Ledger, RetryPolicy
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 HERE = Path(__file__).parent
 

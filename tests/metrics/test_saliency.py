@@ -7,6 +7,7 @@ import py_sod_metrics
 import pytest
 from numpy.typing import NDArray
 
+from jcs_ct.metrics.overlap import Counts
 from jcs_ct.metrics.saliency import (
     THRESHOLDS,
     adaptive_threshold,
@@ -15,7 +16,6 @@ from jcs_ct.metrics.saliency import (
     e_measure_set,
     mean_absolute_error,
 )
-from jcs_ct.metrics.segmentation import Counts
 
 SHAPE = (23, 31)
 

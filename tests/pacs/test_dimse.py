@@ -21,7 +21,6 @@ from jcs_ct.jobs import JobKey, RetryPolicy
 from jcs_ct.pacs.association import DimseServer
 from jcs_ct.pacs.dimse import Dimse
 from jcs_ct.pacs.remote import RemoteStudy, StudyQuery
-from jcs_ct.pacs.running import open_watcher
 from jcs_ct.pacs.server import (
     PacsCertificateError,
     PacsDeniedError,
@@ -31,6 +30,7 @@ from jcs_ct.pacs.server import (
     PacsUnavailableError,
 )
 from jcs_ct.pacs.watch import WatchSettings
+from jcs_ct.pacs.watcher_setup import open_watcher
 
 from .fake_dimse import FakeDimse, serving
 from .fake_pacs import ct_file

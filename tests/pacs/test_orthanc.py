@@ -13,10 +13,10 @@ import requests
 from pydicom import dcmread
 
 from jcs_ct.jobs import Ledger
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.server import PacsServer
-from jcs_ct.pacs.web import DicomWeb
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 from .orthanc_server import Orthanc, needs_orthanc
 

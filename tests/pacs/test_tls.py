@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsServer, PacsUnavailableError
-from jcs_ct.pacs.web import DicomWeb
 
 from .fake_pacs import FakePacs, Handler, ct_file
 from .orthanc_server import Orthanc, needs_orthanc

@@ -13,11 +13,11 @@ import pytest
 
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.jobs import Ending, JobKey, Limits, Outcome, RetryPolicy, State, StudyWorker
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.remote import StudyQuery
-from jcs_ct.pacs.running import go_on, only_watcher, open_watcher
 from jcs_ct.pacs.server import PacsDeniedError, PacsServer
 from jcs_ct.pacs.watch import WatchSettings
-from jcs_ct.pacs.web import DicomWeb
+from jcs_ct.pacs.watcher_setup import go_on, only_watcher, open_watcher
 
 from .fake_pacs import ct_file
 from .played_readings import PlayedWorker

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.phantom import Phantom, PhantomConfig, make_phantom
-from jcs_ct.phantom.lesions import LesionKind, draw_lesions
+from jcs_ct.phantom.opacifications import LesionKind, draw_lesions
 from jcs_ct.phantom.patient import Patient
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from jcs_ct.errors import OutputError
 from jcs_ct.imaging import open_study
 from jcs_ct.phantom import Phantom, PhantomConfig, make_phantom, write_dicom, write_nifti, write_png
-from jcs_ct.phantom.pictures import lung_window
+from jcs_ct.phantom.phantom_pictures import lung_window
 from jcs_ct.volume import BACKGROUND_HU
 
 

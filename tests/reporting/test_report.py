@@ -65,7 +65,7 @@ def test_a_run_that_fails_leaves_no_record_and_no_half_file(tmp_path, read, monk
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jcs_ct.reporting.nifti.nibabel.save", full_disk)
+    monkeypatch.setattr("jcs_ct.reporting.nifti_results.nibabel.save", full_disk)
     with pytest.raises(OutputError, match=r"the disk is full.*DISK_FULL"):
         write_report(*read, tmp_path)
     assert "run.json" not in _names(tmp_path)

@@ -24,7 +24,7 @@ from fastapi.testclient import TestClient
 from pydicom import dcmread
 
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 from jcs_ct.service.app import build_app, build_service
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits

@@ -15,8 +15,8 @@ import torch
 
 from jcs_ct.data.manifest import read_manifest
 from jcs_ct.training.recipe import load_recipe
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 
 def main(recipe_file: str, manifest: str, out: str, step: str, delay_s: str, *classifier: str) -> None:

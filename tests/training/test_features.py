@@ -20,8 +20,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.models.first_stage import FirstStage, joined
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 TRUNK = {"stem_channels": [4, 4, 4], "planes": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "base_width": 32}
 SMALL = {

@@ -17,8 +17,8 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.run_log import trim_log
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"

@@ -8,8 +8,8 @@ from jcs_ct.models.comparison.unet import UNet
 from jcs_ct.training.classifier_task import recipe_classifier
 from jcs_ct.training.recipe import Recipe, changed
 from jcs_ct.training.segmenter_task import recipe_segmenter
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 TINY = {
     "task": "segmenter",

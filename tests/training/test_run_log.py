@@ -14,8 +14,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.training.recipe import Recipe
 from jcs_ct.training.run_log import Board, Shown
 from jcs_ct.training.sample_pictures import choose_samples
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 SMALL = {
     "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},

@@ -12,8 +12,8 @@ from jcs_ct.training.paper_losses import deep_supervision_loss
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.segmenter_task import SegmentationTask
 from jcs_ct.training.step_batches import StepBatches, step_batches
-from jcs_ct.training.train import launched
 from jcs_ct.training.training_data import open_inputs, prepare_slices
+from jcs_ct.training.training_run import launched
 from jcs_ct.training.training_state import starting_state
 
 RECIPE = Recipe.model_validate(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.manifest import Kind
 from jcs_ct.errors import JCSError
-from jcs_ct.jobs.reading import ReadingRequest, read_and_report, reading_facts
+from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts
 from jcs_ct.reporting.report import FORMATS, Format
 
 if TYPE_CHECKING:

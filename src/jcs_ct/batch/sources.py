@@ -24,10 +24,10 @@ from jcs_ct.batch.manifest import FoundStudy, Kind
 from jcs_ct.data.manifest.table_files import is_parquet, read_table
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.series import DicomSeries, survey_dicom
-from jcs_ct.imaging.sources import find_files
+from jcs_ct.imaging.study_files import find_files
 
 if TYPE_CHECKING:
-    from jcs_ct.pacs.web import DicomWeb
+    from jcs_ct.pacs.dicomweb import DicomWeb
 
 _LISTS = (".csv", ".tsv", ".parquet", ".pq")
 Progress = Callable[[int], None]
@@ -86,8 +86,8 @@ def connect(url: str) -> DicomWeb:
         ConfigError: the extra ``pacs`` is not installed, or the credentials cannot be used.
     """
     try:
+        from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.server import PacsServer
-        from jcs_ct.pacs.web import DicomWeb
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "defusedxml"):
             raise

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jcs_ct.checkpoints.opening import (
+from jcs_ct.checkpoints.checkpoint_header import (
     FORMAT_VERSION,
     CheckpointInfo,
     Models,

@@ -17,8 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints.fit import compare
-from jcs_ct.checkpoints.opening import FORMAT_VERSION, METADATA_KEY, CheckpointInfo, damaged, read_info, require_known
+from jcs_ct.checkpoints.checkpoint_header import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    CheckpointInfo,
+    damaged,
+    read_info,
+    require_known,
+)
+from jcs_ct.checkpoints.key_comparison import compare
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 from jcs_ct.models.classifier import ClassifierConfig

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints.fit import LISTED, Fit, compare
+from jcs_ct.checkpoints.checkpoint_header import CheckpointInfo, file_sha256, is_checkpoint
+from jcs_ct.checkpoints.foreign_files import read_foreign
 from jcs_ct.checkpoints.format import save_checkpoint
-from jcs_ct.checkpoints.opening import CheckpointInfo, file_sha256, is_checkpoint
+from jcs_ct.checkpoints.key_comparison import LISTED, Fit, compare
 from jcs_ct.checkpoints.published import COUNTER, PUBLISHED, PublishedFormat
-from jcs_ct.checkpoints.reading import read_foreign
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.models.layers import FrozenBatchNorm2d
 

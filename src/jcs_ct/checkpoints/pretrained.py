@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from jcs_ct.checkpoints.checkpoint_header import CheckpointInfo, file_sha256
 from jcs_ct.checkpoints.fetching import fetch
 from jcs_ct.checkpoints.format import load_strictly, read_network
 from jcs_ct.checkpoints.importing import import_weights
-from jcs_ct.checkpoints.opening import CheckpointInfo, file_sha256
 from jcs_ct.checkpoints.published import PUBLISHED
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.models.classifier import Classifier

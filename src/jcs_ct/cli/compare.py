@@ -55,7 +55,7 @@ def compare(
     from jcs_ct.experiments.lesion_predictions import read_given
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.own_cut import with_own_cuts
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     cases = open_cases(reference, protocol=protocol, split=split)
     given = [read_given(one, cases) for one in predictions or []]

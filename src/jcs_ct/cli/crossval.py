@@ -11,7 +11,7 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
-from jcs_ct.cli.judging import write_page
+from jcs_ct.cli.judged_networks import write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def _run(
     from jcs_ct.experiments.cross_validation import run_experiment
     from jcs_ct.experiments.fold_runs import folds_of
     from jcs_ct.experiments.lesion_predictions import read_given
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     if asked.threads:
         torch.set_num_threads(asked.threads)

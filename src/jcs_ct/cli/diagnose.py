@@ -81,7 +81,7 @@ def diagnose(
     from jcs_ct.imaging import open_study
     from jcs_ct.reading.diagnosis import diagnose as run_diagnosis
     from jcs_ct.reporting import write_report
-    from jcs_ct.reporting.dicom import require_dicom_source
+    from jcs_ct.reporting.dicom_results import require_dicom_source
     from jcs_ct.reporting.report_html import checked_label
 
     execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)

@@ -15,7 +15,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 
     Exit code 0 when a DICOM study can be diagnosed, 5 when something needed is missing.
     """
-    from jcs_ct.doctor import examine
+    from jcs_ct.installation import examine
 
     checks = examine()
     if as_json:

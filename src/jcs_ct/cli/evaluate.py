@@ -9,7 +9,7 @@ import typer
 
 from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision, SplitName
 from jcs_ct.cli.console import stage_progress
-from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.judged_networks import manifest_warnings, named_checkpoints, split_warnings, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ModelsOption
 
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
@@ -47,7 +47,7 @@ def segmentation(
     from jcs_ct.experiments.judged_slices import manifest_cases
     from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, write_predictions
     from jcs_ct.experiments.methods import method_folder
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table = read_manifest(manifest)
@@ -107,7 +107,7 @@ def patients(
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.patients.cohort import cohort_of_manifest, cohort_of_studies, read_study_list
     from jcs_ct.evaluation.patients.cohort_tables import evaluate_cohort
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     if (studies is None) == (manifest is None):
         raise ConfigError("give either --studies or --manifest")
@@ -160,7 +160,7 @@ def explanations(
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     # Each classifier sees few slices one by one: compiling would not pay.
     execution = Execution(backend="torch", device=device)
@@ -224,7 +224,7 @@ def densities(
     from jcs_ct.evaluation.segmentation.density_classes import evaluate_densities
     from jcs_ct.experiments.judged_slices import ct100_cases
     from jcs_ct.experiments.lesion_predictions import read_given
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     cases = ct100_cases(data, folds)
     methods = [read_given(given, cases) for given in predictions or []]

@@ -9,7 +9,7 @@ import typer
 
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
-from jcs_ct.cli.judging import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.judged_networks import manifest_warnings, named_checkpoints, split_warnings, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def classifier(
     from jcs_ct.experiments.judged_slices import slice_names
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table = read_manifest(manifest)
@@ -101,7 +101,7 @@ def shortcuts(
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts
     from jcs_ct.evaluation.classifier.shortcuts import manifest_planes, measure_shortcuts, spread_slices
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table = read_manifest(manifest)
@@ -148,7 +148,7 @@ def trivial(
     """
     from jcs_ct.data.manifest import Manifest, read_manifest
     from jcs_ct.evaluation.classifier.trivial_features import evaluate_trivial_features, score_trivially
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
 
     table = read_manifest(manifest)
     scores = {}

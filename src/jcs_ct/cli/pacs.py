@@ -142,9 +142,9 @@ def connect(
     """
     try:
         from jcs_ct.pacs.association import DimseServer
+        from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.dimse import Dimse
         from jcs_ct.pacs.server import PacsServer
-        from jcs_ct.pacs.web import DicomWeb
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     bundle = "" if ca_bundle is None else str(ca_bundle)

@@ -71,8 +71,8 @@ def watch(
     first_day = _day(since)
     with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive:
         from jcs_ct.pacs.remote import StudyQuery
-        from jcs_ct.pacs.running import go_on, open_watcher
         from jcs_ct.pacs.watch import WatchSettings
+        from jcs_ct.pacs.watcher_setup import go_on, open_watcher
 
         os.umask(0o077)  # images and results of patients
         _log_to(log_file)

@@ -75,8 +75,8 @@ def train(
 
     from jcs_ct.training.recipe import load_recipe
     from jcs_ct.training.run_log import Shown
-    from jcs_ct.training.tasks import make_task
-    from jcs_ct.training.train import train as run_training
+    from jcs_ct.training.training_run import train as run_training
+    from jcs_ct.training.training_tasks import make_task
 
     if threads:
         torch.set_num_threads(threads)

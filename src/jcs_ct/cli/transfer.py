@@ -15,7 +15,7 @@ from jcs_ct.cli.crossval import (
     SpecificityOption,
     WithTestOption,
 )
-from jcs_ct.cli.judging import write_page
+from jcs_ct.cli.judged_networks import write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 
@@ -55,7 +55,7 @@ def transfer(
     from jcs_ct.experiments.fold_runs import labelled_slices
     from jcs_ct.experiments.methods import Method
     from jcs_ct.experiments.source_sets import possible_runs, read_groups, training_sets
-    from jcs_ct.metrics.resampling import Resampling
+    from jcs_ct.metrics.bootstrap import Resampling
     from jcs_ct.training.recipe import load_recipe
 
     if threads:

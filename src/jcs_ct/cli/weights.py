@@ -69,7 +69,7 @@ def show(
 
     Example:  jcs weights show joint.safetensors
     """
-    from jcs_ct.checkpoints.describing import describe_weights
+    from jcs_ct.checkpoints.weights_facts import describe_weights
 
     facts = describe_weights(file)
     if as_json:

@@ -16,7 +16,7 @@ from jcs_ct.engine.onnx_graph import onnx_bytes
 from jcs_ct.engine.openvino_backend import OpenVINOModel
 from jcs_ct.engine.quantisation import layer_groups, quantised_graph
 from jcs_ct.errors import BackendError
-from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.models.closed_form import probabilities
 
 logger = logging.getLogger(__name__)

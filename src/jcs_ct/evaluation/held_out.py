@@ -18,7 +18,7 @@ from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.experiments.methods import Method, method_facts, method_folder
 from jcs_ct.experiments.own_cut import with_own_cuts
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 
 
 def evaluate_held_out_lesions(

@@ -27,9 +27,9 @@ from jcs_ct.experiments.slice_scores import ScoredSlices, joined, read_scores, s
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.progress import Progress, silent
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.tasks import Task, make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
 from jcs_ct.training.training_state import drop_states
+from jcs_ct.training.training_tasks import Task, make_task
 
 _SCORES, _PREDICTIONS = "scores.csv", "predictions"
 

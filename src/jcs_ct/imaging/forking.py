@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import IO
 
-#: What the tasks of ``worker`` import when they run.
+#: What the tasks of ``decoding_child`` import when they run.
 _MODULES = ("numpy", "pydicom.pixels", "jcs_ct.imaging.dicom", "jcs_ct.imaging.nifti")
 _NO_OUTPUT = -1
 #: Received descriptors are kept out of the way of the one that a job names.
@@ -135,11 +135,11 @@ def _become_child(output: int, descriptors: list[int]) -> None:
 
 def main() -> None:
     """Import what children need, then serve."""
-    from jcs_ct.imaging import worker
+    from jcs_ct.imaging import decoding_child
 
     for name in _MODULES:
         importlib.import_module(name)
-    serve(socket.socket(fileno=int(sys.argv[1])), worker.main)
+    serve(socket.socket(fileno=int(sys.argv[1])), decoding_child.main)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding
-from jcs_ct.imaging.sources import name_pattern
+from jcs_ct.imaging.study_files import name_pattern
 
 #: Words that name what was drawn or computed over a slice, not the slice.
 _DRAWN = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jcs_ct.errors import MaskError, StudyError
-from jcs_ct.imaging.slices import open_picture
+from jcs_ct.imaging.picture_slices import open_picture
 
 #: Several whole numbers up to this are taken for labels; larger ones beside others for edges that were smoothed.
 LARGEST_LABEL = 31

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import ConfigError, MaskError, StudyError
 from jcs_ct.imaging.mask_pictures import MOST_LESION
 from jcs_ct.imaging.single import decode_volume
-from jcs_ct.imaging.sources import FileKind, file_kind
+from jcs_ct.imaging.study_files import FileKind, file_kind
 from jcs_ct.volume import CTVolume, LabelVolume
 
 #: Corners of mask and CT may lie this far apart, in mm (affines are rounded by the tools that write masks).

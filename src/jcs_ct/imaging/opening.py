@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
-from jcs_ct.imaging.archive import unpacked
 from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.gate_pictures import check_picture_names
 from jcs_ct.imaging.series import DicomSurvey, describe_series, read_dicom, survey_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
-from jcs_ct.imaging.sources import SourceFiles, find_files
 from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
+from jcs_ct.imaging.study_files import SourceFiles, find_files
+from jcs_ct.imaging.unpacking import unpacked
 
 
 def open_study(

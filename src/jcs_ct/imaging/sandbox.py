@@ -103,7 +103,7 @@ def _start(fd: int | None) -> _Started:
             _parent = None
             parent.close()
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "jcs_ct.imaging.worker"],
+        [sys.executable, "-P", "-m", "jcs_ct.imaging.decoding_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

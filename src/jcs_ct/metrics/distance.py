@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.metrics.segmentation import check_pair
+from jcs_ct.metrics.overlap import check_pair
 
 Points = Literal["boundary", "all"]
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.stats import rankdata
 
 from jcs_ct.metrics.classification import average_precision, roc_auc
-from jcs_ct.metrics.segmentation import Counts, dice_score, iou_score
+from jcs_ct.metrics.overlap import Counts, dice_score, iou_score
 
 Map = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]

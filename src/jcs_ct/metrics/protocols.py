@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.metrics.distance import hausdorff_distance
-from jcs_ct.metrics.saliency import EMeasure, e_measure_set
-from jcs_ct.metrics.segmentation import (
+from jcs_ct.metrics.overlap import (
     LESION_PROBABILITY,
     Counts,
     Metric,
@@ -28,6 +27,7 @@ from jcs_ct.metrics.segmentation import (
     sensitivity,
     specificity,
 )
+from jcs_ct.metrics.saliency import EMeasure, e_measure_set
 
 Pair = tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.metrics.segmentation import Counts
+from jcs_ct.metrics.overlap import Counts
 
 EPS = float(np.spacing(1))
 #: Thresholds k / 255 of the E-measure's curve.

@@ -12,9 +12,9 @@ from typing import Protocol
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey, Ledger
 from jcs_ct.pacs.book import Sighting, StudyBook
-from jcs_ct.pacs.reading import revision_of
 from jcs_ct.pacs.remote import RemoteStudy, StudyListing, StudyQuery
 from jcs_ct.pacs.server import PacsError, PacsGoneError, PacsIncompleteError, PacsUnavailableError
+from jcs_ct.pacs.watched_reading import revision_of
 from jcs_ct.reporting.dicom_identity import report_series_uid
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ from jcs_ct.files import prepare_output_folder
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
 from jcs_ct.jobs import Claim, Ending, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State, StudyWorker
 from jcs_ct.pacs.book import StudyBook
-from jcs_ct.pacs.reading import READ_FOR_PACS
 from jcs_ct.pacs.remote import StudyListing
 from jcs_ct.pacs.server import (
     PacsCertificateError,
@@ -33,6 +32,7 @@ from jcs_ct.pacs.server import (
 )
 from jcs_ct.pacs.storing import StoreReceipt
 from jcs_ct.pacs.survey import Catalogue, Survey
+from jcs_ct.pacs.watched_reading import READ_FOR_PACS
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jcs_ct.errors import ConfigError
 from jcs_ct.phantom.acquisition import Acquisition
 from jcs_ct.phantom.distractors import Distractor
-from jcs_ct.phantom.lesions import LesionShape
+from jcs_ct.phantom.opacifications import LesionShape
 from jcs_ct.volume import CTVolume, LabelVolume
 
 #: What the labels of :attr:`Phantom.lungs` stand for.

@@ -20,7 +20,7 @@ from jcs_ct.phantom.distractors import (
     paint_nodule,
 )
 from jcs_ct.phantom.grid import Plane, SliceGrid, SmoothField, paint, stream
-from jcs_ct.phantom.lesions import LesionShape, LesionTexture, draw_lesions, paint_lesions
+from jcs_ct.phantom.opacifications import LesionShape, LesionTexture, draw_lesions, paint_lesions
 from jcs_ct.phantom.organs import OrganTexture, paint_organs, paint_trachea
 from jcs_ct.phantom.patient import Patient
 from jcs_ct.phantom.surfaces import Surfaces

@@ -6,10 +6,10 @@ prepared in another way than the ones it learnt from.
 
 from __future__ import annotations
 
-from jcs_ct.preprocessing.body import BODY_GREY, body_mask
 from jcs_ct.preprocessing.lung_box import OUTSIDE_HU, lung_box
 from jcs_ct.preprocessing.region import Region
 from jcs_ct.preprocessing.resampling import enlarged
+from jcs_ct.preprocessing.slice_body import BODY_GREY, body_mask
 from jcs_ct.preprocessing.slice_preprocessor import SlicePreprocessor
 from jcs_ct.preprocessing.window import Window
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.preprocessing.body import body_mask
 from jcs_ct.preprocessing.lung_box import OUTSIDE_HU, lung_box
 from jcs_ct.preprocessing.region import Region
 from jcs_ct.preprocessing.resampling import enlarged, shrunk
+from jcs_ct.preprocessing.slice_body import body_mask
 from jcs_ct.preprocessing.window import Window
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
 
 if TYPE_CHECKING:
-    from jcs_ct.pacs.web import DicomWeb
+    from jcs_ct.pacs.dicomweb import DicomWeb
 
 #: Entries of a folder, and studies of a PACS, that are shown at a time.
 MOST_SHOWN = 500
@@ -130,8 +130,8 @@ def open_pacs(address: PacsAddress, *, patient: bool = True) -> DicomWeb:
         address: Where.
         patient: Whether failed requests are tried again and slow ones waited for; not while a reader waits.
     """
+    from jcs_ct.pacs.dicomweb import DicomWeb
     from jcs_ct.pacs.server import PacsServer
-    from jcs_ct.pacs.web import DicomWeb
 
     patience = {} if patient else {"retries": 0, "timeout_s": 20.0, "answer_s": 60.0}
     return DicomWeb(PacsServer.from_environment(address.url, address.ca_bundle, **patience))

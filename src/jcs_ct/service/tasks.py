@@ -23,7 +23,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing, write_text
 from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.identifiers import read_elements
-from jcs_ct.jobs.reading import ReadingRequest, read_and_report, reading_facts, reading_key
+from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts, reading_key
 from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.settings import PacsAddress
 from jcs_ct.service.sources import open_pacs
@@ -185,8 +185,8 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
 
 def _unpacked(sent: Path) -> Path:
     """The study's files; of a lone archive what is in it, unpacked once beside it."""
-    from jcs_ct.imaging.archive import unpack
-    from jcs_ct.imaging.sources import find_files
+    from jcs_ct.imaging.study_files import find_files
+    from jcs_ct.imaging.unpacking import unpack
 
     files = find_files(sent)
     if len(files.archives) != 1 or files.dicom or files.nifti or files.pictures:
@@ -251,9 +251,9 @@ def _write_correction(
     output: Path, study: Study, corrected: Diagnosis, grid: ViewerGrid, reader: str, version: int
 ) -> None:
     from jcs_ct.errors import StudyError
-    from jcs_ct.reporting.dicom import require_dicom_source, write_dicom_results
     from jcs_ct.reporting.dicom_common import Correction
-    from jcs_ct.reporting.nifti import write_label_volume
+    from jcs_ct.reporting.dicom_results import require_dicom_source, write_dicom_results
+    from jcs_ct.reporting.nifti_results import write_label_volume
     from jcs_ct.reporting.report_json import report_dict
 
     labels = study.on_source_grid(corrected.lesion_labels)

@@ -12,7 +12,7 @@ from jcs_ct.data.sources.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import link_or_copy, prepare_output_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
-from jcs_ct.reporting.dicom import SEG_NAME
+from jcs_ct.reporting.dicom_results import SEG_NAME
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.studies import Studies, StudyRecord
 from jcs_ct.service.users import LOCAL_USER

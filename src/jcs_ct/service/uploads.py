@@ -23,7 +23,7 @@ from typing import IO, Any
 from starlette.concurrency import run_in_threadpool
 
 from jcs_ct.files import explain_unwritable
-from jcs_ct.imaging.sources import natural_key
+from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import UploadLimits

@@ -19,7 +19,7 @@ from scipy import ndimage
 from jcs_ct.imaging import open_study
 from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 from jcs_ct.reading.burden import measure_burden
 from jcs_ct.reading.diagnosis import Diagnosis, SlicePrediction
 from jcs_ct.reading.lesions import find_lesions

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from jcs_ct.reporting.dicom import write_dicom_results
+from jcs_ct.reporting.dicom_results import write_dicom_results
 
 HERE = Path(__file__).parent
 

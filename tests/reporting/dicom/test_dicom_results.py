@@ -20,8 +20,8 @@ from jcs_ct.imaging import open_study
 from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_sc
-from jcs_ct.reporting.dicom import write_dicom_results
 from jcs_ct.reporting.dicom_identity import report_series_uid
+from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.volume import CTVolume
 
 #: Messages of dciodvfy that were reviewed; reasons in docs/reference/dicom-conformance.md.

@@ -21,7 +21,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.lungs import ASSUMED_WIDTH_MM, segment_picture
 from jcs_ct.phantom.grid import Plane, SliceGrid, stream
-from jcs_ct.phantom.lesions import LesionKind, LesionShape, LesionTexture, paint_lesions
+from jcs_ct.phantom.opacifications import LesionKind, LesionShape, LesionTexture, paint_lesions
 from jcs_ct.preprocessing import Window
 
 _KINDS = (LesionKind.GROUND_GLASS, LesionKind.CONSOLIDATION, LesionKind.CRAZY_PAVING, LesionKind.BAND)

@@ -14,7 +14,7 @@ from jcs_ct.data.manifest.rows import ManifestRow, is_volume
 from jcs_ct.errors import ConfigError, MaskError, StudyError
 from jcs_ct.imaging.grey_levels import GreyMeaning, grey_meaning, grey_to_hu, white_of
 from jcs_ct.imaging.mask_pictures import read_mask_picture
-from jcs_ct.imaging.slices import read_picture
+from jcs_ct.imaging.picture_slices import read_picture
 from jcs_ct.preprocessing import Window
 
 

@@ -16,7 +16,7 @@ from jcs_ct.data.sources.study_labels import StudyLabel, StudyLabels, unmatched
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.files import replacing
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, choose_series, refuse, survey_dicom
-from jcs_ct.imaging.sources import FileKind, file_kind, find_files
+from jcs_ct.imaging.study_files import FileKind, file_kind, find_files
 
 #: Shortest salt that is accepted: less can be tried out.
 LEAST_SALT = 16

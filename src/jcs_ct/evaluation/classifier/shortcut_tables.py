@@ -14,8 +14,8 @@ from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATION
 from jcs_ct.evaluation.classifier.shortcuts import UNCHANGED, ShortcutResult
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 MOST_PICTURE_ROWS = 6
 #: Columns of the picture beside the slice as it is.

@@ -14,8 +14,8 @@ from jcs_ct.evaluation.pages.figures import roc_figure
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.experiments.slice_scores import ScoredSlices
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc, roc_curve
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 ALL_SOURCES = "all sources"
 #: What one row of a table says of a set of slices.

@@ -19,8 +19,8 @@ from jcs_ct.experiments.cross_validation import run_scores
 from jcs_ct.experiments.methods import Method, method_facts
 from jcs_ct.experiments.slice_scores import ScoredSlices
 from jcs_ct.experiments.source_sets import FOLDS, TrainingSet
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.classification import roc_auc, roc_curve
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
 
 SEEN, UNSEEN = "held-out patients", "unseen source"
 

@@ -17,8 +17,8 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
 
 #: Features by what they stand for, in the order of :func:`trivial_features`.
 GROUPS: Mapping[str, tuple[int, ...]] = {

@@ -22,6 +22,7 @@ from jcs_ct.evaluation.segmentation.lesion_scores import Measure, compare_method
 from jcs_ct.evaluation.segmentation.lesion_tables import differences_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import case_hu
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.explanation import (
     iou_ceiling,
     map_similarity,
@@ -29,8 +30,7 @@ from jcs_ct.metrics.explanation import (
     score_explanation,
     tune_threshold,
 )
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.metrics.segmentation import PerImage
+from jcs_ct.metrics.overlap import PerImage
 from jcs_ct.models.presets import build_classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 

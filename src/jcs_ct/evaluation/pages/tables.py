@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jcs_ct.metrics.resampling import Interval
+from jcs_ct.metrics.bootstrap import Interval
 
 Cell = str | int | float | bool | None
 

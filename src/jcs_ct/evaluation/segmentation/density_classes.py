@@ -17,8 +17,8 @@ from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interv
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling, bootstrap
-from jcs_ct.metrics.segmentation import LESION_PROBABILITY
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
+from jcs_ct.metrics.overlap import LESION_PROBABILITY
 from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 

@@ -35,8 +35,8 @@ from jcs_ct.evaluation.segmentation.lesion_tables import (
 )
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.metrics.segmentation import LESION_PROBABILITY
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.metrics.overlap import LESION_PROBABILITY
 
 #: Rows of the qualitative figure.
 MOST_PICTURE_ROWS = 6

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
-from jcs_ct.metrics.distance import hausdorff_distance
-from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
-from jcs_ct.metrics.resampling import (
+from jcs_ct.metrics.bootstrap import (
     DEFAULT_RESAMPLING,
     Interval,
     PairedDifference,
@@ -21,8 +19,10 @@ from jcs_ct.metrics.resampling import (
     bootstrap,
     paired_difference,
 )
+from jcs_ct.metrics.distance import hausdorff_distance
+from jcs_ct.metrics.overlap import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
+from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
 from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
-from jcs_ct.metrics.segmentation import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
 
 
 @dataclass(frozen=True)

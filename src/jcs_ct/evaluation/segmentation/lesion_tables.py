@@ -8,8 +8,8 @@ from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, Comparison, MethodScores, mean_interval
 from jcs_ct.experiments.judged_slices import CaseSet
-from jcs_ct.metrics.resampling import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.metrics.segmentation import PerImage
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.metrics.overlap import PerImage
 
 #: Groups of fewer patients than this are not reported.
 LEAST_PATIENTS = 5

@@ -1,7 +1,7 @@
 """U-Net, DSS, PoolNet and EGNet, the networks of Table VII, behind the segmenter's interface."""
 
 from jcs_ct.models.comparison.base import ComparisonConfig, ComparisonNetwork
-from jcs_ct.models.comparison.presets import (
+from jcs_ct.models.comparison.comparison_presets import (
     COMPARISONS,
     PublishedSchedule,
     build_comparison,

@@ -14,7 +14,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.phantom.config import Phantom
-from jcs_ct.phantom.nifti import write_truth
+from jcs_ct.phantom.phantom_volumes import write_truth
 
 #: Stored for pixels outside the reconstruction circle, and declared as PixelPaddingValue.
 PADDING_HU = -2000

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jcs_ct.metrics.bootstrap import bootstrap, paired_difference
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import bootstrap, paired_difference
 
 
 def generator(seed: int = 0) -> np.random.Generator:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from monai.metrics import DiceMetric
 
-from jcs_ct.metrics.segmentation import (
+from jcs_ct.metrics.overlap import (
     Counts,
     dice_score,
     iou_score,

@@ -12,7 +12,7 @@ import pytest
 
 from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.imaging import open_study
-from jcs_ct.imaging.archive import ArchiveLimits, unpack
+from jcs_ct.imaging.unpacking import ArchiveLimits, unpack
 
 
 def zip_of(path, members):
@@ -116,7 +116,7 @@ def test_a_full_disk_is_not_called_damage(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jcs_ct.imaging.archive._copy", full)
+    monkeypatch.setattr("jcs_ct.imaging.unpacking._copy", full)
     archive = zip_of(tmp_path / "a.zip", {"one": b"1" * 100})
     with pytest.raises(OutputError, match="temporary folder: No space left on device; free space there"):
         unpack(archive, tmp_path)

@@ -14,7 +14,7 @@ from jcs_ct.evaluation.patients.cohort_tables import (
     sweep_tables,
     table_iv,
 )
-from jcs_ct.metrics.resampling import Resampling
+from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.operating_point import OperatingPoint
 
 FEW = Resampling(draws=50)

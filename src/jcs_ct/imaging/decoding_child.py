@@ -1,7 +1,7 @@
 """The decoding child: reads a job from stdin, answers one JSON line an item on stdout.
 
-Started by ``sandbox`` as ``python -P -m jcs_ct.imaging.worker`` under limits on memory, time and file size. A crash
-here costs the study, not the caller. Answers: ``{"begin": i}`` before an item is touched, then ``{"done": i,
+Started by ``sandbox`` as ``python -P -m jcs_ct.imaging.decoding_child`` under limits on memory, time and file size. A
+crash here costs the study, not the caller. Answers: ``{"begin": i}`` before an item is touched, then ``{"done": i,
 "value": ...}`` or ``{"done": i, "code": ..., "message": ...}``.
 """
 
@@ -100,7 +100,7 @@ def _elements_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 def _pictures_task(options: dict[str, Any]) -> Callable[[Any], Any]:
-    from jcs_ct.imaging.slices import read_pictures
+    from jcs_ct.imaging.picture_slices import read_pictures
 
     return lambda item: read_pictures([Path(path) for path in item["paths"]], options["fd"])
 

@@ -6,8 +6,8 @@ from scipy import ndimage
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.trivial_features import evaluate_trivial_features, score_trivially, trivial_features
+from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.metrics.classification import roc_auc
-from jcs_ct.metrics.resampling import Resampling
 
 
 def noise(seed: int, *, sigma: float = 0.0, rows: int = 48) -> np.ndarray:

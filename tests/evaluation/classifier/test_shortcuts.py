@@ -14,7 +14,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
 from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts, shortcut_table
 from jcs_ct.evaluation.classifier.shortcuts import ShortcutResult, manifest_planes, measure_shortcuts, spread_slices
-from jcs_ct.metrics.resampling import Resampling
+from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.preprocessing import OUTSIDE_HU, SlicePreprocessor, Window
 

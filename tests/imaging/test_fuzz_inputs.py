@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from jcs_ct.imaging import worker
+from jcs_ct.imaging import decoding_child
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_decoder_that_panics_costs_the_file_not_the_child(seeds):
 
 
 def test_an_exception_of_the_decoding_child_is_a_finding(seeds, monkeypatch):
-    monkeypatch.setitem(worker._TASKS, "headers", lambda options: lambda item: 1 // 0)
+    monkeypatch.setitem(decoding_child._TASKS, "headers", lambda options: lambda item: 1 // 0)
     outcome, detail = fuzz_inputs.read(seeds["dicom"].files, seeds["dicom"], lenient=False)
     assert outcome == "CRASH"
     assert "ZeroDivisionError" in detail

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from jcs_ct.engine.processor import cpu_flags
 from jcs_ct.preprocessing import Region, SlicePreprocessor, Window, body_mask
-from jcs_ct.preprocessing.body import _convex_hull
 from jcs_ct.preprocessing.resampling import enlarged, shrunk
+from jcs_ct.preprocessing.slice_body import _convex_hull
 
 FUSED_APART = 0.0 if "fma" in (cpu_flags() or ()) else 2e-7
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jcs_ct.reporting.report import Format
 
 #: Name of :func:`read_study` for :class:`~jcs_ct.jobs.worker.StudyWorker`.
-READ_STUDY = "jcs_ct.jobs.reading:read_study"
+READ_STUDY = "jcs_ct.jobs.study_reading:read_study"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
     from jcs_ct.imaging import open_study
     from jcs_ct.reading.diagnosis import diagnose
     from jcs_ct.reporting import write_report
-    from jcs_ct.reporting.dicom import require_dicom_source
+    from jcs_ct.reporting.dicom_results import require_dicom_source
 
     progress("read", 0, 1)
     models = _with_threshold(_loaded_models(request.models), request.threshold)
@@ -134,7 +134,7 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
 
 
 def _allows_dicom_results(study: Study) -> bool:
-    from jcs_ct.reporting.dicom import require_dicom_source
+    from jcs_ct.reporting.dicom_results import require_dicom_source
 
     try:
         require_dicom_source(study)

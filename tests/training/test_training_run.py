@@ -10,8 +10,8 @@ from jcs_ct.checkpoints import load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.tasks import make_task
-from jcs_ct.training.train import train
+from jcs_ct.training.training_run import train
+from jcs_ct.training.training_tasks import make_task
 
 
 def recipe(task: str, preset: str, **more) -> Recipe:

@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.multipart import decode_parts, encode_parts
 from jcs_ct.pacs.remote import StudyQuery
 from jcs_ct.pacs.server import (
@@ -18,7 +19,6 @@ from jcs_ct.pacs.server import (
     PacsServer,
     PacsUnavailableError,
 )
-from jcs_ct.pacs.web import DicomWeb
 
 from .fake_pacs import ct_file
 
@@ -322,7 +322,7 @@ def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits
 
 def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
     fill("1.2.3")
-    monkeypatch.setattr("jcs_ct.pacs.web._SEARCH_BYTES", 10)
+    monkeypatch.setattr("jcs_ct.pacs.dicomweb._SEARCH_BYTES", 10)
     client = DicomWeb(PacsServer(pacs.url, retries=0))
     with pytest.raises(PacsAnswerError, match="larger than 0 MiB"):
         client.ct_studies()

@@ -14,7 +14,7 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs import LEFT, RIGHT, lung_slices, require_lung, segment_lungs
 from jcs_ct.lungs.body import largest_parts
-from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
 SIZE = 256

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jcs_ct.jobs.child import Progress
 
 #: Name of :func:`read_for_pacs` for :class:`~jcs_ct.jobs.StudyWorker`.
-READ_FOR_PACS = "jcs_ct.pacs.reading:read_for_pacs"
+READ_FOR_PACS = "jcs_ct.pacs.watched_reading:read_for_pacs"
 
 
 def revision_of(study_uid: str, fingerprint: str) -> str:
@@ -35,8 +35,8 @@ def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
         ``objects``: files, relative to ``output``, and what they are, in the order in which they are to be stored:
         the structured report last, so that where it lies the others do.
     """
-    from jcs_ct.jobs.reading import read_and_report
-    from jcs_ct.reporting.dicom import write_dicom_results
+    from jcs_ct.jobs.study_reading import read_and_report
+    from jcs_ct.reporting.dicom_results import write_dicom_results
 
     output = Path(arguments["output"])
     request = ReadingRequest(

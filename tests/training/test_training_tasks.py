@@ -7,7 +7,7 @@ from jcs_ct.checkpoints import read_info
 from jcs_ct.errors import CheckpointError
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.tasks import make_task
+from jcs_ct.training.training_tasks import make_task
 
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
 CLASSIFIER = Recipe(task="classifier", preset="compact")

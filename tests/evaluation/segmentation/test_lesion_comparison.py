@@ -16,8 +16,8 @@ from jcs_ct.evaluation.segmentation.lesion_scores import compare_methods, holm, 
 from jcs_ct.evaluation.segmentation.lesion_tables import subgroup_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
 from jcs_ct.experiments.lesion_predictions import read_predictions, write_predictions
-from jcs_ct.metrics.resampling import Resampling
-from jcs_ct.metrics.segmentation import Counts, dice_score
+from jcs_ct.metrics.bootstrap import Resampling
+from jcs_ct.metrics.overlap import Counts, dice_score
 
 FEW = Resampling(draws=200)
 
@@ -165,7 +165,7 @@ def test_miniseg_files_give_the_published_figures_through_the_command(shared_dat
 
 @pytest.mark.slow
 def test_our_own_published_predictions_give_the_figures_of_the_results_page(shared_data, tmp_path):
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     first, second = docs / "predictions/ct100-miniseg", docs / "predictions/ct100-miniseg-2"
     volumes = docs / "predictions/ct100-volumes"
     names = ("mean of both runs", "first run", "second run", "with whole volumes", "mean of all three")

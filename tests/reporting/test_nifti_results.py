@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from jcs_ct.reporting.nifti import ras_affine, write_activation_volume, write_label_volume
+from jcs_ct.reporting.nifti_results import ras_affine, write_activation_volume, write_label_volume
 from jcs_ct.volume import CTVolume
 
 SHAPE = (5, 7, 9)

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from jcs_ct.checkpoints.checkpoint_header import file_sha256, is_checkpoint, read_info
+from jcs_ct.checkpoints.foreign_files import read_foreign
 from jcs_ct.checkpoints.format import read_tensors
 from jcs_ct.checkpoints.importing import best_fit
-from jcs_ct.checkpoints.opening import file_sha256, is_checkpoint, read_info
-from jcs_ct.checkpoints.reading import read_foreign
 
 
 def describe_weights(path: Path) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.run_log import DEFAULT_SHOWN, LOG, Board, Shown, append_record, trim_log
 from jcs_ct.training.sample_pictures import choose_samples, write_samples
 from jcs_ct.training.step_batches import StepBatches, slices_placed_on, step_batches
-from jcs_ct.training.tasks import Task
 from jcs_ct.training.training_data import Inputs, open_inputs
 from jcs_ct.training.training_state import TrainingState, starting_state
+from jcs_ct.training.training_tasks import Task
 
 logger = logging.getLogger(__name__)
 
