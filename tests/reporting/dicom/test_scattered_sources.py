@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from jcs_ct.imaging import open_study
-from jcs_ct.reporting.dicom import require_dicom_source, write_dicom_results
+from jcs_ct.reporting.dicom_results import require_dicom_source, write_dicom_results
 
 AS_STATED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
