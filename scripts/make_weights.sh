@@ -52,9 +52,9 @@ on=(--device "${DEVICE:-auto}" --workers "${WORKERS:-0}")
   --pretrained "$work/classifier-long/last.safetensors"
 "$python" scripts/average_weights.py "$work/classifier-long/last.safetensors" "$work/classifier-fit/best.safetensors" \
   "$work/classifier-mean.safetensors" --share 0.7
-"$jcs" train compact-joint-long -m "$work/volumes.csv" -o "$work/segmenter-long" "${on[@]}" --set steps=2000 \
-  --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-long/last.safetensors"
-"$jcs" calibrate --classifier "$work/classifier-mean.safetensors" --segmenter "$work/segmenter-long/last.safetensors" \
+"$jcs" train compact-joint-hundred -m "$work/volumes.csv" -o "$work/segmenter-hundred" "${on[@]}" --set steps=1800 \
+  --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-finish/best.safetensors"
+"$jcs" calibrate --classifier "$work/classifier-mean.safetensors" --segmenter "$work/segmenter-hundred/last.safetensors" \
   -m "$work/sources.csv" -o "$work/models" --lesion-probability 0.4
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"
