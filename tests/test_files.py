@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.errors import OutputError
-from jcs_ct.files import prepare_output_folder, replacing, write_text
+from jcs_ct.files import prepare_output_folder, replacing, staged_folder, write_text
 
 
 def test_write_replaces_whole_files(tmp_path: Path) -> None:
@@ -48,3 +48,65 @@ def test_a_file_in_the_way_of_the_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
         prepare_output_folder(tmp_path / "file" / "out")
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    for name in ("one.txt", "two.txt", "old.txt", "last.txt"):
+        (tmp_path / name).write_text("earlier")
+    (tmp_path / "mine.txt").write_text("mine")
+    return tmp_path
+
+
+def write_anew(folder):
+    with staged_folder(folder, last="last.txt", stale=("one.txt", "two.txt", "old.txt")) as staging:
+        for name in ("one.txt", "two.txt", "sub/three.txt", "last.txt"):
+            (staging / name).parent.mkdir(exist_ok=True)
+            (staging / name).write_text("new")
+
+
+def content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+NEW = {"one.txt": "new", "two.txt": "new", "sub/three.txt": "new", "last.txt": "new", "mine.txt": "mine"}
+
+
+def test_a_staged_folder_takes_the_place_of_an_earlier_one(earlier):
+    write_anew(earlier)
+    assert content(earlier) == NEW
+
+
+@pytest.mark.parametrize("stage", ["write", "move"])
+def test_an_interruption_leaves_the_earlier_files_or_the_new_ones(earlier, monkeypatch, stage):
+    before = content(earlier)
+    if stage == "write":
+        with pytest.raises(KeyboardInterrupt), staged_folder(earlier, last="last.txt") as staging:
+            (staging / "one.txt").write_text("half")
+            raise KeyboardInterrupt
+        assert content(earlier) == before
+        return
+    moves = []
+
+    def interrupted_once(self, target):
+        moves.append(target)
+        if len(moves) == 2:
+            raise KeyboardInterrupt
+        return os.replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        write_anew(earlier)
+    assert content(earlier) == NEW
+
+
+def test_the_last_file_is_not_there_while_others_are_moved(earlier, monkeypatch):
+    seen = []
+
+    def watched(self, target):
+        seen.append((target.name, (earlier / "last.txt").exists()))
+        return os.replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write_anew(earlier)
+    assert seen == [("one.txt", False), ("three.txt", False), ("two.txt", False), ("last.txt", False)]

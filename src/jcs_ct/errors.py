@@ -1,16 +1,18 @@
 """The tree of exceptions: every error a user can cause says what was expected, what came and what to do.
 
-JCSError (exit code 5)
+JCSError (exit code 5)     every one has a code and a remedy, for machines
 ├── ConfigError (2)      a setting, option or manifest that cannot be used
 ├── OutputError (2)      the output folder cannot be written, or the disk is full
 ├── StudyError (3)       the geometry gate refuses a study; carries the gate's code
 ├── MaskError (3)        a mask that is not what it says
 ├── CheckpointError (3)  a weights file that cannot be read or does not fit
-└── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
+├── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
+└── StoppedError (130)    someone stopped a command; says what is left and how to go on
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -38,22 +40,77 @@ class GateCode(StrEnum):
     NO_HU = "NO_HU"
 
 
+#: What to do about each code, in one sentence; the message of an error says it with its numbers.
+REMEDIES: Mapping[str, str] = {
+    GateCode.GAP: "export the series again with all its slices, or read it with --lenient without measurements",
+    GateCode.TILT: "have the series reconstructed without gantry tilt",
+    GateCode.DUPLICATE_POSITION: "remove the copies, or export one reconstruction",
+    GateCode.MIXED_SERIES: "export one acquisition and one reconstruction as one series",
+    GateCode.MIXED_ORIENTATION: "export slices of one orientation",
+    GateCode.MIXED_SPACING: "export one reconstruction with even spacing",
+    GateCode.MIXED_SIZE: "export one reconstruction of one matrix size",
+    GateCode.NO_POSITION: "export the series with its geometry, or read it with --lenient without measurements",
+    GateCode.TRUNCATED: "copy or export the named files again",
+    GateCode.NOT_CT: "give a CT series; `jcs info` lists what is there",
+    GateCode.LOCALIZER: "give the axial series; `jcs info` lists what is there",
+    GateCode.NOT_AXIAL: "give the axial series",
+    GateCode.HU_VARIES: "export the series with the rescale values of its scanner",
+    GateCode.NO_LUNG: "give a series that shows the lungs",
+    GateCode.TOO_FEW_SLICES: "give the whole series, or read it with --lenient for slice verdicts",
+    GateCode.NO_IMAGES: "give a folder or file with a CT study",
+    GateCode.UNREADABLE: "copy the file again from its source",
+    GateCode.UNSUPPORTED: "convert the files to a supported kind (docs/reference/inputs.md)",
+    GateCode.NO_HU: "export the CT again from its source, with its rescale slope and intercept",
+    "DISK_FULL": "free space, or choose another folder",
+    "OUTPUT_UNWRITABLE": "choose a folder you can write to",
+    "SETTINGS": "change the options, recipe or table that the message names",
+    "USAGE": "see the command's --help",
+    "MASK": "give a lesion mask on the study's grid (docs/reference/inputs.md)",
+    "CHECKPOINT": "give a checkpoint of jcs-ct, or import the file with `jcs weights import`",
+    "BACKEND": "choose another --backend or --precision; `jcs doctor` says what works here",
+    "FAILED": "do what the message says; if it says nothing, report it with --verbose output",
+    "INTERRUPTED": "run the same command again",
+    "FAULT": "this is a fault of the software: report it with the traceback on stderr",
+}
+
+
 class JCSError(Exception):
-    """Any error that jcs-ct raises on purpose; ``exit_code`` is the command line's."""
+    """Any error that jcs-ct raises on purpose.
+
+    Attributes:
+        exit_code: The command line's.
+        code: What kind of error it is; a key of :data:`REMEDIES`. Codes do not change between minor versions.
+    """
 
     exit_code = 5
+    code: str = "FAILED"
+
+    @property
+    def remedy(self) -> str:
+        """What to do, in one sentence."""
+        return REMEDIES[self.code]
 
 
 class ConfigError(JCSError):
     """A setting, option or manifest cannot be used; lists every problem at once."""
 
     exit_code = 2
+    code = "SETTINGS"
 
 
 class OutputError(JCSError):
-    """An output cannot be written; nothing half-written is left behind."""
+    """An output cannot be written; nothing half-written is left behind.
+
+    Args:
+        message: What cannot be written, why, and what to do.
+        code: ``OUTPUT_UNWRITABLE`` or ``DISK_FULL``.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, code: str = "OUTPUT_UNWRITABLE") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StudyError(JCSError):
@@ -65,6 +122,7 @@ class StudyError(JCSError):
     """
 
     exit_code = 3
+    code: GateCode
 
     def __init__(self, code: GateCode, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -75,13 +133,38 @@ class MaskError(JCSError):
     """A mask has values, a size or a geometry that a lesion mask cannot have."""
 
     exit_code = 3
+    code = "MASK"
 
 
 class CheckpointError(JCSError):
     """A weights file is damaged, unsafe or does not fit the network."""
 
     exit_code = 3
+    code = "CHECKPOINT"
 
 
 class BackendError(JCSError):
     """A backend cannot run a network, or an exported network does not agree with it."""
+
+    code = "BACKEND"
+
+
+class StoppedError(JCSError):
+    """Someone stopped a command.
+
+    Args:
+        left: What is left on disk, and how far the work was.
+        go_on: How to go on.
+    """
+
+    exit_code = 130  # 128 + SIGINT, as shells count
+    code = "INTERRUPTED"
+
+    def __init__(self, left: str, go_on: str) -> None:
+        super().__init__(f"stopped: {left}; {go_on}")
+        self._go_on = go_on
+
+    @property
+    def remedy(self) -> str:
+        """How to go on."""
+        return self._go_on

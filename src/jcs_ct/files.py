@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from jcs_ct.errors import OutputError
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
     """What went wrong while writing, as an error that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"cannot write {path}: the disk is full; free space or choose another folder (DISK_FULL)")
+        return OutputError(
+            f"cannot write {path}: the disk is full; free space or choose another folder (DISK_FULL)",
+            code="DISK_FULL",
+        )
     reason = error.strerror or type(error).__name__
     return OutputError(f"cannot write {path}: {reason}; choose a folder you can write to (OUTPUT_UNWRITABLE)")
 
@@ -99,3 +102,67 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data``, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield an empty folder inside ``folder`` whose files are moved into ``folder`` together, when all are written.
+
+    Until then ``folder`` is as it was, and on any error it stays so: what was there before or what is new, never a
+    mixture. An interruption while the files are moved (some milliseconds) is answered after the last of them.
+
+    Args:
+        folder: Made when missing.
+        last: Name of the file that says that the others are whole: taken away first and put in place last, so that
+            even a process that is killed while it moves leaves no folder that looks whole.
+        stale: Patterns of names that a former run left; those not written anew are removed, if ``last`` is there.
+
+    Raises:
+        OutputError: the folder cannot be written, or something in it cannot be replaced.
+    """
+    staging = prepare_output_folder(prepare_output_folder(folder) / f".{secrets.token_hex(4)}.part")
+    try:
+        yield staging
+        moves = _moves(staging, folder, last)
+        leftovers = _leftovers(folder, stale, moves) if (folder / last).exists() else []
+        try:
+            _put_in_place(moves, leftovers, folder / last)
+        except KeyboardInterrupt:
+            _put_in_place(moves, leftovers, folder / last)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:
+    """(from, to) of every staged file, ``last`` at the end."""
+    moves = [(path, folder / path.relative_to(staging)) for path in sorted(staging.rglob("*")) if not path.is_dir()]
+    for _, target in moves:
+        if target.is_dir():
+            raise OutputError(
+                f"cannot write {target}: it is a folder; remove it or choose another folder (OUTPUT_UNWRITABLE)"
+            )
+    return sorted(moves, key=lambda move: move[1] == folder / last)
+
+
+def _leftovers(folder: Path, patterns: Sequence[str], moves: Sequence[tuple[Path, Path]]) -> list[Path]:
+    written = {target for _, target in moves}
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path not in written]
+
+
+def _put_in_place(moves: Sequence[tuple[Path, Path]], leftovers: Sequence[Path], last: Path) -> None:
+    """Move what is not moved yet; called again it goes on where it was stopped."""
+    try:
+        if any(source.exists() for source, target in moves if target != last):
+            last.unlink(missing_ok=True)
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in leftovers} - {last.parent}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        for source, target in moves:
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
+    except OSError as error:
+        raise explain_unwritable(last.parent, error) from error

@@ -2,12 +2,17 @@
 
 import json
 
+import pytest
+
+from jcs_ct.cli import console
 from jcs_ct.cli.console import print_json, stage_progress, step_progress
 
 
 def test_json_goes_to_stdout(capsys):
     print_json({"a": 1.5})
-    assert json.loads(capsys.readouterr().out) == {"a": 1.5}
+    assert json.loads(capsys.readouterr().out) == {"schema_version": "1.0", "outcome": "done", "a": 1.5}
+    print_json([1, 2])
+    assert json.loads(capsys.readouterr().out) == [1, 2]
 
 
 def test_stages_as_json_lines_without_repeats(capsys):
@@ -25,13 +30,75 @@ def test_quiet_says_nothing(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_training_without_a_terminal_prints_lines(capsys):
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when told to."""
+
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    found = Clock()
+    monkeypatch.setattr(console, "time", found)
+    return found
+
+
+def test_training_without_a_terminal_prints_lines(capsys, clock):
     with step_progress(6, line_every=2) as progress:
         for step in range(1, 6):
+            clock.now += 2.0
             progress(step, 5, {"loss": 1.0 / step})
     assert capsys.readouterr().err.splitlines() == [
-        "step 1/5: loss 1.0000",
-        "step 2/5: loss 0.5000",
-        "step 4/5: loss 0.2500",
+        "step 1/5: loss 1.0000; time left not known yet",
+        "step 2/5: loss 0.5000; about 6 s left",
+        "step 4/5: loss 0.2500; about 2 s left",
         "step 5/5: loss 0.2000",
     ]
+
+
+def test_slow_steps_are_said_one_by_one_and_a_run_that_continues_is_timed_from_there(capsys, clock):
+    with step_progress(1000) as progress:
+        for step in (501, 502):
+            clock.now += 60.0
+            progress(step, 1000, {"loss": 0.5})
+    assert capsys.readouterr().err.splitlines() == [
+        "step 501/1000: loss 0.5000; time left not known yet",
+        "step 502/1000: loss 0.5000; about 8 h 18 min left",
+    ]
+
+
+def test_stages_without_a_terminal_are_plain_lines(capsys, clock):
+    with stage_progress() as progress:
+        for done in range(0, 61, 10):
+            progress("segment", done, 60)
+            clock.now += 4.0
+        progress("findings", 0, 1)
+        progress("findings", 1, 1)
+        progress("findings", 1, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "segment: 30/60, about 12 s left",
+        "segment: 60/60 in 24 s",
+        "findings: 1/1 in 0 s",
+    ]
+
+
+def test_a_terminal_shows_bars_with_the_time_left(monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with stage_progress() as progress:
+        progress("classify", 3, 10)
+    with step_progress(10) as steps:
+        steps(1, 10, {"loss": 0.5})
+    assert "3/10" in shown.getvalue()
+    assert "left" in shown.getvalue()
+    assert "loss 0.5000" in shown.getvalue()

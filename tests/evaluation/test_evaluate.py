@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jcs_ct.checkpoints import CheckpointInfo, load_classifier, save_checkpoint
-from jcs_ct.cli import app
+from jcs_ct.cli import app, main
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
@@ -138,3 +139,35 @@ def test_checkpoints_that_share_a_name_are_refused(data, models, tmp_path):
     path = models / "segmenter.safetensors"
     done = run("evaluate", "segmentation", path, path, "-m", data / "slices.csv", "-o", tmp_path)
     assert "need names of their own, got segmenter, segmenter" in str(done.exception)
+
+
+def _interrupt(*_given, **_named):
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "jcs_ct.experiments.lesion_predictions.predict_cases",
+        "jcs_ct.evaluation.segmentation.lesion_comparison.evaluate_predictions",
+        "jcs_ct.experiments.lesion_predictions.write_predictions",
+        "jcs_ct.evaluation.pages.page.save_figure",
+        "jcs_ct.evaluation.pages.page._html",
+    ],
+)
+def test_ctrl_c_in_a_stage_leaves_the_earlier_evaluation(data, models, tmp_path, monkeypatch, capsys, stage):
+    (tmp_path / "index.html").write_text("an earlier page")
+    (tmp_path / "scores.csv").write_text("an earlier table")
+    monkeypatch.setattr(stage, _interrupt)
+    table, weights = data / "slices.csv", models / "segmenter.safetensors"
+    options = ["jcs", "evaluate", "segmentation", weights, "-m", table, "-o", tmp_path, "--draws", 5, "--json"]
+    monkeypatch.setattr("sys.argv", [str(option) for option in options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert f"the earlier evaluation in {tmp_path} is as it was" in error["message"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "index.html": "an earlier page",
+        "scores.csv": "an earlier table",
+    }

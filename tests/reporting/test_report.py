@@ -58,8 +58,13 @@ def test_files_of_the_same_name_that_no_run_left_are_kept(tmp_path, read):
     assert (tmp_path / "lesions.nii.gz").read_text() == "mine"
 
 
-def test_a_run_that_fails_leaves_no_record_and_no_half_file(tmp_path, read, monkeypatch):
+def _content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_fails_leaves_the_earlier_report_as_it_was(tmp_path, read, monkeypatch):
     write_report(*read, tmp_path)
+    before = _content(tmp_path)
 
     def full_disk(image, path):
         path.write_bytes(b"half")
@@ -67,9 +72,11 @@ def test_a_run_that_fails_leaves_no_record_and_no_half_file(tmp_path, read, monk
 
     monkeypatch.setattr("jcs_ct.reporting.nifti_results.nibabel.save", full_disk)
     with pytest.raises(OutputError, match=r"the disk is full.*DISK_FULL"):
-        write_report(*read, tmp_path)
-    assert "run.json" not in _names(tmp_path)
-    assert not [name for name in _names(tmp_path) if "part" in name]
+        write_report(*read, tmp_path, label="new")
+    assert _content(tmp_path) == before
+    with pytest.raises(OutputError, match=r"DISK_FULL"):
+        write_report(*read, tmp_path / "fresh")
+    assert _content(tmp_path / "fresh") == {}
 
 
 def test_a_folder_that_is_a_file(tmp_path, read):
@@ -80,9 +87,9 @@ def test_a_folder_that_is_a_file(tmp_path, read):
 
 def test_an_output_that_cannot_be_replaced(tmp_path, read):
     (tmp_path / "report.json").mkdir()
-    with pytest.raises(OutputError, match=r"report\.json"):
+    with pytest.raises(OutputError, match=r"report\.json: it is a folder"):
         write_report(*read, tmp_path)
-    assert "run.json" not in _names(tmp_path)
+    assert _names(tmp_path) == {"report.json"}
 
 
 def test_unknown_formats_are_named(tmp_path, read):

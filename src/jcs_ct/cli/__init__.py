@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 
 import typer
 
@@ -19,6 +20,7 @@ from jcs_ct.cli import (
     data,
     diagnose,
     doctor,
+    endings,
     evaluate,
     evaluate_classifier,
     export,
@@ -33,13 +35,14 @@ from jcs_ct.cli import (
     transfer,
     weights,
 )
-from jcs_ct.errors import JCSError
+from jcs_ct.cli.common_options import Quiet, Verbose, log_verbosely, showing, shown, with_common_options
 
 app = typer.Typer(
     name="jcs",
     help=f"Read chest CT studies for COVID-19 opacifications, with reasons a radiologist can check.\n\n{NOTICE}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
 app.command("diagnose", rich_help_panel="Reading studies")(diagnose.diagnose)
@@ -77,19 +80,22 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Version and notice."),
-    verbose: bool = typer.Option(False, "--verbose", help="Log what is done (hashed identifiers only)."),
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Options of every command."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    """Options of every command; they may stand behind its name, too."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if verbose:
+        log_verbosely()
+    if quiet:
+        context.with_resource(showing(replace(shown(), quiet=True)))
+
+
+with_common_options(app)
 
 
 def main() -> None:
-    """Entry point: a JCSError becomes its message and exit code, never a traceback."""
-    try:
-        app()
-    except JCSError as error:
-        typer.echo(f"jcs: {error}", err=True)
-        sys.exit(error.exit_code)
+    """Entry point: an error becomes its message, its exit code and, with --json, its document on stdout."""
+    sys.exit(endings.run(app, sys.argv[1:]))

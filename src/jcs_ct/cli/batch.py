@@ -19,7 +19,9 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
+from jcs_ct.cli import common_options
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, OUTCOMES, print_document
 from jcs_ct.cli.options import DeviceOption
 
 if TYPE_CHECKING:
@@ -110,7 +112,6 @@ def run(
     precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Read every study of a cohort: a manifest first, then results a study, a summary and a page of the cohort.
 
@@ -148,7 +149,7 @@ def run(
     limits = Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60)
     with work.only_batch(output):
         batch = work.new_batch(output, options, results)
-        with batch.open_ledger() as ledger, _progress(as_json, quiet) as shown:
+        with batch.open_ledger() as ledger, _progress(as_json, common_options.shown().quiet) as shown:
             counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
             if dry_run:
                 reading = batch.key.reading_id
@@ -186,11 +187,11 @@ def run(
             from jcs_ct.batch.summary import write_all
 
             write_all(batch, ledger)
-    _print_end(output, counts, standing, as_json)
-    if stopping.is_set():
-        raise typer.Exit(130)
-    if standing.counts[State.SET_ASIDE]:
-        raise typer.Exit(4)
+    code = EXIT_PARTLY if standing.counts[State.SET_ASIDE] else EXIT_DONE
+    code = EXIT_INTERRUPTED if stopping.is_set() else code
+    _print_end(output, counts, standing, code, as_json)
+    if code != EXIT_DONE:
+        raise typer.Exit(code)
 
 
 @app.command("status")
@@ -363,18 +364,20 @@ def _print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> No
     typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
 
 
-def _print_end(folder: Path, counts: ManifestCounts, standing: Standing, as_json: bool) -> None:
+def _print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: int, as_json: bool) -> None:
     if as_json:
         states = {str(state): count for state, count in standing.counts.items()}
-        print_json(
+        print_document(
             {
+                "exit_code": code,
                 "manifest": asdict(counts),
                 "counts": states,
                 "seconds": round(standing.seconds, 1),
                 "summary": str(folder / "summary.csv"),
                 "page": str(folder / "cohort.html"),
                 "notice": NOTICE,
-            }
+            },
+            outcome=OUTCOMES[code],
         )
         return
     refused = sum(counts.refused.values())

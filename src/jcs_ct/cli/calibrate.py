@@ -41,6 +41,7 @@ def calibrate(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="The operating point and its figures as JSON.")] = False,
 ) -> None:
     """Choose from which probability a slice is infected and a pixel a lesion, and store that with two networks.
 
@@ -77,4 +78,9 @@ def calibrate(
             provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
         calibrated = replace(info, operating_point=point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
-    print_json({"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)})
+    if as_json:
+        print_json({"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)})
+        return
+    for name, value in {**asdict(point), **chosen.figures}.items():
+        typer.echo(f"{name.replace('_', ' ')}: {value}")
+    typer.echo(f"models: {output}")

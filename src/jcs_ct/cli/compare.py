@@ -9,9 +9,11 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import print_json, print_tables
+from jcs_ct.cli.judged_networks import stoppable_evaluation
 from jcs_ct.cli.options import DrawsOption
 
 
+@stoppable_evaluation
 def compare(
     reference: Annotated[
         Path,

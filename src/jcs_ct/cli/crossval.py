@@ -11,7 +11,7 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
-from jcs_ct.cli.judged_networks import write_page
+from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ WithTestOption = Annotated[
 ]
 
 
+@stoppable_experiment
 def crossval(
     recipe: Annotated[
         Path, typer.Argument(help="Recipe of a segmenter or of a classifier: a name (`jcs recipes list`) or a path.")
@@ -171,6 +172,7 @@ def crossval(
     )  # fmt: skip
 
 
+@stoppable_experiment
 def ablate(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter that works alone.")],
     manifest: ManifestOption,

@@ -10,6 +10,7 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.choices import Backend, MapVariant, Precision, ReportLanguage, SegmentRule
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.endings import earlier_or_new, stoppable
 from jcs_ct.cli.options import DeviceOption, ModelsOption, ReferenceSpacingOption
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from jcs_ct.reporting import ReportPaths
 
 
+@stoppable(lambda options: earlier_or_new(options["output"] / "run.json", "report"))
 def diagnose(
     study: Annotated[
         Path,
@@ -63,7 +65,6 @@ def diagnose(
     ] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Read a chest CT study: verdict, lesions, burden and a report to check them by.
 
@@ -94,7 +95,7 @@ def diagnose(
         stored = ready.operating_point
         count = stored.positive_slice_threshold if threshold is None else threshold
         ready = replace(ready, operating_point=stored.with_threshold(count, reference_spacing_mm))
-    with stage_progress(as_json=as_json, quiet=quiet) as progress:
+    with stage_progress(as_json=as_json) as progress:
         progress("read", 0, 1)
         opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
         if dicom:
@@ -108,9 +109,7 @@ def diagnose(
             execution=execution,
             progress=progress,
         )
-        progress("report", 0, 1)
-        paths = write_report(opened, result, output, dicom=dicom, language=language, label=label)
-        progress("report", 1, 1)
+        paths = write_report(opened, result, output, dicom=dicom, language=language, label=label, progress=progress)
     if as_json:
         print_json(_result_facts(result, paths))
     else:

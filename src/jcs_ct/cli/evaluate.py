@@ -9,7 +9,13 @@ import typer
 
 from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision, SplitName
 from jcs_ct.cli.console import stage_progress
-from jcs_ct.cli.judged_networks import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.judged_networks import (
+    manifest_warnings,
+    named_checkpoints,
+    split_warnings,
+    stoppable_evaluation,
+    write_page,
+)
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ModelsOption
 
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
@@ -24,6 +30,7 @@ SplitOption = Annotated[
 
 
 @app.command("segmentation")
+@stoppable_evaluation
 def segmentation(
     segmenters: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
     manifest: ManifestOption,
@@ -61,7 +68,6 @@ def segmentation(
                 progress(name, done, total)
 
             levels = tuple(predict_cases(ready, cases.cases, execution=execution, progress=predicted))
-            write_predictions(output / "predictions" / method_folder(name), [c.name for c in cases], levels)
             methods.append(Predictions(name, levels))
             if info.operating_point is not None:
                 thresholds[name] = info.operating_point.lesion_probability
@@ -77,10 +83,17 @@ def segmentation(
         warnings=warnings,
         resampling=Resampling(draws=draws),
     )
-    write_page(output, evaluation)
+
+    def predictions(folder: Path) -> None:
+        for method in methods:
+            place = folder / "predictions" / method_folder(method.name)
+            write_predictions(place, [case.name for case in cases], method.levels)
+
+    write_page(output, evaluation, beside=predictions)
 
 
 @app.command("patients")
+@stoppable_evaluation
 def patients(
     output: OutputOption,
     models: ModelsOption = "compact",
@@ -137,6 +150,7 @@ def patients(
 
 
 @app.command("explanations")
+@stoppable_evaluation
 def explanations(
     classifiers: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
     manifest: ManifestOption,
@@ -205,6 +219,7 @@ def explanations(
 
 
 @app.command("densities")
+@stoppable_evaluation
 def densities(
     data: Annotated[Path, typer.Option("--data", "-d", help="CT100 folder: images/, masks3/, splits.json.")],
     output: OutputOption,
@@ -234,6 +249,7 @@ def densities(
 
 
 @app.command("speed")
+@stoppable_evaluation
 def speed(
     output: OutputOption,
     models: Annotated[

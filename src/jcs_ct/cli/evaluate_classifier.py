@@ -9,7 +9,13 @@ import typer
 
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
-from jcs_ct.cli.judged_networks import manifest_warnings, named_checkpoints, split_warnings, write_page
+from jcs_ct.cli.judged_networks import (
+    manifest_warnings,
+    named_checkpoints,
+    split_warnings,
+    stoppable_evaluation,
+    write_page,
+)
 from jcs_ct.cli.options import DeviceOption, DrawsOption
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ ClassifiersArgument = Annotated[
 ]
 
 
+@stoppable_evaluation
 def classifier(
     classifiers: ClassifiersArgument,
     manifest: ManifestOption,
@@ -79,6 +86,7 @@ def classifier(
     write_page(output, evaluation)
 
 
+@stoppable_evaluation
 def shortcuts(
     classifiers: ClassifiersArgument,
     manifest: ManifestOption,
@@ -132,6 +140,7 @@ def shortcuts(
     write_page(output, evaluation)
 
 
+@stoppable_evaluation
 def trivial(
     manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV of labelled slices; its folds part them.")],
     output: OutputOption,

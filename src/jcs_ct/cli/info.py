@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.endings import REFUSED, ending, print_document
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import SeriesInfo, Study
@@ -42,8 +43,9 @@ def info(
     listed = [_series_facts(one) for one in found.series]
     if isinstance(found.result, StudyError):
         if as_json:
-            refusal = {"code": str(found.result.code), "message": str(found.result)}
-            print_json({"usable": False, "series": listed, "refusal": refusal})
+            refused = found.result
+            said = ending(refused.exit_code, str(refused.code), str(refused), refused.remedy)
+            print_document({"usable": False, "series": listed, **said}, outcome=REFUSED)
         else:
             _print_table(found.series)
         raise found.result

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from jcs_ct.cli.console import print_tables
+from jcs_ct.cli.endings import earlier_or_new, stoppable
 
 if TYPE_CHECKING:
     from jcs_ct.choices import NetworkTask
     from jcs_ct.data.manifest import Manifest
     from jcs_ct.evaluation.pages.page import Evaluation
+
+#: An evaluation's files are put in place together: on Ctrl-C the earlier ones are there, or the new ones.
+stoppable_evaluation = stoppable(lambda options: earlier_or_new(options["output"] / "index.html", "evaluation"))
+
+#: So of experiments: the folds that are trained stay.
+stoppable_experiment = stoppable(
+    lambda options: lambda: f"folds that are done, and the state of the one in work, are in {options['output']}",
+    "the same command goes on from what was saved",
+)
 
 #: Tables of more rows are not printed.
 MOST_ROWS_PRINTED = 20
@@ -49,11 +60,11 @@ def manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
     return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
 
 
-def write_page(output: Path, evaluation: Evaluation) -> None:
-    """Write the evaluation; warnings go to stderr, short tables and the page's path to stdout."""
+def write_page(output: Path, evaluation: Evaluation, *, beside: Callable[[Path], None] | None = None) -> None:
+    """Write the evaluation and what belongs ``beside`` it; warnings to stderr, tables and the path to stdout."""
     from jcs_ct.evaluation.pages.page import write_evaluation
 
-    page = write_evaluation(output, evaluation)
+    page = write_evaluation(output, evaluation, beside=beside)
     for warning in evaluation.warnings:
         typer.echo(f"note: {warning}", err=True)
     print_tables(table for table in evaluation.tables if len(table.rows) <= MOST_ROWS_PRINTED)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jcs_ct.cli.console import parse_settings, step_progress
+from jcs_ct.cli.endings import stoppable
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -16,6 +18,20 @@ if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
 
 
+def _left(options: Mapping[str, Any]) -> Callable[[], str]:
+    """What a stopped run leaves: the newest state it saved."""
+    folder: Path = options["output"]
+
+    def left() -> str:
+        states = sorted(folder.glob("state-*.pt"))
+        if not states:
+            return f"no state was saved in {folder} yet"
+        return f"{folder} holds the run as it was after step {int(states[-1].stem.removeprefix('state-'))}"
+
+    return left
+
+
+@stoppable(_left, "the same command goes on from what was saved")
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues.")],
@@ -87,7 +103,7 @@ def train(
         typer.echo(_FIRST_STAGE_NOTE, err=True)
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
     shown = Shown(samples, tensorboard)
-    with step_progress(loaded.steps, silent=not is_first) as progress:
+    with step_progress(loaded.steps, silent=not is_first, log=output / "log.jsonl") as progress:
         state = run_training(
             task,
             loaded,

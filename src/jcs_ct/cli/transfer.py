@@ -15,10 +15,11 @@ from jcs_ct.cli.crossval import (
     SpecificityOption,
     WithTestOption,
 )
-from jcs_ct.cli.judged_networks import write_page
+from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 
+@stoppable_experiment
 def transfer(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a classifier: a name (`jcs recipes list`) or a path.")],
     manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices of several sources.")],

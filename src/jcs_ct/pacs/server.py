@@ -107,7 +107,8 @@ class PacsServer:
         Raises:
             ConfigError: as the constructor.
         """
-        token, user, password = (os.environ.get(f"JCS_PACS_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
+        token = os.environ.get("JCS_PACS_TOKEN", "")
+        user, password = os.environ.get("JCS_PACS_USER", ""), os.environ.get("JCS_PACS_PASSWORD", "")
         return cls(url, token=token, user=user, password=password, ca_bundle=ca_bundle, **patience)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,14 @@ SR_NAME = "findings.sr.dcm"
 PDF_NAME = "report.pdf.dcm"
 SC_FOLDER = "overlay"
 REJECTION_NAME = "superseded.ko.dcm"
+#: Names of each kind's files in a result folder.
+RESULT_PATTERNS = {
+    "seg": SEG_NAME,
+    "pm": PM_NAME,
+    "sr": SR_NAME,
+    "pdf": PDF_NAME,
+    "sc": f"{SC_FOLDER}/slice-*.sc.dcm",
+}
 
 
 def write_dicom_results(
@@ -143,8 +151,7 @@ def require_dicom_source(study: Study) -> None:
 
 def remove_dicom_results(folder: Path, *, kinds: Sequence[str] = KINDS) -> None:
     """Remove the files of an earlier result set from ``folder``; other files stay."""
-    names = {"seg": SEG_NAME, "pm": PM_NAME, "sr": SR_NAME, "pdf": PDF_NAME, "sc": f"{SC_FOLDER}/slice-*.sc.dcm"}
     (folder / REJECTION_NAME).unlink(missing_ok=True)
     for kind in kinds:
-        for path in folder.glob(names[kind]):
+        for path in folder.glob(RESULT_PATTERNS[kind]):
             path.unlink()

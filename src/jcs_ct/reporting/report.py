@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from jcs_ct.errors import ConfigError, OutputError
-from jcs_ct.files import prepare_output_folder, write_text
-from jcs_ct.reporting.dicom_results import remove_dicom_results, write_dicom_results
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import staged_folder, write_text
+from jcs_ct.reporting.dicom_results import REJECTION_NAME, RESULT_PATTERNS, write_dicom_results
 from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.nifti_results import write_activation_volume, write_label_volume
 from jcs_ct.reporting.report_html import checked_label, render_report
@@ -37,6 +37,13 @@ LESIONS = "lesions.nii.gz"
 DENSITIES = "densities.nii.gz"
 ACTIVATION = "activation.nii.gz"
 RUN_RECORD = "run.json"
+#: Names that a report's outputs have, DICOM results included.
+_NAMES = (
+    *(REPORT_HTML, REPORT_JSON, LESIONS, DENSITIES, ACTIVATION),
+    *RESULT_PATTERNS.values(),
+    REJECTION_NAME,
+)
+_PROGRESS_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,20 @@ class ReportPaths:
     densities: Path | None = None
     activation: Path | None = None
     dicom: tuple[Path, ...] = ()
+
+    @classmethod
+    def in_folder(cls, folder: Path, formats: Collection[Format]) -> Self:
+        """Where the outputs of these formats lie in a folder; without DICOM results."""
+        nifti = "nifti" in formats
+        return cls(
+            folder=folder,
+            run=folder / RUN_RECORD,
+            html=folder / REPORT_HTML if "html" in formats else None,
+            json=folder / REPORT_JSON if "json" in formats else None,
+            lesions=folder / LESIONS if nifti else None,
+            densities=folder / DENSITIES if nifti else None,
+            activation=folder / ACTIVATION if nifti else None,
+        )
 
     def written(self) -> tuple[Path, ...]:
         """Every output but the run record, in the order of writing."""
@@ -72,9 +93,10 @@ def write_report(
 ) -> ReportPaths:
     """Write the report of one study into ``folder``.
 
-    Each file appears whole or not at all. ``run.json`` is removed first and written last: where it stands, the
-    outputs beside it are complete and belong together. Outputs of an earlier report in the same folder that are
-    not written anew are removed.
+    The report appears whole or not at all: its files are written beside and moved in together, ``run.json`` taken
+    away first and put in place last. Where that stands, the outputs beside it are complete and belong together; a
+    report that fails or is interrupted leaves the earlier one as it was. Outputs of an earlier report in the same
+    folder that are not written anew are removed.
 
     Args:
         study: What was read.
@@ -100,29 +122,23 @@ def write_report(
     label = None if label is None else checked_label(label)
     _check_belongs(study, diagnosis)
     started = time.perf_counter()
-    paths = ReportPaths(
-        folder=folder,
-        run=folder / RUN_RECORD,
-        html=folder / REPORT_HTML if "html" in formats else None,
-        json=folder / REPORT_JSON if "json" in formats else None,
-        lesions=folder / LESIONS if "nifti" in formats else None,
-        densities=folder / DENSITIES if "nifti" in formats else None,
-        activation=folder / ACTIVATION if "nifti" in formats else None,
-    )
-    prepare_output_folder(folder)
-    _remove_earlier_report(paths)
-    _write_outputs(study, diagnosis, paths, words, label, progress)
-    if dicom:
-        paths = replace(paths, dicom=write_dicom_results(study, diagnosis, folder))
-    timings_s = {**diagnosis.timings_s, "report": time.perf_counter() - started}
-    write_run_record(
-        paths.run,
-        study,
-        timings_s=timings_s,
-        execution=diagnosis.execution,
-        outputs=paths.written(),
-        command=command,
-    )
+    with staged_folder(folder, last=RUN_RECORD, stale=_NAMES) as staging:
+        paths = ReportPaths.in_folder(staging, formats)
+        _write_outputs(study, diagnosis, paths, words, label, progress)
+        if dicom:
+            paths = replace(paths, dicom=write_dicom_results(study, diagnosis, staging))
+        write_run_record(
+            paths.run,
+            study,
+            timings_s={**diagnosis.timings_s, "report": time.perf_counter() - started},
+            execution=diagnosis.execution,
+            outputs=paths.written(),
+            command=command,
+        )
+    if progress is not None:
+        progress("report", _PROGRESS_STEPS, _PROGRESS_STEPS)
+    dicom_paths = tuple(folder / path.relative_to(staging) for path in paths.dicom)
+    paths = replace(ReportPaths.in_folder(folder, formats), dicom=dicom_paths)
     logger.info("report of study %s written: %d files", study.identifier, len(paths.written()) + 1)
     return paths
 
@@ -136,23 +152,6 @@ def _check_belongs(study: Study, diagnosis: Diagnosis) -> None:
         raise ValueError(f"{len(diagnosis.slices)} slice predictions for a study of {shape[0]} slices")
 
 
-def _remove_earlier_report(paths: ReportPaths) -> None:
-    """Take away the run record first, then outputs of that run which are not written anew."""
-    if not paths.run.exists():
-        return
-    stale = [paths.folder / name for name in (REPORT_HTML, REPORT_JSON, LESIONS, DENSITIES, ACTIVATION)]
-    try:
-        for path in (paths.run, *stale):
-            if path not in paths.written():
-                path.unlink(missing_ok=True)
-        remove_dicom_results(paths.folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot remove the earlier report in {paths.folder}: {error.strerror}; choose another folder "
-            "(OUTPUT_UNWRITABLE)"
-        ) from error
-
-
 def _write_outputs(
     study: Study,
     diagnosis: Diagnosis,
@@ -161,11 +160,9 @@ def _write_outputs(
     label: str | None,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    total = 100
-
     def advance(done: float) -> None:
         if progress is not None:
-            progress("report", round(done), total)
+            progress("report", round(done), _PROGRESS_STEPS)
 
     advance(0)
     if paths.json is not None:
@@ -206,4 +203,3 @@ def _write_outputs(
             progress=lambda done, of: advance(25 + 70 * done / of),
         )
         write_text(paths.html, page)
-    advance(total)

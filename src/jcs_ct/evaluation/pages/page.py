@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from jcs_ct import NOTICE, __version__
 from jcs_ct.evaluation.pages.figures import save_figure
 from jcs_ct.evaluation.pages.tables import MEASURED, Table
-from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.files import staged_folder, write_text
 
 #: Tables of more rows are written as CSV and JSON only.
 MOST_ROWS_SHOWN = 60
@@ -44,13 +44,28 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
-    """Write everything; the page's path is returned.
+PAGE = "index.html"
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, *, beside: Callable[[Path], None] | None = None) -> Path:
+    """Write everything together, the page last; its path is returned.
+
+    Args:
+        folder: An earlier evaluation there stays as it was until all of this one is written.
+        evaluation: What is written.
+        beside: Called with the folder to write what else belongs to this evaluation, such as predictions.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    prepare_output_folder(folder)
+    with staged_folder(folder, last=PAGE) as staging:
+        if beside is not None:
+            beside(staging)
+        _write_into(staging, evaluation)
+    return folder / PAGE
+
+
+def _write_into(folder: Path, evaluation: Evaluation) -> None:
     pictures = []
     for name, (figure, caption) in evaluation.figures.items():
         png, _ = save_figure(figure, folder, name)
@@ -60,9 +75,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
         write_text(folder / f"{table.name}.csv", table.to_csv())
     facts = {**evaluation.facts, **software_facts()}
     write_text(folder / "evaluation.json", _json(evaluation, facts))
-    page = folder / "index.html"
-    write_text(page, _html(evaluation, facts, pictures))
-    return page
+    write_text(folder / PAGE, _html(evaluation, facts, pictures))
 
 
 def software_facts() -> dict[str, str]:

@@ -1,0 +1,107 @@
+"""Options that every command has: -v, -q and --json; and what a command knows of them while it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import typer
+
+_JSON_FLAG = "--json"
+_NAMES = ("verbose", "quiet", "json_ending")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command shows of its work.
+
+    Args:
+        quiet: No progress.
+        as_json: Progress as JSON lines on stderr, and one JSON document on stdout at every ending.
+    """
+
+    quiet: bool = False
+    as_json: bool = False
+
+
+_shown: ContextVar[Shown] = ContextVar("shown")
+
+
+def shown() -> Shown:
+    """What the command that is running shows."""
+    return _shown.get(Shown())
+
+
+@contextmanager
+def showing(wanted: Shown) -> Iterator[None]:
+    """Show so inside the block."""
+    token = _shown.set(wanted)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
+
+
+def log_verbosely() -> None:
+    """Log what is done, with hashed identifiers only."""
+    logging.getLogger().setLevel(logging.INFO)
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done (hashed identifiers only).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+JSONEnding = Annotated[bool, typer.Option(_JSON_FLAG, help="How it ended as JSON on stdout, all else on stderr.")]
+
+
+def with_common_options(app: typer.Typer) -> None:
+    """Give every command of ``app``, and of the apps below it, the options that it does not have itself."""
+    for command in app.registered_commands:
+        if command.callback is not None:
+            command.callback = _with_options(command.callback)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            with_common_options(group.typer_instance)
+
+
+def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(function, eval_str=True)
+    has_json = any(_JSON_FLAG in _flags(parameter.annotation) for parameter in signature.parameters.values())
+    options: dict[str, Any] = {"verbose": Verbose, "quiet": Quiet}
+    if not has_json:
+        options["json_ending"] = JSONEnding
+
+    @functools.wraps(function)
+    def command(*args: Any, **values: Any) -> Any:
+        given = {name: values.pop(name, False) for name in _NAMES}
+        if given["verbose"]:
+            log_verbosely()
+        with showing(replace(shown(), quiet=shown().quiet or given["quiet"])):
+            if not given["json_ending"]:
+                return function(*args, **values)
+            with redirect_stdout(sys.stderr):  # stdout is the ending's
+                return function(*args, **values)
+
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in options.items()
+    ]
+    parameters = [*signature.parameters.values(), *added]
+    # What typer reads: the resolved annotations of the function's own parameters, and the added ones.
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _flags(annotation: Any) -> tuple[str, ...]:
+    return tuple(
+        flag
+        for option in getattr(annotation, "__metadata__", ())
+        for flag in (getattr(option, "default", None), *(getattr(option, "param_decls", None) or ()))
+        if isinstance(flag, str)
+    )

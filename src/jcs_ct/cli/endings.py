@@ -1,0 +1,218 @@
+"""How a command ends: its exit code, and with --json one document on stdout for every ending.
+
+======  ==========  =====================================================================
+code    outcome     meaning
+======  ==========  =====================================================================
+0       done        what was asked for is done; a negative study is done, too
+1       failed      a fault of the software, with a traceback on stderr
+2       failed      usage: an option, a setting, a table, or a folder that cannot be written
+3       refused     an input is refused: a study by the gate, a mask, a checkpoint
+4       failed      some studies of a batch failed
+5       failed      the work could not be done on this machine
+130     interrupted Ctrl-C
+143     interrupted terminated (SIGTERM)
+======  ==========  =====================================================================
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.cli.common_options import Shown, showing
+from jcs_ct.errors import REMEDIES, JCSError, StoppedError
+
+#: Of the documents on stdout; its first number changes when a field changes its meaning or goes.
+SCHEMA_VERSION = "1.0"
+START_OVER = "run the same command again to start over"
+DONE, REFUSED, FAILED, INTERRUPTED = "done", "refused", "failed", "interrupted"
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
+EXIT_PARTLY, EXIT_MACHINE, EXIT_INTERRUPTED, EXIT_TERMINATED = 4, 5, 130, 143
+OUTCOMES = {
+    EXIT_DONE: DONE,
+    EXIT_FAULT: FAILED,
+    EXIT_USAGE: FAILED,
+    EXIT_REFUSED: REFUSED,
+    EXIT_PARTLY: FAILED,
+    EXIT_MACHINE: FAILED,
+    EXIT_INTERRUPTED: INTERRUPTED,
+    EXIT_TERMINATED: INTERRUPTED,
+}
+
+
+class Stdout:
+    """Whether the running command has printed its document; one process runs one command."""
+
+    has_document = False
+
+
+def print_document(value: Any, *, outcome: str = DONE) -> None:
+    """One JSON document on stdout; one that is an object says its schema version and how the command ended."""
+    if isinstance(value, dict):
+        value = {"schema_version": SCHEMA_VERSION, "outcome": outcome, **value}
+    Stdout.has_document = True
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def ending(exit_code: int, code: str, message: str, remedy: str) -> dict[str, Any]:
+    """The document of an ending that is not ``done``."""
+    return {
+        "exit_code": exit_code,
+        "error": {"code": code, "message": message, "remedy": remedy},
+        "notice": NOTICE,
+    }
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Run the command line -> its exit code; every ending is said on stderr, and with ``--json`` on stdout too.
+
+    Raises:
+        Exception: a fault of the software, for the traceback; its document is printed before.
+    """
+    as_json = "--json" in arguments
+    Stdout.has_document = False
+    try:
+        with showing(Shown(as_json=as_json)):
+            found = _found_ending(app, arguments)
+    except Exception as error:
+        if as_json:
+            _print_ending(ending(EXIT_FAULT, "FAULT", f"{type(error).__name__}: {error}", REMEDIES["FAULT"]))
+        raise
+    if as_json:
+        _print_ending(found)
+    return int(found["exit_code"])
+
+
+def _found_ending(app: typer.Typer, arguments: Sequence[str]) -> dict[str, Any]:
+    from typer import rich_utils
+    from typer.exceptions import TyperException
+
+    with _terminated_as_interrupted() as was_terminated:
+        try:
+            # Without typer's own ending: it returns the code of an Exit, and 130 for Ctrl-C.
+            returned = app(args=list(arguments), standalone_mode=False)
+        except JCSError as error:
+            typer.echo(f"jcs: {error}", err=True)
+            code = EXIT_TERMINATED if isinstance(error, StoppedError) and was_terminated() else error.exit_code
+            return ending(code, str(error.code), str(error), error.remedy)
+        except TyperException as error:
+            rich_utils.rich_format_error(cast(Any, error))
+            return ending(EXIT_USAGE, "USAGE", error.format_message(), REMEDIES["USAGE"])
+        except typer.Abort:
+            returned = EXIT_INTERRUPTED
+        code = returned if isinstance(returned, int) else EXIT_DONE
+        return _ending_of_code(EXIT_TERMINATED if code == EXIT_INTERRUPTED and was_terminated() else code)
+
+
+def _print_ending(found: dict[str, Any]) -> None:
+    if not Stdout.has_document:
+        print_document(found, outcome=OUTCOMES[found["exit_code"]])
+
+
+def _ending_of_code(code: int) -> dict[str, Any]:
+    if code == EXIT_DONE:
+        return {"exit_code": EXIT_DONE, "notice": NOTICE}
+    if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        typer.echo("jcs: stopped; files that are there are whole", err=True)
+        return ending(code, "INTERRUPTED", "stopped; files that are there are whole", REMEDIES["INTERRUPTED"])
+    return ending(code, "FAILED", "the command did not succeed; see stderr", REMEDIES["FAILED"])
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[Callable[[], bool]]:
+    """SIGTERM stops a command as Ctrl-C does, so that what is half-written goes; children keep the system's way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread may take signals
+        return
+    process = os.getpid()
+    was_terminated: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        was_terminated.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield lambda: bool(was_terminated)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interruptible(left: Callable[[], str], go_on: str = START_OVER) -> Iterator[None]:
+    """Say on Ctrl-C what is left and how to go on.
+
+    Args:
+        left: Called then; says what is on disk.
+        go_on: What to do.
+
+    Raises:
+        StoppedError: instead of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError(left(), go_on) from interrupt
+
+
+def earlier_or_new(last: Path, what: str) -> Callable[[], str]:
+    """What is left of work whose files are put in place together, ``last`` as the last of them.
+
+    Args:
+        last: That file; looked at now, and when the work was stopped.
+        what: What the files are: ``report``, ``evaluation``.
+    """
+    before = _stamp(last)
+
+    def left() -> str:
+        now = _stamp(last)
+        if now != before:
+            return f"the new {what} in {last.parent} is whole"
+        if now is None:
+            return f"nothing was written to {last.parent}"
+        return f"the earlier {what} in {last.parent} is as it was"
+
+    return left
+
+
+def stoppable(
+    left: Callable[[Mapping[str, Any]], Callable[[], str]], go_on: str = START_OVER
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command that says on Ctrl-C what is left and how to go on.
+
+    Args:
+        left: Called with the command's options before it runs; what it returns is called when it is stopped.
+        go_on: What to do then.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**options: Any) -> Any:
+            with interruptible(left(options), go_on):
+                return function(**options)
+
+        return command
+
+    return decorate
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns

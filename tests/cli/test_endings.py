@@ -1,0 +1,221 @@
+"""How commands end: exit codes, one JSON document for every ending, and Ctrl-C in every stage of the long ones."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import jcs_ct
+from jcs_ct.cli import app, endings, main
+from jcs_ct.cli.endings import EXIT_INTERRUPTED, OUTCOMES, SCHEMA_VERSION
+from jcs_ct.errors import REMEDIES, GateCode, JCSError
+
+
+def commands(command=None, path=()):
+    command = command or typer.main.get_command(app)
+    inner = getattr(command, "commands", {})
+    if not inner:
+        yield path, command
+    for name, below in inner.items():
+        yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_the_common_options(path):
+    flags = [flag for parameter in COMMANDS[path].params for flag in parameter.opts]
+    for flag in ("--verbose", "-v", "--quiet", "-q", "--json"):
+        assert flags.count(flag) == 1, (flag, flags)
+    answer = CliRunner().invoke(app, [*path, "-h"])
+    assert answer.exit_code == 0
+    assert "--help" in answer.output
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """Run ``jcs`` through its entry point -> (exit code, document or None, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["jcs", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code, json.loads(captured.out) if captured.out else None, captured.err
+
+    return run
+
+
+def check_ending(document, code, error):
+    assert document["schema_version"] == SCHEMA_VERSION
+    assert document["outcome"] == OUTCOMES[code]
+    assert document["exit_code"] == code
+    assert document["notice"] == jcs_ct.NOTICE
+    assert document["error"]["code"] == error
+    assert document["error"]["message"]
+    assert document["error"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("info", "{empty}"), 3, "NO_IMAGES"),
+        (("diagnose", "{empty}", "-o", "{out}"), 3, "NO_IMAGES"),
+        (("diagnose", "{empty}", "-o", "{file}"), 2, "OUTPUT_UNWRITABLE"),
+        (("diagnose", "{empty}", "-o", "{out}", "--label", ""), 2, "SETTINGS"),
+        (("diagnose", "{empty}"), 2, "USAGE"),
+        (("train", "no-such-recipe", "-o", "{out}", "-m", "{file}"), 2, "SETTINGS"),
+        (("evaluate", "patients", "-o", "{out}"), 2, "SETTINGS"),
+        (("weights", "show", "{file}"), 3, "CHECKPOINT"),
+        (("no-such-command",), 2, "USAGE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_does_not_succeed_says_why_as_json(end, tmp_path, arguments, code, error):
+    places = {"empty": tmp_path / "empty", "out": tmp_path / "out", "file": tmp_path / "file"}
+    places["empty"].mkdir()
+    places["file"].write_text("a file")
+    found, document, err = end(*(argument.format(**places) for argument in arguments), "--json")
+    assert found == code
+    check_ending(document, code, error)
+    assert err, "people are told, too"
+    without, nothing, _ = end(*(argument.format(**places) for argument in arguments))
+    assert (without, nothing) == (code, None)
+
+
+def test_a_command_without_a_document_of_its_own_says_that_it_is_done(end, tmp_path):
+    code, document, err = end("recipes", "copy", "compact-classifier", "-o", tmp_path / "mine.yaml", "--json")
+    assert (code, document["outcome"], document["exit_code"]) == (0, "done", 0)
+    assert "mine.yaml" in err, "what it prints goes to stderr"
+
+
+def test_a_fault_is_said_before_its_traceback(monkeypatch, capsys):
+    monkeypatch.setattr("jcs_ct.installation.examine", lambda: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["jcs", "doctor", "--json"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+    check_ending(json.loads(capsys.readouterr().out), 1, "FAULT")
+
+
+def test_every_error_has_a_code_with_a_remedy():
+    def below(kind):
+        return {kind, *(found for child in kind.__subclasses__() for found in below(child))}
+
+    codes = {str(code) for code in GateCode} | {"DISK_FULL", "OUTPUT_UNWRITABLE", "USAGE", "FAULT"}
+    for kind in below(JCSError):
+        if isinstance(kind.__dict__.get("code"), str):
+            codes.add(kind.code)
+        assert kind.exit_code in OUTCOMES, kind
+    assert codes == {str(code) for code in REMEDIES}
+
+
+def interrupting(stage, monkeypatch):
+    """Real SIGINT at the first progress of ``stage`` -> what was seen of the stages."""
+    seen = []
+
+    def lines():
+        def line(name, done, total):
+            seen.append(name)
+            if name == stage and seen.count(name) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        return line
+
+    monkeypatch.setattr("jcs_ct.cli.console._json_lines", lines)
+    return seen
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def options(phantom_study, random_models, tmp_path):
+    out = tmp_path / "out"
+    return ("diagnose", phantom_study, "-o", out, "--models", random_models, "--precision", "fp32", "--json")
+
+
+@pytest.mark.parametrize("stage", ["read", "lungs", "classify", "map", "segment", "findings", "report"])
+def test_ctrl_c_in_a_stage_of_diagnose_leaves_the_earlier_report(end, monkeypatch, tmp_path, options, stage):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("report.html", "run.json"):
+        (out / name).write_text("of an earlier run")
+    before = content(out)
+    assert interrupting(stage, monkeypatch) == []
+    code, document, err = end(*options)
+    assert code == EXIT_INTERRUPTED
+    check_ending(document, EXIT_INTERRUPTED, "INTERRUPTED")
+    assert f"the earlier report in {out} is as it was" in document["error"]["message"]
+    assert document["error"]["remedy"] == "run the same command again to start over"
+    assert "Traceback" not in err
+    assert content(out) == before
+    assert [path for path in out.rglob("*") if "part" in path.name] == []
+
+
+def test_ctrl_c_while_the_report_is_put_in_place_leaves_the_new_one(end, monkeypatch, tmp_path, options):
+    from pathlib import Path
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text("of an earlier run")
+    move, moved = Path.replace, []
+
+    def interrupted(self, target):
+        if Path(target).parent == out:
+            moved.append(target)
+            if len(moved) == 3:
+                signal.raise_signal(signal.SIGINT)
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    code, document, _ = end(*options)
+    assert code == EXIT_INTERRUPTED
+    assert f"the new report in {out} is whole" in document["error"]["message"]
+    assert {path.name for path in content(out)} >= {"run.json", "report.html", "report.json", "lesions.nii.gz"}
+    record = json.loads((out / "run.json").read_text())
+    assert {entry["file"] for entry in record["outputs"]} == {str(path) for path in content(out)} - {"run.json"}
+
+
+def test_ctrl_c_says_when_nothing_was_written(end, monkeypatch, tmp_path, options):
+    interrupting("classify", monkeypatch)
+    _, document, err = end(*options)
+    assert f"nothing was written to {tmp_path / 'out'}" in document["error"]["message"]
+    assert err.endswith("run the same command again to start over\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_process_that_is_stopped_says_so(tmp_path, options, number, code):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jcs_ct", *map(str, options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in running.stderr:
+            if line.startswith("{") and json.loads(line)["stage"] == "lungs":
+                break
+        running.send_signal(number)
+        out, err = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == code
+    check_ending(json.loads(out), code, "INTERRUPTED")
+    assert "Traceback" not in err
+    time.sleep(0.2)
+    assert content(tmp_path / "out") == {}
+
+
+def test_exit_codes_are_those_that_the_module_lists():
+    listed = {int(line.split()[0]) for line in endings.__doc__.splitlines() if line[:1].isdigit()}
+    assert listed == set(OUTCOMES)

@@ -1,0 +1,142 @@
+"""Ctrl-C in every stage of `jcs train`: what is left is whole, and the same command goes on to the same weights."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from jcs_ct.cli import main
+from jcs_ct.training import training_run
+from jcs_ct.training.training_state import TrainingState
+
+RECIPE = {
+    "task": "classifier",
+    "preset": "compact",
+    "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},
+    "optimiser": {"name": "adamw", "learning_rate": 2e-3},
+    "steps": 4,
+    "batch_size": 4,
+    "validate_every": 2,
+    "checkpoint_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def command(drawn_slices, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    drawn_slices.write(folder / "slices.csv")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+
+    def run(out, *more):
+        recipe, table = folder / "recipe.yaml", folder / "slices.csv"
+        arguments = ["jcs", "train", recipe, "-m", table, "-o", out, "--samples", "0", "--device", "cpu", *more]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr("sys.argv", [str(argument) for argument in arguments])
+            main()
+        return ended.value.code
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert command(folder) == 0
+    return load_file(folder / "last.safetensors")
+
+
+def interrupt_before_inputs(patch):
+    patch.setattr(training_run, "open_inputs", lambda *_given, **_named: signal.raise_signal(signal.SIGINT))
+
+
+def interrupt_in_a_step(patch):
+    rates, real = [], training_run.learning_rate
+
+    def in_the_third_step(*given):
+        rates.append(given)
+        if len(rates) == 5:  # two groups of parameters a step
+            signal.raise_signal(signal.SIGINT)
+        return real(*given)
+
+    patch.setattr(training_run, "learning_rate", in_the_third_step)
+
+
+def interrupt_in_a_validation(patch):
+    patch.setattr(training_run, "choose_samples", lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def interrupt_in_a_save(patch):
+    save = torch.save
+
+    def half(content, path):
+        save(content, path)
+        signal.raise_signal(signal.SIGINT)
+
+    patch.setattr("torch.save", half)
+
+
+def interrupt_after_the_last_step(patch):
+    save = TrainingState.save
+
+    def saved(state, *given):
+        path = save(state, *given)
+        if state.step == RECIPE["steps"]:
+            signal.raise_signal(signal.SIGINT)
+        return path
+
+    patch.setattr(TrainingState, "save", saved)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "left"),
+    [
+        (interrupt_before_inputs, "no state was saved in {out} yet"),
+        (interrupt_in_a_step, "{out} holds the run as it was after step 2"),
+        (interrupt_in_a_validation, "no state was saved in {out} yet"),
+        (interrupt_in_a_save, "no state was saved in {out} yet"),
+        (interrupt_after_the_last_step, "{out} holds the run as it was after step 4"),
+    ],
+)
+def test_ctrl_c_leaves_a_run_that_goes_on(command, uninterrupted, tmp_path, capsys, interrupt, left):
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch)
+        assert command(tmp_path, "--json") == 130
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)["error"]
+    assert left.format(out=tmp_path) in error["message"]
+    assert error["remedy"] == "the same command goes on from what was saved"
+    assert [path.name for path in tmp_path.rglob("*") if "part" in path.name] == []
+    assert not (tmp_path / "last.safetensors").exists()
+    assert command(tmp_path) == 0
+    found = load_file(tmp_path / "last.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in uninterrupted.items())
+
+
+def test_progress_starts_at_the_first_step_with_loss_and_validation(command, tmp_path, capsys):
+    assert command(tmp_path) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert lines[0].startswith("step 1/4: loss ")
+    assert any("; validation " in line and "score" in line for line in lines)
+    assert lines[-1].startswith("step 4/4: ")
+
+
+def test_progress_as_json_lines(command, tmp_path, capsys):
+    assert command(tmp_path, "--json") == 0
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.err.splitlines() if line.startswith('{"stage"')]
+    assert [line["done"] for line in lines] == [1, 3, 4]
+    assert lines[0]["losses"]["loss"] > 0
+    assert lines[0]["validation"] is None
+    assert lines[1]["validation"]["score"] >= 0
+    assert json.loads(captured.out)["outcome"] == "done"
+
+
+def test_quiet_says_nothing_of_its_steps(command, tmp_path: Path, capsys):
+    assert command(tmp_path, "-q") == 0
+    assert "step " not in capsys.readouterr().err
