@@ -10,11 +10,12 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from platformdirs import user_cache_path
 
 from jcs_ct.errors import OutputError
 from jcs_ct.files import replacing
@@ -32,15 +33,8 @@ def cache_folder() -> Path | None:
     named = os.environ.get(FOLDER_VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home folder
-        return None
-    if platform.system() == "Windows":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "jcs-ct" / "Cache"
-    if platform.system() == "Darwin":
-        return home / "Library" / "Caches" / "jcs-ct"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "jcs-ct"
+    folder = user_cache_path("jcs-ct", appauthor=False)
+    return folder if folder.is_absolute() else None  # a user without a home folder
 
 
 @dataclass(frozen=True)

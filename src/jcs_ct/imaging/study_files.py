@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
+from typing import Any
+
+from natsort import natsort_keygen, ns
 
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes, first_unpacked_bytes
@@ -123,24 +126,12 @@ def name_pattern(name: str) -> str:
     return re.sub(r"\d+", "#", stem) + dot + ("#" if ending.isdecimal() else ending)
 
 
-def natural_key(path: PurePath) -> tuple[tuple[int, int, str], ...]:
-    """Sorts ``im2`` before ``im10``."""
-    parts: list[tuple[int, int, str]] = []
-    for text in path.parts:
-        number, word = "", ""
-        for letter in text:
-            if letter.isdecimal() and letter.isascii():
-                if word:
-                    parts.append((1, 0, word))
-                    word = ""
-                number += letter
-            else:
-                if number:
-                    parts.append((0, int(number[:18]), number))
-                    number = ""
-                word += letter.lower()
-        parts.append((0, int(number[:18]), number) if number else (1, 0, word))
-    return tuple(parts)
+_PART_KEY = natsort_keygen(alg=ns.IGNORECASE)
+
+
+def natural_key(path: PurePath) -> tuple[tuple[Any, ...], str]:
+    """Sorts ``im2`` before ``im10``, and names that differ in case or leading zeros alone always alike."""
+    return tuple(_PART_KEY(part) for part in path.parts), str(path)
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
