@@ -15,7 +15,7 @@ from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.jobs import Ending, JobKey, Limits, Outcome, RetryPolicy, State, StudyWorker
 from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.remote import StudyQuery
-from jcs_ct.pacs.server import PacsDeniedError, PacsServer
+from jcs_ct.pacs.server import PacsAnswerError, PacsDeniedError, PacsServer
 from jcs_ct.pacs.watch import WatchSettings
 from jcs_ct.pacs.watcher_setup import go_on, only_watcher, open_watcher
 
@@ -579,6 +579,19 @@ def test_refused_credentials_stop_the_first_look_and_no_later_one(start, pacs, f
     go_on(watcher, 1.0, once=True, sleep=sleep)
     assert states(watcher) == [("done", "")]
     assert len(waits) >= 2
+
+
+def test_an_answer_that_is_none_stops_the_first_look_of_a_new_folder_alone(start, pacs, fill, worker):
+    pacs.garbled = True
+    with pytest.raises(PacsAnswerError):
+        go_on(start(), 1.0, once=True)
+    pacs.garbled = False
+    fill("1.2.3")
+    start().look()
+    pacs.garbled = True
+    watcher = start(settle_s=0.0)
+    go_on(watcher, 1.0, once=True, sleep=lambda seconds: setattr(pacs, "garbled", False))
+    assert states(watcher) == [("done", "")]
 
 
 def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog, worker):

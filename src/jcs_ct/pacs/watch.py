@@ -159,6 +159,11 @@ class Watcher:
         counts = self.ledger.counts(reading_id=self.survey.key.reading_id)
         return not self.unsettled and not counts[State.QUEUED] and not counts[State.READ]
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no study was ever seen in this folder."""
+        return not self.book.sightings()
+
     def has_space(self) -> bool:
         """Whether the disk has room for another study."""
         prepare_output_folder(self.folder)

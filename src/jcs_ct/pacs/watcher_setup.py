@@ -91,10 +91,12 @@ def go_on(
     """Look, work and wait, for ever or until no job is open.
 
     Refused credentials and an untrusted certificate end it at the first look, where a person sees it; later they are
-    an outage like any other. A full disk and a locked ledger are waited for.
+    an outage like any other. An answer that is none ends it at the first look in a new folder alone, where the
+    address is to be doubted; elsewhere it was damaged on its way. A full disk and a locked ledger are waited for.
 
     Raises:
         ConfigError: the first look cannot go on.
+        PacsError: the first look in a new folder.
     """
     has_looked = False
     while True:
@@ -111,7 +113,7 @@ def go_on(
         except (sqlite3.OperationalError, OSError, OutputError) as error:
             logger.warning("the watcher's folder cannot be used now (%s); trying again", type(error).__name__)
         except JCSError as error:
-            if not has_looked:
+            if not has_looked and watcher.is_new:
                 raise
             logger.warning("%s", error)
         sleep(every_s)

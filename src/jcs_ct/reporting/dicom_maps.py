@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from highdicom import VOILUTTransformation
 from highdicom.pm import ParametricMap, RealWorldValueMapping
+from highdicom.sr import CodedConcept
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, series_description, write_dataset
+from jcs_ct.reporting.dicom_common import LUNG, ResultIdentity, equipment, series_description, write_dataset
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
@@ -57,7 +59,16 @@ def build_parametric_map(
     )
     source.restore_references(parametric_map, slices)
     parametric_map.BodyPartExamined = "CHEST"
+    parametric_map.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_both_lungs()]
     return parametric_map
+
+
+def _both_lungs() -> Dataset:
+    """Frame Anatomy (PS3.3 C.7.6.16.2.8): optional for derived images, and dcmqi 1.5 reads no map without it."""
+    anatomy = Dataset()
+    anatomy.FrameLaterality = "B"
+    anatomy.AnatomicRegionSequence = [CodedConcept.from_code(LUNG)]
+    return anatomy
 
 
 def write_parametric_map(
