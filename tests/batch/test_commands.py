@@ -53,10 +53,18 @@ def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
     assert status["counts"]["done"] == 2
     assert "2 done" in jcs("batch", "status", folder).stdout
     assert "1 refused, 2 done" in jcs("batch", "summarize", folder).stdout
-    assert "from studies read here" not in jcs("batch", "run", cohort, "-o", folder, "--dry-run").stdout
-    other = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--quiet", "--segment", "always")
-    assert other.exit_code == 0
+    (cohort / "study-1").rename(tmp_path / "away")
+    resumed = json.loads(jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--resume", "--json").stdout)
+    assert (resumed["manifest"]["studies"], resumed["counts"]["done"]) == (2, 2)
+
+
+@pytest.mark.slow
+def test_other_options_are_another_reading_in_the_same_folder(cohort, tmp_path, jcs):
+    folder = tmp_path / "batch"
+    for extra in ([], ["--segment", "always"]):
+        assert jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--quiet", *extra).exit_code == 0
     assert {row["lesion_count"] for row in rows(folder) if row["state"] == "done"} != {""}
+    assert len(list((folder / "results").glob("*/job.json"))) == 4
 
 
 def reports(folder: Path) -> dict[str, dict[str, bytes]]:

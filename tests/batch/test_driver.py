@@ -177,6 +177,7 @@ def test_a_driver_that_is_told_to_stop_gives_back_what_runs(batch, tmp_path):
     assert left(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_poison_studies_beside_good_ones(batch, tmp_path):
     note = str(tmp_path / "notes")
     acts = ["crash", "", "hang", "", "eat", "", "refuse", "", "once"]

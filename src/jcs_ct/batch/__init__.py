@@ -9,6 +9,7 @@ with only_batch(folder), batch.open_ledger() as ledger:
 
 from jcs_ct.batch.batch import (
     Batch,
+    count_cohort,
     existing_batch,
     find_cohort,
     new_batch,
@@ -24,6 +25,7 @@ __all__ = [
     "Batch",
     "BatchOptions",
     "LocalExecutor",
+    "count_cohort",
     "existing_batch",
     "find_cohort",
     "new_batch",

@@ -16,7 +16,7 @@ from jcs_ct.batch.addresses import is_address
 from jcs_ct.batch.driver import Driver, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
-from jcs_ct.batch.manifest import ManifestCounts, read_manifest, write_manifest
+from jcs_ct.batch.manifest import ManifestCounts, count_studies, read_manifest, write_manifest
 from jcs_ct.batch.reading import READ_FOR_BATCH, BatchOptions
 from jcs_ct.batch.results import BatchResults, open_results
 from jcs_ct.batch.sources import find_studies
@@ -118,6 +118,15 @@ def find_cohort(
     """
     gate = Gate(batch.options.lenient, batch.options.allow_deflated)
     return write_manifest(batch.manifest, find_studies(source, gate, since=since, progress=progress))
+
+
+def count_cohort(batch: Batch) -> ManifestCounts:
+    """What the manifest that lies there holds.
+
+    Raises:
+        ConfigError: none lies there.
+    """
+    return count_studies(read_manifest(batch.manifest))
 
 
 def queue_cohort(batch: Batch, ledger: Ledger) -> int:

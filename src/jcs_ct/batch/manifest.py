@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -92,24 +92,37 @@ def write_manifest(
         OutputError: it cannot be written.
     """
     seen: set[str] = set()
-    refused: dict[str, int] = {}
-    wanted = slices = size = duplicates = 0
-    with replacing(path, private=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(COLUMNS)
+    duplicates = 0
+
+    def written() -> Iterator[FoundStudy]:
+        nonlocal duplicates
         for study in studies:
             if study.study in seen:
                 duplicates += 1
                 continue
             seen.add(study.study)
             table.writerow(_cells(study))
-            if study.code:
-                refused[study.code] = refused.get(study.code, 0) + 1
-            else:
-                wanted, slices, size = wanted + 1, slices + study.slice_count, size + study.byte_count
             if progress is not None:
                 progress(len(seen))
-    return ManifestCounts(wanted, slices, size, dict(sorted(refused.items())), duplicates)
+            yield study
+
+    with replacing(path, private=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(COLUMNS)
+        counts = count_studies(written())
+    return replace(counts, duplicates=duplicates)
+
+
+def count_studies(studies: Iterable[FoundStudy]) -> ManifestCounts:
+    """How many studies there are to read and how large they are, and how many are refused for what."""
+    refused: dict[str, int] = {}
+    wanted = slices = size = 0
+    for study in studies:
+        if study.code:
+            refused[study.code] = refused.get(study.code, 0) + 1
+        else:
+            wanted, slices, size = wanted + 1, slices + study.slice_count, size + study.byte_count
+    return ManifestCounts(wanted, slices, size, dict(sorted(refused.items())), 0)
 
 
 def read_manifest(path: Path) -> Iterator[FoundStudy]:

@@ -78,6 +78,9 @@ def run(
     study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
     least_free_gb: Annotated[float, typer.Option(min=0, help="Begin nothing below so much free space, GiB.")] = 1.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read studies again that failed.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the manifest as it lies there; look for no new studies.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the manifest, say what would be done and how long; read nothing.")
     ] = False,
@@ -150,7 +153,10 @@ def run(
     with work.only_batch(output):
         batch = work.new_batch(output, options, results)
         with batch.open_ledger() as ledger, _progress(as_json, common_options.shown().quiet) as shown:
-            counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
+            if resume:
+                counts = work.count_cohort(batch)
+            else:
+                counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
             if dry_run:
                 reading = batch.key.reading_id
                 _print_plan(counts, estimate(counts, ledger, reading, workers=side_by_side, threads=each), as_json)
@@ -164,17 +170,17 @@ def run(
                 elif executor == "ray":
                     runner = _on_ray(address, side_by_side, each, limits, gpus_per_study)
                 else:
-                    cluster = "local" if slurm_here else "slurm"
-                    settings = (
-                        partition,
-                        studies_per_job,
-                        slurm_jobs,
-                        each,
-                        job_minutes,
-                        round(gpus_per_study),
-                        cluster,
+                    runner = _on_slurm(
+                        batch,
+                        limits,
+                        partition=partition,
+                        studies_per_job=studies_per_job,
+                        jobs=slurm_jobs,
+                        threads=each,
+                        minutes=job_minutes,
+                        gpus=round(gpus_per_study),
+                        cluster="local" if slurm_here else "slurm",
                     )
-                    runner = _on_slurm(batch, settings, limits)
                 standing = work.work_off(
                     batch,
                     ledger,
@@ -246,13 +252,13 @@ def _on_ray(address: str | None, workers: int, threads: int, limits: Limits, gpu
     return RayExecutor(address=address, workers=workers, threads=threads, memory_bytes=limits.memory_bytes, gpus=gpus)
 
 
-def _on_slurm(batch: Batch, settings: tuple[str, int, int, int, int, int, str], limits: Limits) -> Executor:
+def _on_slurm(batch: Batch, limits: Limits, **settings: Any) -> Executor:
     from jcs_ct.batch.addresses import is_address
     from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
 
     # The machines share the results' disk; where results go to a store, they have to share the batch's folder.
     shared = batch.folder if is_address(batch.results) else Path(batch.results)
-    return SlurmExecutor(shared / ".slurm", SlurmSettings(*settings), memory_bytes=limits.memory_bytes)
+    return SlurmExecutor(shared / ".slurm", SlurmSettings(**settings), memory_bytes=limits.memory_bytes)
 
 
 def _formats(text: str) -> tuple[Format, ...]:
