@@ -1,10 +1,10 @@
-"""What a study costs a batch: CPU seconds and bytes by stage, and what follows for a thousand to a million of them.
+"""What a study costs a batch: CPU seconds and bytes by stage.
 
     python benchmarks/batch_cost.py --slices 40 80
 
-Phantoms of 512 x 512 pixels are read as `jcs batch` reads them, in this process, with one thread. A stage's CPU seconds
-are those of this process and its decoding children. A straight line through the two lengths gives what a study costs
-and what each slice adds. CPU seconds, because the clock of a busy machine says little.
+Phantoms of 512 x 512 pixels are read as `jcs batch` reads them, in this process, with one thread. A stage's CPU
+seconds are those of this process and its decoding children. A straight line through the two lengths gives what a
+study costs and what each slice adds. CPU seconds, because the clock of a busy machine says little.
 """
 
 from __future__ import annotations

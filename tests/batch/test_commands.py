@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Ray and submitit leave processes of theirs to the interpreter's end.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 TIMES_AND_PLACES = ("run.json", "job.json", "picture.png")
 
 

@@ -14,7 +14,11 @@ from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.results import FolderResults
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+# Ray leaves its own processes and sockets to the interpreter's end.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 ray = pytest.importorskip("ray")
 
 MEMORY = 400 << 20
@@ -107,7 +111,7 @@ def test_a_machine_of_a_cluster_dies(tmp_path):
     from jcs_ct.batch.on_ray import RayExecutor
 
     node = {"num_cpus": 1, "memory": 2 * MEMORY, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     lost = [cluster.add_node(**node) for _ in range(2)]
     executor = None
     try:

@@ -13,6 +13,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 
 pytest.importorskip("submitit")
+# Submitit leaves the processes that stand in for Slurm's jobs to the interpreter's end.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 HERE = SlurmSettings(cluster="local", studies_per_job=3, jobs=2, threads=1)
 
 
