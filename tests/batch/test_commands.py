@@ -96,6 +96,7 @@ def test_results_are_those_of_diagnose(executor, cohort, tmp_path, jcs):
     assert set(next(iter(plain.values()))) == {
         "report.html", "report.json", "lesions.nii.gz", "densities.nii.gz", "activation.nii.gz"
     }  # fmt: skip
+    assert {name for study in plain for name in plain[study] if plain[study][name] != batch[study][name]} == set()
     assert batch == plain
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from jcs_ct.batch.manifest import ManifestCounts
 from jcs_ct.jobs import Ledger, State
 
-#: Core-seconds of a study of no slices, and of each 512 x 512 slice, and bytes of results for each slice, of a positive
-#: study. Measured with `benchmarks/batch_cost.py`; see docs/how-to/batch.md.
+#: Of a positive study: core-seconds without its slices, core-seconds and bytes of results for each 512 x 512 slice.
+#: Measured with `benchmarks/batch_cost.py`; see docs/how-to/batch.md.
 CORE_SECONDS_A_STUDY, CORE_SECONDS_A_SLICE, OUTPUT_BYTES_A_SLICE = 1.9, 0.066, 76_500
 _ENOUGH = 5
 
