@@ -57,6 +57,24 @@ def test_each_job_has_a_child_of_its_own_and_none_stays(forked_child):
     assert psutil.Process(forked_child._process.pid).children() == []
 
 
+def test_children_of_one_job_are_forked_by_several_threads(forked_child):
+    items = [{"code": f"import os; value = [{number}, os.getpid()]"} for number in range(8)]
+    outcomes = run_in_child("script", items, children=4)
+    assert [outcome.value[0] for outcome in outcomes] == list(range(8))
+    assert len({outcome.value[1] for outcome in outcomes}) == 4
+
+
+def test_warmth_for_one_study_ends_with_it(monkeypatch):
+    monkeypatch.setattr(sandbox, "_parent", None)
+    with sandbox.kept_warm():
+        process = sandbox._parent._process
+        with sandbox.kept_warm():
+            assert sandbox._parent._process is process
+        assert sandbox._parent._process is process, "the inner one found it warm and leaves it so"
+    assert sandbox._parent is None
+    assert process.poll() is not None
+
+
 def test_a_crash_and_a_stall_cost_one_item(forked_child):
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     outcomes = run("value = 1", crash, "import time; time.sleep(60)", "value = 4", seconds_per_item=0.5)

@@ -74,13 +74,16 @@ def diagnose(
 
     Example:  jcs diagnose my-study/ -o report/
     """
+    from concurrent.futures import ThreadPoolExecutor
     from dataclasses import replace
 
     from jcs_ct.checkpoints import load_models
     from jcs_ct.engine import Execution, choose
     from jcs_ct.files import prepare_output_folder
     from jcs_ct.imaging import open_study
+    from jcs_ct.imaging.sandbox import kept_warm
     from jcs_ct.reading.diagnosis import diagnose as run_diagnosis
+    from jcs_ct.reading.diagnosis import prepare_networks
     from jcs_ct.reporting import write_report
     from jcs_ct.reporting.dicom_results import require_dicom_source
     from jcs_ct.reporting.report_html import checked_label
@@ -97,7 +100,11 @@ def diagnose(
         ready = replace(ready, operating_point=stored.with_threshold(count, reference_spacing_mm))
     with stage_progress(as_json=as_json) as progress:
         progress("read", 0, 1)
-        opened = open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+        # The files are decoded in children: meanwhile the networks are made ready here.
+        with kept_warm(), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+            reading = pool.submit(open_study, study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+            prepare_networks(ready, execution)
+            opened = reading.result()
         if dicom:
             require_dicom_source(opened)
         progress("read", 1, 1)

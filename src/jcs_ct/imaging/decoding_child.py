@@ -136,6 +136,11 @@ def run_job(job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) ->
             answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
 
 
+def without_downloads() -> None:
+    """Keep pydicom from importing requests, to fetch test data with: a tenth of a second, and no business here."""
+    sys.modules["requests"] = None  # type: ignore[assignment]
+
+
 def main() -> None:
     """Take the job from stdin, accept its limits, do it; what decoders print is no answer and goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -144,8 +149,7 @@ def main() -> None:
     def say(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
 
-    # pydicom imports requests, to fetch test data with: a tenth of a second, and no business of this process.
-    sys.modules["requests"] = None  # type: ignore[assignment]
+    without_downloads()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     job = json.load(sys.stdin)

@@ -137,6 +137,7 @@ def main() -> None:
     """Import what children need, then serve."""
     from jcs_ct.imaging import decoding_child
 
+    decoding_child.without_downloads()
     for name in _MODULES:
         importlib.import_module(name)
     serve(socket.socket(fileno=int(sys.argv[1])), decoding_child.main)

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
@@ -85,6 +86,20 @@ def keep_warm() -> None:
     global _parent
     if _parent is None and hasattr(os, "pidfd_open"):
         _parent = ForkingParent(_environment())
+
+
+@contextmanager
+def kept_warm() -> Iterator[None]:
+    """:func:`keep_warm` while a block runs: for one study, whose headers and pixels are read by children apart."""
+    global _parent
+    was_warm = _parent is not None
+    keep_warm()
+    try:
+        yield
+    finally:
+        if not was_warm and _parent is not None:
+            _parent.close()
+            _parent = None
 
 
 def _environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from jcs_ct.engine import (
     ReadyNetwork,
     classify_slices,
     execution_facts,
+    runner_for,
     segment_slices,
 )
 from jcs_ct.imaging.study import QualityFlag, Study
@@ -66,7 +68,7 @@ class Diagnosis:
         lesions, burden: Findings; ``burden`` is None when not segmented.
         operating_point: What decided.
         flags: The gate's flags and those of the reading.
-        timings_s: Seconds a stage.
+        timings_s: Seconds a stage; of the lungs, which are found beside the classifier, what they took after it.
         models: Facts about the networks: name, preset, sha256, of classifier and segmenter.
         execution: What the networks ran on: backend with version, device, precision, batch size, threads, notes.
     """
@@ -125,13 +127,16 @@ def diagnose(
     execution = execution or Execution()
     clock = StageClock(progress)
     volume, point = study.volume, models.operating_point
-    with clock.stage("lungs", 1):
-        lungs = _find_lungs(volume)
-    with clock.stage("classify", volume.shape[0]) as report:
-        every = range(volume.shape[0])
-        classified = classify_slices(
-            models.classifier, volume.hu, every, execution=execution, variant=map_variant, progress=report
-        )
+    # Beside the classifier: one network's layers leave a processor's cores time, and the lungs take one.
+    with ThreadPoolExecutor(1, thread_name_prefix="lungs") as pool:
+        finding = pool.submit(_find_lungs, volume)
+        with clock.stage("classify", volume.shape[0]) as report:
+            every = range(volume.shape[0])
+            classified = classify_slices(
+                models.classifier, volume.hu, every, execution=execution, variant=map_variant, progress=report
+            )
+        with clock.stage("lungs", 1):
+            lungs = finding.result()
     slices = slice_predictions(classified, lungs.shown, point)
     spacing = volume.spacing_mm[0] if volume.spacing_mm else None
     patient = _judge_patient(slices, point, spacing)
@@ -173,6 +178,17 @@ def diagnose(
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
         execution=execution_facts((models.classifier, models.segmenter), execution),
     )
+
+
+def prepare_networks(models: Models, execution: Execution) -> None:
+    """Make ready what the first slices would wait for; done once for each network and setting.
+
+    Raises:
+        ConfigError, BackendError: as of :func:`diagnose`.
+        CheckpointError: weights that do not fit their network, where it has to be built.
+    """
+    runner_for(models.classifier, execution)
+    runner_for(models.segmenter, execution)
 
 
 @dataclass(frozen=True, eq=False)
