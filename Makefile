@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check wheel docs-run release-check setup clean
+.PHONY: demo test test-all check wheel docs-run site release-check setup clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -28,6 +28,10 @@ wheel: $(STAMP)
 # What README, tutorials and how-to guides tell a reader to type, run beside an installed wheel.
 docs-run: $(STAMP)
 	$(BIN)/python scripts/run_docs.py
+
+# The documentation as a site, built offline: build/site/index.html.
+site: $(STAMP)
+	$(BIN)/python scripts/build_site.py
 
 release-check: $(STAMP)
 	$(BIN)/python scripts/release_check.py

@@ -17,6 +17,7 @@ code 1, and the end of what it printed, when a block fails; a list of all blocks
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -80,6 +81,13 @@ def page_blocks(text: str) -> list[Block]:
     return sorted([*before, *typed], key=lambda block: block.line)
 
 
+def notebook_blocks(notebook: Path) -> list[Block]:
+    """A notebook's code as one block, since its cells share their names."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return [Block(1, "python", "", code)]
+
+
 def typed_lines(block: Block) -> str:
     """What of a block is typed: in a ``console`` block its ``$`` lines and what continues them."""
     if block.language != "console":
@@ -112,7 +120,9 @@ def run_page(page: Path, environment: Path, work: Path) -> Iterator[Ending]:
         PATH=f"{work / 'bin'}:{environment / 'bin'}:{os.environ['PATH']}", HOME=str(work), COLUMNS="200"
     )
     failed = 0
-    for block in page_blocks(page.read_text(encoding="utf-8")):
+    is_notebook = page.suffix == ".ipynb"
+    blocks = notebook_blocks(page) if is_notebook else page_blocks(page.read_text(encoding="utf-8"))
+    for block in blocks:
         kind, _, detail = block.marker.partition(":")
         detail = detail.strip()
         if kind == "not run" and detail:
@@ -202,12 +212,10 @@ def run_pages(pages: Sequence[Path], environment: Path, work: Path) -> list[Endi
 
 
 def default_pages() -> list[Path]:
-    """README, tutorials and how-to guides."""
-    return [
-        ROOT / "README.md",
-        *sorted((ROOT / "docs/tutorials").glob("*.md")),
-        *sorted((ROOT / "docs/how-to").glob("*.md")),
-    ]
+    """README, tutorials with their notebooks, and how-to guides."""
+    rooms = (ROOT / "docs/tutorials", ROOT / "docs/how-to")
+    found = (sorted(path for path in room.iterdir() if path.suffix in (".md", ".ipynb")) for room in rooms)
+    return [ROOT / "README.md", *(page for pages in found for page in pages)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

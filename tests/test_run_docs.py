@@ -1,5 +1,6 @@
 """What readers are told to type is run: blocks that fail, need another code, or never end are told apart."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,11 @@ def test_long_commands_are_shortened(tmp_path):
     assert said("phantom", "a b") == " ".join(["phantom", "a b", *SHORTER["phantom"]])
     assert said("phantom", "--help") == "phantom --help"
     assert said("info", "phantom") == "info phantom"
+
+
+def test_a_notebook_s_cells_share_their_names(tmp_path):
+    code = [{"cell_type": "code", "source": [text]} for text in ("a = 1", "assert a == 1")]
+    cells = [code[0], {"cell_type": "markdown", "source": ["b"]}, code[1]]
+    page = tmp_path / "page.ipynb"
+    page.write_text(json.dumps({"cells": cells}))
+    assert [ending.state for ending in run_page(page, Path(sys.prefix), tmp_path / "work")] == ["ran"]
