@@ -55,7 +55,7 @@ def page(chromium, server, request):
     expected = _OF_A_DEAD_SERVER if "killed" in request.node.name else ("ERR_CONNECTION", "ERR_INCOMPLETE")
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(180_000)
     complaints, strangers = [], []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -75,7 +75,7 @@ def log_in(page, server, name: str) -> None:
     page.get_by_role("heading", name="Worklist").wait_for()
 
 
-def send(page, label: str, *, folder: Path | None = None, files: list[dict] | None = None) -> None:
+def send(page, label: str, *, folder: Path | None = None, files: list[dict] | str | None = None) -> None:
     page.get_by_label("Name of the study").fill(label)
     page.set_input_files("#pick-folder" if folder else "#pick-files", str(folder) if folder else files)
     page.locator("#rows tr", has_text=label).wait_for()
@@ -207,6 +207,26 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
     assert slice_shown(page) == 1
     page.get_by_role("button", name="Show lesion 1").click()
     assert slice_shown(page) > 1
+    inside = page.evaluate(  # the middle of a lesion need not lie in it
+        "(() => { const v = jcsState.viewer, [nx, ny] = v.idShape, place = v.ids.indexOf(1);"
+        " v.goTo([2 * (place % nx), 2 * (Math.floor(place / nx) % ny), Math.floor(place / (nx * ny))]);"
+        " return v.lesionAt(v.position().voxel); })()"
+    )
+    assert inside == 1
+    assert page.locator("#lesions tr.current").get_attribute("data-lesion-id") == "1", "the list follows"
+
+    page.keyboard.press("m")
+    drag(page, (0.3, 0.5), (0.6, 0.5))
+    across = page.evaluate("jcsState.viewer.grid.shape[0] * jcsState.viewer.spacing[0]")
+    measured = page.evaluate("jcsState.viewer.nv.document.completedMeasurements.map((one) => one.distance)")
+    assert measured == [pytest.approx(0.3 * across, rel=0.08)], "mm"
+    page.keyboard.press("n")
+    whole = picture()
+    page.keyboard.press("+")
+    assert picture() != whole
+    assert page.evaluate("jcsState.viewer.nv.scene.pan2Dxyzmm[3]") == 1.25
+    page.keyboard.press("0")
+    assert page.evaluate("[...jcsState.viewer.nv.scene.pan2Dxyzmm]") == [0, 0, 0, 1]
     page.get_by_label("I disagree").check()
     page.get_by_label("Reason").fill("motion")
     page.get_by_role("button", name="Keep").click()
@@ -385,6 +405,45 @@ def test_a_refused_study_says_why_and_the_session_ends(page, server):
     page.get_by_role("heading", name="Log in").wait_for()
     page.goto(f"{server.url}/")
     page.get_by_role("heading", name="Log in").wait_for()
+
+
+def test_an_upload_goes_on_where_it_was_when_the_browser_was_closed(page, server, phantom_folder, tmp_path):
+    big = tmp_path / "big.zip"
+    with zipfile.ZipFile(big, "w", zipfile.ZIP_STORED) as package:
+        for path in sorted(phantom_folder.iterdir()):
+            package.write(path, path.name)
+        package.writestr("noise.txt", os.urandom(20 << 20))
+    log_in(page, server, "jane")
+    page.route("**/api/v1/uploads/*?offset=*", lambda route: (time.sleep(0.3), route.continue_()))
+    page.get_by_label("Name of the study").fill("Closed")
+    page.set_input_files("#pick-files", str(big))
+    bar = page.locator("#uploads progress")
+    bar.wait_for()
+    while bar.evaluate("bar => bar.value") < 8e6:
+        page.wait_for_timeout(50)
+    page.goto("about:blank")
+    offsets = []
+    page.unroute_all()
+    page.route("**/api/v1/uploads/*?offset=*", lambda route: (offsets.append(route.request.url), route.continue_()))
+    page.goto(server.url)
+    send(page, "Closed", files=str(big))
+    assert int(offsets[0].rpartition("=")[2]) >= 8e6
+    page.locator("#rows tr[data-state=done]", has_text="Closed").wait_for()
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_without_webgl_the_page_leads_to_the_report(page, server, phantom_folder):
+    page.add_init_script(
+        "const real = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext ="
+        " function (kind, ...more) { return kind === 'webgl2' ? null : real.call(this, kind, ...more); };"
+    )
+    log_in(page, server, "jane")
+    send(page, "Old browser", folder=phantom_folder)
+    page.locator("#rows tr[data-state=done]", has_text="Old browser").wait_for()
+    page.locator("#rows tr", has_text="Old browser").get_by_role("link").click()
+    page.get_by_text("This browser offers no WebGL 2.").wait_for()
+    page.get_by_role("link", name="Open the report page instead.").click()
+    page.get_by_text("Research use only").first.wait_for()
 
 
 def test_upload_and_queue_survive_a_killed_server(page, server, phantom_folder):

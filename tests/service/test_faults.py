@@ -129,3 +129,9 @@ def wait_for_stage(ledger: Ledger, stage: str) -> str:
                 return job.job_id
         time.sleep(0.001)
     raise AssertionError(f"stage {stage} was never seen")
+
+
+def test_the_server_itself_loads_no_networks():
+    """Studies are read in processes of their own: the server stays small."""
+    code = "import sys; import jcs_ct.service.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

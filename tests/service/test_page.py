@@ -485,6 +485,11 @@ def test_programs_use_tokens_and_the_interface_is_described(browser, service, ph
     described = program.client.get("/api/v1/openapi.json").json()
     assert {"/api/v1/uploads", "/api/v1/studies/{study_id}"} <= set(described["paths"])
     assert "/login" not in described["paths"]
+    bodies = described["paths"]["/api/v1/uploads/{upload_id}"]["put"]["requestBody"]["content"]
+    assert list(bodies) == ["application/octet-stream"]
+    assert {"state", "facts", "seconds_left", "files"} <= set(
+        described["components"]["schemas"]["WholeStudy"]["properties"]
+    )
 
 
 def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, read_study, monkeypatch):

@@ -10,53 +10,51 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from jcs_ct.service.corrections import MOST_MASK_BYTES
-from jcs_ct.service.describing import describe_study, describe_whole, read_grid, read_report, result_files
+from jcs_ct.service.bodies import StrictBody, binary_body
+from jcs_ct.service.describing import (
+    DescribedStudy,
+    WholeStudy,
+    describe_study,
+    describe_whole,
+    read_grid,
+    read_report,
+    result_files,
+)
 from jcs_ct.service.problems import Problem
-from jcs_ct.service.studies import LONGEST_LABEL, LONGEST_REASON
-from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESIONS, VIEWER
+from jcs_ct.service.studies import LONGEST_LABEL
+from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESION_IDS, LESIONS, VIEWER
 from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentUser, TheService
 
 router = APIRouter(prefix="/api/v1")
 
-_VIEWER_FILES = (CT, ACTIVATION, LESIONS, DENSITIES)
+_VIEWER_FILES = (CT, ACTIVATION, LESIONS, LESION_IDS, DENSITIES)
 #: Files of the viewer that a correction has anew.
-_OF_VERSION = (LESIONS, DENSITIES)
+_OF_VERSION = (LESIONS, LESION_IDS, DENSITIES)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class AnnouncedFile(_Strict):
+class AnnouncedFile(StrictBody):
     """One file that will be sent."""
 
     name: str
     size: int
 
 
-class Announcement(_Strict):
+class Announcement(StrictBody):
     """A study that will be sent."""
 
     label: str = Field(default="", max_length=LONGEST_LABEL)
     files: list[AnnouncedFile]
 
 
-class OpinionIn(_Strict):
-    """What a reader thinks of the verdict."""
+class ListedStudies(TypedDict):
+    """A page of the worklist."""
 
-    agrees: bool
-    reason: str = Field(default="", max_length=LONGEST_REASON)
-
-
-class ShareIn(_Strict):
-    """Who else may see a study."""
-
-    user: str
+    total: int
+    studies: list[DescribedStudy]
 
 
 @router.post("/uploads", status_code=201, tags=["upload"])
@@ -81,7 +79,11 @@ def upload_state(upload_id: str, user: CurrentUser, service: TheService) -> dict
     return {"upload_id": upload_id, "received": upload.received, "total_bytes": upload.total_bytes}
 
 
-@router.put("/uploads/{upload_id}", tags=["upload"])
+@router.put(
+    "/uploads/{upload_id}",
+    tags=["upload"],
+    openapi_extra=binary_body("application/octet-stream", "The chunk, as it is."),
+)
 async def receive(
     upload_id: str,
     request: Request,
@@ -95,7 +97,7 @@ async def receive(
 
 
 @router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload"])
-def complete(upload_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+def complete(upload_id: str, user: CurrentUser, service: TheService) -> DescribedStudy:
     """All is sent: make it a study and queue it."""
     upload = service.uploads.find(user, upload_id)
     study_id = service.studies.new_id()
@@ -119,7 +121,7 @@ def list_studies(
     service: TheService,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0)] = 0,
-) -> dict[str, Any]:
+) -> ListedStudies:
     """Studies that you may see, the newest first."""
     visible = service.studies.visible(user)
     shown = [describe_study(service, record) for record in visible[offset : offset + limit]]
@@ -127,13 +129,13 @@ def list_studies(
 
 
 @router.get("/studies/{study_id}", tags=["studies"])
-def study(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+def study(study_id: str, user: CurrentUser, service: TheService) -> WholeStudy:
     """One study: state, progress, facts, opinions, corrections, files."""
     return describe_whole(service, user, service.studies.get(user, study_id))
 
 
 @router.post("/studies/{study_id}/cancel", tags=["studies"])
-def cancel(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+def cancel(study_id: str, user: CurrentUser, service: TheService) -> DescribedStudy:
     """Stop a study that waits or is being read."""
     record = service.studies.get(user, study_id)
     if not service.ledger.cancel(record.job_id):
@@ -143,7 +145,7 @@ def cancel(study_id: str, user: CurrentUser, service: TheService) -> dict[str, A
 
 
 @router.post("/studies/{study_id}/retry", tags=["studies"])
-def retry(study_id: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+def retry(study_id: str, user: CurrentUser, service: TheService) -> DescribedStudy:
     """Queue a study again that was refused, cancelled or set aside."""
     record = service.studies.get(user, study_id)
     if service.results.find(record.job_id) is not None or not service.ledger.requeue(record.job_id):
@@ -160,28 +162,6 @@ def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
         raise Problem(403, "NOT_YOURS", "only who sent the study or an administrator may delete it")
     service.studies.delete(record)
     service.audit.note(user.name, "delete", study_id)
-
-
-@router.post("/studies/{study_id}/opinions", status_code=201, tags=["readers"])
-def add_opinion(study_id: str, body: OpinionIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
-    """Agree or disagree with the verdict, with a reason; it stands beside the machine's, never over it."""
-    record = service.studies.get(user, study_id)
-    service.studies.require_done(record)
-    service.studies.add_opinion(user, record, agrees=body.agrees, reason=body.reason)
-    service.audit.note(user.name, "opinion", study_id, agrees=body.agrees)
-    return {"opinions": [asdict(opinion) for opinion in service.studies.opinions(study_id)]}
-
-
-@router.post("/studies/{study_id}/shares", status_code=201, tags=["readers"])
-def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
-    """Let another reader see a study."""
-    record = service.studies.get(user, study_id)
-    other = service.users.get(body.user)
-    if other is None:
-        raise Problem(404, "UNKNOWN_USER", "there is no user of that name")
-    service.studies.share(record, other)
-    service.audit.note(user.name, "share", study_id, **{"with": other.name})
-    return {"shared_with": service.studies.shared_with(study_id)}
 
 
 @router.get("/studies/{study_id}/report.json", tags=["results"])
@@ -215,65 +195,10 @@ def viewer_volume(
     record = service.studies.get(user, study_id)
     if name not in _VIEWER_FILES:
         raise Problem(404, "UNKNOWN_FILE", f"the viewer has {', '.join(_VIEWER_FILES)}")
-    folder = service.corrections.folder(record, version if name in _OF_VERSION else 0)
-    return FileResponse(folder / VIEWER / name, media_type="application/gzip")
-
-
-async def _mask(request: Request) -> bytes:
-    """A request's body, no longer than a mask may be."""
-    content = bytearray()
-    async for block in request.stream():
-        content += block
-        if len(content) > MOST_MASK_BYTES:
-            raise Problem(413, "MASK_TOO_LARGE", f"a mask has at most {MOST_MASK_BYTES} bytes")
-    return bytes(content)
-
-
-@router.post("/studies/{study_id}/corrections", status_code=201, tags=["readers"])
-async def save_correction(
-    study_id: str,
-    request: Request,
-    user: CurrentUser,
-    service: TheService,
-    parent: Annotated[int, Query(ge=0)],
-    note: Annotated[str, Query(max_length=LONGEST_REASON)] = "",
-    although_newer: bool = False,
-) -> dict[str, Any]:
-    """Save a painted mask (gzip of one byte a voxel of the viewer's grid, x fastest) as a new version."""
-    record = service.studies.get(user, study_id)
-    mask = await _mask(request)
-    saved = await run_in_threadpool(
-        lambda: service.corrections.save(
-            user, record, parent=parent, mask=mask, note=note, although_newer=although_newer
-        )
-    )
-    service.audit.note(user.name, "correction", study_id, version=saved.version, parent=parent)
-    return asdict(saved)
-
-
-@router.put("/studies/{study_id}/draft", status_code=204, tags=["readers"])
-async def keep_draft(
-    study_id: str, request: Request, user: CurrentUser, service: TheService, parent: Annotated[int, Query(ge=0)]
-) -> None:
-    """Keep what you are painting, as it is."""
-    record = service.studies.get(user, study_id)
-    mask = await _mask(request)
-    await run_in_threadpool(service.corrections.keep_draft, user, record, parent, mask)
-
-
-@router.get("/studies/{study_id}/draft", tags=["readers"])
-def draft(study_id: str, user: CurrentUser, service: TheService) -> Response:
-    """Your draft (gzip), or 204; the header ``X-Parent`` names the version it was painted on."""
-    kept = service.corrections.draft(user, service.studies.get(user, study_id))
-    if kept is None:
-        return Response(status_code=204)
-    return Response(kept[1], media_type="application/gzip", headers={"X-Parent": str(kept[0])})
-
-
-@router.delete("/studies/{study_id}/draft", status_code=204, tags=["readers"])
-def drop_draft(study_id: str, user: CurrentUser, service: TheService) -> None:
-    """Forget your draft."""
-    service.corrections.drop_draft(user, service.studies.get(user, study_id))
+    path = service.corrections.folder(record, version if name in _OF_VERSION else 0) / VIEWER / name
+    if not path.is_file():
+        raise Problem(404, "UNKNOWN_FILE", "the study was read by a version that did not write this file")
+    return FileResponse(path, media_type="application/gzip")
 
 
 @router.get("/studies/{study_id}/results.zip", tags=["results"])

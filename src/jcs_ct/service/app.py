@@ -14,7 +14,7 @@ from jcs_ct import NOTICE, __version__
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.jobs import Ledger, ResultFolders
-from jcs_ct.service import api, events, intake, monitoring, pages
+from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
@@ -113,7 +113,7 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
     app.add_exception_handler(404, _not_found)
-    for part in (api, intake, events, monitoring, pages):
+    for part in (api, reader_api, intake, events, monitoring, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=pages.PAGE / "static"), name="static")
     return app

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
 from jcs_ct.jobs import JOB_RECORD, State
 from jcs_ct.service.studies import StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
@@ -28,7 +30,43 @@ STAGES = {
 }
 
 
-def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
+class DescribedStudy(TypedDict):
+    """A study as the worklist has it: ``facts`` when it was read, ``code`` and ``message`` when it was not."""
+
+    study_id: str
+    label: str
+    owner: str
+    added_at: float
+    file_count: int
+    byte_count: int
+    state: str
+    place: int | None
+    seconds_left: int | None
+    stage: str
+    stage_name: str
+    done: int
+    total: int
+    attempts: int
+    code: str
+    message: str
+    seconds: float
+    facts: dict[str, Any] | None
+    versions: int
+    opinion: dict[str, Any] | None
+
+
+class WholeStudy(DescribedStudy):
+    """A study with what readers added, and the names of its result files."""
+
+    opinions: list[dict[str, Any]]
+    corrections: list[dict[str, Any]]
+    shared_with: list[str]
+    may_delete: bool
+    kept_until: float | None
+    files: list[str]
+
+
+def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
     """One study: whose, how far, and its facts when done."""
     job = service.studies.job(record)
     latest = service.studies.opinions(record.study_id)[:1]
@@ -56,18 +94,19 @@ def describe_study(service: Service, record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def describe_whole(service: Service, user: User, record: StudyRecord) -> dict[str, Any]:
+def describe_whole(service: Service, user: User, record: StudyRecord) -> WholeStudy:
     """One study with opinions, corrections and files."""
-    described = describe_study(service, record)
-    described["opinions"] = [asdict(opinion) for opinion in service.studies.opinions(record.study_id)]
-    described["corrections"] = [asdict(correction) for correction in service.corrections.of(record.study_id)]
-    described["shared_with"] = service.studies.shared_with(record.study_id)
-    described["may_delete"] = user.is_admin or user.name == record.owner
     kept_s = None if service.settings.keep_days is None else service.settings.keep_days * 86400.0
-    described["kept_until"] = None if kept_s is None else record.added_at + kept_s
     results = service.results.find(record.job_id)
-    described["files"] = [] if results is None else result_files(results)
-    return described
+    return {
+        **describe_study(service, record),
+        "opinions": [asdict(opinion) for opinion in service.studies.opinions(record.study_id)],
+        "corrections": [asdict(correction) for correction in service.corrections.of(record.study_id)],
+        "shared_with": service.studies.shared_with(record.study_id),
+        "may_delete": user.is_admin or user.name == record.owner,
+        "kept_until": None if kept_s is None else record.added_at + kept_s,
+        "files": [] if results is None else result_files(results),
+    }
 
 
 def result_files(folder: Path) -> list[str]:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from jcs_ct.jobs import Ending, run_study
-from jcs_ct.service.describing import describe_study, result_files
+from jcs_ct.service.bodies import StrictBody
+from jcs_ct.service.describing import DescribedStudy, describe_study, result_files
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
 from jcs_ct.service.sources import find_in_pacs
@@ -20,10 +21,8 @@ from jcs_ct.service.web import CurrentUser, Service, TheService
 router = APIRouter(prefix="/api/v1")
 
 
-class PickedStudy(BaseModel):
+class PickedStudy(StrictBody):
     """A study in a listed folder (``folder`` and ``name``) or in the PACS (``study_uid``)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     label: str = Field(default="", max_length=LONGEST_LABEL)
     folder: str = ""
@@ -62,7 +61,7 @@ def search_pacs(
 
 
 @router.post("/studies", status_code=201, tags=["upload"])
-def pick(body: PickedStudy, user: CurrentUser, service: TheService) -> dict[str, Any]:
+def pick(body: PickedStudy, user: CurrentUser, service: TheService) -> DescribedStudy:
     """Queue a study of a listed folder or of the PACS; its process fetches it."""
     limits = service.settings.uploads
     source: dict[str, Any] = {

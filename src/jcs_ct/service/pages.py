@@ -15,7 +15,14 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
 from jcs_ct.service.comparing import OtherStudy, burden_change, other_studies
-from jcs_ct.service.describing import describe_study, describe_whole, read_grid, read_places, read_report
+from jcs_ct.service.describing import (
+    DescribedStudy,
+    describe_study,
+    describe_whole,
+    read_grid,
+    read_places,
+    read_report,
+)
 from jcs_ct.service.sessions import Session
 from jcs_ct.service.users import LOCAL_USER, TooManyFailuresError
 from jcs_ct.service.web import (
@@ -32,6 +39,7 @@ router = APIRouter(include_in_schema=False)
 
 PAGE = Path(__file__).parent / "page"
 _LONGEST_FORM = 16_384
+_MOST_ROWS = 500
 _templates = Environment(
     loader=FileSystemLoader(PAGE / "templates"), autoescape=select_autoescape(default=True), trim_blocks=True
 )
@@ -124,7 +132,7 @@ def worklist_page(request: Request, session: CurrentSession, service: TheService
         "worklist.html",
         session,
         limits=limits,
-        rows=_worklist(service, session, {}),
+        **_worklist(service, session, {}),
         folders=service.folders.names,
         has_pacs=service.settings.pacs is not None,
         states=_STATES,
@@ -164,16 +172,18 @@ def worklist_rows(
         "since": since,
         "reader": reader,
     }
-    rows = _worklist(service, session, filters)
-    return _render(request, "worklist_rows.html", session, rows=rows, states=_STATES)
+    return _render(request, "worklist_rows.html", session, states=_STATES, **_worklist(service, session, filters))
 
 
-def _worklist(service: Service, session: Session, filters: dict[str, str]) -> list[dict[str, Any]]:
+def _worklist(service: Service, session: Session, filters: dict[str, str]) -> dict[str, Any]:
+    """The newest studies that pass the filters, and how many do."""
     described = [describe_study(service, record) for record in service.studies.visible(session.user)]
-    return [row for row in described if _passes(row, {name: value for name, value in filters.items() if value})][:500]
+    given = {name: value for name, value in filters.items() if value}
+    passing = [row for row in described if _passes(row, given)]
+    return {"rows": passing[:_MOST_ROWS], "passing": len(passing)}
 
 
-def _passes(row: dict[str, Any], filters: dict[str, str]) -> bool:
+def _passes(row: DescribedStudy, filters: dict[str, str]) -> bool:
     facts, opinion = row["facts"] or {}, row["opinion"]
     view = "none" if opinion is None else "agrees" if opinion["agrees"] else "disagrees"
     percent = facts.get("percent_opacity")

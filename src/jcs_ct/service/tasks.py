@@ -18,7 +18,6 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.data.sources.dicom_studies import pseudonym, read_salt
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing, write_text
 from jcs_ct.imaging.elements import to_text
@@ -40,13 +39,16 @@ DESCRIBE_MODELS = "jcs_ct.service.tasks:describe_models"
 SEND_RESULTS = "jcs_ct.service.tasks:send_results"
 
 VIEWER = "viewer"
-GRID, CT, ACTIVATION, LESIONS, DENSITIES = (
+GRID, CT, ACTIVATION, LESIONS, LESION_IDS, DENSITIES = (
     "grid.json",
     "ct.nii.gz",
     "activation.nii.gz",
     "lesions.nii.gz",
+    "lesion_ids.nii.gz",
     "densities.nii.gz",
 )
+#: Lesions are told apart up to this one; the list is sorted by size.
+_MOST_IDS = 255
 #: Where the viewer shows each lesion: lesion_id -> (x, y, z) of its centroid.
 PLACES = "lesion_places.json"
 STATE = "state"
@@ -74,6 +76,8 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
             pseudonyms follow from), and ``source`` (see :func:`bring_in`) where nothing was sent.
         progress: Called as the work goes on.
     """
+    from jcs_ct.data.sources.dicom_studies import read_salt
+
     output = Path(arguments["output"])
     if arguments["source"] is not None:
         bring_in(arguments["source"], Path(arguments["study"]), progress)
@@ -91,6 +95,8 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
 
 def _whose(study: Study, salt: bytes) -> dict[str, str]:
     """``patient_key``: the patient under a keyed hash, and ``study_date``; empty where the study does not say."""
+    from jcs_ct.data.sources.dicom_studies import pseudonym
+
     if study.kind != "dicom":
         return {"patient_key": "", "study_date": ""}
     header = read_elements(study.paths[:1], ("PatientID", "IssuerOfPatientID", "StudyDate"))[0]
@@ -229,6 +235,8 @@ def _write_labels(viewer: Path, diagnosis: Diagnosis, grid: ViewerGrid) -> None:
     mask = (diagnosis.lesion_labels > 0).astype(np.uint8)
     affine = np.asarray(grid.affine)
     _write_volume(viewer / LESIONS, grid.to_viewer(mask, labels=True), affine)
+    ids = np.where(diagnosis.lesion_labels <= _MOST_IDS, diagnosis.lesion_labels, 0).astype(np.uint8)
+    _write_volume(viewer / LESION_IDS, *halved_in_plane(grid.to_viewer(ids, labels=True), affine))
     places = {str(lesion.lesion_id): grid.place_of(lesion.centroid_index) for lesion in diagnosis.lesions}
     write_text(viewer / PLACES, json.dumps(places) + "\n")
     densities = mask * 0 if diagnosis.density_labels is None else diagnosis.density_labels

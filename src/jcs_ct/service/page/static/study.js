@@ -67,6 +67,21 @@ function showPosition({ voxel, mm, hu }) {
   find("slice").value = slice;
   find("slice-value").textContent = slice + 1;
   marker?.setAttribute("x", slice);
+  markLesion(state.viewer?.lesionAt(voxel) ?? 0);
+}
+
+/** Show in the list which lesion the crosshair is in. */
+function markLesion(lesion) {
+  for (const row of document.querySelectorAll("#lesions tbody tr")) {
+    const is = Number(row.dataset.lesionId) === lesion;
+    if (is && !row.classList.contains("current")) {
+      const box = row.closest(".scroll");
+      box.scrollTop = Math.min(row.offsetTop, Math.max(box.scrollTop, row.offsetTop + row.offsetHeight - box.clientHeight));
+    }
+    row.classList.toggle("current", is);
+    if (is) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
 }
 
 function goToSlice(slice) {
@@ -95,9 +110,18 @@ function setWindow(name) {
 
 function setTool(tool) {
   state.tool = tool;
-  if (tool !== "look" && ["render", "multi"].includes(state.viewer.layout)) setLayout("axial");
+  if (["paint", "erase"].includes(tool) && ["render", "multi"].includes(state.viewer.layout)) setLayout("axial");
   state.viewer.setTool(tool, state.brush);
+  state.beside?.setTool(["measure", "move"].includes(tool) ? tool : "look", state.brush);
   press("tool", tool);
+}
+
+/** Zoom by a factor; 0 shows all. */
+function zoom(factor) {
+  for (const viewer of shown()) {
+    if (factor) viewer.zoom(factor);
+    else viewer.fit();
+  }
 }
 
 async function startViewer() {
@@ -137,6 +161,7 @@ document.addEventListener("click", (event) => {
   if (button.dataset.layout) setLayout(button.dataset.layout);
   if (button.dataset.window) setWindow(button.dataset.window);
   if (button.dataset.tool) setTool(button.dataset.tool);
+  if (button.dataset.zoom) zoom(Number(button.dataset.zoom));
   if (button.dataset.lesion) {
     const lesion = data.lesions[Number(button.dataset.lesion)];
     state.viewer.goTo(lesion.place);
@@ -221,7 +246,7 @@ async function save(althoughNewer = false) {
 
 // NiiVue paints while the button is down; a stroke is whole when it has handled the release.
 window.addEventListener("pointerup", () => {
-  if (state.tool !== "look" && state.viewer) setTimeout(changed, 0);
+  if (["paint", "erase"].includes(state.tool) && state.viewer) setTimeout(changed, 0);
 });
 window.addEventListener("beforeunload", (event) => {
   if (state.dirty) event.preventDefault();
@@ -273,6 +298,10 @@ document.addEventListener("keydown", (event) => {
     e: () => setTool("erase"),
     g: growGrey,
     n: () => setTool("look"),
+    m: () => setTool("measure"),
+    "+": () => zoom(1.25),
+    "-": () => zoom(0.8),
+    0: () => zoom(0),
     z: () => step("undo"),
     y: () => step("redo"),
     s: () => save(),

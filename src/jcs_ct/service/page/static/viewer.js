@@ -7,12 +7,16 @@
 import { base } from "./common.js";
 
 const LAYOUTS = { axial: 0, coronal: 1, sagittal: 2, multi: 3, render: 4 };
+/** Voxels above which overlays are drawn with half the columns and rows. */
+const LARGE = 8_000_000;
+/** What a drag does, in NiiVue's numbers. */
+const DRAGS = { look: 8, measure: 2, move: 3 };
 /** Level and width in HU. */
 export const WINDOWS = { lung: [-600, 1500], mediastinum: [40, 400], wide: [-300, 2000], bone: [400, 1800], narrow: [-500, 1000] };
 
 async function inflated(address) {
   const answer = await fetch(address, { credentials: "same-origin" });
-  if (!answer.ok) throw new Error(`the server answered ${answer.status} for a volume`);
+  if (!answer.ok) throw Object.assign(new Error(`the server answered ${answer.status} for a volume`), { status: answer.status });
   return new Response(answer.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
@@ -37,7 +41,8 @@ export class Viewer {
       isRadiologicalConvention: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.75, 0.2, 0.8],
-      crosshairWidth: 0.4,
+      crosshairWidth: 0.3,
+      crosshairWidthUnit: "percent", // of the picture, so that a line is never thinner than a pixel
       crosshairGap: 10,
       fontColor: [1, 0.8, 0.25, 1],
       showAllOrientationMarkers: true, // which side is which must not be missed
@@ -62,7 +67,7 @@ export class Viewer {
   }
 
   /**
-   * Overlays with 16 levels a channel, half the memory, and no more than one texture of them.
+   * Overlays with 16 levels a channel, in large studies with half the columns and rows, and one texture of them only.
    *
    * NiiVue makes a new texture whenever an overlay changes and leaves the old one to the garbage collector, which does
    * not see how large it is: 600 slices and a moved slider would cost hundreds of MiB.
@@ -70,17 +75,26 @@ export class Viewer {
   #spareMemory() {
     const { nv } = this;
     const whole = nv.rgbaTex.bind(nv);
+    let halved = false; // whether the layer that is drawn now is an overlay of half the size
     nv.rgbaTex = (texture, unit, dims, fill) => {
       const { gl } = nv;
+      const [, nx, ny, nz] = dims;
+      if (unit === gl.TEXTURE0) halved = false;
       if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(texture, unit, dims, fill);
       gl.deleteTexture(texture);
-      if (unit === gl.TEXTURE2) gl.deleteTexture(nv.overlayTexture);
+      if (unit === gl.TEXTURE2) {
+        gl.deleteTexture(nv.overlayTexture);
+        halved = nx * ny * nz > LARGE;
+      }
+      const step = halved && nx > 2 ? 2 : 1;
       const made = gl.createTexture();
       gl.activeTexture(unit);
       gl.bindTexture(gl.TEXTURE_3D, made);
       for (const side of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, side, gl.CLAMP_TO_EDGE);
       for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, gl.LINEAR);
-      gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RGBA4, dims[1], dims[2], dims[3]);
+      gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RGBA4, Math.ceil(nx / step), Math.ceil(ny / step), nz);
+      // NiiVue has set the viewport to the whole grid by the time it asks for the texture that it blends with.
+      if (halved && unit === gl.TEXTURE10) gl.viewport(0, 0, Math.ceil(this.grid.shape[0] / 2), Math.ceil(this.grid.shape[1] / 2));
       return made;
     };
   }
@@ -102,6 +116,11 @@ export class Viewer {
     }
     this.nv.createEmptyDrawing();
     this.setMask(await readMask(address("lesions.nii.gz"), this.grid.shape));
+    this.idShape = [Math.ceil(nx / 2), Math.ceil(ny / 2), nz];
+    this.ids = await readMask(address("lesion_ids.nii.gz"), this.idShape).catch((error) => {
+      if (error.status === 404) return new Uint8Array(); // read by a version that did not write it
+      throw error;
+    });
     this.nv.setDrawColormap({ R: [0, 255], G: [0, 64], B: [0, 64], A: [0, 255], labels: ["", "lesion"] });
     this.nv.setDrawOpacity(0.4);
     this.setLayout("axial");
@@ -166,11 +185,13 @@ export class Viewer {
     });
   }
 
-  /** `paint`, `erase` or `look`, and the brush in voxels. */
+  /** `paint`, `erase`, `look`, `measure` or `move` by the left button or a finger, and the brush in voxels. */
   setTool(tool, brush) {
+    const paints = ["paint", "erase"].includes(tool);
     this.nv.opts.penSize = brush;
-    this.nv.setDrawingEnabled(tool !== "look");
-    if (tool !== "look") this.nv.setPenValue(tool === "paint" ? 1 : 0, false);
+    this.nv.opts.dragModePrimary = DRAGS[tool] ?? DRAGS.look;
+    this.nv.setDrawingEnabled(paints);
+    if (paints) this.nv.setPenValue(tool === "paint" ? 1 : 0, false);
   }
 
   /** Voxel (x, y, z) under the crosshair, its HU and its place in mm (RAS). */
@@ -181,6 +202,25 @@ export class Viewer {
     const inside = voxel.every((value, axis) => value >= 0 && value < this.grid.shape[axis]);
     const hu = inside ? this.hu[voxel[0] + nx * (voxel[1] + ny * voxel[2])] : null;
     return { voxel, mm, hu };
+  }
+
+  /** lesion_id at a voxel, as the version that is shown has it; 0 outside. */
+  lesionAt([x, y, z]) {
+    const [nx, ny] = this.idShape;
+    return this.ids[(x >> 1) + nx * ((y >> 1) + ny * z)] ?? 0;
+  }
+
+  /** Larger or smaller around the crosshair. */
+  zoom(factor) {
+    const [x, y, z, before] = this.nv.scene.pan2Dxyzmm;
+    const after = Math.max(1, Math.min(12, before * factor));
+    const mm = this.nv.frac2mm(this.nv.scene.crosshairPos);
+    const moved = [x, y, z].map((value, axis) => (after === 1 ? 0 : value + (before - after) * mm[axis]));
+    this.nv.setPan2Dxyzmm([...moved, after]);
+  }
+
+  fit() {
+    this.nv.setPan2Dxyzmm([0, 0, 0, 1]);
   }
 
   goTo(voxel) {

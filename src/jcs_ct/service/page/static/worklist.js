@@ -49,7 +49,7 @@ const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds
 
 /** Send chunk after chunk; after a cut ask how much arrived and go on from there. */
 async function sendAll(upload, files, stop, onBytes) {
-  let offset = 0;
+  let offset = upload.received;
   let failures = 0;
   while (offset < upload.total_bytes) {
     try {
@@ -67,11 +67,37 @@ async function sendAll(upload, files, stop, onBytes) {
   }
 }
 
-async function announce(label, files, status) {
+/** What these files are called in this browser: a hash, since their names may be a patient's; "" where it knows none. */
+async function signature(files) {
+  if (!crypto.subtle) return ""; // a page over plain http that is not this machine's
+  const text = JSON.stringify(files.map(({ file, name }) => [name, file.size, file.lastModified]));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return `upload ${[...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** The upload of the same files that was cut when this page was closed, as far as it came; or null. */
+async function begun(known) {
+  const kept = JSON.parse(localStorage.getItem(known) ?? "null");
+  if (!kept) return null;
+  try {
+    const { received } = await (await ask("GET", `/api/v1/uploads/${kept.upload_id}`)).json();
+    return { ...kept, received };
+  } catch (error) {
+    if (error.code !== "UNKNOWN_UPLOAD") throw error;
+    localStorage.removeItem(known);
+    return null;
+  }
+}
+
+async function announce(label, files, status, known) {
+  const before = await begun(known);
+  if (before) return before;
   for (;;) {
     try {
       const list = files.map(({ file, name }) => ({ name, size: file.size }));
-      return await (await ask("POST", "/api/v1/uploads", { json: { label, files: list } })).json();
+      const upload = await (await ask("POST", "/api/v1/uploads", { json: { label, files: list } })).json();
+      if (known) localStorage.setItem(known, JSON.stringify(upload));
+      return upload;
     } catch (error) {
       if (error.code !== "TOO_MANY_UPLOADS") throw error;
       status.textContent = "waiting for other uploads";
@@ -97,8 +123,10 @@ async function send(files) {
   const stop = new AbortController();
   cancel.addEventListener("click", () => stop.abort());
   let upload = null;
+  let known = "";
   try {
-    upload = await announce(label, files, status);
+    known = await signature(files);
+    upload = await announce(label, files, status, known);
     const ordered = upload.order.map((index) => files[index]);
     bar.max = upload.total_bytes || 1;
     await sendAll(upload, ordered, stop.signal, (bytes) => {
@@ -106,10 +134,12 @@ async function send(files) {
       status.textContent = `${(bytes / 1048576).toFixed(1)} of ${(upload.total_bytes / 1048576).toFixed(1)} MB`;
     });
     await ask("POST", `/api/v1/uploads/${upload.upload_id}/complete`);
+    localStorage.removeItem(known);
     line.remove();
     tell(`${label} was sent and waits to be read.`);
     changed();
   } catch (error) {
+    localStorage.removeItem(known);
     if (upload && error.code !== "UNKNOWN_UPLOAD") ask("DELETE", `/api/v1/uploads/${upload.upload_id}`).catch(complain);
     status.textContent = stop.signal.aborted ? "stopped" : error.message;
     status.className = stop.signal.aborted ? "quiet" : "problem";
