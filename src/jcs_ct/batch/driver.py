@@ -221,7 +221,7 @@ class Driver:
         if self._has_room() and not self._unsettled:
             self._blocked_since = None
             return False
-        self._block(OutputError(f"less than {self.least_free_bytes / 1024**2:.0f} MiB are free"))
+        self._block(OutputError(f"less than {self.least_free_bytes / 1024**2:.1f} MiB are free"))
         return True
 
     def _block(self, error: Exception) -> None:
