@@ -18,6 +18,7 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_pictures import check_masks
 from jcs_ct.imaging.grey_levels import grey_meaning, grey_to_hu
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
+from jcs_ct.imaging.whole_pictures import filled_rows, lost_part
 
 #: What Pillow may take a picture for.
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -59,6 +60,8 @@ def open_picture(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Image.Ima
                 message = f"holds {getattr(picture, 'n_frames', 1)} pictures; export one a file"
                 raise StudyError(GateCode.UNSUPPORTED, message)
             picture.load()
+            if lost := lost_part(path, picture):
+                raise StudyError(GateCode.TRUNCATED, f"{lost}: it was written in part; copy or export it again")
             ImageOps.exif_transpose(picture, in_place=True)
             return picture
     except _DAMAGED as error:
@@ -72,8 +75,20 @@ def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray
     """One slice as (rows, columns) grey levels: uint8, uint16, or float32 where they are real or signed numbers.
 
     Raises:
-        StudyError: as :func:`open_picture`, NOT_CT (a coloured picture) or NO_HU (values that are not finite).
+        StudyError: as :func:`open_picture`, TRUNCATED (its end is filled up), NOT_CT (a coloured picture) or NO_HU
+            (values that are not finite).
     """
+    grey = _grey_levels(path)
+    if rows := filled_rows(grey):
+        message = (
+            f"ends in {rows} rows of one grey: its end was never written and a program filled it up, or a frame lies "
+            "below it; export it again, without a frame"
+        )
+        raise StudyError(GateCode.TRUNCATED, message)
+    return grey
+
+
+def _grey_levels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
     picture = open_picture(path)
     if picture.mode.startswith(("I", "F")):
         return _numbers(np.asarray(picture))

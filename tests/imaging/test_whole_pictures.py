@@ -1,0 +1,90 @@
+"""Half-written pictures that Pillow fills up in silence are refused; whole ones are not."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.slices import read_picture
+from jcs_ct.imaging.whole_pictures import filled_rows, lost_part
+
+GREY = np.add.outer(np.arange(96), np.arange(80)).astype(np.uint8) + np.random.default_rng(3).integers(
+    0, 60, (96, 80), dtype=np.uint8
+)
+
+
+def encoded(name: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(GREY).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def png_of(rows: int, *, interlaced: bool = False) -> bytes:
+    """A PNG of valid chunks whose image data end after some rows."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = b"".join(b"\0" + line.tobytes() for line in GREY[:rows])
+    header = struct.pack(">IIBBBBB", GREY.shape[1], GREY.shape[0], 8, 0, 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b""))
+    )
+
+
+def half_grey(level: int) -> bytes:
+    grey = GREY.copy()
+    grey[48:] = level
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+JPEG, PROGRESSIVE = encoded("JPEG", quality=90), encoded("JPEG", quality=90, progressive=True)
+HALF = len(JPEG) // 2
+END = b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (JPEG[:HALF] + END, "rows of one grey"),
+        (JPEG[:HALF] + bytes(HALF), "is cut off|has no end"),
+        (JPEG[:HALF], "is cut off"),
+        (PROGRESSIVE[: len(PROGRESSIVE) // 2] + END, "lacks scans of .* of its 64 coefficients"),
+        (png_of(48), "holds 48 of its 96 rows"),
+        (png_of(95), "holds 95 of its 96 rows"),
+        (half_grey(128), "ends in 48 rows of one grey"),
+        (half_grey(200), "ends in 48 rows of one grey"),
+    ],
+)
+def test_half_written_ones_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "slice"
+    path.write_bytes(data)
+    with pytest.raises(StudyError, match=message) as caught:
+        read_picture(path)
+    assert caught.value.code is GateCode.TRUNCATED
+
+
+@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, png_of(96), half_grey(0), half_grey(255), JPEG + bytes(4096)])
+def test_whole_ones_are_read(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "slice"
+    path.write_bytes(data)
+    assert read_picture(path).shape == GREY.shape
+
+
+def test_real_pictures_are_whole(shared_data: Path) -> None:
+    for folder in ("ct100/images", "ucsd", "iq_othnccd"):
+        paths = sorted(path for path in (shared_data / folder).rglob("*") if path.suffix in (".png", ".jpg"))
+        assert paths
+        for path in paths[::40]:
+            with Image.open(path) as picture:
+                assert lost_part(path, picture) is None, path
+                assert filled_rows(np.asarray(picture.convert("L"))) == 0, path
