@@ -161,7 +161,7 @@ def _doubt(
 
 def _lone(sides: NDArray[np.uint8]) -> int | None:
     """The side of a lung without its fellow; None with both, or where none has a side."""
-    voxels = np.bincount(sides.ravel(), minlength=4)
+    voxels = {side: np.count_nonzero(sides == side) for side in (RIGHT, LEFT)}
     larger, lesser = (RIGHT, LEFT) if voxels[RIGHT] >= voxels[LEFT] else (LEFT, RIGHT)
     return larger if voxels[lesser] < LUNG_OF_ITS_OWN * voxels[larger] else None
 
