@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging.slices import read_picture
+from jcs_ct.imaging.picture_slices import read_picture
 from jcs_ct.imaging.whole_pictures import filled_rows, lost_part
 
 GREY = np.add.outer(np.arange(96), np.arange(80)).astype(np.uint8) + np.random.default_rng(3).integers(
