@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+from jcs_ct.errors import StoppedError
 
 
 class Progress(Protocol):
@@ -14,3 +17,18 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int, /) -> None:
     """The :class:`Progress` of those who do not look."""
+
+
+def stopping(progress: Progress, cancelled: Callable[[], bool]) -> Progress:
+    """Progress that stops the work as soon as ``cancelled`` says so: after the batch of slices in hand.
+
+    Raises:
+        StoppedError: from the call that finds it cancelled.
+    """
+
+    def report(stage: str, done: int, total: int, /) -> None:
+        progress(stage, done, total)
+        if cancelled():
+            raise StoppedError(f"cancelled while {stage} was at {done} of {total}", "call it again to start over")
+
+    return report

@@ -8,7 +8,7 @@ import torch
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter
-from jcs_ct.errors import StudyError
+from jcs_ct.errors import StoppedError, StudyError
 from jcs_ct.imaging.study import Study
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
@@ -202,3 +202,19 @@ def test_every_stage_is_timed_and_reported(phantom, models, know):
     result = diagnose(study_of(phantom.volume), models, progress=lambda stage, done, total: seen.append(stage))
     assert list(result.timings_s) == ["classify", "lungs", "map", "segment", "findings"]
     assert set(seen) == set(result.timings_s)
+
+
+@pytest.mark.parametrize("stage", ["lungs", "classify", "map", "segment", "findings"])
+def test_a_reading_can_be_cancelled_in_every_stage(phantom, models, know, stage):
+    know([0.9] * 10)
+    study = Study(phantom.volume, "0" * 16, "nifti", ())
+    seen = []
+    with pytest.raises(StoppedError, match=rf"stopped: cancelled while {stage} was at 0 of \d+; call it again"):
+        diagnose(
+            study,
+            models,
+            progress=lambda name, done, total: seen.append(name),
+            cancelled=lambda: seen[-1] == stage,
+        )
+    assert seen.count(stage) == 1
+    assert diagnose(study, models, cancelled=lambda: False).positive

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +129,50 @@ class Study:
         """4x4, (slice, row, column, 1) of the source's grid -> LPS mm; None when the geometry is not known."""
         affine = self.volume.affine
         return None if affine is None else self.turn.inverse.turned_affine(affine, self.volume.shape)
+
+    def as_array(self, space: Literal["LPS", "RAS"] = "LPS") -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+        """The voxels and where they lie, in one call.
+
+        Args:
+            space: Patient coordinates of the affine: DICOM's and SimpleITK's LPS, or nibabel's and NIfTI's RAS.
+
+        Returns:
+            (slices, rows, columns) in HU, read-only and in the patient's axes; and 4x4, (slice, row, column, 1) -> mm
+            of that space at voxel centres, None when the geometry is not known. ``lesion_labels``, ``lung_labels``
+            and ``activation`` of a diagnosis lie on the same grid.
+
+        Raises:
+            ValueError: another space.
+        """
+        if space not in ("LPS", "RAS"):
+            raise ValueError(f"space must be LPS or RAS, got {space!r}")
+        affine = self.volume.affine
+        if affine is None or space == "LPS":
+            return self.volume.hu, affine
+        return self.volume.hu, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+    def save_nifti(self, array: NDArray[Any], path: str | Path, *, description: str = "jcs-ct") -> Path:
+        """Save a mask, a map or voxels of this study as NIfTI on its source's grid, whole or not at all.
+
+        The turn back to the source's grid and the step from LPS to RAS are done here.
+
+        Args:
+            array: (slices, rows, columns) on ``volume``'s grid: bool or integers (labels, HU), or floats (a map).
+            path: Ends in ``.nii`` or ``.nii.gz``.
+            description: At most 79 bytes of ASCII for the header.
+
+        Returns:
+            ``path``.
+
+        Raises:
+            ValueError: another shape, or values that no NIfTI type here can hold.
+            ConfigError: another suffix.
+            OutputError: the file cannot be written.
+        """
+        from jcs_ct.imaging.nifti_writing import write_array  # loads nibabel, which reading DICOM does not need
+
+        write_array(Path(path), self.on_source_grid(array), self.source_affine, description=description)
+        return Path(path)
 
     def on_source_grid(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of an array on the volume's grid, (slices, rows, columns), as it lies on the source's grid."""

@@ -26,7 +26,7 @@ from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, 
 from jcs_ct.lungs.morphology import dilated_by_square
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.preprocessing import enlarged
-from jcs_ct.progress import Progress, silent
+from jcs_ct.progress import Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
 from jcs_ct.reading.lesions import Lesion
@@ -107,6 +107,7 @@ def diagnose(
     map_variant: MapVariant = "paper",
     execution: Execution | None = None,
     progress: Progress = silent,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Diagnosis:
     """Read one study: lungs, a verdict per slice, the patient rule, and lesions when the patient is positive.
 
@@ -117,15 +118,17 @@ def diagnose(
         map_variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
         execution: Backend, device, precision, batch size.
         progress: Called as the work goes on.
+        cancelled: Asked as the work goes on, after every stage and batch of slices; True stops it.
 
     Raises:
+        StoppedError: it was cancelled.
         StudyError: NO_LUNG, when no slice shows lung.
         ConfigError, BackendError: a backend asked for by name that is not installed or cannot run the networks.
     """
     if segment not in get_args(SegmentRule):
         raise ValueError(f"segment must be positive, always or never, got {segment!r}")
     execution = execution or Execution()
-    clock = StageClock(progress)
+    clock = StageClock(progress if cancelled is None else stopping(progress, cancelled))
     volume, point = study.volume, models.operating_point
     # Beside the classifier: one network's layers leave a processor's cores time, and the lungs take one.
     with ThreadPoolExecutor(1, thread_name_prefix="lungs") as pool:

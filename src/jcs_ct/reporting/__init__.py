@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.report import FORMATS, Format, ReportPaths, write_report
 from jcs_ct.reporting.report_html import render_report
 from jcs_ct.reporting.report_json import SCHEMA_VERSION, report_dict, report_schema
@@ -15,6 +16,7 @@ __all__ = [
     "render_report",
     "report_dict",
     "report_schema",
+    "write_dicom_results",
     "write_report",
     "write_run_record",
 ]

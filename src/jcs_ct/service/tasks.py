@@ -259,9 +259,9 @@ def _write_correction(
     output: Path, study: Study, corrected: Diagnosis, grid: ViewerGrid, reader: str, version: int
 ) -> None:
     from jcs_ct.errors import StudyError
+    from jcs_ct.imaging.nifti_writing import write_label_volume
     from jcs_ct.reporting.dicom_common import Correction
     from jcs_ct.reporting.dicom_results import require_dicom_source, write_dicom_results
-    from jcs_ct.reporting.nifti_results import write_label_volume
     from jcs_ct.reporting.report_json import report_dict
 
     labels = study.on_source_grid(corrected.lesion_labels)

@@ -12,8 +12,8 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
+from jcs_ct.imaging.nifti_writing import write_label_volume
 from jcs_ct.reporting.dicom_results import write_dicom_results
-from jcs_ct.reporting.nifti_results import write_label_volume
 
 
 def _write(study, diagnosis, folder):

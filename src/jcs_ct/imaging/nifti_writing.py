@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.errors import ConfigError
 from jcs_ct.files import replacing
 
 #: Stored value of an activation of 1; the header's scl_slope is its inverse, so readers see [0, 1].
@@ -63,6 +64,40 @@ def write_activation_volume(
     for index, plane in enumerate(activation):
         stored[index] = np.rint(np.clip(plane.astype(np.float32), 0.0, 1.0) * ACTIVATION_LEVELS)
     _write(path, stored, affine, description, slope=1.0 / ACTIVATION_LEVELS, highest=1.0)
+
+
+def write_array(path: Path, array: NDArray[Any], affine: NDArray[np.float64] | None, *, description: str) -> None:
+    """Write labels, HU or a map, in the smallest of uint8, uint16, int16 and float32 that holds it.
+
+    Args:
+        path: Ends in ``.nii`` or ``.nii.gz``.
+        array: (slices, rows, columns), bool, integers or floats.
+        affine: (slice, row, column, 1) -> LPS mm, or None when the geometry is not known.
+        description: At most 79 bytes of ASCII for the header.
+
+    Raises:
+        ConfigError: another suffix.
+        ValueError: integers outside -32 768 to 65 535, or values that are no numbers.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ConfigError(f"{path.name!r} must end in .nii or .nii.gz")
+    if np.issubdtype(array.dtype, np.floating):
+        stored: NDArray[Any] = array.astype(np.float32)
+    elif array.dtype == bool or np.issubdtype(array.dtype, np.integer):
+        low, high = int(array.min(initial=0)), int(array.max(initial=0))
+        kinds = (kind for kind in (np.uint8, np.uint16, np.int16) if _holds(kind, low, high))
+        kind = next(kinds, None)
+        if kind is None:
+            raise ValueError(f"values from {low} to {high} fit neither uint16 nor int16")
+        stored = array.astype(kind)
+    else:
+        raise ValueError(f"an array of {array.dtype} cannot be saved; give bool, integers or floats")
+    _write(path, stored, affine, description, slope=1.0, highest=float(stored.max(initial=0)))
+
+
+def _holds(kind: type[np.integer[Any]], low: int, high: int) -> bool:
+    limits = np.iinfo(kind)
+    return bool(limits.min <= low and high <= limits.max)
 
 
 def _write(

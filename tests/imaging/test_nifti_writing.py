@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from jcs_ct.reporting.nifti_results import ras_affine, write_activation_volume, write_label_volume
+from jcs_ct.imaging.nifti_writing import ras_affine, write_activation_volume, write_label_volume
 from jcs_ct.volume import CTVolume
 
 SHAPE = (5, 7, 9)
@@ -117,3 +117,56 @@ def test_the_same_volume_gives_the_same_bytes(tmp_path, volume, labels):
 def test_ras_affine_of_the_usual_axial_scan():
     expected = [[-0.7, 0, 0, 120.5], [0, -0.7, 0, 88.25], [0, 0, -2.0, 301.75], [0, 0, 0, 1]]
     np.testing.assert_allclose(ras_affine(GEOMETRIES["axial, head first"]), expected)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize(
+    ("array", "stored"),
+    [
+        (lambda values: values > 3, np.uint8),
+        (lambda values: values.astype(np.uint16) * 99, np.uint16),
+        (lambda values: values.astype(np.int64) - 1000, np.int16),
+        (lambda values: values / 7.0, np.float32),
+    ],
+    ids=["mask", "labels", "HU", "map"],
+)
+def test_a_study_saves_its_arrays_where_they_lie(tmp_path, name, array, stored):
+    from jcs_ct.axes import AxisTurn
+    from jcs_ct.imaging.study import Study, turned_volume
+
+    generator, source = np.random.default_rng(1), GEOMETRIES[name]
+    turn = AxisTurn.to_patient(source)
+    volume = turned_volume(generator.integers(-1000, 400, SHAPE).astype(np.int16), source, turn)
+    study = Study(volume, "0" * 16, "nifti", (tmp_path,), turn=turn)
+    values = array(generator.integers(0, 9, study.volume.shape))
+    path = study.save_nifti(values, tmp_path / "saved.nii.gz")
+    image = SimpleITK.ReadImage(str(path))
+    assert nibabel.load(path).get_data_dtype() == stored
+    hu, affine = study.as_array()
+    for index in np.ndindex(*values.shape):
+        place = (affine @ [*index, 1])[:3]  # LPS, as SimpleITK's
+        assert image.GetPixel(*image.TransformPhysicalPointToIndex(place.tolist())) == pytest.approx(
+            float(values[index]), abs=1e-6
+        )
+    _, ras = study.as_array("RAS")
+    np.testing.assert_allclose(ras[:2], -affine[:2])
+    np.testing.assert_allclose(ras[2:], affine[2:])
+    assert hu is study.volume.hu
+
+
+def test_what_cannot_be_saved_is_said(tmp_path):
+    from jcs_ct.errors import ConfigError
+    from jcs_ct.imaging.study import Study
+
+    study = Study(CTVolume(np.zeros(SHAPE, np.int16), None, axes_are_assumed=True), "0" * 16, "slices", (tmp_path,))
+    mask = np.zeros(SHAPE, dtype=bool)
+    with pytest.raises(ConfigError, match=r"'mask.png' must end in .nii or .nii.gz"):
+        study.save_nifti(mask, tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=r"the array has shape \(2, 2\)"):
+        study.save_nifti(mask[0, :2, :2], tmp_path / "mask.nii")
+    with pytest.raises(ValueError, match="values from 0 to 70000 fit neither"):
+        study.save_nifti(np.where(mask, 0, 70000) * (np.arange(9) > 3), tmp_path / "mask.nii")
+    with pytest.raises(ValueError, match="space must be LPS or RAS, got 'XYZ'"):
+        study.as_array("XYZ")
+    assert study.as_array("RAS")[1] is None
+    assert list(tmp_path.iterdir()) == []
