@@ -140,7 +140,12 @@ WITHHELD = {
     "two placements": (
         lambda t: (t, RAS, {"qform_code": 2, "qoffset_x": 15}),
         GateCode.NO_POSITION,
-        "sform and qform place the volume 5.0 mm apart in one space",
+        "sform (code 2) and qform (code 2) place the volume 5.0 mm apart",
+    ),
+    "two placements in two spaces": (
+        lambda t: (t, RAS, {"qform_code": 1, "qoffset_x": 15}),
+        GateCode.NO_POSITION,
+        "set one of the two codes to 0",
     ),
     "no rotation": (
         lambda t: (t, RAS, {"qform_code": 2, "quatern_b": 2.0}),

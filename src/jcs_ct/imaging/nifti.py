@@ -252,7 +252,10 @@ def shear_deg(affine: NDArray[np.float64]) -> float:
 
 
 def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
-    """Where a header states the geometry twice and differently: voxel sizes against sform, qform against sform."""
+    """Where a header states the geometry twice and differently: voxel sizes against sform, qform against sform.
+
+    NIfTI lets the two be of different spaces (a scanner's and a template's): lesions have one place all the same.
+    """
     header, findings = image.header, []
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if sform <= 0:
@@ -263,12 +266,15 @@ def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
         stated = [" x ".join(f"{size:.3f}" for size in sizes) for sizes in (by_sform, by_sizes)]
         message = f"the header states two voxel sizes, {stated[0]} and {stated[1]} mm; convert the volume again"
         findings.append((GateCode.MIXED_SPACING, message))
-    elif sform == qform and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:  # two statements about the same space
+    elif qform > 0 and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:  # a qform knows no shear
         apart = _placements_apart_mm(image)
         if apart is None:
             findings.append((GateCode.NO_POSITION, "the qform is no rotation; convert the volume again"))
         elif not apart <= PLACEMENT_TOLERANCE_MM:
-            message = f"sform and qform place the volume {apart:.1f} mm apart in one space; convert the volume again"
+            message = (
+                f"sform (code {sform}) and qform (code {qform}) place the volume {apart:.1f} mm apart, and nobody says "
+                "which of them is the patient's; set one of the two codes to 0, or convert the volume again"
+            )
             findings.append((GateCode.NO_POSITION, message))
     return findings
 
