@@ -272,7 +272,7 @@ def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
             findings.append((GateCode.NO_POSITION, "the qform is no rotation; convert the volume again"))
         elif not apart <= PLACEMENT_TOLERANCE_MM:
             message = (
-                f"sform (code {sform}) and qform (code {qform}) place the volume {apart:.1f} mm apart, and nobody says "
+                f"sform (code {sform}) and qform (code {qform}) place the volume {apart:.1f} mm apart, nobody says "
                 "which of them is the patient's; set one of the two codes to 0, or convert the volume again"
             )
             findings.append((GateCode.NO_POSITION, message))
