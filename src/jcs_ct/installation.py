@@ -15,6 +15,7 @@ from jcs_ct.checkpoints import load_models
 from jcs_ct.engine import Execution, choose
 from jcs_ct.engine.cache import cache_folder
 from jcs_ct.engine.execution import is_installed
+from jcs_ct.engine.processor import cpu_features
 from jcs_ct.errors import CheckpointError, OutputError
 from jcs_ct.files import prepare_output_folder
 
@@ -39,7 +40,17 @@ _PACKAGES = ("torch", "pydicom", "nibabel", "safetensors", "numpy", "scipy")
 
 def examine() -> list[Check]:
     """Every check, in the order a user would ask."""
-    return [_python(), *_packages(), *_decoders(), _compute(), *_backends(), _cache(), _memory(), _weights()]
+    return [
+        _python(),
+        *_packages(),
+        *_decoders(),
+        _processor(),
+        _compute(),
+        *_backends(),
+        _cache(),
+        _memory(),
+        _weights(),
+    ]
 
 
 def _python() -> Check:
@@ -70,7 +81,16 @@ def _compute() -> Check:
     choice = choose(Execution())
     device = torch.device(choice.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return Check("compute", True, "; ".join([f"{choice}, {name}", *choice.notes]))
+    return Check("compute", True, "; ".join([f"auto takes {choice}, {name}", *choice.notes]))
+
+
+def _processor() -> Check:
+    """What speeds networks up, by the names people know; what is missing stands there too."""
+    found = cpu_features()
+    if found is None:
+        return Check("processor", True, "the system does not say what it multiplies fast")
+    missing = [name for name in ("AMX-BF16", "AVX512-BF16", "AVX512-VNNI") if name not in found]
+    return Check("processor", True, f"{', '.join(found) or 'none of these'}; without {', '.join(missing) or 'none'}")
 
 
 #: Backend -> the extra that brings it; both are optional.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from jcs_ct import installation
 from jcs_ct.checkpoints import CheckpointInfo, load_checkpoint, open_checkpoint, save_checkpoint
 from jcs_ct.engine import Execution, classify_slices, processor, runner_for
 from jcs_ct.engine.execution import is_installed
@@ -91,6 +92,18 @@ def test_threads_are_torchs_where_torch_is_in_use(monkeypatch, one_thread):
     assert processor.thread_count() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= processor.thread_count() <= (torch.multiprocessing.cpu_count())
+
+
+def test_the_processor_is_told_by_the_names_people_know(monkeypatch):
+    flags = frozenset({"avx2", "avx512f", "avx512_vnni", "amx_tile", "amx_bf16", "sse4_2"})
+    monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
+    assert processor.cpu_features() == ("AMX-BF16", "AVX512-VNNI", "AVX512", "AVX2")
+    assert processor.cpu_multiplies_bf16()
+    said = installation._processor()
+    assert (said.name, said.ok) == ("processor", True)
+    assert said.detail == "AMX-BF16, AVX512-VNNI, AVX512, AVX2; without AVX512-BF16"
+    monkeypatch.setattr(processor, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert not processor.cpu_multiplies_bf16()
 
 
 def test_bf16_is_what_torch_says_of_this_processor():
