@@ -184,7 +184,7 @@ def soak(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
             faults.calm()
             arrivals.change(all_of_them=True)
             stormy_minutes = (time.monotonic() - started) / 60
-            wait_until_done(lives, arrivals, watched, started, 60 * max(2.0, arguments.calm_minutes or minutes))
+            wait_until_done(lives, arrivals, watched, started, 60 * (arguments.calm_minutes or max(10.0, minutes)))
         finally:
             lives.end()
         figures = check(server, arrivals, watched)
@@ -324,7 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--calm-minutes", type=float, help="longest wait for what is open in the end (as --minutes)")
+    parser.add_argument("--calm-minutes", type=float, help="longest wait for what is open in the end (10, or as --minutes)")
     parser.add_argument("--real-share", type=float, default=0.1, help="studies that are phantoms, read for real")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here, too")
