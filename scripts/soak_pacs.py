@@ -324,7 +324,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--calm-minutes", type=float, help="longest wait for what is open in the end (10, or as --minutes)")
+    parser.add_argument(
+        "--calm-minutes", type=float, help="longest wait for the open ones in the end (10, or --minutes)"
+    )
     parser.add_argument("--real-share", type=float, default=0.1, help="studies that are phantoms, read for real")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here, too")
