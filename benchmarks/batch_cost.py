@@ -18,7 +18,7 @@ from pathlib import Path
 from jcs_ct.batch.local_studies import find_in_folder
 from jcs_ct.batch.reading import BatchOptions, read_for_batch
 from jcs_ct.phantom import PhantomConfig, make_phantom
-from jcs_ct.phantom.dicom import write_dicom
+from jcs_ct.phantom.phantom_series import write_dicom
 
 _WARM = PhantomConfig(slices=6, size=64, seed=9)
 

@@ -15,6 +15,13 @@ class Progress(Protocol):
         """Show it."""
 
 
+class CountProgress(Protocol):
+    """Called with how many of one kind of thing (slices, studies) are done, and how many there are."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Show it."""
+
+
 def silent(stage: str, done: int, total: int, /) -> None:
     """The :class:`Progress` of those who do not look."""
 

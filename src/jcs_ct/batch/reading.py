@@ -18,7 +18,7 @@ from jcs_ct.reporting.report import FORMATS, Format
 
 if TYPE_CHECKING:
     from jcs_ct.choices import MapVariant, SegmentRule
-    from jcs_ct.jobs.child import Progress
+    from jcs_ct.progress import Progress
 
 #: Name of :func:`read_for_batch` for :class:`~jcs_ct.jobs.StudyWorker`.
 READ_FOR_BATCH = "jcs_ct.batch.reading:read_for_batch"

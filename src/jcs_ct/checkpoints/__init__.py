@@ -1,7 +1,8 @@
 """Weights on disk: the package's own format, and importers for the published ones.
 
-``opening`` opens jcs-ct checkpoints, ``format`` writes them and builds their networks; ``fit`` compares names and
-shapes; ``published`` is the table of foreign formats; ``reading`` opens foreign files without running code;
+``checkpoint_opening`` opens jcs-ct checkpoints, ``format`` writes them and builds their networks; ``key_comparison``
+compares names and shapes; ``published`` is the table of foreign formats; ``foreign_files`` opens those without
+running code; ``weights_facts`` says what a file holds;
 ``importing`` turns one into a checkpoint; ``pretrained`` starts a network from a checkpoint, and ``fetching`` gets
 ImageNet weights when it is asked to. What needs torch is imported when it is asked for.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jcs_ct.checkpoints.checkpoint_header import (
+from jcs_ct.checkpoints.checkpoint_opening import (
     FORMAT_VERSION,
     CheckpointInfo,
     Models,

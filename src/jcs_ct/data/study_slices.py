@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from jcs_ct.errors import ConfigError, JCSError, MaskError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.imaging import Study
 from jcs_ct.preprocessing import Window
+from jcs_ct.progress import CountProgress
 
 #: What the 16 bits of a written slice span: -1350 to 150 HU, in steps of 0.02 HU.
 SLICE_WINDOW = Window(-600.0, 1500.0)
@@ -31,7 +31,7 @@ def write_slices(
     *,
     window: Window = SLICE_WINDOW,
     every: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> tuple[Manifest, int]:
     """Write the slices of every study whose label is known, and a manifest of them.
 

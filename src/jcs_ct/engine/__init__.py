@@ -17,7 +17,7 @@ from jcs_ct.engine.execution import (
 )
 from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, StoredNetwork
 from jcs_ct.engine.runners import Runner, execution_facts, runner_for
-from jcs_ct.engine.slices import ClassifiedSlice, Progress, classify_slices, segment_slices
+from jcs_ct.engine.slices import ClassifiedSlice, classify_slices, segment_slices
 
 if TYPE_CHECKING:
     from jcs_ct.engine.torch_backend import inference, placed
@@ -28,7 +28,6 @@ __all__ = [
     "Choice",
     "ClassifiedSlice",
     "Execution",
-    "Progress",
     "ReadyClassifier",
     "ReadyNetwork",
     "ReadySegmenter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,7 @@ from jcs_ct.engine.network import ReadyClassifier, ReadySegmenter
 from jcs_ct.engine.runners import Model, runner_for
 from jcs_ct.models.closed_form import normalised_maps, probabilities
 from jcs_ct.preprocessing import Region, SlicePreprocessor
-
-Progress = Callable[[int, int], None]
+from jcs_ct.progress import CountProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ def classify_slices(
     *,
     execution: Execution,
     variant: MapVariant = "paper",
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> list[ClassifiedSlice]:
     """Run a classifier over slices; the activation map comes from the same forward pass, in closed form.
 
@@ -77,7 +76,7 @@ def segment_slices(
     indices: Sequence[int],
     *,
     execution: Execution,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Run a segmenter over slices -> (index, (rows, columns) lesion probability on the slice's grid), in order."""
     model = runner_for(ready, execution).model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from jcs_ct.engine import Execution, ReadySegmenter, segment_slices
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.files import prepare_output_folder, replacing
+from jcs_ct.progress import CountProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def predict_cases(
     *,
     execution: Execution,
     flip_average: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Levels (rows, columns) of every case, in order, on its own grid.
 

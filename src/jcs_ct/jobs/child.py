@@ -33,9 +33,8 @@ from jcs_ct.errors import (
 )
 from jcs_ct.imaging.sandbox import keep_warm
 from jcs_ct.jobs.outcome import Ending, FailureCode
+from jcs_ct.progress import Progress
 
-#: What a task reports: stage, what is done, what there is to do.
-Progress = Callable[[str, int, int], None]
 #: A task takes JSON values and returns JSON values.
 Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
 

@@ -17,7 +17,7 @@ from jcs_ct.jobs.job import JobKey
 if TYPE_CHECKING:
     from jcs_ct.checkpoints import Models
     from jcs_ct.imaging import Study
-    from jcs_ct.jobs.child import Progress
+    from jcs_ct.progress import Progress
     from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
     from jcs_ct.reporting.report import Format

@@ -16,11 +16,9 @@ from typing import IO, Any
 import psutil
 
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
+from jcs_ct.progress import Progress
 
 logger = logging.getLogger(__name__)
-
-#: Called with the stage's name, what is done and what there is to do.
-StageProgress = Callable[[str, int, int], None]
 
 _LOOK_EVERY_S = 0.2
 
@@ -30,7 +28,7 @@ def run_study(
     arguments: Mapping[str, Any],
     *,
     limits: Limits | None = None,
-    on_progress: StageProgress | None = None,
+    on_progress: Progress | None = None,
     keep_going: Callable[[], bool] | None = None,
 ) -> Outcome:
     """One study in a process of its own; see :meth:`StudyWorker.run`."""
@@ -73,7 +71,7 @@ class StudyWorker:
         arguments: Mapping[str, Any],
         *,
         limits: Limits | None = None,
-        on_progress: StageProgress | None = None,
+        on_progress: Progress | None = None,
         keep_going: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Do one task for one study.
@@ -189,7 +187,7 @@ class _Watch:
 def _follow(
     process: subprocess.Popen[bytes],
     watch: _Watch,
-    on_progress: StageProgress | None,
+    on_progress: Progress | None,
     keep_going: Callable[[], bool] | None,
 ) -> Outcome:
     """Hear what the process says until its task ends, one way or the other."""

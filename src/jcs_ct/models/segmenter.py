@@ -185,10 +185,6 @@ class Segmenter(nn.Module):
         """What the COVID-CS release stores: ``vgg_feats`` (N, C1, H, W) and ``res2net_feats`` (N, C, H/2, W/2)."""
         return FirstStage(*self._started(x))
 
-    def forward_from_first_stage(self, vgg_feats: Tensor, res2net_feats: Tensor | None = None) -> list[Tensor]:
-        """:meth:`forward` of ``FirstStage(vgg_feats, res2net_feats)``."""
-        return self(FirstStage(vgg_feats, res2net_feats))  # type: ignore[no-any-return]
-
     def _started(self, x: Tensor | FirstStage) -> tuple[Tensor, Tensor | None]:
         if not isinstance(x, FirstStage):
             return self.encoder.first_block(x), self.backbone.stem(x) if self.backbone is not None else None

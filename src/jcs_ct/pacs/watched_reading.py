@@ -12,7 +12,7 @@ from jcs_ct.imaging.identifiers import ObjectIdentifiers, read_identifiers
 from jcs_ct.jobs import ReadingRequest
 
 if TYPE_CHECKING:
-    from jcs_ct.jobs.child import Progress
+    from jcs_ct.progress import Progress
 
 #: Name of :func:`read_for_pacs` for :class:`~jcs_ct.jobs.StudyWorker`.
 READ_FOR_PACS = "jcs_ct.pacs.watched_reading:read_for_pacs"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -27,13 +25,11 @@ from jcs_ct.phantom.surfaces import Surfaces
 from jcs_ct.phantom.torso import AIR_HU, TorsoTexture, paint_spine, paint_torso
 from jcs_ct.phantom.tree import tube_share
 from jcs_ct.phantom.trees import LungTrees
+from jcs_ct.progress import CountProgress
 from jcs_ct.volume import CTVolume, LabelVolume
 
-#: Called with the slices done and the slices to do.
-Progress = Callable[[int, int], None]
 
-
-def make_phantom(config: PhantomConfig, progress: Progress | None = None) -> Phantom:
+def make_phantom(config: PhantomConfig, progress: CountProgress | None = None) -> Phantom:
     """Make a chest CT with its truth; equal settings give equal voxels.
 
     Args:

@@ -36,10 +36,6 @@ class Tubes:
         """The same centre lines with radius * factor + extra."""
         return Tubes(self.start, self.end, self.start_radius * factor + extra_mm, self.end_radius * factor + extra_mm)
 
-    def shifted(self, offset_mm: Points) -> Tubes:
-        """The tubes moved by (3,) or (n, 3) mm."""
-        return Tubes(self.start + offset_mm, self.end + offset_mm, self.start_radius, self.end_radius)
-
     @staticmethod
     def joined(parts: list[Tubes]) -> Tubes:
         """All pieces of several sets."""

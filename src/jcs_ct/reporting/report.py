@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -89,7 +89,7 @@ def write_report(
     language: ReportLanguage = "en",
     label: str | None = None,
     command: Sequence[str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ReportPaths:
     """Write the report of one study into ``folder``.
 
@@ -158,7 +158,7 @@ def _write_outputs(
     paths: ReportPaths,
     words: Words,
     label: str | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     def advance(done: float) -> None:
         if progress is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
@@ -21,6 +21,7 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
 from jcs_ct.reporting.language import Words, marked, template_functions
 from jcs_ct.reporting.lung_views import SIGHTS, legend_colours, lung_views
@@ -73,7 +74,7 @@ def render_report(
     *,
     language: ReportLanguage = "en",
     label: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> str:
     """The page as text.
 
@@ -214,7 +215,7 @@ def _all_pictures(
     diagnosis: Diagnosis,
     display: Display,
     shown: Sequence[int],
-    progress: Callable[[int, int], None] | None,
+    progress: CountProgress | None,
 ) -> list[dict[str, Any]]:
     """The pictures of the shown slices; shrinking and encoding, most of the time, release the interpreter's lock."""
     pictures = []

@@ -16,7 +16,7 @@ from jcs_ct.service.sources import open_pacs
 from jcs_ct.service.uploads import kept_suffix
 
 if TYPE_CHECKING:
-    from jcs_ct.jobs.child import Progress
+    from jcs_ct.progress import Progress
 
 _GIB = 1024**3
 

@@ -30,7 +30,7 @@ from jcs_ct.service.viewer_grid import ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
-    from jcs_ct.jobs.child import Progress
+    from jcs_ct.progress import Progress
     from jcs_ct.reading.diagnosis import Diagnosis
 
 READ_FOR_PAGE = "jcs_ct.service.tasks:read_for_page"

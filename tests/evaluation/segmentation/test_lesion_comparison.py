@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.figures import AGREEMENT_COLOURS, agreement_picture
+from jcs_ct.evaluation.pages.paired_methods import compare_methods, holm
 from jcs_ct.evaluation.segmentation.lesion_comparison import MOST_PICTURE_ROWS, evaluate_predictions, failures
-from jcs_ct.evaluation.segmentation.lesion_scores import compare_methods, holm, score_method
+from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, score_method
 from jcs_ct.evaluation.segmentation.lesion_tables import subgroup_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
 from jcs_ct.experiments.lesion_predictions import read_predictions, write_predictions
@@ -88,7 +89,7 @@ def test_a_difference_is_second_minus_first_with_its_interval(perfect, shifted, 
     cases = ct100_cases(ct100_like)
     masks = [case.read_mask() for case in cases]
     scores = [score_method(read_predictions(f, cases), masks, cases, resampling=FEW) for f in (perfect, shifted)]
-    dice = compare_methods(scores, cases, resampling=FEW)[0]
+    dice = compare_methods(scores, cases, measures=MEASURES, resampling=FEW)[0]
     expected = np.mean(
         [100 * (float(dice_score(Counts.of(np.roll(mask, 2, axis=1), mask)).values) - 1) for mask in masks]
     )
@@ -103,7 +104,7 @@ def test_the_same_files_differ_in_nothing(perfect, ct100_like):
     cases = ct100_cases(ct100_like)
     masks = [case.read_mask() for case in cases]
     scores = [score_method(read_predictions(perfect, cases, name=n), masks, cases, resampling=FEW) for n in "ab"]
-    for item in compare_methods(scores, cases, resampling=FEW):
+    for item in compare_methods(scores, cases, measures=MEASURES, resampling=FEW):
         assert (item.difference.interval.value, item.difference.p_value) == (0.0, 1.0)
 
 

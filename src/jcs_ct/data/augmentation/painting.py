@@ -6,7 +6,6 @@ painted lesions differs from the slice it was made of in nothing but the lesions
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jcs_ct.lungs import ASSUMED_WIDTH_MM, segment_picture
 from jcs_ct.phantom.grid import Plane, SliceGrid, stream
 from jcs_ct.phantom.opacifications import LesionKind, LesionShape, LesionTexture, paint_lesions
 from jcs_ct.preprocessing import Window
+from jcs_ct.progress import CountProgress
 
 _KINDS = (LesionKind.GROUND_GLASS, LesionKind.CONSOLIDATION, LesionKind.CRAZY_PAVING, LesionKind.BAND)
 _SHARES = (0.58, 0.17, 0.17, 0.08)
@@ -121,7 +121,7 @@ def paint_manifest(
     *,
     per_slice: int = 2,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> Manifest:
     """Painted copies of a manifest's uninfected slices whose window is known, as PNG with masks.
 

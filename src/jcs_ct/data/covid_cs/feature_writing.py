@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.progress import CountProgress
 
 
 def write_feature_set(
@@ -31,7 +31,7 @@ def write_feature_set(
     folder: Path,
     *,
     half_size: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> list[dict[str, Any]]:
     """Run a network's first stage over a manifest's slices and store what comes out.
 

@@ -80,15 +80,6 @@ def check_manifest(path: Path) -> CheckedManifest:
     )
 
 
-def check_files(manifest: Manifest, name: Path) -> None:
-    """Read every image and mask of a manifest.
-
-    Raises:
-        ConfigError: every image or mask that cannot be used, or that contradicts its row, all at once.
-    """
-    refuse_problems(name, look_at_files(manifest).problems)
-
-
 def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
     """One line for every image, or series of a study, that stands in several rows."""
     places: dict[tuple[Path, str], list[ManifestRow]] = defaultdict(list)

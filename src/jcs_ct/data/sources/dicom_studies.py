@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.files import replacing
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, choose_series, refuse, survey_dicom
 from jcs_ct.imaging.study_files import FileKind, file_kind, find_files
+from jcs_ct.progress import CountProgress
 
 #: Shortest salt that is accepted: less can be tried out.
 LEAST_SALT = 16
@@ -82,7 +83,7 @@ def find_studies(
     salt: bytes,
     labels: StudyLabels | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> FoundStudies:
     """Read the headers of everything below ``folder`` and choose one series of every study.
 
@@ -129,7 +130,7 @@ def find_studies(
     return FoundStudies(manifest, tuple(refused), unmatched(labels, used) if labels is not None else 0)
 
 
-def _survey(folder: Path, progress: Callable[[int, int], None] | None) -> tuple[list[_Place], list[str]]:
+def _survey(folder: Path, progress: CountProgress | None) -> tuple[list[_Place], list[str]]:
     """Every series below ``folder``, and what could not even be looked at."""
     parts = list(_parts(folder))
     places: list[_Place] = []

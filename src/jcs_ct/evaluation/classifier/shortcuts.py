@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from jcs_ct.evaluation.classifier.perturbations import (
     SlicePlane,
     slice_plane,
 )
+from jcs_ct.progress import CountProgress
 
 #: Name of the slice as it is.
 UNCHANGED = "unchanged"
@@ -90,7 +91,7 @@ def measure_shortcuts(
     cut: float,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
     execution: Execution | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> ShortcutResult:
     """Score every slice as it is and under every change.
 

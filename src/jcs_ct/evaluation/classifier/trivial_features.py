@@ -6,7 +6,7 @@ the same folds is no sign of disease; a classifier's AUC says something only by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc
+from jcs_ct.progress import CountProgress
 
 #: Features by what they stand for, in the order of :func:`trivial_features`.
 GROUPS: Mapping[str, tuple[int, ...]] = {
@@ -64,9 +65,7 @@ class TrivialScores:
     folds: int
 
 
-def score_trivially(
-    manifest: Manifest, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> TrivialScores:
+def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgress | None = None) -> TrivialScores:
     """Predict each fold's labels by trees on trivial features of the other folds.
 
     Args:

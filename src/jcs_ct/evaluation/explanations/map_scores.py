@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,8 @@ from jcs_ct.engine import Execution, ReadyClassifier, classify_slices, inference
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.figures import PictureCell, map_overlay, picture_rows
 from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.paired_methods import Measure, compare_methods, differences_table, mean_interval
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
-from jcs_ct.evaluation.segmentation.lesion_scores import Measure, compare_methods, mean_interval
-from jcs_ct.evaluation.segmentation.lesion_tables import differences_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import case_hu
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
@@ -33,6 +32,7 @@ from jcs_ct.metrics.explanation import (
 from jcs_ct.metrics.overlap import PerImage
 from jcs_ct.models.presets import build_classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
+from jcs_ct.progress import CountProgress
 
 MEASURES = (
     Measure("pointing_percent", "pointing game %", 100.0, True),
@@ -98,7 +98,7 @@ def score_explanations(
     perturbation_steps: int = 16,
     seed: int = 0,
     execution: Execution | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> ExplanationResult:
     """Score a classifier's maps on slices with a lesion.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
 from jcs_ct.operating_point import OperatingPoint, Verdict
+from jcs_ct.progress import CountProgress
 from jcs_ct.reading.diagnosis import diagnose
 
 #: Slices whose mean probability is a patient's own probability.
@@ -177,7 +178,7 @@ def cohort_of_studies(
     *,
     execution: Execution,
     title: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> Cohort:
     """Diagnose whole studies; the threshold is scaled to each one's spacing, as `jcs diagnose` does.
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.figures import reliability_figure, roc_figure, sweep_figure
 from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.patients.cohort import TOP_K, Cohort
-from jcs_ct.evaluation.segmentation.lesion_tables import LEAST_PATIENTS
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
 from jcs_ct.metrics.classification import Rate, VerdictRates, roc_auc, roc_curve, threshold_sweep, verdict_rates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.overlap import LESION_PROBABILITY
 from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
+from jcs_ct.progress import CountProgress, Progress
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 
 CLASSES = {GROUND_GLASS: "ground glass", CONSOLIDATION: "consolidation"}
@@ -89,7 +90,7 @@ def density_cases(
     folder: Path,
     cases: CaseSet,
     predictions: Predictions | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> list[DensityCase]:
     """Measure every slice that has a three-class mask.
 
@@ -162,7 +163,7 @@ def evaluate_densities(
     methods: Sequence[Predictions] = (),
     *,
     resampling: Resampling = DEFAULT_RESAMPLING,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """The page of `jcs evaluate densities`.
 

@@ -23,10 +23,10 @@ from jcs_ct.evaluation.pages.figures import (
     picture_rows,
 )
 from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.paired_methods import compare_methods, differences_table
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table
-from jcs_ct.evaluation.segmentation.lesion_scores import MethodScores, compare_methods, score_method
+from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, MethodScores, score_method
 from jcs_ct.evaluation.segmentation.lesion_tables import (
-    differences_table,
     miniseg_table,
     per_image_table,
     pooled_table,
@@ -90,7 +90,8 @@ def evaluate_predictions(
     if protocol == "miniseg":
         tables.insert(0, miniseg_table(scores))
     if len(scores) > 1:
-        tables.append(differences_table(compare_methods(scores, cases, resampling=resampling), resampling=resampling))
+        compared = compare_methods(scores, cases, measures=MEASURES, resampling=resampling)
+        tables.append(differences_table(compared, resampling=resampling))
     groups = subgroup_table(scores, cases, resampling=resampling)
     tables += [pooled_table(scores, cases), *([groups] if groups else [])]
     shares, figures = _lesion_figures(scores, masks)

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.evaluation.pages.paired_methods import Measure, mean_interval
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.bootstrap import (
     DEFAULT_RESAMPLING,
     Interval,
-    PairedDifference,
     Resampling,
-    bootstrap,
-    paired_difference,
 )
 from jcs_ct.metrics.distance import hausdorff_distance
 from jcs_ct.metrics.overlap import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
 from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
 from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A per-image figure: its key with unit, its title, what to multiply it by, and which way is better."""
-
-    key: str
-    title: str
-    scale: float
-    higher_is_better: bool
-
 
 #: In the order of the tables.
 MEASURES = (
@@ -154,102 +141,5 @@ def _all_defined(values: NDArray[np.float64]) -> PerImage:
     return PerImage(values, np.ones(values.shape, dtype=bool))
 
 
-def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampling) -> Interval:
-    """The mean over the images that define a measure, with its interval over patients."""
-
-    def mean(rows: NDArray[np.int64]) -> float | None:
-        defined = values.defined[rows]
-        return float(values.values[rows][defined].mean()) if defined.any() else None
-
-    return bootstrap(
-        mean,
-        patients,
-        generator=resampling.generator(),
-        draws=resampling.draws,
-        confidence=resampling.confidence,
-    )
-
-
 def _miniseg(cut: Sequence[NDArray[np.bool_]], masks: Sequence[NDArray[np.bool_]], cases: CaseSet) -> MiniSegScores:
     return miniseg_scores([[(cut[index], masks[index]) for index in members] for members in cases.folds.values()])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One measure of two methods on the same cases: ``second`` minus ``first``.
-
-    Args:
-        first, second: Names of the methods.
-        measure: What is compared.
-        difference: With its interval over patients and the p of the paired permutation test.
-        p_holm: The p adjusted for all comparisons of this measure made together (Holm 1979).
-    """
-
-    first: str
-    second: str
-    measure: Measure
-    difference: PairedDifference
-    p_holm: float
-
-
-class Scored(Protocol):
-    """A method with one value an image and measure."""
-
-    @property
-    def name(self) -> str:
-        """Of the method."""
-        ...
-
-    @property
-    def per_image(self) -> Mapping[str, PerImage]:
-        """(n,) values by measure."""
-        ...
-
-
-def compare_methods(
-    methods: Sequence[Scored],
-    cases: CaseSet,
-    *,
-    measures: Sequence[Measure] = MEASURES,
-    resampling: Resampling = DEFAULT_RESAMPLING,
-) -> tuple[Comparison, ...]:
-    """Compare every method with the first one, measure by measure, on the images that define the measure.
-
-    Raises:
-        ValueError: scores of other cases.
-    """
-    patients = np.asarray(cases.patients)
-    found: list[Comparison] = []
-    for measure in measures:
-        made = []
-        for other in methods[1:]:
-            first, second = methods[0].per_image[measure.key], other.per_image[measure.key]
-            defined = first.defined & second.defined
-            if not defined.any():
-                continue
-            difference = paired_difference(
-                first.values[defined],
-                second.values[defined],
-                patients[defined],
-                generator=resampling.generator(),
-                draws=resampling.draws,
-                confidence=resampling.confidence,
-            )
-            made.append((other.name, difference))
-        adjusted = holm([difference.p_value for _, difference in made])
-        found += [
-            Comparison(methods[0].name, name, measure, difference, p)
-            for (name, difference), p in zip(made, adjusted, strict=True)
-        ]
-    return tuple(found)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p-values that are judged together, in their order."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jcs_ct.evaluation.pages import paper_results
+from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS, mean_interval
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
-from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, Comparison, MethodScores, mean_interval
+from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, MethodScores
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.overlap import PerImage
-
-#: Groups of fewer patients than this are not reported.
-LEAST_PATIENTS = 5
 
 _ORIGIN = Column("origin", "origin")
 _METHOD = Column("method", "method")
@@ -119,40 +117,6 @@ def miniseg_table(methods: Sequence[MethodScores]) -> Table:
         "\N{DAGGER} trained from ImageNet weights. Published rows are the authors' own figures.",
     )
     return Table("miniseg", "Protocol miniseg (CT100)", columns, (*rows, *paper_results.MINISEG), notes)
-
-
-def differences_table(comparisons: Sequence[Comparison], *, resampling: Resampling = DEFAULT_RESAMPLING) -> Table:
-    """Paired differences of every method to the first one."""
-    rows: list[dict[str, Cell]] = []
-    for item in comparisons:
-        row: dict[str, Cell] = {
-            "method": item.second,
-            "minus": item.first,
-            "measure": item.measure.key,
-            "better": "higher" if item.measure.higher_is_better else "lower",
-            "p_value": item.difference.p_value,
-            "p_holm": item.p_holm,
-            "n_images": item.difference.n,
-            "n_patients": item.difference.n_groups,
-        }
-        rows.append(row | interval_cells("difference", item.difference.interval))
-    columns = (
-        _METHOD,
-        Column("minus", "minus"),
-        Column("measure", "measure"),
-        Column("better", "better is"),
-        Column("difference", "difference", 2, True),
-        Column("p_value", "p", 4),
-        Column("p_holm", "p (Holm)", 4),
-        Column("n_images", "images"),
-        Column("n_patients", "patients"),
-    )
-    notes = (
-        f"Paired by slice; interval of {resampling.draws} bootstrap draws of patients, p of the paired permutation "
-        "test that swaps the methods patient by patient; Holm over the methods of one measure. Differences in the "
-        "measure's own unit.",
-    )
-    return Table("differences", "Paired differences", columns, tuple(rows), notes)
 
 
 def per_image_table(methods: Sequence[MethodScores], cases: CaseSet) -> Table:

@@ -37,6 +37,7 @@ from jcs_ct.models.presets import (
 )
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.progress import CountProgress, Progress
 
 STAGES = ("classify", "map", "segment")
 #: Input sizes of the paper (III-A, V-B).
@@ -123,7 +124,7 @@ def engine_method(
     execution: Execution,
     *,
     name: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TimedWay:
     """The way ``jcs diagnose`` runs its networks, without the slices that it skips.
 
@@ -162,7 +163,7 @@ def eager_method(
     study: TimedStudy,
     *,
     device: torch.device,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TimedWay:
     """The same networks as research code runs them: one slice at a time, fp32, module by module.
 
@@ -199,7 +200,7 @@ def peer_method(
     *,
     device: torch.device,
     batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountProgress | None = None,
 ) -> TimedWay:
     """A MONAI U-Net of its tutorials' size, on the same input, in batches, eager fp32: segmentation alone.
 

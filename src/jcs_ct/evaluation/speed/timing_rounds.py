@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jcs_ct.engine import multiplies_bf16
 from jcs_ct.evaluation.pages.tables import Cell
+from jcs_ct.progress import CountProgress
 
 _SAMPLING_S = 0.02
 
@@ -87,9 +88,7 @@ class TimedWay:
 Rounds = Mapping[str, Mapping[str, Sequence[Measured]]]
 
 
-def interleaved(
-    methods: Sequence[TimedWay], *, rounds: int, progress: Callable[[int, int], None] | None = None
-) -> Rounds:
+def interleaved(methods: Sequence[TimedWay], *, rounds: int, progress: CountProgress | None = None) -> Rounds:
     """Every method once a round, each round beginning with another one.
 
     So whatever else the machine does falls on all of them, and ratios of one round can be trusted more than ratios
