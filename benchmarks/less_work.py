@@ -43,7 +43,7 @@ from jcs_ct.evaluation.speed.study_timing import (
     engine_method,
     phantom_study,
 )
-from jcs_ct.evaluation.speed.timing_rounds import Method, interleaved, machine_facts
+from jcs_ct.evaluation.speed.timing_rounds import TimedWay, interleaved, machine_facts
 from jcs_ct.imaging.study import Study
 from jcs_ct.lungs import lung_slices, segment_lungs
 from jcs_ct.phantom import PhantomConfig, make_phantom
@@ -77,7 +77,7 @@ class Step:
         """For the timing helpers."""
         return TimedNetworks(self.name, self.models.classifier, self.models.segmenter)
 
-    def method(self, study: TimedStudy, with_lung: TimedStudy) -> Method:
+    def method(self, study: TimedStudy, with_lung: TimedStudy) -> TimedWay:
         """What is timed."""
         if self.execution is None:
             return replace(eager_method(self.networks, study, device=CPU), name=self.name)
@@ -85,7 +85,7 @@ class Step:
         if not self.skips:
             return whole
         fewer = engine_method(self.networks, with_lung, self.execution)
-        return Method(self.name, {**whole.stages, "segment": fewer.stages["segment"]})
+        return TimedWay(self.name, {**whole.stages, "segment": fewer.stages["segment"]})
 
     def answers(self, slices: Sequence[NDArray[np.float32]]) -> list[Answer]:
         """Of single slices, (rows, columns) HU each."""
