@@ -15,6 +15,7 @@ import numpy as np
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import staged_folder, write_text
 from jcs_ct.imaging.nifti_writing import write_activation_volume, write_label_volume
+from jcs_ct.progress import Progress
 from jcs_ct.reporting.dicom_results import REJECTION_NAME, RESULT_PATTERNS, write_dicom_results
 from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.report_html import checked_label, render_report
