@@ -32,7 +32,7 @@ from pathlib import Path
 from check_docs import Block, split_blocks
 from wheel_environment import ROOT, build_wheel, clean_environment, layered_environment, prove_installed
 
-LIMIT_S = 600
+LIMIT_S = 1200
 _FEW_STEPS = (
     "steps=4",
     "coarse_size=0",
