@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -175,6 +176,17 @@ def test_a_driver_that_is_told_to_stop_gives_back_what_runs(batch, tmp_path):
     assert ledger.counts()[State.QUEUED] == 3
     assert {(job.attempts, job.owner) for job in ledger.jobs()} == {(0, "")}
     assert left(tmp_path) == []
+
+
+def test_drivers_that_are_killed_cost_no_study_an_attempt(batch):
+    driver, ledger, _ = batch(named(2), Played())
+    gone = f"{socket.gethostname()}/4194305/1.00"
+    for _ in range(5):
+        assert ledger.claim(gone) is not None
+        assert ledger.release_lost(counts=False) == 1
+    assert ledger.claim(gone) is not None
+    assert driver.run().counts[State.DONE] == 2
+    assert {job.attempts for job in ledger.jobs()} == {1}
 
 
 @pytest.mark.slow

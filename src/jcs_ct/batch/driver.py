@@ -118,7 +118,7 @@ class Driver:
             OutputError: the disk stayed full; whatever is left goes on when the same command is given again.
         """
         began = renewed = told = time.monotonic()
-        self.ledger.release_lost()
+        self.ledger.release_lost(counts=False)  # studies have processes of their own: none of them ends a driver
         self.results.sweep()
         try:
             while self.keep_going():

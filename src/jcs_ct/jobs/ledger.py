@@ -283,14 +283,20 @@ class Ledger:
         with self._holding(claim) as run:
             self._end(run, claim, State.CANCELLED, FailureCode.CANCELLED)
 
-    def release_lost(self) -> int:
-        """End the leases of processes of this machine that are gone, without waiting for them; how many jobs."""
+    def release_lost(self, *, counts: bool = True) -> int:
+        """End the leases of processes of this machine that are gone, without waiting for them; how many jobs.
+
+        Args:
+            counts: Whether the attempt counts; not where the runner's end says nothing of the study it held.
+        """
         with self._file.transaction() as run:
             held = run.execute("SELECT DISTINCT owner FROM jobs WHERE owner != ''").fetchall()
             gone = [row["owner"] for row in held if owners.is_gone(row["owner"])]
             ended = 0
             for owner in gone:
-                ended += run.execute("UPDATE jobs SET lease_until = 0 WHERE owner = ?", (owner,)).rowcount
+                ended += run.execute(
+                    "UPDATE jobs SET lease_until = 0, attempts = attempts - ? WHERE owner = ?", (not counts, owner)
+                ).rowcount
             self._end_lost_leases(run, time.time())
         return ended
 
