@@ -141,7 +141,7 @@ def ct100_like(tmp_path) -> Path:
     y, x = np.mgrid[0:24, 0:20]
     for number in range(10):
         lesion = (x - 6 - number // 3) ** 2 + (y - 12) ** 2 < 9 + 4 * number
-        save_plane(folder / "images" / f"{number:04d}.png", 60 + 100 * lesion)
+        save_plane(folder / "images" / f"{number:04d}.png", 60 + 100 * lesion + (x + y) % 5)
         save_plane(folder / "masks" / f"{number:04d}.png", 255 * lesion)
     folds = {f"val{fold}": [fold, fold + 5] for fold in range(5)}
     splits = {"miniseg_folds": folds, "patient_safe_folds": folds, "same_acquisition_groups": [[0, 5]]}
