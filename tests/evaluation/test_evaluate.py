@@ -41,7 +41,7 @@ def data(tmp_path_factory):
     for number in range(18):
         infected = number % 3 != 2
         lesion = ((x - 20 - number) ** 2 + (y - 30) ** 2 < 90) & infected
-        Image.fromarray((60 + 120 * lesion).astype(np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray((60 + 120 * lesion + (x + y) % 5).astype(np.uint8)).save(folder / f"{number}.png")
         Image.fromarray((255 * lesion).astype(np.uint8)).save(folder / f"{number}-mask.png")
         split = ("train", "val", "test")[number // 6]
         mask = folder / f"{number}-mask.png" if infected else None
