@@ -40,7 +40,7 @@ def slices(tmp_path_factory):
 def test_a_threshold_is_taken_as_it_is_unless_its_spacing_is_said(jcs, random_models, slices, tmp_path, asked, rule):
     given = ("--classifier", random_models / "classifier.safetensors")
     given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
-    done = jcs("calibrate", *given, *asked, "--least-specificity", 0, "--device", "cpu")
+    done = jcs("calibrate", *given, *asked, "--least-specificity", 0, "--device", "cpu", "--json")
     assert done.exit_code == 0, done.output
     stored = json.loads(done.stdout)["operating_point"]
     found = (stored["positive_slice_threshold"], stored["reference_spacing_mm"], stored["small_study_share"])

@@ -57,7 +57,7 @@ def every_command(command, path=("jcs",)):
 ALL = dict(every_command(typer.main.get_command(app)))
 #: Train networks or run them; `compare` scores files, `export` and `features write` stay on the CPU.
 RUNS_NETWORKS = (
-    *("diagnose", "train", "calibrate", "crossval", "ablate", "transfer"),
+    *("diagnose", "batch run", "train", "calibrate", "crossval", "ablate", "transfer"),
     *(
         f"evaluate {what}"
         for what in ("segmentation", "patients", "explanations", "classifier", "shortcuts", "speed")

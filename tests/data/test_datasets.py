@@ -15,6 +15,7 @@ PLAIN = SlicePreprocessor(size=32, channels=1, mean=(0.0,), std=(1.0,))
 
 def row(folder: Path, name: str, label: int | None, *, mask: bool = False, **more) -> ManifestRow:
     grey = np.full((48, 40), 128, dtype=np.uint8)
+    grey[-1, 0] = 127  # rows of one grey at the lower edge are taken for a half-written picture
     Image.fromarray(grey).save(folder / f"{name}.png")
     if mask:
         pixels = np.zeros((48, 40), dtype=np.uint8)
@@ -68,6 +69,7 @@ def test_sources_count_alike_within_a_label():
 def test_pasting_draws_alike_for_every_share_and_takes_no_draw_where_it_is_off(tmp_path):
     lungs, lesion = np.full((48, 48), 180, dtype=np.uint8), np.zeros((48, 48), dtype=np.uint8)
     lungs[8:40, 8:20] = lungs[8:40, 28:40] = 40
+    lungs[-1, 0] = 179  # rows of one grey at the lower edge are taken for a half-written picture
     lesion[16:30, 9:19] = 255
     Image.fromarray(lungs).save(tmp_path / "clean.png")
     lungs[lesion > 0] = 120
