@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.ndimage
+from PIL import Image
 from pydicom import dcmread
 
-from .conftest import PASSWORDS, zipped
+from .conftest import PASSWORDS, write_phantom, zipped
 from .placing import seg_places, viewer_places
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
@@ -103,15 +104,15 @@ def mask_of(page) -> np.ndarray:
     return mask.reshape(shape, order="F")
 
 
-def drag(page, start: tuple[float, float], stop: tuple[float, float]) -> None:
-    """A stroke on the picture, in shares of its width and height."""
+def drag(page, start: tuple[float, float], stop: tuple[float, float], tile: int = 0, button: str = "left") -> None:
+    """A stroke on a picture, in shares of its width and height."""
     box = page.locator("#canvas").bounding_box()
-    left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
+    left, top, width, height = page.evaluate(f"[...jcsState.viewer.nv.screenSlices[{tile}].leftTopWidthHeight]")
     points = [(box["x"] + left + x * width, box["y"] + top + y * height) for x, y in (start, stop)]
     page.mouse.move(*points[0])
-    page.mouse.down()
+    page.mouse.down(button=button)
     page.mouse.move(*points[1], steps=8)
-    page.mouse.up()
+    page.mouse.up(button=button)
     page.wait_for_timeout(400)
 
 
@@ -225,6 +226,99 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
     page.get_by_label("Reason").fill("motion")
     page.get_by_role("button", name="Keep").click()
     page.locator("#opinions li", has_text="motion").wait_for()
+
+
+def click(page, place: tuple[float, float], tile: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Click on a picture, in shares of its width and height: the voxel under the crosshair, and its place there."""
+    box = page.locator("#canvas").bounding_box()
+    left, top, width, height = page.evaluate(f"[...jcsState.viewer.nv.screenSlices[{tile}].leftTopWidthHeight]")
+    page.mouse.click(box["x"] + left + place[0] * width, box["y"] + top + place[1] * height)
+    page.wait_for_timeout(400)
+    voxel = page.evaluate("jcsState.viewer.position().voxel")
+    share = page.evaluate("[...jcsState.viewer.nv.scene.crosshairPos].slice(0, 3)")
+    return np.array(voxel), np.array(share) * page.evaluate("jcsState.viewer.grid.shape")
+
+
+@pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
+def test_a_length_is_that_between_the_voxels_under_its_ends(page, server, folder, request):
+    log_in(page, server, "jane")
+    send(page, f"Lengths {folder}", folder=request.getfixturevalue(folder))
+    open_study(page, f"Lengths {folder}")
+    affine = np.array(page.evaluate("jcsState.viewer.grid.affine"))
+    page.evaluate(
+        "(() => { const { nv } = jcsState.viewer, draw = nv.drawTextBetween.bind(nv); window.shown = [];"
+        " nv.drawTextBetween = (ends, text, ...rest) => { shown.push(text); return draw(ends, text, ...rest); }; })()"
+    )
+
+    def recorded() -> list[float]:
+        return page.evaluate("jcsState.viewer.nv.document.completedMeasurements.map((one) => one.distance)")
+
+    def measure(start: tuple[float, float], stop: tuple[float, float], tile: int = 0) -> float:
+        """Length of a stroke, held to the voxels that are clicked at its ends."""
+        before = len(recorded())
+        page.keyboard.press("m")
+        drag(page, start, stop, tile)
+        length = recorded()[-1]
+        assert len(recorded()) == before + 1
+        assert page.evaluate("shown.at(-1)") == f"{length:.{0 if length > 99 else 1}f} mm"
+        page.keyboard.press("n")
+        (voxel, place), (other, other_place) = (click(page, end, tile) for end in (start, stop))
+        true = np.linalg.norm(affine[:3, :3] @ (other_place - place))
+        assert length == pytest.approx(true, abs=0.5)
+        one_voxel = np.linalg.norm(affine[:3, :3] @ (voxel != other))
+        assert length == pytest.approx(np.linalg.norm(affine[:3, :3] @ (other - voxel)), abs=one_voxel)
+        return length
+
+    width_mm = np.linalg.norm(affine[:3, 0]) * page.evaluate("jcsState.viewer.grid.shape[0]")
+    across = measure((0.3, 0.5), (0.6, 0.5))
+    assert across == pytest.approx(0.3 * width_mm, abs=1.0), "the whole picture is as wide as the grid"
+    # The picture partly above the window, the focus elsewhere: the page must not move under a pressed button.
+    page.locator("#slice").focus()
+    page.evaluate("scrollBy(0, document.getElementById('canvas').getBoundingClientRect().top + 120)")
+    page.wait_for_timeout(400)
+    scrolled = page.evaluate("scrollY")
+    assert scrolled > 0
+    assert measure((0.3, 0.5), (0.6, 0.5)) == pytest.approx(across, abs=0.5)
+    assert page.evaluate("scrollY") == scrolled
+    page.get_by_role("button", name="Coronal").click()
+    measure((0.35, 0.3), (0.6, 0.7))
+    page.get_by_role("button", name="All three").click()
+    for tile in range(3):
+        measure((0.35, 0.4), (0.65, 0.7), tile)
+    page.get_by_role("button", name="Axial").click()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    measure((0.3, 0.4), (0.6, 0.7))
+    # Each line that is drawn while its picture moves has its own length, also where one end has left the picture.
+    known = {f"{length:.{0 if length > 99 else 1}f} mm" for length in recorded()}
+    counts = set()
+    for moved in range(-140, 141, 20):
+        page.evaluate(f"shown.length = 0; jcsState.viewer.nv.setPan2Dxyzmm([{moved}, 0, 0, 1.5625])")
+        page.wait_for_timeout(150)
+        lengths = page.evaluate("shown")
+        assert set(lengths) <= known
+        counts.add(len(lengths))
+    assert {0} < counts, "lines come and go"
+
+
+def test_nothing_is_measured_where_the_geometry_is_not_known(page, server, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index, path in enumerate(sorted(write_phantom(tmp_path / "phantom", size=128).iterdir())):
+        slice_ = dcmread(path)
+        hu = slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+        Image.fromarray(np.clip((hu + 1350) / 1500 * 255, 0, 255).astype(np.uint8)).save(
+            pictures / f"{index:03d}.png"
+        )
+    log_in(page, server, "jane")
+    send(page, "Pictures", folder=pictures)
+    open_study(page, "Pictures")
+    assert page.get_by_role("button", name="Measure", exact=True).is_disabled()
+    page.keyboard.press("m")
+    page.get_by_text("Nothing can be measured").wait_for()
+    for button in ("left", "right"):
+        drag(page, (0.3, 0.5), (0.6, 0.5), button=button)
+    assert page.evaluate("jcsState.viewer.nv.document.completedMeasurements.length") == 0
 
 
 def hu_of(page) -> np.ndarray:

@@ -109,11 +109,12 @@ function setWindow(name) {
 }
 
 function setTool(tool) {
+  if (tool === "measure" && !data.grid.is_measurable) return tell("Nothing can be measured: this study's geometry is not known.");
   state.tool = tool;
   if (["paint", "erase"].includes(tool) && ["render", "multi"].includes(state.viewer.layout)) setLayout("axial");
   state.viewer.setTool(tool, state.brush);
   state.beside?.setTool(["measure", "move"].includes(tool) ? tool : "look", state.brush);
-  press("tool", tool);
+  return press("tool", tool);
 }
 
 /** Zoom by a factor; 0 shows all. */

@@ -47,7 +47,7 @@ export class Viewer {
       fontColor: [1, 0.8, 0.25, 1],
       showAllOrientationMarkers: true, // which side is which must not be missed
       fontMinPx: 18,
-      dragMode: 2, // the right button measures
+      dragMode: grid.is_measurable ? DRAGS.measure : 0, // what the right button does
       dragAndDropEnabled: false,
       isNearestInterpolation: false,
       multiplanarForceRender: false,
@@ -64,6 +64,29 @@ export class Viewer {
     this.canvas = canvas;
     this.onMove = () => {};
     this.#spareMemory();
+    this.#holdStill();
+    this.#showTrueLengths();
+  }
+
+  /** NiiVue focuses the canvas while a button is down: were the page to scroll then, the picture would move under the pointer. */
+  #holdStill() {
+    const focus = this.canvas.focus.bind(this.canvas);
+    this.canvas.focus = () => focus({ preventScroll: true });
+  }
+
+  /**
+   * A line is drawn only while both its ends are seen, in one plane's picture.
+   *
+   * NiiVue works out the length that it shows from where it draws the ends, and draws an end that a zoomed or moved
+   * picture has left at the picture's edge: the line and its number would be too short.
+   */
+  #showTrueLengths() {
+    const { nv } = this;
+    const draw = nv.drawMeasurementTool.bind(nv);
+    nv.drawMeasurementTool = (ends, ...rest) => {
+      const [from, to] = [nv.tileIndex(ends[0], ends[1]), nv.tileIndex(ends[2], ends[3])]; // -1 at the edge, and outside
+      if (from >= 0 && from === to) draw(ends, ...rest);
+    };
   }
 
   /**
@@ -189,7 +212,8 @@ export class Viewer {
   setTool(tool, brush) {
     const paints = ["paint", "erase"].includes(tool);
     this.nv.opts.penSize = brush;
-    this.nv.opts.dragModePrimary = DRAGS[tool] ?? DRAGS.look;
+    const drags = tool === "measure" && !this.grid.is_measurable ? "look" : tool;
+    this.nv.opts.dragModePrimary = DRAGS[drags] ?? DRAGS.look;
     this.nv.setDrawingEnabled(paints);
     if (paints) this.nv.setPenValue(tool === "paint" ? 1 : 0, false);
   }
