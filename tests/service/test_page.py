@@ -453,11 +453,25 @@ def test_administrators_only(browser):
     for path in ("/api/v1/audit", "/audit", "/metrics"):
         assert code(jane.ask("GET", path)) == (403, "ADMIN_ONLY")
         assert root.ask("GET", path).status_code == 200
+
+
+def test_the_log_names_what_was_done(browser, read_study):
+    jane, root = browser("jane"), browser("root")
+    study = f"/api/v1/studies/{read_study}"
+    shape = jane.ask("GET", f"{study}/viewer/grid.json").json()["shape"]
+    correction = f"{study}/corrections?parent={jane.study(read_study)['versions']}"
+    for answer in (
+        jane.ask("GET", f"/studies/{read_study}"),
+        jane.ask("POST", correction, content=painted(np.zeros(shape, dtype=bool))),
+        jane.ask("POST", f"{study}/opinions", json={"agrees": True}),
+        jane.ask("GET", f"{study}/results.zip"),
+        jane.ask("POST", f"{study}/shares", json={"user": "joe"}),
+    ):
+        assert answer.is_success, answer.text
     log = root.ask("GET", "/api/v1/audit?limit=10000").json()
     assert log["first_broken"] is None
-    assert {"login", "upload", "view", "correction", "opinion", "export", "share"} <= {
-        entry["action"] for entry in log["entries"]
-    }
+    done = {entry["action"] for entry in log["entries"]}
+    assert {"login", "upload", "view", "correction", "opinion", "export", "share"} <= done
 
 
 def test_metrics_and_health(browser):
