@@ -116,6 +116,7 @@ class Driver:
 
         Raises:
             OutputError: the disk stayed full; whatever is left goes on when the same command is given again.
+            BackendError: what runs the studies went away; likewise.
         """
         began = renewed = told = time.monotonic()
         self.ledger.release_lost(counts=False)  # studies have processes of their own: none of them ends a driver

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, lost, outcome_from_dict, outcome_to_dict
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import BackendError, ConfigError
 from jcs_ct.jobs import Ending, FailureCode, Outcome, StudyWorker
 
 #: Times that Ray runs a task anew whose process or machine went away.
@@ -90,7 +90,11 @@ class RayExecutor:
         self._running[self._run.remote(order.to_dict(), self._threads)] = order.token
 
     def collect(self, timeout_s: float) -> list[tuple[str, Outcome]]:
-        """See :class:`~jcs_ct.batch.executor.Executor`."""
+        """See :class:`~jcs_ct.batch.executor.Executor`.
+
+        Raises:
+            BackendError: Ray itself went away on this machine, which is no study's fault.
+        """
         if not self._running:
             return []
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
@@ -103,6 +107,11 @@ class RayExecutor:
             return outcome_from_dict(self._ray.get(reference))
         except errors.OutOfMemoryError:
             return Outcome(Ending.FAILED, FailureCode.OUT_OF_MEMORY, "its machine ran out of memory")
+        except errors.LocalRayletDiedError as error:
+            raise BackendError(
+                "Ray went away on this machine; give the same command again: what ran counts no attempt, what is "
+                "done stays done"
+            ) from error
         except errors.RayError as error:
             return lost(f"Ray lost it more than {RAY_RETRIES} times ({type(error).__name__})")
 
