@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -106,6 +109,11 @@ def test_a_fault_is_said_before_its_traceback(monkeypatch, capsys):
 
 
 def test_every_error_has_a_code_with_a_remedy():
+    package = Path(jcs_ct.__file__).parent
+    for file in package.rglob("*.py"):
+        if re.search(r"^class \w+Error\(", file.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            importlib.import_module(".".join(file.relative_to(package.parent).with_suffix("").parts))
+
     def below(kind):
         return {kind, *(found for child in kind.__subclasses__() for found in below(child))}
 
