@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
+from jcs_ct.choices import Backend, Precision
 from jcs_ct.cli import common_options
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, OUTCOMES, print_document
-from jcs_ct.cli.options import DeviceOption
+from jcs_ct.cli.options import DeviceOption, MapOption, SegmentOption, ThresholdOption
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch import Batch
@@ -88,18 +88,9 @@ def run(
     models: Annotated[
         str, typer.Option(help="'compact' for the weights in the box, or a folder made by `jcs calibrate`.")
     ] = "compact",
-    segment: Annotated[
-        SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")
-    ] = "positive",
-    map_variant: Annotated[
-        MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")
-    ] = "paper",
-    threshold: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
-        ),
-    ] = None,
+    segment: SegmentOption = "positive",
+    map_variant: MapOption = "paper",
+    threshold: ThresholdOption = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="DICOM results, too, of studies that are DICOM.")] = False,
     formats: Annotated[
         str, typer.Option(help="What is written for each study, parted by commas: html, json, nifti; or none.")

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.choices import Backend, MapVariant, Precision, ReportLanguage, SegmentRule
+from jcs_ct.choices import Backend, Precision, ReportLanguage
 from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.endings import earlier_or_new, stoppable
-from jcs_ct.cli.options import DeviceOption, ModelsOption, ReferenceSpacingOption
+from jcs_ct.cli.options import (
+    DeviceOption,
+    MapOption,
+    ModelsOption,
+    ReferenceSpacingOption,
+    SegmentOption,
+    ThresholdOption,
+)
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
@@ -29,18 +36,9 @@ def diagnose(
     series: Annotated[
         str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
     ] = None,
-    segment: Annotated[
-        SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")
-    ] = "positive",
-    map_variant: Annotated[
-        MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")
-    ] = "paper",
-    threshold: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
-        ),
-    ] = None,
+    segment: SegmentOption = "positive",
+    map_variant: MapOption = "paper",
+    threshold: ThresholdOption = None,
     reference_spacing_mm: ReferenceSpacingOption = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM results too: SEG, Parametric Map, SR, overlays, PDF.")

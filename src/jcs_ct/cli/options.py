@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from jcs_ct.choices import MapVariant, SegmentRule
+
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -26,5 +28,13 @@ ReferenceSpacingOption = Annotated[
         min=0.1,
         help="Slice spacing in mm that the threshold is meant for: it is scaled to each study's own. Without it "
         "--threshold is taken as it is.",
+    ),
+]
+SegmentOption = Annotated[SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")]
+MapOption = Annotated[MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")]
+ThresholdOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
     ),
 ]
