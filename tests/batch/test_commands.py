@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from jcs_ct.jobs import Ledger
 
 # Ray and submitit leave processes of theirs to the interpreter's end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -57,6 +60,15 @@ def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
     status = json.loads(jcs("batch", "status", folder, "--json").stdout)
     assert status["counts"]["done"] == 2
     assert "2 done" in jcs("batch", "status", folder).stdout
+    with Ledger(folder / "jobs.sqlite") as ledger:
+        for study in ("waits", "runs"):
+            key = replace(ledger.jobs(limit=1)[0].key, study=study)
+            ledger.add(key, {})
+        claim = ledger.claim()
+        assert jcs("batch", "status", folder).stdout.startswith("1 running, 1 queued, 2 done")
+        ledger.release(claim)
+        for study in ("waits", "runs"):
+            ledger.remove(replace(claim.job.key, study=study).job_id)
     assert "1 refused, 2 done" in jcs("batch", "summarize", folder).stdout
     (cohort / "study-1").rename(tmp_path / "away")
     resumed = json.loads(jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--resume", "--json").stdout)

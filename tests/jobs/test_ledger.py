@@ -233,11 +233,13 @@ def test_a_killed_runner_leaves_the_job_where_it_was(ledger, key, tmp_path, step
     assert killed.returncode == -9
     held = state in OPEN_STATES
     assert ledger.claim() is None, "the lease runs, or the job is done"
+    assert ledger.running_count() == 0, "its runner is gone"
     assert ledger.release_lost() == int(held)
     job = ledger.job(key().job_id)
     assert (job.state, job.is_running) == (state, False)
     assert (ledger.claim() is not None) is held
     assert ledger.release_lost() == 0, "this process lives"
+    assert ledger.running_count() == int(held)
 
 
 def test_the_file_is_its_owners_only_and_foreign_files_are_refused(tmp_path, key):

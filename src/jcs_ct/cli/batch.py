@@ -202,17 +202,19 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     batch = existing_batch(folder)
     with batch.open_ledger() as ledger:
-        counts = ledger.counts(reading_id=batch.key.reading_id)
+        counts = _with_running(
+            ledger.counts(reading_id=batch.key.reading_id), ledger.running_count(reading_id=batch.key.reading_id)
+        )
         closed = [State.SET_ASIDE, State.REFUSED]
         failed = ledger.jobs(states=closed, reading_id=batch.key.reading_id, limit=_LISTED)
     if as_json:
         listed = [{"job": job.job_id, "state": job.state, "code": job.code, "message": job.message} for job in failed]
-        print_json({"counts": {str(state): count for state, count in counts.items()}, "failed": listed})
+        print_json({"counts": counts, "failed": listed})
         return
     typer.echo(_counts_line(counts))
     for job in failed:
         typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
-    if sum(counts[state] for state in closed) > len(failed):
+    if sum(counts[str(state)] for state in closed) > len(failed):
         typer.echo(f"... and more; all of them stand in {folder / 'summary.csv'} after `jcs batch summarize`")
 
 
@@ -295,9 +297,9 @@ class _Shown:
     def standing(self, standing: Standing) -> None:
         """How far the work is."""
         left = standing.seconds_left
+        counts = _with_running(standing.counts, standing.running)
         facts = {
-            **{str(state): count for state, count in standing.counts.items()},
-            "running": standing.running,
+            **counts,
             "studies_per_minute": round(60 * standing.rate, 2),
             "seconds_left": None if left is None else round(left),
             "waiting_for": standing.waiting_for,
@@ -305,7 +307,7 @@ class _Shown:
         waits = "; waiting for room on the disk" if standing.waiting_for else ""
         time_left = "" if left is None else f", {_duration(left)} left"
         rate = f"{60 * standing.rate:.1f} a minute{time_left}"
-        self._tell(facts, f"{_counts_line(standing.counts)}; {rate}{waits}", last=not standing.open)
+        self._tell(facts, f"{_counts_line(counts)}; {rate}{waits}", last=not standing.open)
 
     def end(self) -> None:
         """Leave the line that changed."""
@@ -332,8 +334,14 @@ def _progress(as_json: bool, quiet: bool) -> Iterator[_Shown]:
         shown.end()
 
 
-def _counts_line(counts: Mapping[State, int]) -> str:
-    return _named({str(state): count for state, count in counts.items() if count}) or "no studies"
+def _with_running(counts: Mapping[State, int], running: int) -> dict[str, int]:
+    """Jobs by state, those that are being read apart from those that wait."""
+    named = {str(state): count for state, count in counts.items()}
+    return {"running": running, **named, "queued": max(0, named["queued"] - running)}
+
+
+def _counts_line(counts: Mapping[str, int]) -> str:
+    return _named({state: count for state, count in counts.items() if count}) or "no studies"
 
 
 def _named(counts: Mapping[str, int]) -> str:
@@ -378,6 +386,9 @@ def _print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: i
         )
         return
     refused = sum(counts.refused.values())
-    typer.echo(f"{_counts_line(standing.counts)}" + (f"; {refused} refused by their headers" if refused else ""))
+    typer.echo(
+        f"{_counts_line(_with_running(standing.counts, 0))}"
+        + (f"; {refused} refused by their headers" if refused else "")
+    )
     typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
     typer.echo(NOTICE)

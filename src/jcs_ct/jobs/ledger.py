@@ -330,6 +330,18 @@ class Ledger:
         found = {State(row["state"]): int(row["number"]) for row in rows}
         return {state: found.get(state, 0) for state in State}
 
+    def running_count(self, *, reading_id: str | None = None) -> int:
+        """Number of jobs that a runner holds which still lives, as far as is known here.
+
+        :meth:`counts` has them in the state in which they are held.
+        """
+        sql = (
+            "SELECT owner, count(*) AS number FROM jobs WHERE owner != '' AND (? IS NULL OR reading_id = ?) "
+            "GROUP BY owner"
+        )
+        rows = self._file.rows(sql, (reading_id, reading_id))
+        return sum(int(row["number"]) for row in rows if not owners.is_gone(row["owner"]))
+
     def place_in_queue(self, job_id: str) -> int | None:
         """1 for the job that is taken next; None for one that is held or not queued."""
         sql = (
