@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from jcs_ct import NOTICE
 from jcs_ct.files import replacing
+from jcs_ct.metrics.agreement import limits_of_agreement
 from jcs_ct.metrics.calibration import ReliabilityBin
 from jcs_ct.metrics.classification import RocCurve, VerdictRates
 
@@ -143,6 +144,37 @@ def agreement_picture(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDAr
     """
     colours = np.array([to_rgb(colour) for colour in ("black", *AGREEMENT_COLOURS.values())])
     return np.asarray(colours[found.astype(np.intp) + 2 * mask.astype(np.intp)])
+
+
+def agreement_figure(measured: NDArray[Any], true: NDArray[Any], *, unit: str) -> Figure:
+    """Bland and Altman's plot: measured less true against the mean of both, with bias and limits of agreement.
+
+    Args:
+        measured, true: (n,) of the same studies, n >= 2.
+        unit: Of both.
+    """
+    agreement = limits_of_agreement(measured, true)
+    figure, (axis,) = _figure()
+    axis.scatter((measured + true) / 2, measured - true, s=18, alpha=0.8)
+    lines = (("mean", agreement.mean, "-"), ("limits", agreement.low, "--"), ("limits", agreement.high, "--"))
+    for name, value, style in lines:
+        axis.axhline(value, color="0.4", linewidth=0.9, linestyle=style)
+        axis.annotate(
+            f"{name} {value:.2f}",
+            (1.0, value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
+    axis.axhline(0.0, color="0.8", linewidth=0.8)
+    axis.set(
+        xlabel=f"mean of measured and true ({unit})",
+        ylabel=f"measured less true ({unit})",
+        title=f"n = {agreement.n}",
+    )
+    axis.title.set_fontsize(9)
+    return figure
 
 
 def bars(values: Mapping[str, int], *, title: str, xlabel: str, ylabel: str) -> Figure:

@@ -17,6 +17,7 @@ from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.figures import (
     AGREEMENT_COLOURS,
     PictureCell,
+    agreement_figure,
     agreement_picture,
     dice_by_lesion,
     dice_shares,
@@ -33,6 +34,7 @@ from jcs_ct.evaluation.segmentation.lesion_tables import (
     scores_table,
     subgroup_table,
 )
+from jcs_ct.evaluation.segmentation.volume_agreement import Volumes, find_volumes, score_volumes, volumes_table
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
@@ -94,7 +96,13 @@ def evaluate_predictions(
         tables.append(differences_table(compared, resampling=resampling))
     groups = subgroup_table(scores, cases, resampling=resampling)
     tables += [pooled_table(scores, cases), *([groups] if groups else [])]
+    volumes = find_volumes(cases, masks)
+    agreement: dict[str, tuple[Figure, str]] = {}
+    if volumes is not None:
+        table, agreement = _volume_figures(methods, scores, masks, volumes, cases)
+        tables.append(table)
     shares, figures = _lesion_figures(scores, masks)
+    figures.update(agreement)
     tables += [shares, per_image_table(scores, cases)]
     figures.update(_pictures(methods, scores, masks, cases))
     known = {
@@ -104,6 +112,27 @@ def evaluate_predictions(
         "bootstrap_seed": resampling.seed,
     }
     return Evaluation(title, tuple(tables), figures, {**known, **(facts or {})}, tuple(warnings))
+
+
+def _volume_figures(
+    methods: Sequence[Predictions],
+    scores: Sequence[MethodScores],
+    masks: Sequence[NDArray[np.bool_]],
+    volumes: Volumes,
+    cases: CaseSet,
+) -> tuple[Table, dict[str, tuple[Figure, str]]]:
+    """Every volume as a table, and how its burden agrees with the true one."""
+    judged = [
+        score_volumes(method, masks, volumes, threshold=score.threshold)
+        for method, score in zip(methods, scores, strict=True)
+    ]
+    figures: dict[str, tuple[Figure, str]] = {}
+    for number, one in enumerate(judged, start=1):
+        if one.burden_percent is not None and one.true_burden_percent is not None:
+            name = "burden-agreement" if len(judged) == 1 else f"burden-agreement-{number}"
+            drawn = agreement_figure(one.burden_percent, one.true_burden_percent, unit="% of lung")
+            figures[name] = (drawn, f"{one.name}: burden of every volume less the true one (Bland-Altman)")
+    return volumes_table(judged, volumes, cases), figures
 
 
 def _lesion_figures(

@@ -1,0 +1,180 @@
+"""Whole volumes: Dice of each, and its burden beside the true one (Bland-Altman).
+
+Slices of a manifest say nothing of their pixels' size, so that burden is the share of the lungs in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.data.manifest import read_grey, read_hu
+from jcs_ct.evaluation.pages.tables import Cell, Column, Table
+from jcs_ct.experiments.judged_slices import Case, CaseSet
+from jcs_ct.experiments.lesion_predictions import Predictions
+from jcs_ct.lungs import segment_picture
+from jcs_ct.metrics.agreement import Agreement, limits_of_agreement
+from jcs_ct.metrics.overlap import Counts, dice_score
+from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
+
+#: A patient with fewer slices is not taken for a volume.
+LEAST_SLICES = 10
+#: Volumes below which there is no table of them, nor limits of agreement.
+LEAST_VOLUMES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Volumes:
+    """The patients that are volumes.
+
+    Args:
+        members: Indices of each volume's cases; volumes in the order of their first case.
+        lung_pixels: Pixels of lung, lesions included, of each; None where not every slice's picture is known.
+        lesion_pixels: True ones of each.
+    """
+
+    members: tuple[tuple[int, ...], ...]
+    lung_pixels: NDArray[np.int64] | None
+    lesion_pixels: NDArray[np.int64]
+
+
+def find_volumes(
+    cases: CaseSet,
+    masks: Sequence[NDArray[np.bool_]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Volumes | None:
+    """The volumes of a set of cases; None where there are fewer than :data:`LEAST_VOLUMES`.
+
+    Args:
+        cases: Those of a patient are one volume.
+        masks: (rows, columns) bool, one a case.
+        progress: Called with slices whose lungs were found, and their number in all.
+
+    Raises:
+        ConfigError: a picture cannot be read.
+    """
+    by_patient: dict[str, list[int]] = {}
+    for index, case in enumerate(cases):
+        by_patient.setdefault(case.patient, []).append(index)
+    members = tuple(tuple(indices) for indices in by_patient.values() if len(indices) >= LEAST_SLICES)
+    if len(members) < LEAST_VOLUMES:
+        return None
+    lesions = np.array([sum(int(masks[index].sum()) for index in indices) for indices in members])
+    wanted = [index for indices in members for index in indices]
+    pictured = all((image := cases.cases[index].image) is not None and image.is_file() for index in wanted)
+    if not pictured:
+        return Volumes(members, None, lesions)
+    pixels = {}
+    for done, index in enumerate(wanted, start=1):
+        pixels[index] = int((_lungs(cases.cases[index]) | masks[index]).sum())
+        if progress is not None:
+            progress(done, len(wanted))
+    return Volumes(members, np.array([sum(pixels[index] for index in indices) for indices in members]), lesions)
+
+
+def _lungs(case: Case) -> NDArray[np.bool_]:
+    assert case.image is not None  # only pictured slices are asked for
+    hu = read_hu(case.image, case.window)
+    return segment_picture(np.where(body_mask(read_grey(case.image)), hu, OUTSIDE_HU)) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeScores:
+    """What a method says of every volume.
+
+    Args:
+        name: Of the method.
+        dice_percent: (volumes,) of all pixels of a volume together; NaN where neither has a lesion.
+        burden_percent, true_burden_percent: (volumes,) lesions in percent of the lungs; None without lungs.
+    """
+
+    name: str
+    dice_percent: NDArray[np.float64]
+    burden_percent: NDArray[np.float64] | None
+    true_burden_percent: NDArray[np.float64] | None
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Of the burdens; None where they are not known."""
+        if self.burden_percent is None or self.true_burden_percent is None:
+            return None
+        return limits_of_agreement(self.burden_percent, self.true_burden_percent)
+
+
+def score_volumes(
+    method: Predictions, masks: Sequence[NDArray[np.bool_]], volumes: Volumes, *, threshold: float
+) -> VolumeScores:
+    """Judge a method's predictions volume by volume.
+
+    Args:
+        method: One prediction a case.
+        masks: (rows, columns) bool, one a case.
+        volumes: Of the same cases.
+        threshold: A pixel is a lesion when its probability is at least this.
+    """
+    totals, found = [], []
+    for indices in volumes.members:
+        counts = [Counts.of(method.probability(index) >= threshold, masks[index]) for index in indices]
+        total = Counts(
+            *(np.array(sum(int(getattr(one, name)) for one in counts)) for name in ("tp", "fp", "fn", "tn"))
+        )
+        totals.append(total)
+        found.append(int(total.tp + total.fp))
+    each = dice_score(Counts.stack(totals))
+    percent = np.where(each.defined, 100.0 * each.values, np.nan)
+    if volumes.lung_pixels is None:
+        return VolumeScores(method.name, percent, None, None)
+    lungs = volumes.lung_pixels.astype(np.float64)
+    return VolumeScores(method.name, percent, 100.0 * np.array(found) / lungs, 100.0 * volumes.lesion_pixels / lungs)
+
+
+def volumes_table(methods: Sequence[VolumeScores], volumes: Volumes, cases: CaseSet) -> Table:
+    """A row a method and volume; bias and limits of agreement of the burden below."""
+    rows: list[dict[str, Cell]] = []
+    for method in methods:
+        for number, indices in enumerate(volumes.members):
+            value = float(method.dice_percent[number])
+            row: dict[str, Cell] = {
+                "method": method.name,
+                "volume": cases.cases[indices[0]].name,
+                "n_images": len(indices),
+                "dice_percent": None if np.isnan(value) else value,
+            }
+            if method.burden_percent is not None and method.true_burden_percent is not None:
+                burden, true = float(method.burden_percent[number]), float(method.true_burden_percent[number])
+                row |= {"true_burden_percent": true, "burden_percent": burden, "difference_percent": burden - true}
+            rows.append(row)
+    columns = (
+        Column("method", "method"),
+        Column("volume", "volume (its first slice)"),
+        Column("n_images", "slices"),
+        Column("dice_percent", "Dice %", 1),
+        Column("true_burden_percent", "true burden, % of lung"),
+        Column("burden_percent", "burden, % of lung"),
+        Column("difference_percent", "difference, % of lung"),
+    )
+    return Table("volumes", f"Volumes ({cases.title})", columns, tuple(rows), _notes(methods))
+
+
+def _notes(methods: Sequence[VolumeScores]) -> tuple[str, ...]:
+    notes = [
+        f"A patient with at least {LEAST_SLICES} judged slices is a volume; Dice is of all its pixels together. "
+        "Lungs are found in the slices, true lesions counted in; pixels have no known size, so there are no ml."
+    ]
+    for method in methods:
+        mean = f"{method.name}: mean Dice of volumes {np.nanmean(method.dice_percent):.1f} %"
+        agreement = method.agreement
+        if agreement is None:
+            notes.append(f"{mean}; the slices' pictures are not at hand, so that burden is not known.")
+            continue
+        (low, high), bottom, top = agreement.mean_interval, agreement.low_interval, agreement.high_interval
+        notes.append(
+            f"{mean}; burden less the true one {agreement.mean:.2f} (95 % interval {low:.2f} to {high:.2f}) % of "
+            f"lung, limits of agreement {agreement.low:.2f} ({bottom[0]:.2f} to {bottom[1]:.2f}) to "
+            f"{agreement.high:.2f} ({top[0]:.2f} to {top[1]:.2f}), n = {agreement.n}."
+        )
+    return tuple(notes)
