@@ -320,6 +320,26 @@ def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits
     assert waits == [7, 300, 1.0, 1.0]
 
 
+def test_the_longest_wait_bounds_the_growing_ones_too(pacs, waits):
+    pacs.failures = 4
+    client = DicomWeb(PacsServer(pacs.url, backoff_s=2, longest_wait_s=5), sleep=waits.append)
+    assert client.ct_studies() == []
+    assert waits == [2, 4, 5, 5]
+    client.close()
+
+
+@pytest.mark.parametrize("wado", ["cut", "quoted"])
+def test_what_is_tried_again_is_not_told_with_its_address(web, pacs, fill, tmp_path, caplog, wado, waits):
+    fill("1.2.3", images=1)
+    pacs.wado = wado
+    if wado == "quoted":
+        pacs.failures, pacs.failure = 3, 500
+    with caplog.at_level("INFO"), pytest.raises(PacsUnavailableError) as caught:
+        web.fetch_study("1.2.3", tmp_path)
+    assert waits == [1.0, 2.0]
+    assert "1.2.3" not in caplog.text + str(caught.value)
+
+
 def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
     fill("1.2.3")
     monkeypatch.setattr("jcs_ct.pacs.dicomweb._SEARCH_BYTES", 10)

@@ -82,7 +82,7 @@ class PacsServer:
         timeout_s: Longest silence while connecting or reading.
         retries: How often a failed request is tried again.
         backoff_s: Wait before the first retry; doubled for each further one.
-        longest_wait_s: What a server can make us wait by ``Retry-After``.
+        longest_wait_s: Longest of these waits, and what a server can make us wait by ``Retry-After``.
         answer_s: Longest time that one answer may take to arrive whole.
 
     Raises:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-import urllib3
 from requests.auth import HTTPBasicAuth
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.util import Retry
 
 from jcs_ct.pacs.server import (
@@ -45,6 +45,51 @@ class Answer:
         return self.headers.get("Content-Type", "")
 
 
+class _TransientAnswerError(HTTPError):
+    """An answer after which the same request may succeed, and the wait that it asks for (RFC 9110 10.2.3)."""
+
+    def __init__(self, status: int, retry_after: str | None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.retry_after = retry_after
+
+
+class _Retries(Retry):
+    """urllib3's count of tries and its back-off, from the first failure on and never below ``Retry-After``.
+
+    Asked by :meth:`Connection.request` rather than mounted in the connection pool: the pool does not try again when
+    an answer breaks while it is read, and it logs addresses, in which a patient's number may stand.
+    """
+
+    def after(self, method: str, error: Exception) -> _Retries:
+        """What is left after a failure.
+
+        Raises:
+            PacsUnavailableError: nothing.
+        """
+        try:
+            return self.increment(method, error=error)
+        except MaxRetryError:
+            reason = str(error) if isinstance(error, _TransientAnswerError) else type(error).__name__
+            raise PacsUnavailableError(
+                f"the PACS cannot be reached ({reason}), tried {len(self.history) + 1} times; check the address, and "
+                "that it runs"
+            ) from error
+
+    def get_backoff_time(self) -> float:
+        """Seconds before the next try; urllib3 itself would not wait before the first."""
+        return float(min(self.backoff_max, self.backoff_factor * 2 ** (len(self.history) - 1)))
+
+    def wait_s(self, error: Exception) -> float:
+        """Seconds before the next try, after this failure."""
+        asked_s, stated = 0.0, error.retry_after if isinstance(error, _TransientAnswerError) else None
+        if stated is not None:
+            try:
+                asked_s = self.parse_retry_after(stated)
+            except (InvalidHeader, ValueError, OverflowError):
+                logger.warning("the PACS asks to wait in words that no RFC knows; the usual wait is kept")
+        return max(asked_s, self.get_backoff_time())
+
+
 class Connection:
     """Requests to one server, with its credentials.
 
@@ -55,6 +100,14 @@ class Connection:
 
     def __init__(self, server: PacsServer, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._server, self._sleep = server, sleep
+        self._retries = _Retries(
+            server.retries,
+            status_forcelist=_TRANSIENT,
+            allowed_methods=None,
+            backoff_factor=server.backoff_s,
+            backoff_max=server.longest_wait_s,
+            retry_after_max=int(server.longest_wait_s),
+        )
         self._session = requests.Session()
         self._session.verify = server.ca_bundle or True
         self._session.trust_env = False  # no proxy and no .netrc that nobody asked for
@@ -87,30 +140,22 @@ class Connection:
             PacsDeniedError: 401 or 403.
             PacsCertificateError: an untrusted certificate.
         """
-        reason = ""
-        for attempt in range(self._server.retries + 1):
-            asked_s = 0.0
+        retries = self._retries
+        while True:
             try:
-                answer = self._once(method, path, most_bytes, options)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                return self._accepted(self._once(method, path, most_bytes, options), returned)
+            except (requests.RequestException, HTTPError, OSError) as error:
                 _refuse_certificate(error)
-                reason = type(error).__name__
-            else:
-                if answer.status not in _TRANSIENT:
-                    return self._accepted(answer, returned)
-                reason, asked_s = f"HTTP {answer.status}", self._asked_wait_s(answer)
-            if attempt < self._server.retries:
-                self._sleep(max(asked_s, self._server.backoff_s * 2**attempt))
-        raise PacsUnavailableError(
-            f"the PACS cannot be reached ({reason}), tried {self._server.retries + 1} times; check the address, and "
-            "that it runs"
-        )
+                retries = retries.after(method, error)
+                self._sleep(retries.wait_s(error))
 
     def _once(self, method: str, path: str, most_bytes: int, options: Mapping[str, Any]) -> Answer:
         url, deadline = self._server.url.rstrip("/") + path, time.monotonic() + self._server.answer_s
         with self._session.request(
             method, url, timeout=self._server.timeout_s, allow_redirects=False, stream=True, **options
         ) as response:
+            if self._retries.is_retry(method, response.status_code):
+                raise _TransientAnswerError(response.status_code, response.headers.get("Retry-After"))
             content = bytearray()
             for block in response.iter_content(_BLOCK_BYTES):
                 content += block
@@ -121,17 +166,6 @@ class Connection:
                 if time.monotonic() > deadline:
                     raise requests.Timeout("the answer takes too long")
             return Answer(response.status_code, response.headers, bytes(content))
-
-    def _asked_wait_s(self, answer: Answer) -> float:
-        """Seconds that ``Retry-After`` asks for (RFC 9110 10.2.3), as far as we follow; 0 when it does not."""
-        stated = answer.headers.get("Retry-After")
-        if stated is None:
-            return 0.0
-        try:
-            return Retry(retry_after_max=int(self._server.longest_wait_s)).parse_retry_after(stated)
-        except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-            logger.warning("the PACS asks to wait in words that no RFC knows; the usual wait is kept")
-            return 0.0
 
     def _accepted(self, answer: Answer, returned: Collection[int]) -> Answer:
         status = answer.status
