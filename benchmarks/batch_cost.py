@@ -15,8 +15,8 @@ import resource
 import tempfile
 from pathlib import Path
 
+from jcs_ct.batch.batch_reading import BatchOptions, read_for_batch
 from jcs_ct.batch.local_studies import find_in_folder
-from jcs_ct.batch.reading import BatchOptions, read_for_batch
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.phantom_series import write_dicom
 

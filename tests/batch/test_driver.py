@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.executor import Executor, Order, lost
 from jcs_ct.batch.local import LocalExecutor
-from jcs_ct.batch.results import FolderResults
 from jcs_ct.errors import OutputError
 from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State
 
@@ -215,7 +215,7 @@ import sys
 from pathlib import Path
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.local import LocalExecutor
-from jcs_ct.batch.results import FolderResults
+from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.jobs import JobKey, Ledger, RetryPolicy
 folder = Path(sys.argv[1])
 ledger = Ledger(folder / "jobs.sqlite", retries=RetryPolicy(3, first_wait_s=0.0))

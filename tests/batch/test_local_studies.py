@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jcs_ct.batch.cohort_manifest import Kind, read_manifest, write_manifest
 from jcs_ct.batch.local_studies import find_in_folder
-from jcs_ct.batch.manifest import Kind, read_manifest, write_manifest
 from jcs_ct.errors import ConfigError
 
 

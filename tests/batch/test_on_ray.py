@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
-from jcs_ct.batch.results import FolderResults
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 
 # Ray leaves its own processes and sockets to the interpreter's end.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
-from jcs_ct.batch.results import FolderResults
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 

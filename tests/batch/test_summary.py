@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from jcs_ct.batch.batch import Batch, existing_batch
+from jcs_ct.batch.batch_folder import Batch, existing_batch
+from jcs_ct.batch.batch_reading import BatchOptions
+from jcs_ct.batch.batch_results import FolderResults
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind, write_manifest
 from jcs_ct.batch.cohort_page import burden_histogram, by_certainty, verdicts_by_scanner, write_cohort_page
-from jcs_ct.batch.manifest import FoundStudy, Kind, write_manifest
-from jcs_ct.batch.reading import BatchOptions
-from jcs_ct.batch.results import FolderResults
 from jcs_ct.batch.summary import COLUMNS, SummaryRow, summary_rows, write_all, write_summary
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey

@@ -10,7 +10,7 @@ from skimage.morphology import convex_hull_image
 from jcs_ct.lungs import morphology
 from jcs_ct.lungs.chest import _means
 from jcs_ct.lungs.convex_hull import convex_hull
-from jcs_ct.lungs.segmentation import _block_mean
+from jcs_ct.lungs.lung_segmentation import _block_mean
 
 SHAPES = [(1, 9), (7, 1), (23, 31), (40, 36)]
 

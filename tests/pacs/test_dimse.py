@@ -34,7 +34,7 @@ from jcs_ct.pacs.watcher_setup import open_watcher
 
 from .fake_dimse import FakeDimse, serving
 from .fake_pacs import ct_file
-from .orthanc_server import Orthanc, needs_orthanc
+from .needs_orthanc import Orthanc, needs_orthanc
 from .played_readings import PlayedWorker
 from .test_tls import make_certificate
 

@@ -18,7 +18,7 @@ from jcs_ct.pacs.server import PacsServer
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.phantom_series import write_dicom
 
-from .orthanc_server import Orthanc, needs_orthanc
+from .needs_orthanc import Orthanc, needs_orthanc
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), needs_orthanc]
 

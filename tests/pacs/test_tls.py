@@ -22,7 +22,7 @@ from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsServer, PacsUnavailableError
 
 from .fake_pacs import FakePacs, Handler, ct_file
-from .orthanc_server import Orthanc, needs_orthanc
+from .needs_orthanc import Orthanc, needs_orthanc
 
 TOKEN = "token-that-must-stay-out-of-logs"
 PASSWORD = "pässword-that-must-stay-out-of-logs"

@@ -7,7 +7,7 @@ with only_batch(folder), batch.open_ledger() as ledger:
     work_off(batch, ledger, LocalExecutor(workers=2))
 """
 
-from jcs_ct.batch.batch import (
+from jcs_ct.batch.batch_folder import (
     Batch,
     count_cohort,
     existing_batch,
@@ -18,8 +18,8 @@ from jcs_ct.batch.batch import (
     retry_failed,
     work_off,
 )
+from jcs_ct.batch.batch_reading import BatchOptions
 from jcs_ct.batch.local import LocalExecutor
-from jcs_ct.batch.reading import BatchOptions
 
 __all__ = [
     "Batch",

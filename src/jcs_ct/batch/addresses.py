@@ -12,8 +12,8 @@ from typing import Any
 
 import fsspec
 
+from jcs_ct.batch.cohort_manifest import FoundStudy
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.batch.manifest import FoundStudy
 from jcs_ct.errors import ConfigError, GateCode
 from jcs_ct.files import prepare_output_folder
 

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.batch.batch_results import BatchResults
 from jcs_ct.batch.executor import Executor, Order
-from jcs_ct.batch.results import BatchResults
 from jcs_ct.errors import OutputError
 from jcs_ct.jobs import Claim, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
 from jcs_ct.jobs.runner import finish, settle

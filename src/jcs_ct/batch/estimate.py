@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jcs_ct.batch.manifest import ManifestCounts
+from jcs_ct.batch.cohort_manifest import ManifestCounts
 from jcs_ct.jobs import Ledger, State
 
 #: Of a positive study: core-seconds without its slices, core-seconds and bytes of results for each 512 x 512 slice.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jcs_ct.batch.manifest import FoundStudy, Kind
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import identity_hash

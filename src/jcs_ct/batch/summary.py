@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.batch.batch import Batch
-from jcs_ct.batch.manifest import read_manifest
-from jcs_ct.batch.results import BatchResults
+from jcs_ct.batch.batch_folder import Batch
+from jcs_ct.batch.batch_results import BatchResults
+from jcs_ct.batch.cohort_manifest import read_manifest
 from jcs_ct.files import replacing
 from jcs_ct.jobs import Job, Ledger
 

@@ -25,11 +25,11 @@ from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, OUTCOME
 from jcs_ct.cli.options import DeviceOption, MapOption, SegmentOption, ThresholdOption
 
 if TYPE_CHECKING:
-    from jcs_ct.batch.batch import Batch
+    from jcs_ct.batch.batch_folder import Batch
+    from jcs_ct.batch.cohort_manifest import ManifestCounts
     from jcs_ct.batch.driver import Standing
     from jcs_ct.batch.estimate import Estimate
     from jcs_ct.batch.executor import Executor
-    from jcs_ct.batch.manifest import ManifestCounts
     from jcs_ct.jobs import Limits, State
     from jcs_ct.reporting.report import Format
 
@@ -116,10 +116,10 @@ def run(
 
     Example:  jcs batch run cohort/ -o batch/ --workers 4
     """
-    from jcs_ct.batch import batch as work
+    from jcs_ct.batch import batch_folder as work
+    from jcs_ct.batch.batch_reading import BatchOptions
     from jcs_ct.batch.estimate import estimate
     from jcs_ct.batch.local import LocalExecutor, cores, default_workers
-    from jcs_ct.batch.reading import BatchOptions
     from jcs_ct.jobs import Limits, State
 
     first_day = _day(since)
@@ -197,7 +197,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     Example:  jcs batch status batch/
     """
-    from jcs_ct.batch.batch import existing_batch
+    from jcs_ct.batch.batch_folder import existing_batch
     from jcs_ct.jobs import State
 
     batch = existing_batch(folder)
@@ -226,7 +226,7 @@ def summarize(folder: Folder, as_json: AsJson = False) -> None:
     """
     from collections import Counter
 
-    from jcs_ct.batch.batch import existing_batch
+    from jcs_ct.batch.batch_folder import existing_batch
     from jcs_ct.batch.summary import write_all
 
     batch = existing_batch(folder)

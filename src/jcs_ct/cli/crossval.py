@@ -263,7 +263,7 @@ def _run(
 
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.held_out import evaluate_held_out_lesions, evaluate_held_out_scores
+    from jcs_ct.evaluation.held_out_page import evaluate_held_out_lesions, evaluate_held_out_scores
     from jcs_ct.experiments.cross_validation import run_experiment
     from jcs_ct.experiments.fold_runs import folds_of
     from jcs_ct.experiments.lesion_predictions import read_given

@@ -65,8 +65,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     from jcs_ct.jobs import Limits
+    from jcs_ct.service.listed_studies import check_pacs
     from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
-    from jcs_ct.service.sources import check_pacs
 
     gib = 1024**3
     settings = ServiceSettings(

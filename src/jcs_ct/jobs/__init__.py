@@ -13,7 +13,7 @@ A program whose work has more stages (fetch, deliver) calls :meth:`Ledger.claim`
 from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy, State
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
-from jcs_ct.jobs.results import JOB_RECORD, ResultFolders
+from jcs_ct.jobs.result_folders import JOB_RECORD, ResultFolders
 from jcs_ct.jobs.runner import Runner
 from jcs_ct.jobs.study_reading import READ_STUDY, ReadingRequest, reading_key
 from jcs_ct.jobs.worker import StudyWorker, run_study

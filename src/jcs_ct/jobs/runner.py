@@ -14,7 +14,7 @@ from jcs_ct.errors import OutputError
 from jcs_ct.jobs.job import Claim, Job, State
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
-from jcs_ct.jobs.results import ResultFolders
+from jcs_ct.jobs.result_folders import ResultFolders
 from jcs_ct.jobs.worker import StudyWorker
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from jcs_ct.lungs.chest import LungsInView, lung_slices, lungs_in_view, require_lung
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT, UNKNOWN_SIDE
+from jcs_ct.lungs.lung_segmentation import segment_lungs
 from jcs_ct.lungs.picture import lesser_lung_share, segment_picture
-from jcs_ct.lungs.segmentation import segment_lungs
 
 __all__ = [
     "AIR_HU",

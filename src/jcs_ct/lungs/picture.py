@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import ASSUMED_WIDTH_MM, LEFT, RIGHT
-from jcs_ct.lungs.segmentation import segment_lungs
+from jcs_ct.lungs.lung_segmentation import segment_lungs
 
 
 def segment_picture(hu: NDArray[Any]) -> NDArray[np.uint8]:

@@ -18,10 +18,10 @@ from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.listed_studies import ListedFolders
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
-from jcs_ct.service.sources import ListedFolders
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import Users

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.files import link_or_copy, prepare_output_folder
 from jcs_ct.imaging.study_files import natural_key
+from jcs_ct.service.listed_studies import open_pacs
 from jcs_ct.service.settings import PacsAddress
-from jcs_ct.service.sources import open_pacs
 from jcs_ct.service.uploads import kept_suffix
 
 if TYPE_CHECKING:

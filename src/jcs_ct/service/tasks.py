@@ -24,8 +24,8 @@ from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.identifiers import read_elements
 from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts, reading_key
 from jcs_ct.service.bringing import bring_in
+from jcs_ct.service.listed_studies import open_pacs
 from jcs_ct.service.settings import PacsAddress
-from jcs_ct.service.sources import open_pacs
 from jcs_ct.service.viewer_grid import ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:

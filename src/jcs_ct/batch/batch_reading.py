@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
-from jcs_ct.batch.manifest import Kind
+from jcs_ct.batch.cohort_manifest import Kind
 from jcs_ct.errors import JCSError
 from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts
 from jcs_ct.reporting.report import FORMATS, Format
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jcs_ct.progress import Progress
 
 #: Name of :func:`read_for_batch` for :class:`~jcs_ct.jobs.StudyWorker`.
-READ_FOR_BATCH = "jcs_ct.batch.reading:read_for_batch"
+READ_FOR_BATCH = "jcs_ct.batch.batch_reading:read_for_batch"
 
 
 class NotFetchedError(JCSError):
@@ -177,7 +177,7 @@ def _linked(where: Path, files: list[str]) -> Iterator[Path]:
 
 
 def _fetch_from_server(where: str, folder: Path) -> None:
-    from jcs_ct.batch.sources import connect
+    from jcs_ct.batch.cohort_search import connect
 
     url, _, study_uid = where.rpartition("/studies/")
     with closing(connect(url)) as web:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.batch.addresses import find_at, store_folder
+from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
+from jcs_ct.batch.cohort_manifest import Kind
+from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.batch.manifest import Kind
-from jcs_ct.batch.results import DONE_MARKER, ObjectResults, open_results
-from jcs_ct.batch.sources import find_studies
 from jcs_ct.errors import ConfigError
 
 RECORD = {"value": {"n": 1}, "seconds": 1.0, "peak_memory_bytes": 1}

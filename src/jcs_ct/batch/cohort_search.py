@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jcs_ct.batch.addresses import find_at, is_address
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import (
     FILES_AT_ONCE,
     Gate,
@@ -20,7 +21,6 @@ from jcs_ct.batch.local_studies import (
     single_study,
     study_of_files,
 )
-from jcs_ct.batch.manifest import FoundStudy, Kind
 from jcs_ct.data.manifest.table_files import is_parquet, read_table
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.series import DicomSeries, survey_dicom

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.service.listed_studies import ListedFolders, check_pacs, find_in_pacs
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
-from jcs_ct.service.sources import ListedFolders, check_pacs, find_in_pacs
 
 from ..pacs.fake_pacs import ct_file
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.batch.addresses import is_address
+from jcs_ct.batch.batch_reading import READ_FOR_BATCH, BatchOptions
+from jcs_ct.batch.batch_results import BatchResults, open_results
+from jcs_ct.batch.cohort_manifest import ManifestCounts, count_studies, read_manifest, write_manifest
+from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.driver import Driver, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
-from jcs_ct.batch.manifest import ManifestCounts, count_studies, read_manifest, write_manifest
-from jcs_ct.batch.reading import READ_FOR_BATCH, BatchOptions
-from jcs_ct.batch.results import BatchResults, open_results
-from jcs_ct.batch.sources import find_studies
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State, reading_key

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/concepts/phantom.md: phantoms only, the same bytes every time.
 
-python scripts/phantom_pictures.py docs/concepts/images
+python scripts/draw_phantom.py docs/concepts/images
 """
 
 from __future__ import annotations
