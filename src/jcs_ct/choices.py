@@ -5,6 +5,7 @@ They stand here, beside nothing heavy, so that ``--help`` can list them at once.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 NetworkTask = Literal["classifier", "segmenter"]
@@ -45,6 +46,40 @@ ExportPrecision = Literal["fp32", "int8"]
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """In what networks multiply; ``auto`` is bf16 where the hardware has it, ``int8`` needs calibrated networks."""
+
+
+class ComparedNetwork(StrEnum):
+    """What a cross-validation can train in place of a recipe's network: segmenters that need no classifier, and the
+    networks that the paper's is compared with (Table VII).
+    """
+
+    PAPER = "paper"
+    OFFICIAL = "official"
+    COMPACT = "compact"
+    UNET = "unet"
+    UNET_BILINEAR = "unet-bilinear"
+    DSS_VGG16 = "dss-vgg16"
+    POOLNET_RESNET50 = "poolnet-resnet50"
+    POOLNET_VGG16 = "poolnet-vgg16"
+    EGNET_RESNET50 = "egnet-resnet50"
+    EGNET_VGG16 = "egnet-vgg16"
+    DSS_VGG16_SCRATCH = "dss-vgg16-scratch"
+    POOLNET_RESNET50_SCRATCH = "poolnet-resnet50-scratch"
+    POOLNET_VGG16_SCRATCH = "poolnet-vgg16-scratch"
+    EGNET_RESNET50_SCRATCH = "egnet-resnet50-scratch"
+    EGNET_VGG16_SCRATCH = "egnet-vgg16-scratch"
+
+
+class State(StrEnum):
+    """Where a job stands. A job that is being worked on keeps its state and is held by a runner (``Job.owner``)."""
+
+    QUEUED = "queued"  #: to be read; a kill leaves it so
+    READ = "read"  #: results lie on disk, whole, and are still to be delivered (to a PACS, for one)
+    DONE = "done"  #: nothing is left to do
+    REFUSED = "refused"  #: it would fail again: the gate, a setting; ``code`` says why
+    SET_ASIDE = "set_aside"  #: failed too often; waits for :meth:`Ledger.requeue`
+    CANCELLED = "cancelled"  #: taken out by a person
+
 
 ReportLanguage = Literal["en", "de"]
 """What the report page is written in; every one but English has a catalogue in ``reporting/locale``."""

@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
+from jcs_ct.choices import ComparedNetwork
 from jcs_ct.models.classifier import Classifier, ClassifierConfig
+from jcs_ct.models.comparison import COMPARISONS
 from jcs_ct.models.presets import CLASSIFIERS, SEGMENTERS, classifier_preset, segmenter_preset
 from jcs_ct.models.segmenter import Segmenter, SegmenterConfig
 
@@ -33,6 +35,11 @@ STRIDES = {
 
 def size_of(network: torch.nn.Module) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in network.parameters()), len(network.state_dict())
+
+
+def test_what_help_offers_to_compare_is_what_there_is():
+    alone = {name for name, config in SEGMENTERS.items() if not config.joint}
+    assert {one.value for one in ComparedNetwork} == alone | set(COMPARISONS)
 
 
 @pytest.mark.parametrize("name", list(SEGMENTERS))

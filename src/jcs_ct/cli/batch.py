@@ -18,11 +18,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.choices import Backend, Precision
 from jcs_ct.cli import common_options
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, OUTCOMES, print_document
-from jcs_ct.cli.options import DeviceOption, MapOption, SegmentOption, ThresholdOption
+from jcs_ct.cli.options import (
+    BackendOption,
+    BatchSizeOption,
+    DeflatedOption,
+    DeviceOption,
+    LenientOption,
+    MapOption,
+    ModelsOption,
+    PrecisionOption,
+    SegmentOption,
+    ThresholdOption,
+)
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
@@ -85,9 +95,7 @@ def run(
         bool, typer.Option("--dry-run", help="Write the manifest, say what would be done and how long; read nothing.")
     ] = False,
     since: Annotated[str | None, typer.Option(help="First Study Date (YYYY-MM-DD) of a DICOMweb server.")] = None,
-    models: Annotated[
-        str, typer.Option(help="'compact' for the weights in the box, or a folder made by `jcs calibrate`.")
-    ] = "compact",
+    models: ModelsOption = "compact",
     segment: SegmentOption = "positive",
     map_variant: MapOption = "paper",
     threshold: ThresholdOption = None,
@@ -95,16 +103,12 @@ def run(
     formats: Annotated[
         str, typer.Option(help="What is written for each study, parted by commas: html, json, nifti; or none.")
     ] = "html,json,nifti",
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
-    ] = False,
-    allow_deflated: Annotated[
-        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
-    ] = False,
+    lenient: LenientOption = False,
+    allow_deflated: DeflatedOption = False,
     device: DeviceOption = "auto",
-    backend: Annotated[Backend, typer.Option(help="What runs the networks.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchSizeOption = 8,
     as_json: AsJson = False,
 ) -> None:
     """Read every study of a cohort: a manifest first, then results a study, a summary and a page of the cohort.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import EvaluationProtocol
+from jcs_ct.choices import EvaluationProtocol, SplitName
 from jcs_ct.cli.console import print_json, print_tables
 from jcs_ct.cli.judged_networks import stoppable_evaluation
 from jcs_ct.cli.options import DrawsOption
@@ -29,7 +29,7 @@ def compare(
         typer.Option(help="How lesions are scored; miniseg adds the figures published for CT100's published folds."),
     ] = "image",
     split: Annotated[
-        str | None,
+        SplitName | None,
         typer.Option(help="Split of a manifest; by default what stands in folds, and where none does, test."),
     ] = None,
     cut_by_folds: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jcs_ct.choices import EvaluationProtocol
+from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -94,7 +94,7 @@ def crossval(
     with_test: WithTestOption = False,
     extra: ExtraOption = None,
     network: Annotated[
-        list[str] | None,
+        list[ComparedNetwork] | None,
         typer.Option(
             help="Train this preset in place of the recipe's, everything else alike; repeat it to compare networks."
         ),
@@ -155,7 +155,7 @@ def crossval(
         from jcs_ct.experiments.variants import network_methods
 
         methods: Sequence[Method] = network_methods(
-            loaded, network, width=width, pretrained=pretrained, flip_average=flip_average
+            loaded, [one.value for one in network], width=width, pretrained=pretrained, flip_average=flip_average
         )
         beside = TABLE_VII
         warnings = () if width == 1.0 else (f"comparison networks with {width:g} times their published channels",)

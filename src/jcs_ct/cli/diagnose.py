@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.choices import Backend, Precision, ReportLanguage
+from jcs_ct.choices import ReportLanguage
 from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.endings import earlier_or_new, stoppable
 from jcs_ct.cli.options import (
+    BackendOption,
+    BatchSizeOption,
+    DeflatedOption,
     DeviceOption,
+    LenientOption,
     MapOption,
     ModelsOption,
+    PrecisionOption,
     ReferenceSpacingOption,
     SegmentOption,
     ThresholdOption,
@@ -48,20 +53,12 @@ def diagnose(
         str | None,
         typer.Option(help="Your own name of the study, on report.html only: never in other outputs or logs."),
     ] = None,
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
-    ] = False,
-    allow_deflated: Annotated[
-        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
-    ] = False,
+    lenient: LenientOption = False,
+    allow_deflated: DeflatedOption = False,
     device: DeviceOption = "auto",
-    backend: Annotated[
-        Backend, typer.Option(help="What runs the networks; auto is the fastest that is installed.")
-    ] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is bf16 where the hardware has it; int8 needs calibrated networks.")
-    ] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")] = 8,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchSizeOption = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")] = False,
 ) -> None:
     """Read a chest CT study: verdict, lesions, burden and a report to check them by.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import Backend, CT100Folds, MapVariant, Precision, SplitName
+from jcs_ct.choices import Backend, CT100Folds, SplitName
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.judged_networks import (
     manifest_warnings,
@@ -16,7 +16,7 @@ from jcs_ct.cli.judged_networks import (
     stoppable_evaluation,
     write_page,
 )
-from jcs_ct.cli.options import DeviceOption, DrawsOption, ModelsOption
+from jcs_ct.cli.options import DeviceOption, DrawsOption, MapOption, ModelsOption, PrecisionOption
 
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
 
@@ -156,7 +156,7 @@ def explanations(
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
-    variant: Annotated[MapVariant, typer.Option(help="The paper's map (Eq. 1-2) or Grad-CAM.")] = "paper",
+    variant: MapOption = "paper",
     steps: Annotated[
         int, typer.Option(min=0, help="Steps of the deletion and insertion curves; 0 leaves them out.")
     ] = 16,
@@ -266,7 +266,7 @@ def speed(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; every method runs once in each.")] = 3,
     peer: Annotated[bool, typer.Option(help="Time a MONAI U-Net on the first segmenter's input, too.")] = False,
     device: DeviceOption = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the hardware has it.")] = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Slices that a network takes at a time; the plain way takes one.")
     ] = 8,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jcs_ct.choices import ExportPrecision, MapVariant
+from jcs_ct.choices import ExportPrecision
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.options import MapOption
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
 
 WeightsArgument = Annotated[Path, typer.Argument(help="A checkpoint of a classifier or a segmenter.")]
-VariantOption = Annotated[
-    MapVariant, typer.Option("--map", help="Activation map of a classifier: the paper's Eq. 1-2, or Grad-CAM.")
-]
 ToleranceOption = Annotated[
     float, typer.Option(min=0.0, help="Largest absolute difference from torch that is accepted (fp32).")
 ]
@@ -37,7 +35,7 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Facts as JSON.")]
 def onnx(
     weights: WeightsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.onnx); a .json comes beside it.")],
-    variant: VariantOption = "paper",
+    variant: MapOption = "paper",
     tolerance: ToleranceOption = 1e-4,
     as_json: JSONOption = False,
 ) -> None:
@@ -59,7 +57,7 @@ def onnx(
 def openvino(
     weights: WeightsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.xml); .bin and .json beside it.")],
-    variant: VariantOption = "paper",
+    variant: MapOption = "paper",
     tolerance: ToleranceOption = 1e-4,
     precision: Annotated[
         ExportPrecision, typer.Option(help="int8 needs the extra `int8` and is calibrated on --manifest.")

@@ -10,6 +10,7 @@ import typer
 
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.endings import REFUSED, ending, print_document
+from jcs_ct.cli.options import DeflatedOption
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import SeriesInfo, Study
@@ -24,9 +25,7 @@ def info(
         str | None, typer.Option(help="Identifier (or its beginning) of the series to look at instead of the best.")
     ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Judge as `jcs diagnose --lenient` would.")] = False,
-    allow_deflated: Annotated[
-        bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
-    ] = False,
+    allow_deflated: DeflatedOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List the series of a study with their fate, and the geometry of the one that would be read.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.choices import MapVariant, SegmentRule
+from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 
 DeviceOption = Annotated[
     str,
@@ -30,8 +30,23 @@ ReferenceSpacingOption = Annotated[
         "--threshold is taken as it is.",
     ),
 ]
+BackendOption = Annotated[
+    Backend, typer.Option(help="What runs the networks; auto is the fastest that is installed.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="auto is bf16 where the hardware has it; int8 needs calibrated networks.")
+]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Slices that a network takes at a time.")]
+LenientOption = Annotated[
+    bool, typer.Option("--lenient", help="Read studies with broken geometry; volumes and mm are withheld.")
+]
+DeflatedOption = Annotated[
+    bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
+]
 SegmentOption = Annotated[SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")]
-MapOption = Annotated[MapVariant, typer.Option("--map", help="Activation map: the paper's (Eq. 1-2) or Grad-CAM.")]
+MapOption = Annotated[
+    MapVariant, typer.Option("--map", help="A classifier's activation map: the paper's (Eq. 1-2) or Grad-CAM.")
+]
 ThresholdOption = Annotated[
     int | None,
     typer.Option(

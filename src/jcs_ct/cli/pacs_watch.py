@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.choices import State
 from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
@@ -101,21 +102,17 @@ def watch(
 
 def jobs(
     folder: Folder,
-    state: Annotated[
-        str | None, typer.Option(help="Only queued, read, done, refused, set_aside or cancelled.")
-    ] = None,
+    state: Annotated[State | None, typer.Option(help="Jobs in this state only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List a watcher's jobs with their states and codes; no identifier of a patient or a study is shown.
 
     Example:  jcs pacs jobs --folder watched/ --state set_aside
     """
-    from jcs_ct.jobs import Ledger, State
+    from jcs_ct.jobs import Ledger
 
-    if state is not None and state not in list(State):
-        raise typer.BadParameter(f"{state!r} is not one of {', '.join(State)}", param_hint="--state")
     with Ledger(_existing(folder)) as ledger:
-        found = ledger.jobs(states=None if state is None else [State(state)])
+        found = ledger.jobs(states=None if state is None else [state])
     if as_json:
         facts = [
             {
@@ -143,7 +140,7 @@ def requeue(
 
     Example:  jcs pacs requeue --folder watched/ --set-aside
     """
-    from jcs_ct.jobs import Ledger, State
+    from jcs_ct.jobs import Ledger
 
     with Ledger(_existing(folder)) as ledger:
         wanted = [*(job or []), *(one.job_id for one in ledger.jobs(states=[State.SET_ASIDE]) if set_aside)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.choices import CT100Folds, EvaluationProtocol
+from jcs_ct.choices import CT100Folds, EvaluationProtocol, SplitName
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_manifest, read_mask
 from jcs_ct.data.sources.public_sets import ct100
 from jcs_ct.errors import ConfigError
@@ -210,7 +210,7 @@ def folder_cases(masks: Path) -> CaseSet:
     return CaseSet(f"{masks.name}, every slice its own patient", tuple(Case(p.stem, None, p, p.stem) for p in found))
 
 
-def open_cases(reference: Path, *, protocol: EvaluationProtocol = "image", split: str | None = None) -> CaseSet:
+def open_cases(reference: Path, *, protocol: EvaluationProtocol = "image", split: SplitName | None = None) -> CaseSet:
     """Cases from what a user points at: a manifest (CSV), a CT100 folder, or a folder of masks.
 
     Args:

@@ -10,7 +10,8 @@ A program whose work has more stages (fetch, deliver) calls :meth:`Ledger.claim`
 :meth:`Ledger.finish` itself.
 """
 
-from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy, State
+from jcs_ct.choices import State
+from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
 from jcs_ct.jobs.result_folders import JOB_RECORD, ResultFolders

@@ -5,20 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-
-class State(StrEnum):
-    """Where a job stands. A job that is being worked on keeps its state and is held by a runner (``Job.owner``)."""
-
-    QUEUED = "queued"  #: to be read; a kill leaves it so
-    READ = "read"  #: results lie on disk, whole, and are still to be delivered (to a PACS, for one)
-    DONE = "done"  #: nothing is left to do
-    REFUSED = "refused"  #: it would fail again: the gate, a setting; ``code`` says why
-    SET_ASIDE = "set_aside"  #: failed too often; waits for :meth:`Ledger.requeue`
-    CANCELLED = "cancelled"  #: taken out by a person
-
+from jcs_ct.choices import State
 
 #: States in which a runner may take a job.
 OPEN_STATES = (State.QUEUED, State.READ)

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.choices import State
 from jcs_ct.errors import JCSError
 from jcs_ct.jobs import owners, schema
-from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy, State
+from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy
 from jcs_ct.jobs.outcome import FailureCode
 from jcs_ct.jobs.sqlite_file import SqliteFile
 

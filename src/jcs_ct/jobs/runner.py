@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.choices import State
 from jcs_ct.errors import OutputError
-from jcs_ct.jobs.job import Claim, Job, State
+from jcs_ct.jobs.job import Claim, Job
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
 from jcs_ct.jobs.result_folders import ResultFolders
