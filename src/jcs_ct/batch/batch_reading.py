@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
 from jcs_ct.errors import JCSError
-from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts
-from jcs_ct.reporting.report import FORMATS, Format
+from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
 
 if TYPE_CHECKING:
-    from jcs_ct.choices import MapVariant, SegmentRule
     from jcs_ct.progress import Progress
 
 #: Name of :func:`read_for_batch` for :class:`~jcs_ct.jobs.StudyWorker`.
@@ -31,27 +29,14 @@ class NotFetchedError(JCSError):
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """How every study of a batch is read; the options of ``jcs diagnose``, see :class:`ReadingRequest`."""
-
-    models: str = "compact"
-    segment: SegmentRule = "positive"
-    map_variant: MapVariant = "paper"
-    threshold: int | None = None
-    dicom: bool = False
-    formats: tuple[Format, ...] = FORMATS
-    lenient: bool = False
-    allow_deflated: bool = False
-    device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
-    batch_size: int = 8
+class BatchOptions(ReadingOptions):
+    """How every study of a batch is read; DICOM results are those of the studies that are DICOM."""
 
     def to_arguments(self) -> dict[str, Any]:
         """As JSON values, for :class:`ReadingRequest`."""
-        values = asdict(self)
+        values = super().to_arguments()
         values["dicom_where_possible"] = values.pop("dicom")
-        return {**values, "formats": list(self.formats)}
+        return values
 
     @property
     def decisive(self) -> str:

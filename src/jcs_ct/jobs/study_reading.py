@@ -26,35 +26,27 @@ if TYPE_CHECKING:
 READ_STUDY = "jcs_ct.jobs.study_reading:read_study"
 
 
-@dataclass(frozen=True)
-class ReadingRequest:
-    """How one study is read; the options of ``jcs diagnose``.
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How studies are read; the options of ``jcs diagnose``.
 
     Args:
-        study: Folder, file or archive.
-        output: Folder for the report.
         models: ``compact``, or a folder made by ``jcs calibrate``.
-        series: Identifier of the series, None for the best.
         segment: ``positive``, ``always`` or ``never``.
         map_variant: ``paper`` or ``grad_cam``.
         threshold: Replaces the stored rule, when given.
-        dicom: Whether DICOM results are written; studies that are no DICOM are refused then.
-        dicom_where_possible: Write them for studies that allow it, and read the others without.
+        dicom: Whether DICOM results are written.
         formats: Which of ``html``, ``json`` and ``nifti`` are written.
         lenient, allow_deflated: See ``open_study``.
         device, backend, precision, batch_size: See ``Execution``.
     """
 
-    study: str
-    output: str
     models: str = "compact"
-    series: str | None = None
     segment: SegmentRule = "positive"
     map_variant: MapVariant = "paper"
     threshold: int | None = None
     dicom: bool = False
-    dicom_where_possible: bool = False
-    formats: tuple[Format, ...] = ("html", "json", "nifti")
+    formats: tuple[Format, ...] = ("json", "nifti", "html")
     lenient: bool = False
     allow_deflated: bool = False
     device: str = "auto"
@@ -65,6 +57,23 @@ class ReadingRequest:
     def to_arguments(self) -> dict[str, Any]:
         """As JSON values."""
         return {**asdict(self), "formats": list(self.formats)}
+
+
+@dataclass(frozen=True)
+class ReadingRequest(ReadingOptions):
+    """One study to read; one that is no DICOM is refused where DICOM results are asked for.
+
+    Args:
+        study: Folder, file or archive.
+        output: Folder for the report.
+        series: Identifier of the series, None for the best.
+        dicom_where_possible: Write DICOM results of studies that allow it, and read the others without.
+    """
+
+    study: str
+    output: str
+    series: str | None = None
+    dicom_where_possible: bool = False
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> ReadingRequest:
