@@ -40,7 +40,8 @@ from fuzz_seeds import Files, Seed, make_seeds
 from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 
-import jcs_ct.imaging.dicom
+import jcs_ct.imaging.dicom_headers
+import jcs_ct.imaging.dicom_voxels
 import jcs_ct.imaging.nifti
 import jcs_ct.imaging.picture_slices  # noqa: F401  (forked processes find everything imported)
 from jcs_ct.errors import ConfigError, StudyError

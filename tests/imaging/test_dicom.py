@@ -14,7 +14,8 @@ from pydicom.uid import EnhancedCTImageStorage, RLELossless
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import HeaderWindow, list_series, open_study
-from jcs_ct.imaging.dicom import hounsfield, read_headers
+from jcs_ct.imaging.dicom_headers import read_headers
+from jcs_ct.imaging.dicom_voxels import hounsfield
 from jcs_ct.imaging.elements import to_number
 from jcs_ct.imaging.headers import SliceHeader
 from jcs_ct.volume import BACKGROUND_HU

@@ -17,7 +17,8 @@ from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import identity_hash
-from jcs_ct.imaging.series import DicomSeries, DicomSurvey, choose_series, refuse, survey_dicom
+from jcs_ct.imaging.series import DicomSeries, DicomSurvey, survey_dicom
+from jcs_ct.imaging.series_choice import choose_series, refuse
 from jcs_ct.imaging.study_files import FileKind, file_kind, natural_key
 from jcs_ct.jobs import FailureCode
 

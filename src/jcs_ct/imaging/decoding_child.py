@@ -30,7 +30,7 @@ def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
 def _headers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     import pydicom.config
 
-    from jcs_ct.imaging.dicom import read_headers
+    from jcs_ct.imaging.dicom_headers import read_headers
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
@@ -45,7 +45,7 @@ def _pixels_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     import numpy as np
     import pydicom.config
 
-    from jcs_ct.imaging.dicom import decode_slices
+    from jcs_ct.imaging.dicom_voxels import decode_slices
     from jcs_ct.imaging.headers import SliceHeader
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

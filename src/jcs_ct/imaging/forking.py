@@ -20,7 +20,13 @@ from collections.abc import Callable
 from typing import IO
 
 #: What the tasks of ``decoding_child`` import when they run.
-_MODULES = ("numpy", "pydicom.pixels", "jcs_ct.imaging.dicom", "jcs_ct.imaging.nifti")
+_MODULES = (
+    "numpy",
+    "pydicom.pixels",
+    "jcs_ct.imaging.dicom_headers",
+    "jcs_ct.imaging.dicom_voxels",
+    "jcs_ct.imaging.nifti",
+)
 _NO_OUTPUT = -1
 #: Received descriptors are kept out of the way of the one that a job names.
 _OUT_OF_THE_WAY = 512

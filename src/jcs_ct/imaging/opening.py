@@ -10,7 +10,9 @@ from pathlib import Path
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.gate_pictures import check_picture_names
-from jcs_ct.imaging.series import DicomSurvey, describe_series, read_dicom, survey_dicom
+from jcs_ct.imaging.series import DicomSurvey, survey_dicom
+from jcs_ct.imaging.series_choice import describe_series
+from jcs_ct.imaging.series_reading import read_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
 from jcs_ct.imaging.study_files import SourceFiles, find_files

@@ -17,7 +17,7 @@ from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.imaging.sandbox import run_in_child
-from jcs_ct.imaging.series import refuse
+from jcs_ct.imaging.series_choice import refuse
 from jcs_ct.imaging.study import ASSUMED_AXES, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
 

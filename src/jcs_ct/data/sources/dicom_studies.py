@@ -15,7 +15,8 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, split_pro
 from jcs_ct.data.sources.study_labels import StudyLabel, StudyLabels, unmatched
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.files import replacing
-from jcs_ct.imaging.series import DicomSeries, DicomSurvey, choose_series, refuse, survey_dicom
+from jcs_ct.imaging.series import DicomSeries, DicomSurvey, survey_dicom
+from jcs_ct.imaging.series_choice import choose_series, refuse
 from jcs_ct.imaging.study_files import FileKind, file_kind, find_files
 from jcs_ct.progress import CountProgress
 

@@ -1,0 +1,135 @@
+"""Hounsfield units of DICOM slices. Runs in the decoding child; nothing here trusts the file.
+
+Only :func:`decode_slices` is meant to be called, through ``sandbox``; a slice is turned into HU with the rescale
+values of its own header, never with its neighbour's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS
+from jcs_ct.imaging.headers import UNCOMPRESSED_SYNTAXES, SliceHeader
+from jcs_ct.volume import BACKGROUND_HU
+
+#: Rescaled values at or below this are padding, whatever the header says (-2000, -2048, -3024 in practice).
+PADDING_HU = -2000
+
+#: A declared padding value is believed only where it cannot be tissue: at or below this, in HU.
+_HIGHEST_PADDING_HU = -1000
+
+
+def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.float32]:
+    """HU = slope * stored + intercept with this slice's own values (PS3.3 C.11.1.1.2); padding is ``BACKGROUND_HU``.
+
+    A declared padding value counts only where it lies at or below -1000 HU: some headers declare 0, which is water
+    once rescaled. Values at or below -2000 HU are padding even when undeclared.
+
+    Args:
+        stored: Stored values, any shape.
+        header: The slice's header; its slope and intercept must be known.
+
+    Returns:
+        float32, same shape.
+    """
+    if header.slope is None or header.intercept is None:
+        raise StudyError(GateCode.NO_HU, "the slice has no rescale slope or intercept")
+    hu = stored.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
+    outside = hu <= PADDING_HU
+    if header.padding is not None:
+        low, high = sorted((header.padding, header.padding if header.padding_limit is None else header.padding_limit))
+        if header.slope * high + header.intercept <= _HIGHEST_PADDING_HU:
+            outside |= (stored >= low) & (stored <= high)
+    hu[outside] = BACKGROUND_HU
+    return hu
+
+
+def _stored_values(dataset: Dataset, header: SliceHeader) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """(frames, rows, columns) stored values, and where padding stands in bits that store no value."""
+    if header.transfer_syntax in UNCOMPRESSED_SYNTAXES:
+        dataset.pixel_array_options(correct_unused_bits=False)  # what stands in them is looked at here
+    stored: NDArray[Any] = np.asarray(dataset.pixel_array).reshape(header.frames, header.rows, header.columns)
+    unused = header.bits_allocated - header.bits_stored
+    if stored.dtype.kind not in "iu" or not 0 < unused < 8 * stored.dtype.itemsize == header.bits_allocated:
+        return stored, None
+    if header.transfer_syntax in UNCOMPRESSED_SYNTAXES:
+        stored = right_justified(stored, header)
+    return within_bits_stored(stored, header)
+
+
+def right_justified(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
+    """Values down to bit 0 where High Bit lies above Bits Stored - 1, as ACR-NEMA and early DICOM allow.
+
+    Raises:
+        StudyError: NO_HU when pixels fill more bits than Bits Stored, so that neither reading fits.
+    """
+    shift = 0 if header.high_bit is None else header.high_bit + 1 - header.bits_stored
+    if not 0 < shift <= header.bits_allocated - header.bits_stored:
+        return stored
+    bits = stored.view(f"u{stored.dtype.itemsize}")
+    if not (bits & ((1 << shift) - 1)).any():
+        return stored >> shift
+    if (bits >> header.bits_stored).any():
+        message = (
+            f"pixels fill more than the {header.bits_stored} bits up to High Bit {header.high_bit} that the header "
+            "states; grey levels cannot become HU, export the series again"
+        )
+        raise StudyError(GateCode.NO_HU, message)
+    return stored
+
+
+def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Values of Bits Stored bits, and where padding lies outside them.
+
+    What stands in the bits above is padding where it is declared so or is one single value; a number that outgrew
+    Bits Stored where all others keep their sign in those bits; else an old overlay (PS3.5 8.1.1), which is dropped.
+    """
+    unused = header.bits_allocated - header.bits_stored
+    low = (stored << unused) >> unused
+    beyond = low != stored
+    if not beyond.any():
+        return low, None
+    values = np.unique(stored[beyond])
+    if values.size == 1 or (header.padding is not None and bool((values == header.padding).all())):
+        return low, beyond
+    if stored.dtype.kind == "i" and bool((stored[~beyond] < 0).any()) and bool((stored[beyond] >= 0).all()):
+        return stored, None
+    padded = beyond & (stored == header.padding) if header.padding is not None else None
+    return low, padded
+
+
+def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.float32]:
+    """The slices of one file that ``headers`` name, in their order.
+
+    Returns:
+        (slices, rows, columns) float32 in HU.
+
+    Raises:
+        StudyError: UNSUPPORTED (no decoder for the transfer syntax), TRUNCATED or UNREADABLE.
+    """
+    try:
+        dataset = pydicom.dcmread(path)
+        stored, padded = _stored_values(dataset, headers[0])
+    except NotImplementedError as error:
+        syntax = UID(headers[0].transfer_syntax).name
+        raise StudyError(
+            GateCode.UNSUPPORTED,
+            f"no decoder for the transfer syntax {syntax}; convert it to Explicit VR Little Endian",
+        ) from error
+    except DAMAGED_FILE_ERRORS as error:
+        raise StudyError(
+            GateCode.UNREADABLE, f"the pixel data cannot be decoded ({type(error).__name__}); export the file again"
+        ) from error
+    hu = np.stack([hounsfield(stored[max(header.frame - 1, 0)], header) for header in headers])
+    if padded is not None:
+        hu[padded[[max(header.frame - 1, 0) for header in headers]]] = BACKGROUND_HU
+    return hu
