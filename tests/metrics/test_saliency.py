@@ -1,4 +1,4 @@
-"""E-measure, S-measure, weighted F and MAE against pysodmetrics."""
+"""The E-measure against pysodmetrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from jcs_ct.metrics.saliency import (
     counts_per_threshold,
     e_measure,
     e_measure_set,
-    mean_absolute_error,
 )
 
 SHAPE = (23, 31)
@@ -70,14 +69,6 @@ def test_e_measure_equals_pysodmetrics(map_name: str, mask_name: str) -> None:
     assert found.maximum == pytest.approx(float(np.max(expected["curve"])), abs=1e-9)
 
 
-@pytest.mark.parametrize(("map_name", "mask_name"), PAIRS)
-def test_mae_equals_pysodmetrics(map_name: str, mask_name: str) -> None:
-    probability, mask = MAPS[map_name], MASKS[mask_name]
-    mae = py_sod_metrics.MAE()
-    mae.step(probability, mask, normalize=False)
-    assert mean_absolute_error(probability, mask) == pytest.approx(float(mae.get_results()["mae"]), abs=1e-9)
-
-
 def test_a_set_averages_curves_before_the_maximum() -> None:
     pairs = [(MAPS["uniform"], MASKS["disc"]), (MAPS["sparse"], MASKS["random"])]
     oracle = py_sod_metrics.Emeasure()
@@ -107,10 +98,10 @@ def test_adaptive_threshold_is_capped() -> None:
 
 def test_maps_must_be_probabilities_on_the_masks_grid() -> None:
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        mean_absolute_error(np.full(SHAPE, 255.0), MASKS["disc"])
+        counts_per_threshold(np.full(SHAPE, 255.0), MASKS["disc"])
     with pytest.raises(ValueError, match="one grid"):
-        mean_absolute_error(np.zeros((2, 2)), MASKS["disc"])
+        counts_per_threshold(np.zeros((2, 2)), MASKS["disc"])
     with pytest.raises(ValueError, match="must be bool"):
-        mean_absolute_error(np.zeros(SHAPE), np.zeros(SHAPE))
+        counts_per_threshold(np.zeros(SHAPE), np.zeros(SHAPE))
     with pytest.raises(ValueError, match="at least one image"):
         e_measure_set([])

@@ -140,21 +140,6 @@ def wilson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
     return Rate(successes, n, share, low, high, confidence)
 
 
-def clopper_pearson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
-    """A proportion with the exact interval (Clopper and Pearson 1934), which covers at least ``confidence``.
-
-    Raises:
-        ValueError: counts or a confidence that cannot be.
-    """
-    _check_counts(successes, n, confidence)
-    if n == 0:
-        return Rate(0, 0, None, 0.0, 1.0, confidence)
-    tail = (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
-    return Rate(successes, n, successes / n, low, high, confidence)
-
-
 def _check_counts(successes: int, n: int, confidence: float) -> None:
     if not 0 <= successes <= n:
         raise ValueError(f"a rate needs 0 <= successes <= n, got {successes} of {n}")

@@ -1,6 +1,5 @@
-"""Whole evaluations of a segmentation: what is cut where, reduced how.
+"""Published evaluations of a segmentation: what is cut where, reduced how.
 
-- :func:`score_segmentation`: the headline, per image and pooled.
 - :func:`official_iou`: the evaluator published with JCS.
 - :func:`miniseg_scores`: the five-fold protocol published with MiniSeg on CT100.
 """
@@ -16,18 +15,15 @@ from numpy.typing import NDArray
 
 from jcs_ct.metrics.distance import hausdorff_distance
 from jcs_ct.metrics.overlap import (
-    LESION_PROBABILITY,
     Counts,
     Metric,
     Reduced,
     dice_score,
     iou_score,
     precision,
-    reduce_metric,
     sensitivity,
     specificity,
 )
-from jcs_ct.metrics.saliency import EMeasure, e_measure_set
 
 Pair = tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]
 
@@ -39,70 +35,6 @@ OVERLAP_METRICS: Mapping[str, Metric] = {
     "specificity": specificity,
     "precision": precision,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentationScores:
-    """Scores of a set of images.
-
-    Args:
-        counts: (n,) counts at the threshold.
-        per_image: Mean over images, by metric (the headline).
-        pooled: Value of the summed counts, by metric.
-        hausdorff, hausdorff_95: (n,) distances between outlines, in ``distance_unit``.
-        distance_unit: ``pixel`` or ``mm``.
-        e_measure: Adaptive (headline), mean and maximum.
-        threshold: Probability from which a pixel is a lesion.
-    """
-
-    counts: Counts
-    per_image: Mapping[str, Reduced]
-    pooled: Mapping[str, Reduced]
-    hausdorff: NDArray[np.float64]
-    hausdorff_95: NDArray[np.float64]
-    distance_unit: str
-    e_measure: EMeasure
-    threshold: float
-
-
-def score_segmentation(
-    pairs: Sequence[Pair],
-    *,
-    threshold: float = LESION_PROBABILITY,
-    spacing_mm: Sequence[tuple[float, float]] | None = None,
-) -> SegmentationScores:
-    """Score (probability, mask) images, each on its mask's own pixel grid.
-
-    Args:
-        pairs: Probabilities in [0, 1] and bool masks, (rows, columns) each.
-        threshold: A pixel is a lesion when its probability is at least this.
-        spacing_mm: (row, column) pixel size of each image; None: distances are in pixels.
-
-    Raises:
-        ValueError: no images, or a pair that does not fit together.
-    """
-    if not pairs:
-        raise ValueError("no images to score")
-    if spacing_mm is not None and len(spacing_mm) != len(pairs):
-        raise ValueError(f"{len(pairs)} images have {len(spacing_mm)} pixel sizes")
-    cut = [(probability >= threshold, mask) for probability, mask in pairs]
-    counts = Counts.stack(Counts.of(prediction, mask) for prediction, mask in cut)
-    sizes: Sequence[tuple[float, float] | None] = spacing_mm if spacing_mm is not None else [None] * len(pairs)
-
-    def distances(percentile: float) -> NDArray[np.float64]:
-        found = [hausdorff_distance(*pair, percentile=percentile, spacing=size) for pair, size in zip(cut, sizes)]
-        return np.array(found)
-
-    return SegmentationScores(
-        counts=counts,
-        per_image={name: reduce_metric(metric, counts) for name, metric in OVERLAP_METRICS.items()},
-        pooled={name: reduce_metric(metric, counts, reduction="pooled") for name, metric in OVERLAP_METRICS.items()},
-        hausdorff=distances(100.0),
-        hausdorff_95=distances(95.0),
-        distance_unit="pixel" if spacing_mm is None else "mm",
-        e_measure=e_measure_set(pairs),
-        threshold=threshold,
-    )
 
 
 def official_iou(pairs: Iterable[Pair]) -> Reduced:

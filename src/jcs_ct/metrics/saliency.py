@@ -1,4 +1,4 @@
-"""E-measure and mean absolute error of a map against a binary mask.
+"""E-measure of a map against a binary mask.
 
 The E-measure is *enhanced alignment* (Fan et al., IJCAI 2018). Only four pairs of prediction and mask can occur in a
 pixel, so it is a closed form of the four counts. Defined here without rescaling the map first.
@@ -107,12 +107,6 @@ def e_measure_set(pairs: Iterable[tuple[NDArray[np.floating[Any]], NDArray[np.bo
         raise ValueError("the E-measure of a set needs at least one image")
     curve /= len(adaptive)
     return EMeasure(float(np.mean(adaptive)), float(curve.mean()), float(curve.max()), len(adaptive))
-
-
-def mean_absolute_error(probability: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> float:
-    """Mean of abs(p - G) over the pixels."""
-    _check_map(probability, mask)
-    return float(np.abs(np.asarray(probability, dtype=np.float64) - mask).mean())
 
 
 def _check_map(probability: NDArray[Any], mask: NDArray[Any]) -> None:

@@ -138,19 +138,3 @@ def check_backbone_norm(backbone: BackboneKind, norm: NormKind) -> None:
         raise ValueError(f"backbone must be vgg16 or resnet50, got {backbone!r}")
     if backbone == "resnet50" and norm == "none":
         raise ValueError("resnet50 needs backbone_norm 'frozen' (with ImageNet weights) or 'batch', got 'none'")
-
-
-def _vgg_names(backbone: VGG16) -> dict[str, str]:
-    """Our names -> torchvision's ``features.<index>``, where convolution, (norm,) ReLU and pools are counted."""
-    normalised = backbone.config.norm != "none"
-    names: dict[str, str] = {}
-    index = 0
-    for block, count in enumerate(backbone.config.convs, start=1):
-        for number in range(1, count + 1):
-            layer = f"conv{block}_{number}"
-            for name in backbone.get_submodule(layer).state_dict():
-                part, _, tensor = name.rpartition(".")
-                names[f"{layer}.{name}"] = f"features.{index + (part == 'norm')}.{tensor}"
-            index += 3 if normalised else 2
-        index += 1
-    return names
