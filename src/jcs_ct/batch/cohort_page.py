@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.batch.batch_results import BatchResults
-from jcs_ct.batch.summary import SummaryRow
+from jcs_ct.batch.summary_row import SummaryRow
 from jcs_ct.files import write_text
 from jcs_ct.operating_point import Verdict
 

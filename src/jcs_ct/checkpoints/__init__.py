@@ -1,10 +1,10 @@
 """Weights on disk: the package's own format, and importers for the published ones.
 
-``checkpoint_opening`` opens jcs-ct checkpoints, ``format`` writes them and builds their networks; ``key_comparison``
-compares names and shapes; ``published`` is the table of foreign formats; ``foreign_files`` opens those without
-running code; ``weights_facts`` says what a file holds;
-``importing`` turns one into a checkpoint; ``pretrained`` starts a network from a checkpoint, and ``fetching`` gets
-ImageNet weights when it is asked to. What needs torch is imported when it is asked for.
+``checkpoint_info`` reads what a checkpoint of jcs-ct says of itself, ``checkpoint_opening`` opens it, ``format``
+writes it and builds its network; ``key_comparison`` compares names and shapes; ``published`` is the table of foreign
+formats; ``foreign_files`` opens those without running code; ``weights_facts`` says what a file holds; ``importing``
+turns one into a checkpoint; ``pretrained`` starts a network from a checkpoint, and ``fetching`` gets ImageNet weights
+when it is asked to. What needs torch is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jcs_ct.checkpoints.checkpoint_info import FORMAT_VERSION, CheckpointInfo, file_sha256, read_info
 from jcs_ct.checkpoints.checkpoint_opening import (
-    FORMAT_VERSION,
-    CheckpointInfo,
     Models,
-    file_sha256,
     load_checkpoint,
     load_classifier,
     load_models,
     load_segmenter,
     model_path,
     open_checkpoint,
-    read_info,
     shipped_checkpoint,
 )
 

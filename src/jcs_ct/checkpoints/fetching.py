@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from jcs_ct.checkpoints.checkpoint_opening import file_sha256
+from jcs_ct.checkpoints.checkpoint_info import file_sha256
 from jcs_ct.errors import CheckpointError
 from jcs_ct.files import replacing
 

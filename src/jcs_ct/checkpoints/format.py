@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints.checkpoint_opening import (
+from jcs_ct.checkpoints.checkpoint_info import (
     FORMAT_VERSION,
     METADATA_KEY,
     CheckpointInfo,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints.checkpoint_opening import CheckpointInfo, file_sha256, is_checkpoint
+from jcs_ct.checkpoints.checkpoint_info import CheckpointInfo, file_sha256, is_checkpoint
 from jcs_ct.checkpoints.foreign_files import read_foreign
 from jcs_ct.checkpoints.format import save_checkpoint
 from jcs_ct.checkpoints.key_comparison import LISTED, Fit, compare

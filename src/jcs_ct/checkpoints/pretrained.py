@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints.checkpoint_opening import CheckpointInfo, file_sha256
+from jcs_ct.checkpoints.checkpoint_info import CheckpointInfo, file_sha256
 from jcs_ct.checkpoints.fetching import fetch
 from jcs_ct.checkpoints.format import load_strictly, read_network
 from jcs_ct.checkpoints.importing import import_weights

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jcs_ct.checkpoints.checkpoint_opening import file_sha256, is_checkpoint, read_info
+from jcs_ct.checkpoints.checkpoint_info import file_sha256, is_checkpoint, read_info
 from jcs_ct.checkpoints.foreign_files import read_foreign
 from jcs_ct.checkpoints.format import read_tensors
 from jcs_ct.checkpoints.importing import best_fit

@@ -93,7 +93,7 @@ def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:
 def _elements_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     import pydicom.config
 
-    from jcs_ct.imaging.identifiers import elements_of
+    from jcs_ct.imaging.elements import elements_of
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     return lambda item: elements_of(Path(item["path"]), options["keywords"])

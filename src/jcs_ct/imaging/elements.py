@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import re
 import struct
+import warnings
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+
+from jcs_ct.errors import GateCode, StudyError
 
 #: Everything that pydicom and its plugins are known to raise on damaged files.
 DAMAGED_FILE_ERRORS = (
@@ -112,3 +117,35 @@ def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:
             item: Dataset = sequence[0]
             return item
     return Dataset()
+
+
+def elements_of(path: Path, keywords: Sequence[str]) -> dict[str, Any]:
+    """What the child answers for one file: the DICOM JSON model (PS3.18 F) of the elements that can be read.
+
+    Raises:
+        StudyError: it cannot be read (UNREADABLE), or is no DICOM (NO_IMAGES).
+    """
+    found: dict[str, Any] = {}
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+        for tag in list(header.keys()):
+            found |= _json_of(header, tag)
+    except pydicom.errors.InvalidDicomError as error:
+        raise StudyError(GateCode.NO_IMAGES, "it is no DICOM file") from error
+    except DAMAGED_FILE_ERRORS as error:
+        message = f"no DICOM header can be read ({type(error).__name__}); keep the files until results are written"
+        raise StudyError(GateCode.UNREADABLE, message) from error
+    return found
+
+
+def _json_of(header: Dataset, tag: Any) -> dict[str, Any]:
+    """One element, or nothing where its value cannot be read."""
+    one = Dataset()
+    try:
+        one[tag] = header[tag]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            held: dict[str, Any] = with_points(one).to_json_dict(suppress_invalid_tags=True)
+    except DAMAGED_FILE_ERRORS:
+        return {}
+    return held

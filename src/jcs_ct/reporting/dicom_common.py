@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from pydicom.sr.codedict import codes
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.files import replacing
-from jcs_ct.reporting.dicom_identity import ResultIdentity as ResultIdentity
 from jcs_ct.reporting.dicom_identity import weights
 
 if TYPE_CHECKING:
@@ -62,19 +60,6 @@ def coding_schemes() -> list[CodingSchemeIdentificationItem]:
             designator="99JCS", name="jcs-ct private concepts", responsible_organization=MANUFACTURER
         )
     ]
-
-
-@dataclass(frozen=True)
-class Correction:
-    """Who corrected the lesions that the networks found.
-
-    Args:
-        reader: Name of the person as the observer of the results.
-        version: Which correction of the study it is, from 1.
-    """
-
-    reader: str
-    version: int
 
 
 def model_facts(diagnosis: Diagnosis, role: str) -> tuple[str, str]:

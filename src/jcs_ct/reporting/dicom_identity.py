@@ -11,8 +11,6 @@ from jcs_ct import __version__
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
-    from jcs_ct.reporting.dicom_common import Correction
-    from jcs_ct.reporting.dicom_source import SourceSeries
 
 #: Root of every UID that jcs-ct derives from something else (name-based UUIDs, PS3.5 B.2).
 _NAMESPACE = uuid.UUID("6f2d8d3c-2a77-5b36-9c1e-0f6a4c53d119")
@@ -21,6 +19,19 @@ _NAMESPACE = uuid.UUID("6f2d8d3c-2a77-5b36-9c1e-0f6a4c53d119")
 def derived_uid(*parts: str) -> str:
     """A UID that is always the same for the same parts: ``2.25.`` and a name-based UUID (PS3.5 B.2)."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Who corrected the lesions that the networks found.
+
+    Args:
+        reader: Name of the person as the observer of the results.
+        version: Which correction of the study it is, from 1.
+    """
+
+    reader: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -35,10 +46,10 @@ class ResultIdentity:
     fingerprint: str
 
     @classmethod
-    def of(cls, source: SourceSeries, diagnosis: Diagnosis, correction: Correction | None = None) -> ResultIdentity:
+    def of(cls, series_uid: str, diagnosis: Diagnosis, correction: Correction | None = None) -> ResultIdentity:
         """Identity of a diagnosis of a series, or of a person's correction of it."""
         digest = hashlib.sha256()
-        digest.update(repr((__version__, source.series_uid, weights(diagnosis), diagnosis.operating_point)).encode())
+        digest.update(repr((__version__, series_uid, weights(diagnosis), diagnosis.operating_point)).encode())
         digest.update(repr((diagnosis.slices, diagnosis.lesions, diagnosis.burden)).encode())
         for plane in (*diagnosis.lesion_labels, *diagnosis.activation):
             digest.update(plane.tobytes())

@@ -12,7 +12,8 @@ from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from jcs_ct.reporting.dicom_common import LUNG, ResultIdentity, equipment, series_description, write_dataset
+from jcs_ct.reporting.dicom_common import LUNG, equipment, series_description, write_dataset
+from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:

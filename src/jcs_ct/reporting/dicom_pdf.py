@@ -18,7 +18,8 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.operating_point import VerdictBasis
-from jcs_ct.reporting.dicom_common import ResultIdentity, equipment, model_facts, series_description, write_dataset
+from jcs_ct.reporting.dicom_common import equipment, model_facts, series_description, write_dataset
+from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder
-from jcs_ct.reporting.dicom_identity import ResultIdentity
+from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.identifiers import ObjectIdentifiers
     from jcs_ct.imaging.study import Study
     from jcs_ct.reading.diagnosis import Diagnosis
-    from jcs_ct.reporting.dicom_common import Correction
 
 #: Every kind of result, in the order in which they are written.
 KINDS = ("seg", "pm", "sr", "sc", "pdf")
@@ -97,7 +96,7 @@ def write_dicom_results(
     )
 
     source = dicom_source.read_source_series(study)
-    identity = ResultIdentity(revision) if revision else ResultIdentity.of(source, diagnosis, correction)
+    identity = ResultIdentity(revision) if revision else ResultIdentity.of(source.series_uid, diagnosis, correction)
     earlier = dicom_rejection.references(supersedes)
     prepare_output_folder(folder)
     remove_dicom_results(folder, kinds=kinds)

@@ -21,12 +21,8 @@ from scipy import ndimage
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.preprocessing import Window
-from jcs_ct.reporting.dicom_common import (
-    ResultIdentity,
-    equipment,
-    series_description,
-    write_dataset,
-)
+from jcs_ct.reporting.dicom_common import equipment, series_description, write_dataset
+from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:

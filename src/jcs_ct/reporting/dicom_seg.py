@@ -11,17 +11,8 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
 from jcs_ct import __version__
-from jcs_ct.reporting.dicom_common import (
-    CATEGORY,
-    LUNG,
-    OPACITY,
-    SIDES,
-    Correction,
-    ResultIdentity,
-    equipment,
-    model_facts,
-    series_description,
-)
+from jcs_ct.reporting.dicom_common import CATEGORY, LUNG, OPACITY, SIDES, equipment, model_facts, series_description
+from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from pydicom.sr.coding import Code
 from jcs_ct import NOTICE, __version__
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_common as common
-from jcs_ct.reporting.dicom_common import Correction, ResultIdentity
-from jcs_ct.reporting.dicom_identity import derived_uid
+from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity, derived_uid
 from jcs_ct.reporting.dicom_seg import tracking_id
 from jcs_ct.reporting.dicom_source import SourceSeries
 

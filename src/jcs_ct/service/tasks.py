@@ -260,7 +260,7 @@ def _write_correction(
 ) -> None:
     from jcs_ct.errors import StudyError
     from jcs_ct.imaging.nifti_writing import write_label_volume
-    from jcs_ct.reporting.dicom_common import Correction
+    from jcs_ct.reporting.dicom_identity import Correction
     from jcs_ct.reporting.dicom_results import require_dicom_source, write_dicom_results
     from jcs_ct.reporting.report_json import report_dict
 
