@@ -38,6 +38,17 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm_decoding(model_cache: Path) -> Iterator[None]:
+    """Decoding children are forked, as every program of the package forks them, not started for each study anew."""
+    from jcs_ct.imaging import sandbox
+
+    sandbox.keep_warm()
+    yield
+    if sandbox._parent is not None:
+        sandbox._parent.close()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with real CT data, which is never part of the repository."""

@@ -9,12 +9,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from jcs_ct.errors import GateCode
-from jcs_ct.imaging import forking, sandbox
+from jcs_ct.imaging import forking, open_study, sandbox
 from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
+from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom, write_nifti, write_png
 
 
 @pytest.fixture
@@ -126,3 +128,14 @@ def test_children_are_started_when_their_parent_is_gone(forked_child, caplog):
     assert outcome[0].code is GateCode.UNREADABLE
     assert sandbox._parent is None
     assert "from nothing" in caplog.text
+
+
+@pytest.mark.parametrize("write", [write_dicom, write_nifti, write_png])
+def test_children_that_are_started_read_as_forked_ones_do(write, monkeypatch, tmp_path):
+    write(make_phantom(PhantomConfig(slices=6, size=64)), tmp_path)
+    path = next(tmp_path / name for name in ("dicom", "ct.nii.gz", "images") if (tmp_path / name).exists())
+    forked = open_study(path)
+    monkeypatch.setattr(sandbox, "_parent", None)
+    started = open_study(path)
+    assert np.array_equal(started.volume.hu, forked.volume.hu)
+    assert (started.flags, started.acquisition) == (forked.flags, forked.acquisition)

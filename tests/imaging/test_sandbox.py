@@ -32,6 +32,7 @@ def scripted_child(monkeypatch, tmp_path):
         return real([*command[:-1], "scripted_worker"], **options)
 
     monkeypatch.setattr(sandbox.subprocess, "Popen", popen)
+    monkeypatch.setattr(sandbox, "_parent", None)
 
     def run(*codes, **limits):
         done = []
