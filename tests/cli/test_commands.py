@@ -27,13 +27,6 @@ def test_help_names_every_command_and_the_notice():
         assert name in result.output
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("data", "doctor")])
-def test_every_command_teaches_by_an_example(name):
-    result = runner.invoke(app, [name, "--help"])
-    assert result.exit_code == 0
-    assert f"jcs {name} " in " ".join(result.output.split())
-
-
 def every_help(command, path=("jcs",)):
     yield path, command.help or ""
     for name, inner in getattr(command, "commands", {}).items():
@@ -63,6 +56,13 @@ RUNS_NETWORKS = (
         for what in ("segmentation", "patients", "explanations", "classifier", "shortcuts", "speed")
     ),
 )
+
+
+@pytest.mark.parametrize("path", [*ALL, "jcs serve"])
+def test_every_command_teaches_by_an_example(path):
+    result = runner.invoke(app, [*path.split()[1:], "--help"])
+    assert result.exit_code == 0
+    assert f"Example: {path} " in f"{' '.join(result.output.split())} "
 
 
 @pytest.mark.parametrize("path", ALL)

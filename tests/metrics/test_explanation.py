@@ -18,7 +18,6 @@ from jcs_ct.metrics.explanation import (
     energy_pointing_game,
     iou_ceiling,
     map_similarity,
-    perturbation_curves,
     pixel_auroc,
     pixel_average_precision,
     pointing_game,
@@ -27,6 +26,7 @@ from jcs_ct.metrics.explanation import (
     tune_threshold,
     upsample_map,
 )
+from jcs_ct.metrics.perturbation_curves import perturbation_curves
 
 MASK = np.zeros((8, 8), dtype=bool)
 MASK[2:4, 2:6] = True

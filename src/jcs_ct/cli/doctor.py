@@ -14,6 +14,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """Check the installation: versions, decoders, device, precision, memory and the weights in the box.
 
     Exit code 0 when a DICOM study can be diagnosed, 5 when something needed is missing.
+
+    Example:  jcs doctor
     """
     from jcs_ct.installation import examine
 

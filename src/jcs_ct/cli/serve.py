@@ -14,7 +14,7 @@ from jcs_ct.errors import ConfigError
 if TYPE_CHECKING:
     from jcs_ct.service.users import Users
 
-app = typer.Typer(name="serve", help="A page to send studies to, watch them being read, check and correct.")
+app = typer.Typer(name="serve")
 users_app = typer.Typer(name="users", help="Who may use the page.", no_args_is_help=True)
 app.add_typer(users_app)
 
@@ -28,7 +28,7 @@ def serve(
     context: typer.Context,
     folder: Folder = _DEFAULT_FOLDER,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs users.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs.")] = "",
     models: ModelsOption = "compact",
     upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
@@ -47,7 +47,7 @@ def serve(
         Path | None, typer.Option(help="PEM file of certificates to trust for the PACS instead of the system's.")
     ] = None,
 ) -> None:
-    """Serve the page until stopped.
+    """Serve a page to send studies to, watch them being read, check and correct; until stopped.
 
     Without users it answers this machine only. Behind a proxy, or on another address, add users first:
     `jcs serve users add NAME`.
@@ -147,14 +147,20 @@ def add(
 
 @users_app.command("list")
 def list_(folder: Folder = _DEFAULT_FOLDER) -> None:
-    """Names and roles."""
+    """List the users and their roles.
+
+    Example:  jcs serve users list --folder studies/
+    """
     for user in _users(folder).all():
         typer.echo(f"{user.name}  {user.role}")
 
 
 @users_app.command("remove")
 def remove(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
-    """Remove a user with sessions and tokens; studies stay."""
+    """Remove a user with sessions and tokens; studies stay.
+
+    Example:  jcs serve users remove jane --folder studies/
+    """
     if not _users(folder).remove(name):
         raise ConfigError(f"there is no user {name!r}; see jcs serve users list")
     typer.echo(f"{name} removed")

@@ -25,11 +25,11 @@ from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.explanation import (
     iou_ceiling,
     map_similarity,
-    perturbation_curves,
     score_explanation,
     tune_threshold,
 )
 from jcs_ct.metrics.overlap import PerImage
+from jcs_ct.metrics.perturbation_curves import perturbation_curves
 from jcs_ct.models.presets import build_classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.progress import CountProgress
