@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,8 @@ def batch(tmp_path):
     for number, positive in ((0, 4), (1, 1)):
         job_id = made.job_id(f"s{number}")
         staged = results.stage(job_id)
+        if number == 0:
+            Path(staged["output"], "report.html").write_text("report")
         value = {**FACTS, "positive_slice_count": positive, "verdict": "positive" if positive > 1 else "negative"}
         record = {"value": value, "seconds": 1.5, "peak_memory_bytes": 3 << 20, "version": "v"}
         results.publish(job_id, staged, record)
@@ -82,7 +85,10 @@ def test_the_page_counts_what_the_rows_say(batch):
     assert "Research use only, not a medical device" in page
     assert re.search(r"GAP</th><td class=\"n\">1<", page)
     assert re.search(r"10 to 15 %</th><td class=\"n\">2<", page)
-    assert not re.search(r"(src|href)=\"(?!data:)", page), "it needs no network"
+    assert not re.search(r"src=\"(?!data:)", page), "it needs no network"
+    links = set(re.findall(r"href=\"([^\"]*)\"", page))
+    assert links == {f"../results/{batch.job_id('s0')}/report.html"}
+    assert all((batch.folder / link).is_file() for link in links)
     assert verdicts_by_scanner(rows) == [
         {"scanner": "Maker One", "all": 2, "positive": 1, "negative": 1, "withheld": 0}
     ]
@@ -102,7 +108,9 @@ def test_burden_and_certainty():
 
 def test_a_page_of_nothing(tmp_path):
     write_cohort_page(tmp_path, [], FolderResults(tmp_path / "results"))
-    assert "No study was refused" in (tmp_path / "cohort.html").read_text()
+    page = (tmp_path / "cohort.html").read_text()
+    assert "No study was refused" in page
+    assert "0 to 1 %" not in page, "nothing was measured"
     write_summary(tmp_path, [])
     assert (tmp_path / "summary.csv").read_text().strip() == ",".join(COLUMNS)
 

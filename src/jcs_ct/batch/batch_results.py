@@ -52,6 +52,9 @@ class BatchResults(Protocol):
     def picture(self, job_id: str) -> bytes | None:
         """The small picture of a study."""
 
+    def page(self, job_id: str) -> Path | None:
+        """The report page of a study, where it lies in a folder and was written."""
+
 
 def open_results(place: str) -> BatchResults:
     """Results in a folder, or at an address.
@@ -102,6 +105,11 @@ class FolderResults:
         """See :class:`BatchResults`."""
         path = self._folders.root / job_id / PICTURE
         return path.read_bytes() if path.is_file() else None
+
+    def page(self, job_id: str) -> Path | None:
+        """See :class:`BatchResults`."""
+        path = self._folders.root / job_id / "report.html"
+        return path if path.is_file() else None
 
 
 class ObjectResults:
@@ -155,6 +163,9 @@ class ObjectResults:
         """See :class:`BatchResults`."""
         place = f"{self._root}/{job_id}/{PICTURE}"
         return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
+
+    def page(self, job_id: str) -> Path | None:
+        """An object has no place that a page beside the ledger could link to."""
 
     def _record(self, job_id: str) -> Mapping[str, Any]:
         content: Mapping[str, Any] = json.loads(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))

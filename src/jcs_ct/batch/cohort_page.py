@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -94,16 +96,18 @@ def write_cohort_page(folder: Path, rows: Sequence[SummaryRow], results: BatchRe
         scanners=verdicts_by_scanner(rows),
         refusals=_bars(refusals.most_common()),
         failures=_bars(failures.most_common()),
-        ranked=[("Most certain", _shown(most, results)), ("Least certain", _shown(least, results))],
+        ranked=[("Most certain", _shown(most, results, folder)), ("Least certain", _shown(least, results, folder))],
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
 
 
-def _shown(rows: Sequence[SummaryRow], results: BatchResults) -> list[dict[str, Any]]:
+def _shown(rows: Sequence[SummaryRow], results: BatchResults, folder: Path) -> list[dict[str, Any]]:
     shown = []
     for row in rows:
         picture = results.picture(row.job_id)
         data = "" if picture is None else base64.b64encode(picture).decode("ascii")
-        shown.append({"row": row, "picture": data})
+        page = results.page(row.job_id)
+        link = "" if page is None else quote(Path(os.path.relpath(page, folder.absolute())).as_posix())
+        shown.append({"row": row, "picture": data, "link": link})
     return shown
