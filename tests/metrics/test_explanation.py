@@ -84,6 +84,7 @@ def test_ceiling_is_1_at_the_masks_own_grid_and_falls_with_it() -> None:
     assert ceilings[-1] == pytest.approx(8 / 64)
 
 
+@pytest.mark.slow
 def test_ceilings_of_ct100(shared_data: Path) -> None:
     masks: list[NDArray[np.bool_]] = []
     for path in sorted((shared_data / "ct100" / "masks").glob("*.png")):
