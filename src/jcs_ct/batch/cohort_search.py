@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from jcs_ct.pacs.dicomweb import DicomWeb
 
 _LISTS = (".csv", ".tsv", ".parquet", ".pq")
-Progress = Callable[[int], None]
+#: Told how many files or studies were looked at.
+Looked = Callable[[int], None]
 
 
 def find_studies(
-    source: str, gate: Gate, *, since: date | None = None, progress: Progress | None = None
+    source: str, gate: Gate, *, since: date | None = None, progress: Looked | None = None
 ) -> Iterator[FoundStudy]:
     """Every study of a cohort.
 
@@ -95,7 +96,7 @@ def connect(url: str) -> DicomWeb:
     return DicomWeb(PacsServer.from_environment(url, os.environ.get("JCS_PACS_CA", "")))
 
 
-def _find_in_list(path: Path, gate: Gate, progress: Progress | None) -> Iterator[FoundStudy]:
+def _find_in_list(path: Path, gate: Gate, progress: Looked | None) -> Iterator[FoundStudy]:
     """A study a line: column ``study`` (path beside the list, or address), optional column ``series``."""
     table = read_table(path, what="list of studies")
     problems = list(table.problems)

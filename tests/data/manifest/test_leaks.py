@@ -17,7 +17,7 @@ from jcs_ct.data.manifest.leaks import (
     join_duplicates,
     one_slice_sources,
     perceptual_hash,
-    read_grey,
+    windowed_grey,
 )
 from jcs_ct.data.manifest.manifest_checks import check_manifest
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_png
@@ -162,13 +162,13 @@ def test_slices_that_share_coarse_shapes_only_are_no_duplicates(tmp_path):
     for name, seed in (("train", 2), ("test", 3)):
         write_png(make_phantom(PhantomConfig(slices=16, lesions=6, seed=seed, size=128)), tmp_path / name)
         rows.append(ManifestRow(tmp_path / name / "images/0012.png", name, 1, split=name))
-    codes = [perceptual_hash(read_grey(row)) for row in rows]
+    codes = [perceptual_hash(windowed_grey(row)) for row in rows]
     assert int(np.bitwise_count(codes[0] ^ codes[1]).sum()) <= NEAR_DUPLICATE_BITS
     assert find_leaks(rows, codes) == ()
     image = Image.open(rows[0].path)
     image.resize((70, 70)).save(tmp_path / "copy.jpg", quality=50)
     rows[1] = ManifestRow(tmp_path / "copy.jpg", "test", 1, split="test")
-    assert len(find_leaks(rows, [codes[0], perceptual_hash(read_grey(rows[1]))])) == 1
+    assert len(find_leaks(rows, [codes[0], perceptual_hash(windowed_grey(rows[1]))])) == 1
 
 
 def test_a_hash_is_kept_by_size_and_brightness():

@@ -68,7 +68,7 @@ def perceptual_hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
     return np.packbits(bits).view(np.uint64)
 
 
-def read_grey(row: ManifestRow) -> NDArray[np.float32]:
+def windowed_grey(row: ManifestRow) -> NDArray[np.float32]:
     """A slice as its hash sees it: (rows, columns) in [0, 1] under the lung window."""
     return Window()(read_hu(row.path, row.window))
 
@@ -88,7 +88,7 @@ def find_leaks(
     rows: Sequence[ManifestRow],
     hashes: Sequence[NDArray[np.uint64]],
     *,
-    read: Callable[[ManifestRow], NDArray[np.float32]] = read_grey,
+    read: Callable[[ManifestRow], NDArray[np.float32]] = windowed_grey,
 ) -> tuple[Leak, ...]:
     """Every pair of near-duplicates, or of neighbours that are alike, in different splits or folds.
 
@@ -150,9 +150,9 @@ def join_duplicates(manifest: Manifest) -> Manifest:
     """
     rows = manifest.rows
     units = [row.unit for row in rows]
-    codes = np.stack([perceptual_hash(read_grey(row)) for row in rows])
+    codes = np.stack([perceptual_hash(windowed_grey(row)) for row in rows])
     joined = DisjointSet(units)
-    for one, other, _ in _near_duplicates(rows, codes, np.array(units), read_grey):
+    for one, other, _ in _near_duplicates(rows, codes, np.array(units), windowed_grey):
         joined.merge(units[one], units[other])
     names = {unit: min(subset) for subset in joined.subsets() if len(subset) > 1 for unit in subset}
     return Manifest(tuple(replace(row, group=names.get(row.unit, row.group)) for row in rows))
