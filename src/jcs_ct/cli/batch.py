@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from jcs_ct import NOTICE
 from jcs_ct.cli import common_options
+from jcs_ct.cli.batch_printing import batch_progress, counts_line, named_counts, print_end, print_plan, with_running
 from jcs_ct.cli.console import print_json
-from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, OUTCOMES, print_document
+from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY
 from jcs_ct.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -36,11 +32,8 @@ from jcs_ct.cli.options import (
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
-    from jcs_ct.batch.cohort_manifest import ManifestCounts
-    from jcs_ct.batch.driver import Standing
-    from jcs_ct.batch.estimate import Estimate
     from jcs_ct.batch.executor import Executor
-    from jcs_ct.jobs import Limits, State
+    from jcs_ct.jobs import Limits
     from jcs_ct.reporting.report import Format
 
 app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine or a cluster.", no_args_is_help=True)
@@ -48,7 +41,7 @@ app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine o
 Folder = Annotated[Path, typer.Argument(help="Folder that the batch was begun in.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")]
 _GIB = 1024**3
-_LISTED, _LINE_EVERY_S = 50, 10.0
+_LISTED = 50
 
 
 ExecutorName = Literal["local", "ray", "slurm"]
@@ -147,14 +140,14 @@ def run(
     limits = Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60)
     with work.only_batch(output):
         batch = work.new_batch(output, options, results)
-        with batch.open_ledger() as ledger, _progress(as_json, common_options.shown().quiet) as shown:
+        with batch.open_ledger() as ledger, batch_progress(as_json, common_options.shown().quiet) as shown:
             if resume:
                 counts = work.count_cohort(batch)
             else:
                 counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
             if dry_run:
                 reading = batch.key.reading_id
-                _print_plan(counts, estimate(counts, ledger, reading, workers=side_by_side, threads=each), as_json)
+                print_plan(counts, estimate(counts, ledger, reading, workers=side_by_side, threads=each), as_json)
                 return
             work.queue_cohort(batch, ledger)
             if retry_failed:
@@ -190,7 +183,7 @@ def run(
             write_all(batch, ledger)
     code = EXIT_PARTLY if standing.counts[State.SET_ASIDE] else EXIT_DONE
     code = EXIT_INTERRUPTED if stopping.is_set() else code
-    _print_end(output, counts, standing, code, as_json)
+    print_end(output, counts, standing, code, as_json)
     if code != EXIT_DONE:
         raise typer.Exit(code)
 
@@ -206,7 +199,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     batch = existing_batch(folder)
     with batch.open_ledger() as ledger:
-        counts = _with_running(
+        counts = with_running(
             ledger.counts(reading_id=batch.key.reading_id), ledger.running_count(reading_id=batch.key.reading_id)
         )
         closed = [State.SET_ASIDE, State.REFUSED]
@@ -215,7 +208,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         listed = [{"job": job.job_id, "state": job.state, "code": job.code, "message": job.message} for job in failed]
         print_json({"counts": counts, "failed": listed})
         return
-    typer.echo(_counts_line(counts))
+    typer.echo(counts_line(counts))
     for job in failed:
         typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
     if sum(counts[str(state)] for state in closed) > len(failed):
@@ -240,7 +233,7 @@ def summarize(folder: Folder, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"folder": str(folder), "states": dict(states)})
         return
-    typer.echo(f"{len(rows)} studies in {folder / 'summary.csv'}: {_named(states)}")
+    typer.echo(f"{len(rows)} studies in {folder / 'summary.csv'}: {named_counts(states)}")
 
 
 def _on_ray(address: str | None, workers: int, threads: int, limits: Limits, gpus: float) -> Executor:
@@ -286,113 +279,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-
-
-class _Shown:
-    """Progress on stderr: a line that changes on a terminal, JSON lines, or a line now and then."""
-
-    def __init__(self, as_json: bool, quiet: bool) -> None:
-        self._as_json, self._quiet, self._told = as_json, quiet, 0.0
-
-    def found(self, count: int) -> None:
-        """So many files or studies were looked at."""
-        self._tell({"looked_at": count}, f"looking for studies: {count} looked at")
-
-    def standing(self, standing: Standing) -> None:
-        """How far the work is."""
-        left = standing.seconds_left
-        counts = _with_running(standing.counts, standing.running)
-        facts = {
-            **counts,
-            "studies_per_minute": round(60 * standing.rate, 2),
-            "seconds_left": None if left is None else round(left),
-            "waiting_for": standing.waiting_for,
-        }
-        waits = "; waiting for room on the disk" if standing.waiting_for else ""
-        time_left = "" if left is None else f", {_duration(left)} left"
-        rate = f"{60 * standing.rate:.1f} a minute{time_left}"
-        self._tell(facts, f"{_counts_line(counts)}; {rate}{waits}", last=not standing.open)
-
-    def end(self) -> None:
-        """Leave the line that changed."""
-        if self._told and sys.stderr.isatty() and not self._as_json:
-            typer.echo("", err=True)
-
-    def _tell(self, facts: Mapping[str, Any], line: str, *, last: bool = False) -> None:
-        live = sys.stderr.isatty() and not self._as_json
-        if self._quiet or (not last and time.monotonic() - self._told < (0.5 if live else _LINE_EVERY_S)):
-            return
-        self._told = time.monotonic()
-        if self._as_json:
-            typer.echo(json.dumps(facts), err=True)
-        else:
-            typer.echo(f"\r\x1b[K{line}" if live else line, err=True, nl=not live)
-
-
-@contextmanager
-def _progress(as_json: bool, quiet: bool) -> Iterator[_Shown]:
-    shown = _Shown(as_json, quiet)
-    try:
-        yield shown
-    finally:
-        shown.end()
-
-
-def _with_running(counts: Mapping[State, int], running: int) -> dict[str, int]:
-    """Jobs by state, those that are being read apart from those that wait."""
-    named = {str(state): count for state, count in counts.items()}
-    return {"running": running, **named, "queued": max(0, named["queued"] - running)}
-
-
-def _counts_line(counts: Mapping[str, int]) -> str:
-    return _named({state: count for state, count in counts.items() if count}) or "no studies"
-
-
-def _named(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def _print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:
-    if as_json:
-        print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
-        return
-    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {counts.bytes / _GIB:.2f} GiB")
-    if counts.duplicates:
-        typer.echo(f"{counts.duplicates} were found twice and count once")
-    for code, count in counts.refused.items():
-        typer.echo(f"{count} refused: {code}")
-    room = f"{expected.output_bytes / _GIB:.2f} GiB of results"
-    typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
-
-
-def _print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: int, as_json: bool) -> None:
-    if as_json:
-        states = {str(state): count for state, count in standing.counts.items()}
-        print_document(
-            {
-                "exit_code": code,
-                "manifest": asdict(counts),
-                "counts": states,
-                "seconds": round(standing.seconds, 1),
-                "summary": str(folder / "summary.csv"),
-                "page": str(folder / "cohort.html"),
-                "notice": NOTICE,
-            },
-            outcome=OUTCOMES[code],
-        )
-        return
-    refused = sum(counts.refused.values())
-    typer.echo(
-        f"{_counts_line(_with_running(standing.counts, 0))}"
-        + (f"; {refused} refused by their headers" if refused else "")
-    )
-    typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
-    typer.echo(NOTICE)

@@ -1,0 +1,142 @@
+"""What `jcs batch` prints: how far it is, what it would do, how it ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from jcs_ct import NOTICE
+from jcs_ct.cli.console import print_json
+from jcs_ct.cli.endings import OUTCOMES, print_document
+
+if TYPE_CHECKING:
+    from jcs_ct.batch.cohort_manifest import ManifestCounts
+    from jcs_ct.batch.driver import Standing
+    from jcs_ct.batch.estimate import Estimate
+    from jcs_ct.jobs import State
+
+_GIB = 1024**3
+_LINE_EVERY_S = 10.0
+
+
+class BatchProgress:
+    """Progress on stderr: a line that changes on a terminal, JSON lines, or a line now and then."""
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self._as_json, self._quiet, self._told = as_json, quiet, 0.0
+
+    def found(self, count: int) -> None:
+        """So many files or studies were looked at."""
+        self._tell({"looked_at": count}, f"looking for studies: {count} looked at")
+
+    def standing(self, standing: Standing) -> None:
+        """How far the work is."""
+        left = standing.seconds_left
+        counts = with_running(standing.counts, standing.running)
+        facts = {
+            **counts,
+            "studies_per_minute": round(60 * standing.rate, 2),
+            "seconds_left": None if left is None else round(left),
+            "waiting_for": standing.waiting_for,
+        }
+        waits = "; waiting for room on the disk" if standing.waiting_for else ""
+        time_left = "" if left is None else f", {_duration(left)} left"
+        rate = f"{60 * standing.rate:.1f} a minute{time_left}"
+        self._tell(facts, f"{counts_line(counts)}; {rate}{waits}", last=not standing.open)
+
+    def end(self) -> None:
+        """Leave the line that changed."""
+        if self._told and sys.stderr.isatty() and not self._as_json:
+            typer.echo("", err=True)
+
+    def _tell(self, facts: Mapping[str, Any], line: str, *, last: bool = False) -> None:
+        live = sys.stderr.isatty() and not self._as_json
+        if self._quiet or (not last and time.monotonic() - self._told < (0.5 if live else _LINE_EVERY_S)):
+            return
+        self._told = time.monotonic()
+        if self._as_json:
+            typer.echo(json.dumps(facts), err=True)
+        else:
+            typer.echo(f"\r\x1b[K{line}" if live else line, err=True, nl=not live)
+
+
+@contextmanager
+def batch_progress(as_json: bool, quiet: bool) -> Iterator[BatchProgress]:
+    """Progress whose changing line is left when the block ends."""
+    shown = BatchProgress(as_json, quiet)
+    try:
+        yield shown
+    finally:
+        shown.end()
+
+
+def with_running(counts: Mapping[State, int], running: int) -> dict[str, int]:
+    """Jobs by state, those that are being read apart from those that wait."""
+    named = {str(state): count for state, count in counts.items()}
+    return {"running": running, **named, "queued": max(0, named["queued"] - running)}
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """States that have jobs, with their numbers."""
+    return named_counts({state: count for state, count in counts.items() if count}) or "no studies"
+
+
+def named_counts(counts: Mapping[str, int]) -> str:
+    """Every state with its number."""
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:
+    """What a dry run found, and how long it would take."""
+    if as_json:
+        print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
+        return
+    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {counts.bytes / _GIB:.2f} GiB")
+    if counts.duplicates:
+        typer.echo(f"{counts.duplicates} were found twice and count once")
+    for code, count in counts.refused.items():
+        typer.echo(f"{count} refused: {code}")
+    room = f"{expected.output_bytes / _GIB:.2f} GiB of results"
+    typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
+
+
+def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: int, as_json: bool) -> None:
+    """How a batch ended, and where its summary lies."""
+    if as_json:
+        states = {str(state): count for state, count in standing.counts.items()}
+        print_document(
+            {
+                "exit_code": code,
+                "manifest": asdict(counts),
+                "counts": states,
+                "seconds": round(standing.seconds, 1),
+                "summary": str(folder / "summary.csv"),
+                "page": str(folder / "cohort.html"),
+                "notice": NOTICE,
+            },
+            outcome=OUTCOMES[code],
+        )
+        return
+    refused = sum(counts.refused.values())
+    typer.echo(
+        f"{counts_line(with_running(standing.counts, 0))}"
+        + (f"; {refused} refused by their headers" if refused else "")
+    )
+    typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
+    typer.echo(NOTICE)
