@@ -64,7 +64,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(module.OpenVINOModel, "from_graph", lambda graph, precision: graph)
     monkeypatch.setattr(
         module,
-        "_probabilities",
+        "probabilities_of",
         lambda model, task, images: np.full(len(images), 0.45 + sum(map(harm.get, model)), "f4"),
     )
 

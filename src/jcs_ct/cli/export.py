@@ -99,8 +99,8 @@ def openvino(
         "openvino",
         variant=variant,
         tolerance=tolerance,
-        calibration=None if table is None else _training_slices(ready, table, slices),
-        judging=None if table is None else _judging_slices(ready, table, slices, _point(weights)),
+        calibration=None if table is None else training_slices(ready, table, slices),
+        judging=None if table is None else judging_slices(ready, table, slices, _point(weights)),
         largest_change=largest_change,
         described=described,
     )
@@ -122,14 +122,14 @@ def _point(weights: Path) -> OperatingPoint | None:
     return read_info(weights).operating_point
 
 
-def _training_slices(ready: ReadyNetwork, manifest: Manifest, most: int) -> NDArray[np.float32]:
+def training_slices(ready: ReadyNetwork, manifest: Manifest, most: int) -> NDArray[np.float32]:
     """(N, C, H, W) prepared slices of the train split, every source alike."""
     from jcs_ct.data.datasets import alike_by_source, prepared_images
 
     return prepared_images(alike_by_source(manifest.split("train"), most), ready.preprocessor)
 
 
-def _judging_slices(
+def judging_slices(
     ready: ReadyNetwork, manifest: Manifest, most: int, point: OperatingPoint | None
 ) -> JudgingSlices | None:
     """Labelled slices of the val split, for a segmenter infected ones with masks; None where there are none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +124,14 @@ def mixed_precision(
     groups = layer_groups(onnx)
     if judging is None:
         return MixedPrecision(quantised_graph(onnx, calibration), (), groups, None)
-    exact = _probabilities(OpenVINOModel.from_onnx(onnx, "fp32"), ready.task, judging.images)
+    exact = probabilities_of(OpenVINOModel.from_onnx(onnx, "fp32"), ready.task, judging.images)
     order: tuple[str, ...] = ()
     step = max(1, len(groups) // _STEPS)
     for count in range(0, len(groups), step):
         if count == step:
             order = _most_harmful_first(onnx, ready.task, groups, calibration, judging, exact)
         graph = quantised_graph(onnx, calibration, exact=order[:count])
-        found = _probabilities(OpenVINOModel.from_graph(graph, "int8"), ready.task, judging.images)
+        found = probabilities_of(OpenVINOModel.from_graph(graph, "int8"), ready.task, judging.images)
         changes = judging.changes(exact, found)
         logger.info("%s in int8 with %d of %d groups in fp32: %s", ready.task, count, len(groups), changes)
         if max(map(abs, changes.values())) <= largest_change:
@@ -163,13 +163,15 @@ def _most_harmful_first(
     harm: dict[str, float] = {}
     for group in groups:
         graph = quantised_graph(onnx, few, exact=[name for name in groups if name != group])
-        found = _probabilities(OpenVINOModel.from_graph(graph, "int8"), task, judging.images[places])
+        found = probabilities_of(OpenVINOModel.from_graph(graph, "int8"), task, judging.images[places])
         harm[group] = float(np.abs(found - exact[places]).mean())
         logger.info("int8 in %s alone changes probabilities by %.5f", group, harm[group])
     return tuple(sorted(groups, key=lambda name: -harm[name]))
 
 
-def _probabilities(model: OpenVINOModel, task: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def probabilities_of(
+    model: Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]], task: str, images: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """(N, C, H, W) -> (N,) of infection or (N, H, W) of lesion, slice by slice."""
     outputs = (model(np.ascontiguousarray(image[None]))[0] for image in images)
     if task == "classifier":
