@@ -1,6 +1,6 @@
 """Damage a PACS's HTTP answers in seeded ways: no traceback, no hang, no part of a study taken for the whole.
 
-    python scripts/fuzz_answers.py --count 2000 [--seed 0] [--json]
+    python scripts/fuzz_answers.py --count 2000 [--first 0] [--seed 0] [--json]
 
 A server on loopback answers searches, fetches and stores as it should, except that one answer of each trial is
 damaged: bytes flipped, cut, doubled, moved or replaced by awkward ones, in its status line, its headers or its body.
@@ -198,15 +198,15 @@ ACTIONS: tuple[tuple[Callable[[DicomWeb, Path], str], int], ...] = (
     (list_study, 5), (fetch_image, 6), (search, 2), (store, 1))  # fmt: skip
 
 
-def run(count: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """Outcomes of ``count`` trials, and what failed."""
+def run(count: int, seed: int, first: int = 0) -> tuple[Counter[str], list[str]]:
+    """Outcomes of ``count`` trials from the ``first`` on, and what failed."""
     outcomes: Counter[str] = Counter()
     failed: list[str] = []
     trial = Trial(random.Random(0), 0)
     with tempfile.TemporaryDirectory() as place, serving(lambda: trial) as url:
         for number in range(2):
             (Path(place) / f"{number}.dcm").write_bytes(FILE)
-        for number in range(count):
+        for number in range(first, first + count):
             generator = random.Random(f"{seed}-{number}")
             action, answers = generator.choice(ACTIONS)
             trial = Trial(generator, generator.randrange(answers))
@@ -232,10 +232,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    outcomes, failed = run(arguments.count, arguments.seed)
+    outcomes, failed = run(arguments.count, arguments.seed, arguments.first)
     if arguments.json:
         print(json.dumps({"outcomes": dict(outcomes), "failed": failed}, indent=2))
     else:

@@ -1,14 +1,18 @@
 """Damage good inputs in seeded ways and read them as ``jcs info`` does: never a traceback, never a hang.
 
-    python scripts/fuzz_inputs.py --count 300 [--seed 0] [--kind dicom ...] [--json] [--keep FOLDER]
+    python scripts/fuzz_inputs.py --count 300 [--first 0] [--seed 0] [--kind dicom ...] [--real-child] [--json]
+        [--keep FOLDER]
 
 Every mutation of a DICOM series, an enhanced multi-frame file, a NIfTI volume, PNG slices or an archive must end in a
 study or in a coded refusal, and a study whose geometry is stated must have the true one. To make thousands of
 mutations affordable, one forked process under limits on memory and time reads many of them, and the package's
-decoding child works inside it; what would have cost that child its life counts as a failure here. Exit code 1 when
-something failed; ``--keep`` saves those inputs.
+decoding child works inside it; what would have cost that child its life counts as a failure here. With
+``--real-child`` decoding happens where ``jcs diagnose`` lets it happen: in children of the package's own forking
+process, under the package's own limits; that one of them ended is said beside its code. Exit code 1 when something
+failed; ``--keep`` saves those inputs.
 
-A mutation is named by its kind and number: the same seed makes the same bytes again.
+A mutation is named by its kind and number: the same seed makes the same bytes again, and ``--first`` goes on where
+an earlier run ended.
 """
 
 from __future__ import annotations
@@ -27,12 +31,13 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import nibabel
 import numpy as np
 import psutil
 from fuzz_damage import mutation
@@ -46,6 +51,7 @@ import jcs_ct.imaging.nifti
 import jcs_ct.imaging.picture_slices  # noqa: F401  (forked processes find everything imported)
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.imaging import decoding_child, inspect_study, sandbox
+from jcs_ct.volume import CTVolume
 
 #: One mutation may take this long, in seconds; more is a hang.
 HANG_S = 20.0
@@ -56,6 +62,8 @@ BATCH = 50
 #: A corner of an accepted volume may lie this far from the truth, in mm.
 TOLERANCE_MM = 0.1
 
+#: What the sandbox says of an item that cost a decoding child its life.
+CHILD_ENDED = ("ended the decoding process", "took longer than")
 FAILURES = ("TRACEBACK", "HANG", "CRASH", "WRONG GEOMETRY")
 
 
@@ -65,7 +73,7 @@ class Finding:
 
     kind: str
     number: int
-    outcome: str  #: ``read``, a gate code, or one of FAILURES
+    outcome: str  #: ``read`` (or ``read as stated``, see :func:`says_so`), a gate code, or one of FAILURES
     detail: str
     seconds: float
 
@@ -93,8 +101,11 @@ class _ChildInside:
 
 
 @contextmanager
-def decoding_inside() -> Iterator[type[_ChildInside]]:
-    """Let the decoding child work in this process."""
+def decoding(*, real_child: bool) -> Iterator[type[_ChildInside]]:
+    """Let the decoding child be the package's own, or work in this process."""
+    if real_child:
+        yield _ChildInside
+        return
     validation = pydicom_config.settings.reading_validation_mode
     with mock.patch.object(sandbox, "_Child", _ChildInside), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,19 +115,20 @@ def decoding_inside() -> Iterator[type[_ChildInside]]:
             pydicom_config.settings.reading_validation_mode = validation
 
 
-def read(files: Files, seed: Seed, *, lenient: bool) -> tuple[str, str]:
+def read(files: Files, seed: Seed, *, lenient: bool, real_child: bool = False) -> tuple[str, str]:
     """What ``jcs info`` does with an input of these files -> (outcome, detail)."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "input"
         folder.mkdir()
         for name, data in files.items():
             (folder / name).write_bytes(data)
-        return read_path(folder if len(files) != 1 else folder / next(iter(files)), seed, lenient=lenient)
+        path = folder if len(files) != 1 else folder / next(iter(files))
+        return read_path(path, seed, lenient=lenient, real_child=real_child)
 
 
-def read_path(path: Path, seed: Seed | None = None, *, lenient: bool) -> tuple[str, str]:
+def read_path(path: Path, seed: Seed | None = None, *, lenient: bool, real_child: bool = False) -> tuple[str, str]:
     """What ``jcs info`` does with what lies at a path, judged by ``seed`` where there is one -> (outcome, detail)."""
-    with decoding_inside() as child:
+    with decoding(real_child=real_child) as child:
         child.crash = ""
         try:
             outcome, detail = _judge(path, seed, lenient=lenient)
@@ -131,11 +143,36 @@ def _judge(path: Path, seed: Seed | None, *, lenient: bool) -> tuple[str, str]:
     except ConfigError as error:
         return "usage", str(error)
     if isinstance(study, StudyError):
-        return str(study.code), str(study)
+        ended = [words for words in CHILD_ENDED if words in str(study)]
+        return ", ".join([str(study.code), *ended]), str(study)
     if study.volume.affine is None or seed is None or seed.affine is None:
         return "read", "no geometry stated"
     wrong = geometry_error(study.volume.affine, study.volume.shape, seed)
+    if wrong and study.kind == "nifti" and says_so(path, study.volume):
+        return "read as stated", wrong
     return ("WRONG GEOMETRY", wrong) if wrong else ("read", "")
+
+
+def says_so(path: Path, volume: CTVolume) -> bool:
+    """Whether a NIfTI file states one geometry only, another than before the damage, and nibabel reads the same.
+
+    By the standard a qform or sform whose code is 0 states nothing: such a file cannot be told from a good one.
+    """
+    try:
+        image = nibabel.load(path)
+        stated = [matrix for matrix, code in (image.get_sform(coded=True), image.get_qform(coded=True)) if code > 0]
+        theirs = nibabel.as_closest_canonical(image)
+    except (nibabel.filebasedimages.ImageFileError, ValueError, OSError):
+        return False
+    ours = nibabel.as_closest_canonical(
+        nibabel.Nifti1Image(volume.hu.T, np.diag([-1, -1, 1, 1]) @ volume.affine[:, [2, 1, 0, 3]])
+    )
+    return (
+        bool(stated)
+        and all(np.allclose(one, image.affine, atol=TOLERANCE_MM) for one in stated)
+        and np.allclose(theirs.affine, ours.affine, atol=TOLERANCE_MM)
+        and np.allclose(np.asarray(theirs.dataobj), np.asarray(ours.dataobj), atol=1.0)
+    )
 
 
 def geometry_error(affine: NDArray[np.float64], shape: tuple[int, ...], seed: Seed) -> str:
@@ -157,40 +194,26 @@ def geometry_error(affine: NDArray[np.float64], shape: tuple[int, ...], seed: Se
 Turn = tuple[str, int]
 
 
-def fuzz(seeds: Mapping[str, Seed], count: int, base: int) -> Iterator[Finding]:
-    """``count`` mutations, the kinds in turn."""
+def fuzz(
+    seeds: Mapping[str, Seed], count: int, base: int, *, first: int = 0, real_child: bool = False
+) -> Iterator[Finding]:
+    """``count`` mutations from the ``first`` on, the kinds in turn."""
     kinds = sorted(seeds)
-    turns: deque[Turn] = deque((kinds[turn % len(kinds)], turn // len(kinds)) for turn in range(count))
+    turns: deque[Turn] = deque((kinds[turn % len(kinds)], turn // len(kinds)) for turn in range(first, first + count))
 
     def one(turn: Turn) -> tuple[str, str]:
         kind, number = turn
-        return read(mutation(seeds[kind], kind, number, base), seeds[kind], lenient=number % 4 == 3)
+        damaged = mutation(seeds[kind], kind, number, base)
+        return read(damaged, seeds[kind], lenient=number % 4 == 3, real_child=real_child)
 
     while turns:
         batch = [turns.popleft() for _ in range(min(BATCH, len(turns)))]
         done = 0
-        for finding in in_process(batch, one):
-            done += 1
-            yield finding
+        with sandbox.kept_warm() if real_child else nullcontext():
+            for finding in in_process(batch, one):
+                done += 1
+                yield finding
         turns.extendleft(reversed(batch[done:]))
-
-
-def fuzz_real_child(seeds: Mapping[str, Seed], count: int, base: int) -> Iterator[Finding]:
-    """As :func:`fuzz`, a second or so each: the decoding child is the package's own process, started for each."""
-    kinds = sorted(seeds)
-    for turn in range(count):
-        kind, number = kinds[turn % len(kinds)], turn // len(kinds)
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as scratch:
-            for name, data in (files := mutation(seeds[kind], kind, number, base)).items():
-                (Path(scratch) / name).write_bytes(data)
-            path = Path(scratch) if len(files) != 1 else Path(scratch) / next(iter(files))
-            try:
-                outcome, detail = _judge(path, seeds[kind], lenient=number % 4 == 3)
-            except Exception:  # noqa: BLE001  (whatever gets through is the finding)
-                outcome, detail = "TRACEBACK", traceback.format_exc()
-        seconds = round(time.perf_counter() - started, 3)
-        yield Finding(kind, number, outcome if seconds < 90 else "HANG", detail, seconds)
 
 
 def in_process(turns: Sequence[Turn], one: Callable[[Turn], tuple[str, str]]) -> Iterator[Finding]:
@@ -272,10 +295,11 @@ def main() -> int:
     """Fuzz and print; 1 when something got through."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", action="append", help="only this kind of input; may be given several times")
     parser.add_argument("--keep", type=Path, help="save inputs that fail here")
-    parser.add_argument("--real-child", action="store_true", help="start the decoding child for every input")
+    parser.add_argument("--real-child", action="store_true", help="decode in the package's own children")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     seeds = make_seeds()
@@ -283,7 +307,7 @@ def main() -> int:
         parser.error(f"unknown kind {', '.join(sorted(unknown))}; there are {', '.join(seeds)}")
     chosen = {kind: seed for kind, seed in seeds.items() if not options.kind or kind in options.kind}
     findings = []
-    for finding in (fuzz_real_child if options.real_child else fuzz)(chosen, options.count, options.seed):
+    for finding in fuzz(chosen, options.count, options.seed, first=options.first, real_child=options.real_child):
         findings.append(finding)
         if finding.outcome in FAILURES:
             print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -28,7 +29,7 @@ class FakePacs:
         retry_after: Header of these answers, when given.
         authorization: Needed in the Authorization header, when given.
         redirect: Where every request is pointed to, when given.
-        garbled: Whether answers are no JSON.
+        garbled: What every answer is, when given.
         page_limit: Results that it gives at a time, whatever is asked for.
         says_more: Whether it announces those left out (Warning 299).
         ignores_offset, ignores_filters, refuses_limit: What it makes of the parameters of a search.
@@ -38,9 +39,10 @@ class FakePacs:
         states_modality: Whether a search of series returns the modality.
         xml: Whether it answers searches in XML.
         wado: ``quoted``, ``unquoted``, ``upper``, ``preamble``, ``bare``, ``lf``, ``length``, ``cut``, ``short``,
-            ``html`` or ``picky`` (406 for any transfer syntax).
-        stow: ``ok``, ``duplicate``, ``409``, ``empty``, ``warned``, ``failed``, ``list-failed``, ``xml``, ``html``,
-            ``null``, ``413`` (for more than one part), ``partial`` (names one of them only) or ``400``.
+            ``html``, ``drip`` (a byte every 50 ms) or ``picky`` (406 for any transfer syntax).
+        stow: ``ok``, ``duplicate``, ``45070`` (Azure's word for it), ``409``, ``empty``, ``warned``, ``failed``,
+            ``failed-200``, ``list-failed``, ``xml``, ``html``, ``null``, ``413`` (for more than one part),
+            ``too-large`` (for any), ``partial`` (names one of them only) or ``400``.
         holds_search: Whether it searches instances over all studies.
         on_request: Called with each request's method and path before it is answered.
         requests: Method and path of every request.
@@ -59,7 +61,7 @@ class FakePacs:
     retry_after: str = ""
     authorization: str = ""
     redirect: str = ""
-    garbled: bool = False
+    garbled: bytes = b""
     page_limit: int = 1000
     says_more: bool = True
     ignores_offset: bool = False
@@ -126,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         elif pacs.redirect:
             self._answer(302, Location=pacs.redirect)
         elif pacs.garbled:
-            self._answer(200, b"<html>")
+            self._answer(200, pacs.garbled)
         else:
             return False
         return True
@@ -237,8 +239,23 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
+        elif way == "drip":
+            self._drip(content)
         else:
             self._answer(200, *part_of(content, way))
+
+    def _drip(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.close_connection = True
+        for place in range(len(content)):
+            try:
+                self.wfile.write(content[place : place + 1])
+            except OSError:
+                return  # the client had enough
+            time.sleep(0.05)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -248,10 +265,10 @@ class Handler(BaseHTTPRequestHandler):
         way = self.pacs.stow
         held = {key[2] for key in self.pacs.instances}
         uids = [str(dcmread(BytesIO(part), stop_before_pixels=True).SOPInstanceUID) for part in parts]
-        if way == "413" and len(parts) > 1:
+        if way == "too-large" or (way == "413" and len(parts) > 1):
             self._answer(413, b"too large", "text/plain")
             return
-        if way not in ("failed", "list-failed", "409", "400", "html"):
+        if way not in ("failed", "failed-200", "list-failed", "409", "400", "html"):
             for part in parts:
                 self.pacs.add(part)
         self._answer(*receipt(way, uids, held))
@@ -267,10 +284,10 @@ def receipt(way: str, uids: list[str], held: set[str]) -> tuple[int, bytes, str]
             "SQ", *({"00081155": _attribute("UI", uid), "00081197": _attribute("US", reason)} for uid in of)
         )
 
-    if way == "duplicate":
+    if way in ("duplicate", "45070"):
         again = [uid for uid in uids if uid in held]
         new = [one for one, uid in zip(stored, uids, strict=True) if uid not in held]
-        said = {"00081198": failed(0x0111, again)} if again else {}
+        said = {"00081198": failed(0x0111 if way == "duplicate" else 45070, again)} if again else {}
         said |= {"00081199": _attribute("SQ", *new)} if new else {}
         return (200 if not again else 202 if new else 409), json.dumps(said).encode(), kind
     if way == "warned":
@@ -278,9 +295,13 @@ def receipt(way: str, uids: list[str], held: set[str]) -> tuple[int, bytes, str]
         return 202, json.dumps({"00081199": _attribute("SQ", *warned)}).encode(), kind
     if way == "partial":
         return 200, json.dumps({"00081199": _attribute("SQ", stored[0])}).encode(), kind
-    if way in ("failed", "list-failed"):
+    if way in ("failed", "failed-200", "list-failed"):
         said = {"00081198": failed(0x0110, uids)}
-        return 202, json.dumps([said] if way == "list-failed" else said).encode(), kind
+        return (
+            (200 if way == "failed-200" else 202),
+            json.dumps([said] if way == "list-failed" else said).encode(),
+            kind,
+        )
     answers: dict[str, tuple[int, bytes, str]] = {
         "ok": (200, json.dumps({"00081199": _attribute("SQ", *stored)}).encode(), kind),
         "413": (200, json.dumps([{"00081199": _attribute("SQ", *stored)}]).encode(), kind),
@@ -322,7 +343,7 @@ def xml_of(item: dict[str, Any]) -> bytes:
     return f'<?xml version="1.0"?>{model}{attributes}</NativeDicomModel>'.encode()
 
 
-def ct_file(study: str, series: str, number: int, modality: str = "CT") -> bytes:
+def ct_file(study: str, series: str, number: int, modality: str = "CT", patient: str = "") -> bytes:
     """A DICOM file that is small and whole."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import BasicTextSRStorage, CTImageStorage, ExplicitVRLittleEndian
@@ -334,7 +355,7 @@ def ct_file(study: str, series: str, number: int, modality: str = "CT") -> bytes
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = kind
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{series}.{number}"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
-    dataset.Modality, dataset.InstanceNumber = modality, number
+    dataset.Modality, dataset.InstanceNumber, dataset.PatientID = modality, number, patient
     stream = BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

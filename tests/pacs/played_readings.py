@@ -21,12 +21,13 @@ def write_results(arguments: dict[str, Any]) -> dict[str, Any]:
     output = Path(arguments["output"])
     output.mkdir(parents=True, exist_ok=True)
     images = sorted(Path(arguments["study"]).glob("*.dcm"))
-    study = str(dcmread(images[0]).StudyInstanceUID)
+    first = dcmread(images[0])
+    study, patient = str(first.StudyInstanceUID), str(first.PatientID)
     identity = ResultIdentity(arguments["revision"])
     objects = []
     for kind in ("seg", "sr"):
         series = identity.uid("series", kind)
-        content = ct_file(study, series, 1, modality=kind.upper())
+        content = ct_file(study, series, 1, modality=kind.upper(), patient=patient)
         (output / f"{kind}.dcm").write_bytes(content)
         known = ObjectIdentifiers("1.2.840.10008.5.1.4.1.1.88.11", f"{series}.1", series, study)
         objects.append([f"{kind}.dcm", asdict(known)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
@@ -142,14 +143,14 @@ def results(tmp_path):
     return paths
 
 
-@pytest.mark.parametrize("way", ["ok", "duplicate", "empty", "warned", "xml", "null", "413", "partial"])
+@pytest.mark.parametrize("way", ["ok", "duplicate", "45070", "empty", "warned", "xml", "null", "413", "partial"])
 def test_every_way_of_saying_stored(web, pacs, results, way):
     pacs.stow = way
     assert web.store(results).stored == 3
     assert len(pacs.of_modality("SR")) == 3
     again = web.store(results)
     assert again.stored == 3
-    assert again.present == (3 if way == "duplicate" else 0)
+    assert again.present == (3 if way in ("duplicate", "45070") else 0)
 
 
 def test_a_conflict_without_a_word_is_success_only_where_the_server_holds_the_objects(web, pacs, results):
@@ -168,6 +169,8 @@ def test_a_conflict_without_a_word_is_success_only_where_the_server_holds_the_ob
     ("way", "error", "message"),
     [
         ("failed", PacsRefusedError, r"3 of 3 results \(3 x reason 0110H\)"),
+        ("failed-200", PacsRefusedError, r"3 of 3 results \(3 x reason 0110H\)"),
+        ("too-large", PacsRefusedError, r"no request as large as that of 1 results \(HTTP 413\)"),
         ("list-failed", PacsRefusedError, r"3 of 3 results \(3 x reason 0110H\)"),
         ("400", PacsRefusedError, "3 of 3 results"),
         ("html", PacsAnswerError, "is XML but no DICOM"),
@@ -347,6 +350,46 @@ def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
     with pytest.raises(PacsAnswerError, match="larger than 0 MiB"):
         client.ct_studies()
     client.close()
+
+
+def test_an_answer_that_drips_is_left_when_its_time_is_over(pacs, fill, tmp_path):
+    fill("1.2.3", images=1)
+    pacs.wado = "drip"
+    client = DicomWeb(PacsServer(pacs.url, retries=0, answer_s=0.5, timeout_s=30.0))
+    started = time.monotonic()
+    with pytest.raises(PacsUnavailableError, match="Timeout"):
+        client.fetch_study("1.2.3", tmp_path)
+    assert time.monotonic() - started < 5, "the whole would take longer"
+    client.close()
+
+
+_BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><NativeDicomModel>&b;</NativeDicomModel>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (_BOMB, "XML that cannot be read"),
+        (b"<NativeDicomModel>", "XML that cannot be read"),
+        (b"{", "no JSON and no XML"),
+        (b"[1]", "no list of data sets"),
+        (b"<html></html>", r"XML but no DICOM \('html'\)"),
+    ],
+)
+def test_searches_that_are_answered_with_something_else(web, pacs, answer, message):
+    pacs.garbled = answer
+    with pytest.raises(PacsAnswerError, match=message):
+        web.ct_studies()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, PacsGoneError), (410, PacsGoneError), (403, PacsDeniedError), (501, PacsRefusedError)]
+)
+def test_refusals_have_their_error(web, pacs, waits, status, error):
+    pacs.failures, pacs.failure = 1, status
+    with pytest.raises(error, match=f"HTTP {status}"):
+        web.ct_studies()
+    assert waits == []
 
 
 def test_studies_are_chosen_by_date_body_part_and_description(web, pacs, fill):

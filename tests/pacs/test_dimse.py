@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 import socket
 import ssl
+import threading
+import time
 import warnings
 from datetime import date
 
@@ -190,6 +193,28 @@ def test_servers_that_do_not_answer_refuse_us_or_know_no_way_to_send(pacs, tmp_p
         nobody.studies()
     assert waits == [1.0, 2.0]
     assert not nobody.answers()
+
+
+def test_a_server_that_drips_is_left():
+    """It accepts an association a byte at a time: each comes in time, the whole never."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(bytes([2, 0]) + (1 << 19).to_bytes(4, "big"))
+                for _ in range(200):
+                    connection.sendall(b"\0")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        slow = Dimse(DimseServer(f"dimse://PACS@127.0.0.1:{listening.getsockname()[1]}", retries=0, timeout_s=0.5))
+        started = time.monotonic()
+        with pytest.raises(PacsUnavailableError):
+            slow.studies()
+        thread.join()
+        assert time.monotonic() - started < 5
 
 
 def test_a_server_without_c_get_says_what_to_do(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import shutil
@@ -153,6 +154,58 @@ def test_half_open_peers_give_their_places_back(tmp_path):
         association.release()
         for one in silent:
             one.close()
+
+
+def test_a_caller_above_the_limit_of_associations_is_refused_until_one_ends(tmp_path):
+    with receiving(settings(associations=2), tmp_path) as port:
+        first, second = associate(port), associate(port)
+        assert first.is_established
+        assert second.is_established
+        assert associate(port).is_rejected
+        first.release()
+        deadline = time.monotonic() + 10
+        while not (third := associate(port)).is_established:
+            assert time.monotonic() < deadline, "a place that was given back stays taken"
+            time.sleep(0.05)
+        third.release()
+        second.release()
+
+
+def test_a_peer_that_drips_gives_its_place_back(tmp_path):
+    """A request of a megabyte, a byte at a time: each byte comes in time, the whole never."""
+    with receiving(settings(associations=1, timeout_s=0.5), tmp_path) as port:
+        slow = socket.create_connection(("127.0.0.1", port))
+        slow.sendall(bytes([1, 0]) + (1 << 20).to_bytes(4, "big"))
+        deadline = time.monotonic() + 10
+        while not (association := associate(port)).is_established:
+            assert time.monotonic() < deadline, "a slow peer holds the only place"
+            with contextlib.suppress(OSError):
+                slow.sendall(b"\0")
+            time.sleep(0.1)
+        association.release()
+        slow.close()
+
+
+def test_a_peer_that_announces_gigabytes_is_left_at_once(tmp_path):
+    with receiving(settings(), tmp_path) as port, socket.create_connection(("127.0.0.1", port), 10) as peer:
+        peer.sendall(bytes([1, 0]) + (1 << 31).to_bytes(4, "big"))
+        assert peer.recv(1) == b""
+
+
+def test_an_object_without_end_ends_its_association(tmp_path, monkeypatch):
+    monkeypatch.setattr("jcs_ct.pacs.receiver._REFUSED_BYTES", 100_000)
+    image = dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))
+    with receiving(settings(object_bytes=100_000), tmp_path) as port:
+        for count, status in ((90_000, 0), (150_000, 0xA700)):
+            image.PixelData = bytes(count)
+            association = associate(port)
+            assert association.send_c_store(image).Status == status
+            association.release()
+        image.PixelData = bytes(300_000)
+        association = associate(port)
+        assert "Status" not in association.send_c_store(image)
+        assert not association.is_established
+    assert len(list(tmp_path.rglob("*.dcm"))) == 1
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")

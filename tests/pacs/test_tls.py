@@ -168,7 +168,7 @@ def test_a_redirection_is_not_followed(pacs, connect):
 
 
 def test_an_answer_that_is_no_json(pacs, connect):
-    pacs.garbled = True
+    pacs.garbled = b"<html>"
     with pytest.raises(JCSError, match="is XML that cannot be read"):
         connect(PacsServer(pacs.url)).ct_studies()
 

@@ -582,15 +582,15 @@ def test_refused_credentials_stop_the_first_look_and_no_later_one(start, pacs, f
 
 
 def test_an_answer_that_is_none_stops_the_first_look_of_a_new_folder_alone(start, pacs, fill, worker):
-    pacs.garbled = True
+    pacs.garbled = b"<html>"
     with pytest.raises(PacsAnswerError):
         go_on(start(), 1.0, once=True)
-    pacs.garbled = False
+    pacs.garbled = b""
     fill("1.2.3")
     start().look()
-    pacs.garbled = True
+    pacs.garbled = b"<html>"
     watcher = start(settle_s=0.0)
-    go_on(watcher, 1.0, once=True, sleep=lambda seconds: setattr(pacs, "garbled", False))
+    go_on(watcher, 1.0, once=True, sleep=lambda seconds: setattr(pacs, "garbled", b""))
     assert states(watcher) == [("done", "")]
 
 

@@ -16,10 +16,13 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.pacs.pdu_limits import PduLimits
 from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsUnavailableError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PERMANENT = 1
+#: What one message of a server may weigh: an answer to a search, or an image.
+_MESSAGE_BYTES = 2 * 1024**3
 #: Reasons of a rejection by the service user (PS3.8 9.3.4).
 _REASONS = {3: "it does not know the calling AE title", 7: "it is not called so"}
 
@@ -44,7 +47,8 @@ class DimseServer:
         move_port: Port on which we take what a C-MOVE sends us; None fetches by C-GET.
         certificate, key: PEM files that say who we are under TLS, where the server asks for them.
         ca_bundle: PEM file of certificates to trust in place of the system's, or empty.
-        timeout_s: Longest silence while connecting or between two messages.
+        timeout_s: Longest silence while connecting or between two messages, and longest time for one protocol data
+            unit.
         retries: How often a request is tried again that found no server.
         backoff_s: Wait before the first retry; doubled for each further one.
         answer_s: Longest silence while the server moves images.
@@ -164,7 +168,7 @@ def associated(
         contexts=list(contexts),
         ae_title=server.called,
         ext_neg=list(negotiation),
-        evt_handlers=list(handlers),
+        evt_handlers=[*handlers, *PduLimits(server.timeout_s, _MESSAGE_BYTES).handlers()],
         tls_args=(server.tls_context(), server.host) if server.is_tls else None,
     )
     if not association.is_established:

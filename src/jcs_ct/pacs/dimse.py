@@ -30,6 +30,7 @@ from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.pacs.archive import Archive, Wanted
 from jcs_ct.pacs.association import DimseServer, associated
 from jcs_ct.pacs.attributes import checked_uid, is_uid
+from jcs_ct.pacs.pdu_limits import PduLimits
 from jcs_ct.pacs.receiver import TlsFiles
 from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyQuery, file_name, patient_key
 from jcs_ct.pacs.server import (
@@ -293,7 +294,7 @@ def _listening(server: DimseServer, handlers: list[Any]) -> Iterator[None]:
         listener = entity.start_server(
             ("127.0.0.1" if server.is_local else "0.0.0.0", server.move_port or 0),
             block=False,
-            evt_handlers=handlers,
+            evt_handlers=[*handlers, *PduLimits(server.timeout_s, _OBJECT_BYTES).handlers()],
             ssl_context=context,
         )
     except OSError as error:

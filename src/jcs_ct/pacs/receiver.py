@@ -27,10 +27,13 @@ from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.imaging.headers import CT_SOP_CLASSES, DECODED_SYNTAXES, UNCOMPRESSED_SYNTAXES
 from jcs_ct.pacs.association import check_ae_title
+from jcs_ct.pacs.pdu_limits import PduLimits
 
 logger = logging.getLogger(__name__)
 
 _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
+#: An object that is larger than it may be by so much is refused with a status; one that goes on ends the association.
+_REFUSED_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class ReceiverSettings:
         object_bytes: Largest object.
         folder_bytes: What the folder may grow to; what lies there at the start counts.
         least_free_bytes: What must stay free on the disk.
-        timeout_s: Longest silence on an association: a slow or half-open peer gives its place back after it.
+        timeout_s: Longest silence on an association, and longest time for one protocol data unit: a slow or half-open
+            peer gives its place back after it.
         tls: The receiver's certificate with its key, and what signed its callers', when it speaks TLS.
 
     Raises:
@@ -135,7 +139,12 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
     entity.add_supported_context(Verification)
     for sop_class in sorted(CT_SOP_CLASSES):
         entity.add_supported_context(sop_class, sorted(UNCOMPRESSED_SYNTAXES | DECODED_SYNTAXES))
-    handlers: list[Any] = [(evt.EVT_C_STORE, store.take), (evt.EVT_C_ECHO, lambda event: _SUCCESS)]
+    limits = PduLimits(settings.timeout_s, settings.object_bytes + _REFUSED_BYTES)
+    handlers: list[Any] = [
+        (evt.EVT_C_STORE, store.take),
+        (evt.EVT_C_ECHO, lambda event: _SUCCESS),
+        *limits.handlers(),
+    ]
     try:
         server = entity.start_server(
             (settings.host, settings.port),

@@ -1,4 +1,4 @@
-"""Activation maps as a DICOM Parametric Map, float32 (PS3.3 A.75): one frame an infected slice."""
+"""Activation maps as a DICOM Parametric Map, float32 (PS3.3 A.75): a frame a slice, first to last infected one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SERIES_NUMBER = 9102
 def build_parametric_map(
     source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity
 ) -> ParametricMap | None:
-    """The activation maps of the infected slices, on the source's slices, values in [0, 1] without unit.
+    """The activation maps from the first infected slice to the last, on the source's slices, in [0, 1] without unit.
 
     Returns:
         None when no slice is infected: every map is 0 then.
     """
-    slices = source.infected_slices(diagnosis)
+    slices = source.mapped_slices(diagnosis)
     if not slices:
         return None
     mapping = RealWorldValueMapping(

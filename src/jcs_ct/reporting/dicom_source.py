@@ -125,12 +125,17 @@ class SourceSeries:
         """Whether the source's slices are those of the volume, in the same order."""
         return self.turn.order[0] == 0 and not self.turn.flips[0]
 
-    def infected_slices(self, diagnosis: Diagnosis) -> list[int]:
-        """Slices of the source that are infected; where they are not the volume's, those with part of a map."""
+    def mapped_slices(self, diagnosis: Diagnosis) -> list[int]:
+        """Slices of the source from the first with infection to the last, without a gap between two of them.
+
+        Some readers (dcmqi 1.5.7) take each frame for the neighbour of the one before it. Where the source's slices are
+        not the volume's, those with part of a map count as infected.
+        """
         if self.is_axial:
-            return [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
-        holds = self.on_grid(diagnosis.activation).any(axis=(1, 2))
-        return [int(index) for index in np.flatnonzero(holds)]
+            shown = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
+        else:
+            shown = np.flatnonzero(self.on_grid(diagnosis.activation).any(axis=(1, 2))).tolist()
+        return list(range(min(shown), max(shown) + 1)) if shown else []
 
     @property
     def first(self) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,24 +184,26 @@ def lesion_of(labels: np.ndarray, lesion_id: int, volume: CTVolume, side: str, t
     )
 
 
-def findings_in(study: Study, *, positive: bool = True) -> Any:
-    """Two lesions (one of them with a hole and a corner), infected slices 1 to 5; or nothing at all."""
+def findings_in(study: Study, *, positive: bool = True, infected: Sequence[int] = range(1, 6)) -> Any:
+    """Two lesions (one of them with a hole and a corner), infected slices 1 to 5 or some of them; or nothing at all."""
     volume = study.volume
     labels = np.zeros(SHAPE, dtype=np.uint16)
     activation = np.zeros(SHAPE, dtype=np.float16)
     lesions: tuple[Lesion, ...] = ()
+    infected = infected if positive else ()
     if positive:
         labels[2:5, 4:12, 18:28] = 1
         labels[3, 7, 20] = 0
         labels[4, 2:6, 26:30] = 1
         labels[5:7, 14:18, 3:8] = 2
-        activation[1:6] = np.linspace(0, 0.9, SHAPE[1] * SHAPE[2]).reshape(SHAPE[1:]).astype(np.float16)
+        labels[[index for index in range(1, 6) if index not in infected]] = 0
+        activation[list(infected)] = np.linspace(0, 0.9, SHAPE[1] * SHAPE[2]).reshape(SHAPE[1:]).astype(np.float16)
         lesions = (
             lesion_of(labels, 1, volume, "left", "upper"),
             lesion_of(labels, 2, volume, "right", "lower"),
         )
     predictions = tuple(
-        SlicePrediction(index, 0.9 if positive and 1 <= index <= 5 else 0.1, positive and 1 <= index <= 5, True)
+        SlicePrediction(index, 0.9 if index in infected else 0.1, index in infected, True)
         for index in range(SHAPE[0])
     )
     opacity = int((labels > 0).sum())
@@ -220,10 +222,10 @@ def findings_in(study: Study, *, positive: bool = True) -> Any:
     )
     return Diagnosis(
         verdict=Verdict.POSITIVE if positive else Verdict.NEGATIVE,
-        positive_slice_count=5 if positive else 0,
+        positive_slice_count=len(infected),
         positive_slice_threshold=3,
         lung_slice_count=SHAPE[0],
-        positive_fraction=5 / 8 if positive else 0.0,
+        positive_fraction=len(infected) / 8,
         slices=predictions,
         segmented=positive,
         activation=activation,
@@ -260,7 +262,7 @@ def make_multiframe(tmp_path: Path) -> MakeStudy:
 
 @pytest.fixture
 def make_findings() -> Callable[..., Any]:
-    """``make_findings(study, positive=True)``."""
+    """``make_findings(study, positive=True, infected=range(1, 6))``."""
     return findings_in
 
 

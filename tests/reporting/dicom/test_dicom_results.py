@@ -118,6 +118,26 @@ def test_activation_comes_back_as_float_at_its_positions(results):
     assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeMeaning == "Class activation"
 
 
+@pytest.mark.parametrize("layout", ["axial, superior to inferior", "oblique"])
+def test_maps_have_a_frame_for_every_slice_between_infected_ones(make_series, make_findings, tmp_path, layout):
+    study = make_series(layout)
+    diagnosis = make_findings(study, infected=(1, 2, 5))
+    write_dicom_results(study, diagnosis, tmp_path / "out", kinds=("pm",))
+    dataset = dcmread(tmp_path / "out" / "activation.pm.dcm")
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    positions = np.array([one.PlanePositionSequence[0].ImagePositionPatient for one in groups], dtype=float)
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    np.testing.assert_allclose(
+        steps, dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
+    )
+    held = {
+        round(np.linalg.solve(study.volume.affine, [*place, 1.0])[0]): frame.max()
+        for place, frame in zip(positions, dataset.pixel_array, strict=True)
+    }
+    assert {index for index, most in held.items() if most > 0} == {1, 2, 5}
+    assert sorted(held) == [1, 2, 3, 4, 5]
+
+
 def test_the_structured_report_ties_volumes_to_segments(results):
     _, diagnosis, folder, _ = results
     report = highdicom.sr.srread(folder / "findings.sr.dcm")
