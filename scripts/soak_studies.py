@@ -18,7 +18,7 @@ from soak_reading import stand_in
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.phantom.phantom_series import write_dicom
 
-_TEMPLATES, _SLICES = 8, 9
+_TEMPLATES, _SLICES, _SIZE = 8, 7, 32
 
 
 @dataclass
@@ -135,5 +135,5 @@ class Arrivals:
 
 def _phantom(folder: Path, seed: int) -> list[Dataset]:
     """The slices of a small phantom with lesions, from the top."""
-    write_dicom(make_phantom(PhantomConfig(slices=_SLICES, size=48, lesions=2, seed=seed)), folder)
+    write_dicom(make_phantom(PhantomConfig(slices=_SLICES, size=_SIZE, lesions=2, seed=seed)), folder)
     return [dcmread(path) for path in sorted((folder / "dicom").iterdir())]

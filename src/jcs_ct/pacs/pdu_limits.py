@@ -1,7 +1,7 @@
-"""Limits on what a DIMSE peer sends: pynetdicom counts silence alone, believes any length, and keeps all of a message.
+"""Limits on what a DIMSE peer sends: pynetdicom counts silence alone, believes any length, keeps all of a message.
 
-A peer that sends a byte now and then, one that announces 4 GiB, and one whose object never ends would each hold a place,
-or the memory, for as long as they like.
+A peer that sends a byte now and then, one that announces 4 GiB, and one whose object never ends would each hold a
+place, or the memory, for as long as they like.
 """
 
 from __future__ import annotations

@@ -128,8 +128,8 @@ class SourceSeries:
     def mapped_slices(self, diagnosis: Diagnosis) -> list[int]:
         """Slices of the source from the first with infection to the last, without a gap between two of them.
 
-        Some readers (dcmqi 1.5.7) take each frame for the neighbour of the one before it. Where the source's slices are
-        not the volume's, those with part of a map count as infected.
+        Some readers (dcmqi 1.5.7) take each frame for the neighbour of the one before it. Where the source's slices
+        are not the volume's, those with part of a map count as infected.
         """
         if self.is_axial:
             shown = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]

@@ -185,7 +185,7 @@ def lesion_of(labels: np.ndarray, lesion_id: int, volume: CTVolume, side: str, t
 
 
 def findings_in(study: Study, *, positive: bool = True, infected: Sequence[int] = range(1, 6)) -> Any:
-    """Two lesions (one of them with a hole and a corner), infected slices 1 to 5 or some of them; or nothing at all."""
+    """Two lesions (one with a hole and a corner), infected slices 1 to 5 or some of them; or nothing at all."""
     volume = study.volume
     labels = np.zeros(SHAPE, dtype=np.uint16)
     activation = np.zeros(SHAPE, dtype=np.float16)

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 from jcs_ct.errors import ConfigError, StudyError
+from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.dicom_source import conforming_uid, read_source_series
 from jcs_ct.volume import CTVolume
 
@@ -111,6 +112,19 @@ def test_a_source_file_that_is_gone_is_named_by_number(make_series):
     study.paths[4].unlink()
     with pytest.raises(StudyError, match=r"source file 5 of 8 .*UNREADABLE"):
         read_source_series(study)
+
+
+def test_source_files_are_parsed_in_the_decoding_child_alone(make_series, make_findings, tmp_path, monkeypatch):
+    study = make_series()
+
+    def parse(*arguments, **options):
+        raise AssertionError("a source file was parsed in this process")
+
+    monkeypatch.setattr("pydicom.filereader.read_partial", parse)
+    with pytest.raises(AssertionError):
+        dcmread(study.paths[0])
+    written = write_dicom_results(study, make_findings(study), tmp_path / "out")
+    assert {"lesions.seg.dcm", "findings.sr.dcm", "report.pdf.dcm"} <= {path.name for path in written}
 
 
 def test_an_archive_has_to_be_unpacked_first(make_series, tmp_path):
