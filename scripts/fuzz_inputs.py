@@ -4,9 +4,11 @@
         [--keep FOLDER]
 
 Every mutation of a DICOM series, an enhanced multi-frame file, a NIfTI volume, PNG slices or an archive must end in a
-study or in a coded refusal, and a study whose geometry is stated must have the true one. To make thousands of
-mutations affordable, one forked process under limits on memory and time reads many of them, and the package's
-decoding child works inside it; what would have cost that child its life counts as a failure here. With
+study or in a coded refusal, and a study whose geometry is stated must have the true one; of a DICOM study the
+references of results are read, too.
+
+To make thousands of mutations affordable, one forked process under limits on memory and time reads many of them, and
+the package's decoding child works inside it; what would have cost that child its life counts as a failure here. With
 ``--real-child`` decoding happens where ``jcs diagnose`` lets it happen: in children of the package's own forking
 process, under the package's own limits; that one of them ended is said beside its code. Exit code 1 when something
 failed; ``--keep`` saves those inputs.
@@ -48,9 +50,11 @@ from pydicom import config as pydicom_config
 import jcs_ct.imaging.dicom_headers
 import jcs_ct.imaging.dicom_voxels
 import jcs_ct.imaging.nifti
-import jcs_ct.imaging.picture_slices  # noqa: F401  (forked processes find everything imported)
+import jcs_ct.imaging.picture_slices
+import jcs_ct.reporting.dicom_source  # noqa: F401  (forked processes find everything imported)
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.imaging import decoding_child, inspect_study, sandbox
+from jcs_ct.imaging import Study, decoding_child, inspect_study, sandbox
+from jcs_ct.reporting.dicom_results import require_dicom_source
 from jcs_ct.volume import CTVolume
 
 #: One mutation may take this long, in seconds; more is a hang.
@@ -145,12 +149,26 @@ def _judge(path: Path, seed: Seed | None, *, lenient: bool) -> tuple[str, str]:
     if isinstance(study, StudyError):
         ended = [words for words in CHILD_ENDED if words in str(study)]
         return ", ".join([str(study.code), *ended]), str(study)
+    no_results = _without_results(study)
     if study.volume.affine is None or seed is None or seed.affine is None:
-        return "read", "no geometry stated"
+        return f"read{no_results}", "no geometry stated"
     wrong = geometry_error(study.volume.affine, study.volume.shape, seed)
     if wrong and study.kind == "nifti" and says_so(path, study.volume):
         return "read as stated", wrong
-    return ("WRONG GEOMETRY", wrong) if wrong else ("read", "")
+    return ("WRONG GEOMETRY", wrong) if wrong else (f"read{no_results}", "")
+
+
+def _without_results(study: Study) -> str:
+    """Why results in DICOM would be refused, whose references are read from the source files once more."""
+    if study.kind != "dicom":
+        return ""
+    try:
+        require_dicom_source(study)
+    except StudyError as error:
+        return f", no DICOM results: {error.code}"
+    except ConfigError:
+        return ", no DICOM results"
+    return ""
 
 
 def says_so(path: Path, volume: CTVolume) -> bool:
