@@ -298,7 +298,7 @@ def test_every_way_of_sending_a_file(web, pacs, fill, tmp_path, wado):
 @pytest.mark.parametrize(
     ("wado", "error", "message"),
     [
-        ("cut", PacsUnavailableError, "ChunkedEncodingError"),
+        ("cut", PacsUnavailableError, "ProtocolError"),
         ("short", PacsAnswerError, "a part of the PACS's answer has .* bytes and states"),
         ("html", PacsAnswerError, "something else than a DICOM file"),
     ],

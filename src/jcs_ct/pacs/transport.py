@@ -157,7 +157,8 @@ class Connection:
             if self._retries.is_retry(method, response.status_code):
                 raise _TransientAnswerError(response.status_code, response.headers.get("Retry-After"))
             content = bytearray()
-            for block in response.iter_content(_BLOCK_BYTES):
+            # As much as has come: ``iter_content`` waits for a whole block, for as long as a byte comes now and then.
+            while block := response.raw.read1(_BLOCK_BYTES, decode_content=True):
                 content += block
                 if len(content) > most_bytes:
                     raise PacsAnswerError(
