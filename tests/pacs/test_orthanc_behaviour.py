@@ -19,7 +19,7 @@ from jcs_ct.pacs.watch import WatchSettings
 from jcs_ct.pacs.watcher_setup import open_watcher
 
 from .fake_pacs import ct_file
-from .orthanc_server import Orthanc, needs_orthanc
+from .needs_orthanc import Orthanc, needs_orthanc
 from .played_readings import PlayedWorker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_orthanc]

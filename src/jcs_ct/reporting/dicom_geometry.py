@@ -45,12 +45,6 @@ class SeriesGeometry:
         """Whether the slices are frames of one file, or of the parts of a concatenation."""
         return bool(self.frame_numbers)
 
-    @property
-    def runs_along_normal(self) -> bool:
-        """Whether slices follow each other along the normal, the cross product of row and column direction."""
-        normal = np.cross(self.orientation[:3], self.orientation[3:])
-        return bool(normal @ (self.positions_mm[-1] - self.positions_mm[0]) >= 0)
-
 
 def read_geometry(study: Study, headers: Sequence[Dataset]) -> SeriesGeometry:
     """Geometry of a study's source images.

@@ -59,9 +59,28 @@ def build_parametric_map(
         **equipment(diagnosis),
     )
     source.restore_references(parametric_map, slices)
+    _order_along_normal(parametric_map)
     parametric_map.BodyPartExamined = "CHEST"
     parametric_map.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_both_lungs()]
     return parametric_map
+
+
+def _order_along_normal(parametric_map: ParametricMap) -> None:
+    """Let frames, and their dimension index, run along the normal: the cross product of row and column direction.
+
+    highdicom orders them against it. dcmqi 1.5.7, which 3D Slicer reads maps with, takes each frame for the next one
+    along the normal, whatever its position: it would show the map upside down, and without the slices left out.
+    """
+    frames = list(parametric_map.PerFrameFunctionalGroupsSequence)
+    cosines = parametric_map.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    normal = np.cross(np.asarray(cosines[:3], dtype=np.float64), np.asarray(cosines[3:], dtype=np.float64))
+    positions = np.asarray([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], dtype=np.float64)
+    order = np.argsort(positions @ normal)
+    pixels = np.frombuffer(parametric_map.FloatPixelData, dtype=np.float32).reshape(len(frames), -1)
+    parametric_map.FloatPixelData = pixels[order].tobytes()
+    parametric_map.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
+    for number, index in enumerate(order, start=1):
+        frames[index].FrameContentSequence[0].DimensionIndexValues = [number]
 
 
 def _both_lungs() -> Dataset:

@@ -126,17 +126,15 @@ class SourceSeries:
         return self.turn.order[0] == 0 and not self.turn.flips[0]
 
     def mapped_slices(self, diagnosis: Diagnosis) -> list[int]:
-        """Slices of the source from the first with infection to the last, every one between, along their normal.
+        """Slices of the source from the first with infection to the last, and every one between.
 
-        Some readers (dcmqi 1.5.7) take each frame of a map for the next one along the normal, whatever its position.
         Where the source's slices are not the volume's, those with part of a map count as infected.
         """
         if self.is_axial:
             shown = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
         else:
             shown = np.flatnonzero(self.on_grid(diagnosis.activation).any(axis=(1, 2))).tolist()
-        slices = list(range(min(shown), max(shown) + 1)) if shown else []
-        return slices if self.geometry.runs_along_normal else slices[::-1]
+        return list(range(min(shown), max(shown) + 1)) if shown else []
 
     @property
     def first(self) -> Dataset:
