@@ -74,8 +74,8 @@ def _order_along_normal(parametric_map: ParametricMap) -> None:
     frames = list(parametric_map.PerFrameFunctionalGroupsSequence)
     cosines = parametric_map.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
     normal = np.cross(np.asarray(cosines[:3], dtype=np.float64), np.asarray(cosines[3:], dtype=np.float64))
-    positions = np.asarray([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], dtype=np.float64)
-    order = np.argsort(positions @ normal)
+    positions = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+    order = np.argsort(np.asarray(positions, dtype=np.float64) @ normal)
     pixels = np.frombuffer(parametric_map.FloatPixelData, dtype=np.float32).reshape(len(frames), -1)
     parametric_map.FloatPixelData = pixels[order].tobytes()
     parametric_map.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
