@@ -37,7 +37,7 @@ def forked_child(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
 
     def popen(command, **options):
-        return real([*command[:-2], "scripted_forking", command[-1]], **options)
+        return real(["scripted_forking" if part == "jcs_ct.imaging.forking" else part for part in command], **options)
 
     monkeypatch.setattr(forking.subprocess, "Popen", popen)
     monkeypatch.setattr(sandbox, "_parent", None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError, OutputError
-from jcs_ct.reporting import report, write_report
+from jcs_ct.reporting import report_parts, write_report
 
 EVERYTHING = {"report.html", "report.json", "lesions.nii.gz", "densities.nii.gz", "activation.nii.gz", "run.json"}
 
@@ -126,4 +126,4 @@ def test_lesions_of_a_study_that_was_not_segmented_say_so(tmp_path, make_study, 
 
 
 def test_the_formats_are_those_of_the_type():
-    assert set(report.FORMATS) == {"json", "nifti", "html"}
+    assert set(report_parts.FORMATS) == {"json", "nifti", "html"}

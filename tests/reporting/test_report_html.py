@@ -17,7 +17,7 @@ from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import render_report
 from jcs_ct.reporting.language import LANGUAGES
 from jcs_ct.reporting.model_limits import shipped_figures
-from jcs_ct.reporting.report_html import MOST_SLICES_SHOWN, shown_slices
+from jcs_ct.reporting.page_pictures import MOST_SLICES_SHOWN, shown_slices
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}</script><!--'

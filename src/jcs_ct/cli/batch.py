@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
     from jcs_ct.batch.executor import Executor
     from jcs_ct.jobs import Limits
-    from jcs_ct.reporting.report import Format
+    from jcs_ct.reporting.report_parts import Format
 
 app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine or a cluster.", no_args_is_help=True)
 
@@ -252,7 +252,7 @@ def _on_slurm(batch: Batch, limits: Limits, **settings: Any) -> Executor:
 
 
 def _formats(text: str) -> tuple[Format, ...]:
-    from jcs_ct.reporting.report import FORMATS
+    from jcs_ct.reporting.report_parts import FORMATS
 
     wanted = {part.strip() for part in text.split(",")} - {"", "none"}
     if unknown := wanted - set(FORMATS):

@@ -69,49 +69,47 @@ def diagnose(
 
     Example:  jcs diagnose my-study/ -o report/
     """
-    from concurrent.futures import ThreadPoolExecutor
-    from dataclasses import replace
-
-    from jcs_ct.checkpoints import load_models
-    from jcs_ct.engine import Execution, choose
-    from jcs_ct.files import prepare_output_folder
-    from jcs_ct.imaging import open_study
+    from jcs_ct.beside import Beside
     from jcs_ct.imaging.sandbox import kept_warm
-    from jcs_ct.reading.diagnosis import diagnose as run_diagnosis
-    from jcs_ct.reading.diagnosis import prepare_networks
-    from jcs_ct.reporting import write_report
-    from jcs_ct.reporting.dicom_results import require_dicom_source
-    from jcs_ct.reporting.report_html import checked_label
 
-    execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)
-    choose(execution)  # what is not installed is said before anything is read
-    if label is not None:
-        checked_label(label)
-    prepare_output_folder(output)
-    ready = load_models(models)
-    if threshold is not None or reference_spacing_mm is not None:
-        stored = ready.operating_point
-        count = stored.positive_slice_threshold if threshold is None else threshold
-        ready = replace(ready, operating_point=stored.with_threshold(count, reference_spacing_mm))
-    with stage_progress(as_json=as_json) as progress:
-        progress("read", 0, 1)
-        # The files are decoded in children: meanwhile the networks are made ready here.
-        with kept_warm(), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            reading = pool.submit(open_study, study, series=series, lenient=lenient, allow_deflated=allow_deflated)
-            prepare_networks(ready, execution)
-            opened = reading.result()
-        if dicom:
-            require_dicom_source(opened)
-        progress("read", 1, 1)
-        result = run_diagnosis(
-            opened,
-            ready,
-            segment=segment,
-            map_variant=map_variant,
-            execution=execution,
-            progress=progress,
-        )
-        paths = write_report(opened, result, output, dicom=dicom, language=language, label=label, progress=progress)
+    # Decoding children are made ready, and files are read, while what the networks and the report need is imported.
+    with kept_warm(), Beside("read") as beside:
+        from jcs_ct.imaging import open_study
+
+        opening = beside.start(open_study, study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+
+        from dataclasses import replace
+
+        from jcs_ct.checkpoints import load_models
+        from jcs_ct.engine import Execution, choose
+        from jcs_ct.files import prepare_output_folder
+        from jcs_ct.reporting.read_and_report import read_and_report
+        from jcs_ct.reporting.report_html import checked_label
+
+        execution = Execution(device=device, precision=precision, batch_size=batch_size, backend=backend)
+        choose(execution)
+        if label is not None:
+            checked_label(label)
+        prepare_output_folder(output)
+        ready = load_models(models)
+        if threshold is not None or reference_spacing_mm is not None:
+            stored = ready.operating_point
+            count = stored.positive_slice_threshold if threshold is None else threshold
+            ready = replace(ready, operating_point=stored.with_threshold(count, reference_spacing_mm))
+        with stage_progress(as_json=as_json) as progress:
+            reported = read_and_report(
+                opening,
+                output,
+                ready,
+                execution=execution,
+                segment=segment,
+                map_variant=map_variant,
+                dicom="yes" if dicom else "no",
+                language=language,
+                label=label,
+                progress=progress,
+            )
+    result, paths = reported.diagnosis, reported.paths
     if as_json:
         print_json(_result_facts(result, paths))
     else:

@@ -95,7 +95,6 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 
 
 def _found_ending(app: typer.Typer, arguments: Sequence[str]) -> dict[str, Any]:
-    from typer import rich_utils
     from typer.exceptions import TyperException
 
     with _terminated_as_interrupted() as was_terminated:
@@ -107,6 +106,8 @@ def _found_ending(app: typer.Typer, arguments: Sequence[str]) -> dict[str, Any]:
             code = EXIT_TERMINATED if isinstance(error, StoppedError) and was_terminated() else error.exit_code
             return ending(code, str(error.code), str(error), error.remedy)
         except TyperException as error:
+            from typer import rich_utils  # only now: every command would wait for it
+
             rich_utils.rich_format_error(cast(Any, error))
             return ending(EXIT_USAGE, "USAGE", error.format_message(), REMEDIES["USAGE"])
         except typer.Abort:

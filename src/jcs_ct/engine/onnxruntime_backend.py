@@ -45,6 +45,10 @@ class ONNXRuntimeModel:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
+    def leaving(self, threads: int) -> ONNXRuntimeModel:
+        """The same network: its threads are set for the whole process."""
+        return self
+
     def place(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) -> the same, contiguous."""
         return np.ascontiguousarray(images)

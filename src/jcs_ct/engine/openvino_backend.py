@@ -6,6 +6,7 @@ import importlib
 import io
 import logging
 import sys
+from copy import copy
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -103,6 +104,12 @@ class OpenVINOModel:
         stream = io.BytesIO()
         self._compiled.export_model(stream)
         return stream.getvalue()
+
+    def leaving(self, threads: int) -> OpenVINOModel:
+        """The same network on fewer streams, so that ``threads`` of other work find a core."""
+        other = copy(self)
+        other._requests = self._requests[: max(1, len(self._requests) - threads)]
+        return other
 
     def place(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) -> the same, contiguous."""

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 class Model(Protocol):
     """What a backend makes of a graph."""
 
+    def leaving(self, threads: int) -> Model:
+        """The same for a machine on which so many threads of other work run at the same time."""
+
     def place(self, images: NDArray[np.float32]) -> Any:
         """(N, C, H, W) -> the same where and how the network wants it."""
 

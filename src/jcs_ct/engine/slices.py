@@ -1,16 +1,17 @@
-"""A network over many slices: batches in order, prepared by a thread while the network runs."""
+"""A network over many slices: batches in order, prepared by one thread and run by another ahead of who takes them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.beside import Beside
 from jcs_ct.choices import MapVariant
 from jcs_ct.engine.execution import Execution
 from jcs_ct.engine.network import ReadyClassifier, ReadySegmenter
@@ -18,6 +19,9 @@ from jcs_ct.engine.runners import Model, runner_for
 from jcs_ct.models.closed_form import normalised_maps, probabilities
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.progress import CountProgress
+
+#: Batches that are prepared or run while one is taken.
+_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ def classify_slices(
     *,
     execution: Execution,
     variant: MapVariant = "paper",
+    threads_beside: int = 0,
     progress: CountProgress | None = None,
 ) -> list[ClassifiedSlice]:
     """Run a classifier over slices; the activation map comes from the same forward pass, in closed form.
@@ -54,13 +59,13 @@ def classify_slices(
         indices: Slices to read, in the order of the result.
         execution: Backend, device, precision and batch size.
         variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
+        threads_beside: Of other work at the same time, which cores are left to.
         progress: Called with (done, total).
     """
-    model = runner_for(ready, execution).model
+    model = runner_for(ready, execution).model.leaving(threads_beside)
     weight = ready.head_weight()
     results: list[ClassifiedSlice] = []
-    for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
-        logits, features = model(images)
+    for batch, (logits, features), regions in _answers(ready.preprocessor, hu, indices, model, execution.batch_size):
         maps = normalised_maps(features, logits, weight, 1, variant=variant)
         infected = probabilities(logits)[:, 1]
         for position, index in enumerate(batch):
@@ -82,8 +87,7 @@ def segment_slices(
     model = runner_for(ready, execution).model
     shape = (hu.shape[1], hu.shape[2])
     done = 0
-    for batch, images, regions in _batches(ready.preprocessor, hu, indices, model, execution.batch_size):
-        lesions = model(images)[0]
+    for batch, (lesions,), regions in _answers(ready.preprocessor, hu, indices, model, execution.batch_size):
         for position, index in enumerate(batch):
             yield index, ready.preprocessor.restore(lesions[position, 0], regions[position], shape)
         done += len(batch)
@@ -91,23 +95,28 @@ def segment_slices(
             progress(done, len(indices))
 
 
-def _batches(
-    preprocessor: SlicePreprocessor, hu: NDArray[Any], indices: Sequence[int], model: Model, size: int
-) -> Iterator[tuple[list[int], Any, list[Region]]]:
-    """Prepared batches in order; two are being prepared by a thread while the network runs."""
+_Answer = tuple[list[int], tuple[NDArray[np.float32], ...], list[Region]]
 
-    def prepare(group: list[int]) -> tuple[list[int], Any, list[Region]]:
+
+def _answers(
+    preprocessor: SlicePreprocessor, hu: NDArray[Any], indices: Sequence[int], model: Model, size: int
+) -> Iterator[_Answer]:
+    """Batches in order with what the network says of them; two more are prepared and run meanwhile."""
+
+    def prepare(group: list[int]) -> tuple[Any, list[Region]]:
         pairs = [preprocessor(hu[index]) for index in group]
-        images = model.place(np.stack([image for image, _ in pairs]))
-        return group, images, [region for _, region in pairs]
+        return model.place(np.stack([image for image, _ in pairs])), [region for _, region in pairs]
+
+    def run(group: list[int], prepared: Future[tuple[Any, list[Region]]]) -> _Answer:
+        images, regions = prepared.result()
+        return group, model(images), regions
 
     groups = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
-        waiting = deque(pool.submit(prepare, group) for group in groups[:2])
-        for upcoming in [*groups[2:], None, None]:
-            if not waiting:
-                return
-            batch = waiting.popleft().result()
-            if upcoming is not None:
-                waiting.append(pool.submit(prepare, upcoming))
-            yield batch
+    with Beside("network") as running, Beside("prepare") as preparing:
+        waiting: deque[Future[_Answer]] = deque()
+        for group in groups:
+            waiting.append(running.start(run, group, preparing.start(prepare, group)))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -40,6 +40,10 @@ class TorchModel:
         self._graph = placed(graph, self._device).requires_grad_(False)
         self._bf16 = choice.precision == "bf16"
 
+    def leaving(self, threads: int) -> TorchModel:
+        """The same network: its threads are set for the whole process."""
+        return self
+
     def place(self, images: NDArray[np.float32]) -> Tensor:
         """(N, C, H, W) -> the same where and how the network wants it."""
         return torch.from_numpy(images).to(self._device, memory_format=torch.channels_last)

@@ -2,8 +2,8 @@
 
 Starting Python and importing NumPy and pydicom takes longer than decoding a small study, twice for each. The parent
 of the children reads no file and takes no job: every child begins as clean as one that is started from nothing, and
-accepts the same limits. Started as ``python -P -m jcs_ct.imaging.forking FD``; it ends when the other end of the
-socket ``FD`` closes.
+accepts the same limits. Started as ``python -P -m jcs_ct.imaging.forking FD MODULE...``; it ends when the other end
+of the socket ``FD`` closes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO
 
-#: What the tasks of ``decoding_child`` import when they run.
-_MODULES = (
-    "numpy",
-    "pydicom.pixels",
-    "jcs_ct.imaging.dicom_headers",
-    "jcs_ct.imaging.dicom_voxels",
-    "jcs_ct.imaging.nifti",
-)
+#: What the tasks of ``decoding_child`` for DICOM import when they run, and what all of them do.
+DICOM_MODULES = ("numpy", "pydicom.pixels", "jcs_ct.imaging.dicom_headers", "jcs_ct.imaging.dicom_voxels")
+ALL_MODULES = (*DICOM_MODULES, "jcs_ct.imaging.nifti")
 _NO_OUTPUT = -1
 #: Received descriptors are kept out of the way of the one that a job names.
 _OUT_OF_THE_WAY = 512
@@ -57,14 +52,15 @@ class ForkingParent:
 
     Args:
         environment: Of the process.
+        modules: What it holds ready; children import what else they need.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], modules: Sequence[str] = ALL_MODULES) -> None:
         self._asking = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "jcs_ct.imaging.forking", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "jcs_ct.imaging.forking", str(theirs.fileno()), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -144,7 +140,7 @@ def main() -> None:
     from jcs_ct.imaging import decoding_child
 
     decoding_child.without_downloads()
-    for name in _MODULES:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     serve(socket.socket(fileno=int(sys.argv[1])), decoding_child.main)
 

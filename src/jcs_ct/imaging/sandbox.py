@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from jcs_ct.errors import GateCode
-from jcs_ct.imaging.forking import ForkingParent
+from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkingParent
 
 logger = logging.getLogger(__name__)
 
@@ -78,22 +78,25 @@ class _Started(Protocol):
 _parent: ForkingParent | None = None
 
 
-def keep_warm() -> None:
+def keep_warm(modules: Sequence[str] = ALL_MODULES) -> None:
     """From now on, fork decoding children from a process that is kept, for as long as this program lives.
 
     For programs that read one study after another; where a child cannot be forked, it is started as ever.
+
+    Args:
+        modules: What that process holds ready.
     """
     global _parent
     if _parent is None and hasattr(os, "pidfd_open"):
-        _parent = ForkingParent(_environment())
+        _parent = ForkingParent(_environment(), modules)
 
 
 @contextmanager
 def kept_warm() -> Iterator[None]:
-    """:func:`keep_warm` while a block runs: for one study, whose headers and pixels are read by children apart."""
+    """:func:`keep_warm` while a block runs: for one study, most likely DICOM, that several children read."""
     global _parent
     was_warm = _parent is not None
-    keep_warm()
+    keep_warm(DICOM_MODULES)
     try:
         yield
     finally:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jcs_ct import __version__
+from jcs_ct.beside import Beside
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
-from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.jobs.job import JobKey
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jcs_ct.progress import Progress
     from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
-    from jcs_ct.reporting.report import Format
+    from jcs_ct.reporting.report_parts import Format
 
 #: Name of :func:`read_study` for :class:`~jcs_ct.jobs.worker.StudyWorker`.
 READ_STUDY = "jcs_ct.jobs.study_reading:read_study"
@@ -102,54 +102,35 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
     """
     from jcs_ct.engine import Execution
     from jcs_ct.imaging import open_study
-    from jcs_ct.reading.diagnosis import diagnose
-    from jcs_ct.reporting import write_report
-    from jcs_ct.reporting.dicom_results import require_dicom_source
+    from jcs_ct.reporting.read_and_report import read_and_report as run
 
-    progress("read", 0, 1)
     models = _with_threshold(_loaded_models(request.models), request.threshold)
-    study = open_study(
-        request.study, series=request.series, lenient=request.lenient, allow_deflated=request.allow_deflated
-    )
-    dicom = request.dicom
-    if dicom:
-        require_dicom_source(study)
-    elif request.dicom_where_possible:
-        dicom = _allows_dicom_results(study)
-    progress("read", 1, 1)
-    diagnosis = diagnose(
-        study,
-        models,
-        segment=request.segment,
-        map_variant=request.map_variant,
-        execution=Execution(
-            device=request.device,
-            backend=request.backend,
-            precision=request.precision,
-            batch_size=request.batch_size,
-        ),
-        progress=progress,
-    )
-    paths = write_report(
-        study,
-        diagnosis,
-        Path(request.output),
-        formats=request.formats,
-        dicom=dicom,
-        command=["jcs", "diagnose"],
-        progress=progress,
-    )
-    return study, diagnosis, paths
-
-
-def _allows_dicom_results(study: Study) -> bool:
-    from jcs_ct.reporting.dicom_results import require_dicom_source
-
-    try:
-        require_dicom_source(study)
-    except (ConfigError, StudyError):
-        return False
-    return True
+    with Beside("read") as beside:
+        opening = beside.start(
+            open_study,
+            request.study,
+            series=request.series,
+            lenient=request.lenient,
+            allow_deflated=request.allow_deflated,
+        )
+        reported = run(
+            opening,
+            Path(request.output),
+            models,
+            execution=Execution(
+                device=request.device,
+                backend=request.backend,
+                precision=request.precision,
+                batch_size=request.batch_size,
+            ),
+            segment=request.segment,
+            map_variant=request.map_variant,
+            formats=request.formats,
+            dicom="yes" if request.dicom else "where possible" if request.dicom_where_possible else "no",
+            command=["jcs", "diagnose"],
+            progress=progress,
+        )
+    return reported.study, reported.diagnosis, reported.paths
 
 
 def reading_facts(study: Study, diagnosis: Diagnosis, paths: ReportPaths) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.beside import Beside
 from jcs_ct.checkpoints import Models
 from jcs_ct.choices import MapVariant, SegmentRule
 from jcs_ct.engine import (
@@ -26,7 +27,7 @@ from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, 
 from jcs_ct.lungs.morphology import dilated_by_square
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.preprocessing import enlarged
-from jcs_ct.progress import Progress, silent, stopping
+from jcs_ct.progress import CountProgress, Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
 from jcs_ct.reading.lesions import Lesion
@@ -106,6 +107,7 @@ def diagnose(
     segment: SegmentRule = "positive",
     map_variant: MapVariant = "paper",
     execution: Execution | None = None,
+    mapped: Callable[[NDArray[np.float16]], None] | None = None,
     progress: Progress = silent,
     cancelled: Callable[[], bool] | None = None,
 ) -> Diagnosis:
@@ -117,6 +119,7 @@ def diagnose(
         segment: When the segmentation branch runs: ``positive`` (the paper), ``always`` or ``never``.
         map_variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
         execution: Backend, device, precision, batch size.
+        mapped: Called with the activation volume as soon as it stands, before lesions are sought.
         progress: Called as the work goes on.
         cancelled: Asked as the work goes on, after every stage and batch of slices; True stops it.
 
@@ -130,13 +133,17 @@ def diagnose(
     execution = execution or Execution()
     clock = StageClock(progress if cancelled is None else stopping(progress, cancelled))
     volume, point = study.volume, models.operating_point
-    # Beside the classifier: one network's layers leave a processor's cores time, and the lungs take one.
-    with ThreadPoolExecutor(1, thread_name_prefix="lungs") as pool:
-        finding = pool.submit(_find_lungs, volume)
+    with Beside("lungs") as beside:
+        finding = beside.start(_find_lungs, volume)
         with clock.stage("classify", volume.shape[0]) as report:
-            every = range(volume.shape[0])
             classified = classify_slices(
-                models.classifier, volume.hu, every, execution=execution, variant=map_variant, progress=report
+                models.classifier,
+                volume.hu,
+                range(volume.shape[0]),
+                execution=execution,
+                variant=map_variant,
+                threads_beside=1,
+                progress=_unless_failed(finding, report),
             )
         with clock.stage("lungs", 1):
             lungs = finding.result()
@@ -145,6 +152,8 @@ def diagnose(
     patient = _judge_patient(slices, point, spacing)
     with clock.stage("map", 1):
         activation = _activation_volume(classified, slices, volume.shape)
+    if mapped is not None:
+        mapped(activation)
     # Without a verdict on the patient, what infected slices show is all that can be said.
     segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
     findings = LesionFindings.not_sought(volume.shape)
@@ -207,6 +216,17 @@ def _find_lungs(volume: CTVolume) -> _Lungs:
     labels = segment_lungs(volume.hu, spacing_mm=volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
     require_lung(labels, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
     return _Lungs(labels, lung_slices(labels, volume.spacing_mm), lungs_in_view(labels, volume.hu, volume.spacing_mm))
+
+
+def _unless_failed(beside: Future[_Lungs], report: CountProgress) -> CountProgress:
+    """Progress that raises what the work beside has raised: a study without lungs is not classified to its end."""
+
+    def told(done: int, total: int, /) -> None:
+        if beside.done():
+            beside.result()
+        report(done, total)
+
+    return told
 
 
 def slice_predictions(

@@ -8,18 +8,21 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import staged_folder, write_text
-from jcs_ct.imaging.nifti_writing import write_activation_volume, write_label_volume
+from jcs_ct.files import staged_folder, write_bytes, write_text
+from jcs_ct.imaging.nifti_writing import write_label_volume
 from jcs_ct.progress import Progress
 from jcs_ct.reporting.dicom_results import REJECTION_NAME, RESULT_PATTERNS, write_dicom_results
 from jcs_ct.reporting.language import Words
+from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.report_html import checked_label, render_report
 from jcs_ct.reporting.report_json import report_dict
+from jcs_ct.reporting.report_parts import FORMATS, Format, ReportParts, geometry_note
 from jcs_ct.reporting.run_record import write_run_record
 
 if TYPE_CHECKING:
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
 
 logger = logging.getLogger(__name__)
-
-Format = Literal["json", "nifti", "html"]
-FORMATS: tuple[Format, ...] = ("json", "nifti", "html")
 
 REPORT_HTML = "report.html"
 REPORT_JSON = "report.json"
@@ -90,6 +90,7 @@ def write_report(
     language: ReportLanguage = "en",
     label: str | None = None,
     command: Sequence[str] | None = None,
+    parts: ReportParts | None = None,
     progress: Progress | None = None,
 ) -> ReportPaths:
     """Write the report of one study into ``folder``.
@@ -108,6 +109,7 @@ def write_report(
         language: What the page is written in; every other output stays English.
         label: The reader's own name of the study. It stands on the page only: never in another output or a log.
         command: Arguments of the process for the record (default: this process's); names and paths are left out.
+        parts: Of this study, where someone began to make them while it was read.
         progress: Called as ``progress("report", done, total)``.
 
     Raises:
@@ -125,7 +127,14 @@ def write_report(
     started = time.perf_counter()
     with staged_folder(folder, last=RUN_RECORD, stale=_NAMES) as staging:
         paths = ReportPaths.in_folder(staging, formats)
-        _write_outputs(study, diagnosis, paths, words, label, progress)
+        parts = parts or ReportParts(study, formats)
+        with Beside("volumes") as beside:  # packing and hashing hold no interpreter's lock
+            volumes = beside.start(_write_volumes, study, diagnosis, paths)
+            parts.begin_rest(diagnosis, beside)
+            _write_texts(study, diagnosis, paths, words, label, parts.pictures, progress)
+            if paths.activation is not None:
+                write_bytes(paths.activation, parts.activation(diagnosis))
+            volumes.result()
         if dicom:
             paths = replace(paths, dicom=write_dicom_results(study, diagnosis, staging))
         write_run_record(
@@ -135,6 +144,7 @@ def write_report(
             execution=diagnosis.execution,
             outputs=paths.written(),
             command=command,
+            voxels=parts.voxels(),
         )
     if progress is not None:
         progress("report", _PROGRESS_STEPS, _PROGRESS_STEPS)
@@ -153,12 +163,13 @@ def _check_belongs(study: Study, diagnosis: Diagnosis) -> None:
         raise ValueError(f"{len(diagnosis.slices)} slice predictions for a study of {shape[0]} slices")
 
 
-def _write_outputs(
+def _write_texts(
     study: Study,
     diagnosis: Diagnosis,
     paths: ReportPaths,
     words: Words,
     label: str | None,
+    pictures: PagePictures,
     progress: Progress | None,
 ) -> None:
     def advance(done: float) -> None:
@@ -170,37 +181,36 @@ def _write_outputs(
         text = json.dumps(report_dict(study, diagnosis), indent=2, allow_nan=False, ensure_ascii=False)
         write_text(paths.json, text + "\n")
     advance(5)
-    if paths.lesions is not None and paths.densities is not None and paths.activation is not None:
-        affine = study.source_affine
-        state = "lesion_id, 0 none" if diagnosis.segmented else "not segmented, all 0"
-        geometry = "" if affine is not None else "; geometry unknown: voxel units"
-        write_label_volume(
-            paths.lesions,
-            study.on_source_grid(diagnosis.lesion_labels),
-            affine,
-            description=f"jcs-ct lesions: {state}{geometry}",
-        )
-        advance(12)
-        densities, split = diagnosis.density_labels, "1 ground glass, 2 consolidation"
-        if densities is None:
-            densities, split = np.zeros(study.volume.shape, dtype=np.uint8), "not split, all 0"
-        write_label_volume(
-            paths.densities,
-            study.on_source_grid(densities),
-            affine,
-            description=f"jcs-ct densities: {split}{geometry}",
-        )
-        advance(18)
-        description = f"jcs-ct activation map 0..1{geometry}"
-        activation = study.on_source_grid(diagnosis.activation)
-        write_activation_volume(paths.activation, activation, affine, description=description)
-    advance(25)
     if paths.html is not None:
         page = render_report(
             study,
             diagnosis,
             language=words.language,
             label=label,
-            progress=lambda done, of: advance(25 + 70 * done / of),
+            pictures=pictures,
+            progress=lambda done, of: advance(5 + 90 * done / of),
         )
         write_text(paths.html, page)
+
+
+def _write_volumes(study: Study, diagnosis: Diagnosis, paths: ReportPaths) -> None:
+    """Labels of lesions and densities."""
+    if paths.lesions is None or paths.densities is None:
+        return
+    affine = study.source_affine
+    state = "lesion_id, 0 none" if diagnosis.segmented else "not segmented, all 0"
+    write_label_volume(
+        paths.lesions,
+        study.on_source_grid(diagnosis.lesion_labels),
+        affine,
+        description=f"jcs-ct lesions: {state}{geometry_note(affine)}",
+    )
+    densities, split = diagnosis.density_labels, "1 ground glass, 2 consolidation"
+    if densities is None:
+        densities, split = np.zeros(study.volume.shape, dtype=np.uint8), "not split, all 0"
+    write_label_volume(
+        paths.densities,
+        study.on_source_grid(densities),
+        affine,
+        description=f"jcs-ct densities: {split}{geometry_note(affine)}",
+    )

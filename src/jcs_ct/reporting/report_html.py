@@ -10,23 +10,22 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
+from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
 from jcs_ct.reporting.language import Words, marked, template_functions
 from jcs_ct.reporting.lung_views import SIGHTS, legend_colours, lung_views
 from jcs_ct.reporting.model_limits import model_limits
-from jcs_ct.reporting.outlines import lesion_outlines
+from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.page_words import (
     ACQUISITION,
     FLAGS,
@@ -46,12 +45,8 @@ from jcs_ct.reporting.page_words import (
 )
 from jcs_ct.reporting.report_json import report_dict
 from jcs_ct.reporting.slice_images import (
-    LUNG_WINDOW,
     MAP_COLOURS,
-    MEDIASTINAL_WINDOW,
     Display,
-    ct_picture,
-    map_picture,
 )
 from jcs_ct.reporting.window_presets import WindowPreset, window_presets
 
@@ -60,8 +55,6 @@ if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
     from jcs_ct.reading.diagnosis import Diagnosis
 
-#: A page shows at most this many slices; longer studies are thinned evenly (tables and plots stay whole).
-MOST_SLICES_SHOWN = 320
 MOST_KEY_SLICES = 6
 #: Lesions under this are left out of the table until a reader wants them.
 SMALL_LESION_ML = 0.1
@@ -74,6 +67,7 @@ def render_report(
     *,
     language: ReportLanguage = "en",
     label: str | None = None,
+    pictures: PagePictures | None = None,
     progress: CountProgress | None = None,
 ) -> str:
     """The page as text.
@@ -83,15 +77,19 @@ def render_report(
         diagnosis: What was found.
         language: What the page is written in; messages of quality flags stay English.
         label: The reader's own name of the study; it stands on this page and nowhere else.
+        pictures: Of this study, where someone began to draw them while it was read.
         progress: Called with the slices drawn and those there are to draw.
 
     Raises:
         ConfigError: a language without a catalogue, or a label that is empty, too long or has control characters.
     """
     words, report = Words.of(language), report_dict(study, diagnosis)
-    display = Display.of(study.volume)
-    shown = shown_slices(study.volume.shape[0])
-    pictures = _all_pictures(study, diagnosis, display, shown, progress)
+    page_pictures = pictures or PagePictures(study.volume)
+    display, shown = page_pictures.display, page_pictures.shown
+    with Beside("pictures", os.cpu_count() or 1) as beside:
+        page_pictures.begin_rest(diagnosis, beside)
+        views = lung_views(study, diagnosis) if report["burden"] is not None else ()
+        drawn = page_pictures.drawn(progress)
     key_slices = _key_slices(report, shown, words)
     windows = window_presets(study, words)
     limits = model_limits(diagnosis)
@@ -112,14 +110,14 @@ def render_report(
             reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
             display=display,
             windows=windows,
-            views=lung_views(study, diagnosis) if report["burden"] is not None else (),
+            views=views,
             plot=slice_plot(report["slices"], report["operating_point"]["slice_probability"], words),
             histogram=None if report["burden"] is None else histogram_plot(report["burden"], words),
             zones=_zone_table(report),
             lesions=_lesion_rows(report),
             small_lesions=_small_lesions(report),
-            key_slices=[(index, why, pictures[shown.index(index)]) for index, why in key_slices],
-            data=_page_data(report, shown, pictures, key_slices, display, windows, words),
+            key_slices=[(index, why, drawn[shown.index(index)]) for index, why in key_slices],
+            data=_page_data(report, shown, drawn, key_slices, display, windows, words),
             shown_count=len(shown),
             map_colours=legend_colours(MAP_COLOURS),
             burden_colours=legend_colours(),
@@ -199,43 +197,8 @@ def _listed(words: Words, names: Mapping[str, str], keys: Sequence[str]) -> str:
     return ", ".join(named(words, names, key) for key in keys)
 
 
-def shown_slices(slice_count: int) -> list[int]:
-    """Indices of the slices the page shows: all, or an even selection of ``MOST_SLICES_SHOWN``."""
-    if slice_count <= MOST_SLICES_SHOWN:
-        return list(range(slice_count))
-    return [int(index) for index in np.linspace(0, slice_count - 1, MOST_SLICES_SHOWN).round()]
-
-
 def _source(name: str) -> str:
     return files("jcs_ct.reporting").joinpath("page", name).read_text(encoding="utf-8")
-
-
-def _all_pictures(
-    study: Study,
-    diagnosis: Diagnosis,
-    display: Display,
-    shown: Sequence[int],
-    progress: CountProgress | None,
-) -> list[dict[str, Any]]:
-    """The pictures of the shown slices; shrinking and encoding, most of the time, release the interpreter's lock."""
-    pictures = []
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures") as pool:
-        for picture in pool.map(lambda index: _pictures(study, diagnosis, display, index), shown):
-            pictures.append(picture)
-            if progress is not None:
-                progress(len(pictures), len(shown))
-    return pictures
-
-
-def _pictures(study: Study, diagnosis: Diagnosis, display: Display, index: int) -> dict[str, Any]:
-    hu = study.volume.hu[index]
-    labels = diagnosis.lesion_labels[index]
-    return {
-        LUNG_WINDOW.key: ct_picture(hu, LUNG_WINDOW),
-        MEDIASTINAL_WINDOW.key: ct_picture(hu, MEDIASTINAL_WINDOW),
-        "map": map_picture(diagnosis.activation[index]),
-        "outlines": lesion_outlines(labels, display) if labels.any() else [],
-    }
 
 
 def _key_slices(report: Mapping[str, Any], shown: list[int], words: Words) -> list[tuple[int, str]]:

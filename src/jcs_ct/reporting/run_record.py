@@ -85,6 +85,7 @@ def write_run_record(
     outputs: Sequence[Path] = (),
     command: Sequence[str] | None = None,
     exit_code: int = 0,
+    voxels: str | None = None,
 ) -> None:
     """Write the record of one finished run, whole or not at all.
 
@@ -96,6 +97,7 @@ def write_run_record(
         outputs: Files that were written; they appear with size and SHA-256.
         command: Arguments of the process (default: this process's); names and paths are left out.
         exit_code: The command line's.
+        voxels: :func:`voxels_sha256` of the study, where it is known already.
     """
     record = {
         "schema_version": RUN_SCHEMA_VERSION,
@@ -104,7 +106,7 @@ def write_run_record(
         "completed_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "exit_code": exit_code,
         "command": redacted_command(sys.argv if command is None else command),
-        "inputs": [_input(study)],
+        "inputs": [_input(study, voxels or voxels_sha256(study))],
         "outputs": [_output(output, path.parent) for output in outputs],
         "timings_s": {stage: round(float(seconds), 3) for stage, seconds in timings_s.items()},
         "execution": dict(execution or {}),
@@ -119,18 +121,23 @@ def write_run_record(
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def _input(study: Study) -> dict[str, Any]:
+def voxels_sha256(study: Study) -> str:
+    """SHA-256 of a study's HU (as float32) and affine, hex: what was read, whatever file it came from."""
     digest = hashlib.sha256()
     for plane in study.volume.hu:
         digest.update(plane.astype("<f4").tobytes())
     if study.volume.affine is not None:
         digest.update(study.volume.affine.astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _input(study: Study, voxels: str) -> dict[str, Any]:
     return {
         "identifier": study.identifier,
         "source_kind": study.kind,
         "file_count": len(set(study.paths)),
         "slice_count": study.volume.shape[0],
-        "voxels_sha256": digest.hexdigest(),
+        "voxels_sha256": voxels,
     }
 
 
