@@ -13,6 +13,7 @@ import typer
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.cli import (
+    ablate,
     batch,
     calibrate,
     compare,
@@ -69,7 +70,7 @@ app.add_typer(evaluate.app, rich_help_panel="Evaluation")
 app.command("compare", rich_help_panel="Evaluation")(compare.compare)
 app.command("crossval", rich_help_panel="Evaluation")(crossval.crossval)
 app.command("transfer", rich_help_panel="Evaluation")(transfer.transfer)
-app.command("ablate", rich_help_panel="Evaluation")(crossval.ablate)
+app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 
 
 def _version(value: bool) -> None:

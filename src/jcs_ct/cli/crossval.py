@@ -1,4 +1,4 @@
-"""`jcs crossval` and `jcs ablate`: recipes and a manifest with folds in, held-out answers, tables and figures out."""
+"""`jcs crossval`: recipes and a manifest with folds in, held-out answers, tables and figures out."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def crossval(
     """
     from jcs_ct.experiments.methods import Method
 
-    loaded = _recipe(recipe, settings)
-    borrowed = _optional_recipe(classifier_recipe, classifier_settings)
+    loaded = recipe_with(recipe, settings)
+    borrowed = optional_recipe(classifier_recipe, classifier_settings)
     beside: Sequence[Row] = ()
     warnings: Sequence[str] = ()
     if network:
@@ -161,62 +161,19 @@ def crossval(
         warnings = () if width == 1.0 else (f"comparison networks with {width:g} times their published channels",)
     else:
         methods = [Method(recipe.stem, loaded, borrowed, pretrained, flip_average, least_specificity)]
-    asked = _Experiment(
+    asked = AskedExperiment(
         manifest=manifest, output=output, only=fold, sources=source, with_test=with_test, extra=extra,
         parted=parted_patients, count=folds, seed=seed, device=device, threads=threads, draws=draws,
         protocol=protocol,
     )  # fmt: skip
-    _run(
+    run_asked(
         asked, methods, title="Cross-validation", against=against or [], own_cuts=cut_by_folds, beside=beside,
         warnings=warnings,
     )  # fmt: skip
 
 
-@stoppable_experiment
-def ablate(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter that works alone.")],
-    manifest: ManifestOption,
-    output: OutputOption,
-    fold: FoldOption = None,
-    parted_patients: PartedOption = False,
-    extra: ExtraOption = None,
-    classifier_recipe: ClassifierRecipeOption = None,
-    settings: SettingsOption = None,
-    classifier_settings: ClassifierSettingsOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = 0,
-    draws: DrawsOption = 2000,
-) -> None:
-    """Find out what each part of the segmenter brings: train it without and with EFM, AFF and combination.
-
-    The enhanced feature module (EFM), attentive feature fusion (AFF) and the combination with a classifier's features
-    (Tables V and VI) are taken out one by one in a cross-validation, everything else alike. The combination needs a
-    classifier: give its recipe, and with --extra a manifest with uninfected slices. The segmenters draw from those,
-    too, unless --set balance=label --set infected_share=1 leaves them to the classifier.
-
-    Example:  jcs ablate ct100-segmenter -m folds.csv -o runs/ablation --set steps=200
-    """
-    from jcs_ct.evaluation.pages.paper_results import TABLE_V, TABLE_VI
-    from jcs_ct.experiments.variants import ablation_methods
-
-    methods = ablation_methods(_recipe(recipe, settings), _optional_recipe(classifier_recipe, classifier_settings))
-    missing = () if classifier_recipe else ("the combination (Table VI) was left out: no --classifier-recipe",)
-    asked = _Experiment(
-        manifest=manifest,
-        output=output,
-        only=fold,
-        extra=extra,
-        parted=parted_patients,
-        device=device,
-        threads=threads,
-        draws=draws,
-    )
-    title = "Ablation: EFM, AFF, combination"
-    _run(asked, methods, title=title, beside=(*TABLE_V, *TABLE_VI), warnings=missing)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Experiment:
+class AskedExperiment:
     """What every experiment is asked for, whatever it trains."""
 
     manifest: Path
@@ -235,22 +192,25 @@ class _Experiment:
 
     @property
     def facts(self) -> Mapping[str, Any]:
+        """What the page says of the slices."""
         drawn = {} if self.count is None else {"fold_seed": self.seed}
         return {"test_split_took_part": self.with_test, "sources": list(self.sources or []), **drawn}
 
 
-def _recipe(path: Path, settings: Sequence[str] | None) -> Recipe:
+def recipe_with(path: Path, settings: Sequence[str] | None) -> Recipe:
+    """A recipe with the settings of ``--set``."""
     from jcs_ct.training.recipe import load_recipe
 
     return load_recipe(path, parse_settings(settings))
 
 
-def _optional_recipe(path: Path | None, settings: Sequence[str] | None) -> Recipe | None:
-    return None if path is None else _recipe(path, settings)
+def optional_recipe(path: Path | None, settings: Sequence[str] | None) -> Recipe | None:
+    """The same, where one is named."""
+    return None if path is None else recipe_with(path, settings)
 
 
-def _run(
-    asked: _Experiment,
+def run_asked(
+    asked: AskedExperiment,
     methods: Sequence[Method],
     *,
     title: str,
@@ -259,6 +219,20 @@ def _run(
     beside: Sequence[Row] = (),
     warnings: Sequence[str] = (),
 ) -> None:
+    """Train and judge the methods on every fold, and write the page; what is finished is kept.
+
+    Args:
+        asked: Slices, folds, folder.
+        methods: All of segmenters, or all of classifiers.
+        title: Of the page.
+        against: Others' predictions, as NAME=FOLDER.
+        own_cuts: Whether segmenters are scored with the cut that the other folds choose, too.
+        beside: Rows of the paper's tables.
+        warnings: For the page.
+
+    Raises:
+        ConfigError: ``against`` or ``own_cuts`` for classifiers, or folds that cannot be.
+    """
     import torch
 
     from jcs_ct.data.manifest import read_manifest
