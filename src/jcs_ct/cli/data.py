@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.cli import data_make
+from jcs_ct.cli import data_export, data_make
 from jcs_ct.cli.console import print_json
 
 app = typer.Typer(
-    name="data", help="Make, join and check manifests: tables of slices or studies.", no_args_is_help=True
+    name="data", help="Make, join, check and export manifests: tables of slices or studies.", no_args_is_help=True
 )
 app.add_typer(data_make.app)
+app.add_typer(data_export.app)
 
 
 @app.command("split")

@@ -12,6 +12,7 @@ from jcs_ct.choices import CT100Folds
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
+    from jcs_ct.data.sources.dicom_studies import SegmentationRule
     from jcs_ct.preprocessing import Window
 
 app = typer.Typer(
@@ -193,6 +194,10 @@ def nnunet(
     output: Output,
     patient_pattern: PatientPattern = None,
     lesion_labels: LesionLabels = "",
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="splits_final.json of nnU-Net: its folds are kept; one that lies in the folder is found."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Make a manifest of a raw data set of nnU-Net, a row a case; then see `jcs data slices`.
@@ -203,7 +208,7 @@ def nnunet(
 
     labels = _numbers(lesion_labels)
     wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
-    _write_studies(nnunet_raw(folder, wanted), output)
+    _write_studies(nnunet_raw(folder, wanted, splits=splits), output)
 
 
 @app.command("ct100")
@@ -238,6 +243,16 @@ def dicom(
         Path | None,
         typer.Option(help="File that patients' pseudonyms follow from; made beside the output if absent."),
     ] = None,
+    segmentations: Annotated[
+        bool,
+        typer.Option(
+            "--segmentations", help="Take the DICOM SEG that refers to a study's series as its mask, its label as 1."
+        ),
+    ] = False,
+    segment_type: Annotated[
+        str | None,
+        typer.Option(help="With --segmentations: type of the segments that are lesion, as opacity; others are left."),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave studies out that the gate refuses, and say so.")
     ] = False,
@@ -248,11 +263,21 @@ def dicom(
     `jcs data slices` then writes the slices.
 
     Example:  jcs data make dicom archive/ -o studies.csv --labels labels.csv
+
+    Example:  jcs data make dicom archive/ -o studies.csv --segmentations --segment-type opacity
     """
-    _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), skip_bad)
+    from jcs_ct.data.sources.dicom_studies import SegmentationRule
+    from jcs_ct.errors import ConfigError
+
+    if segment_type is not None and not segmentations:
+        raise ConfigError("--segment-type goes with --segmentations")
+    rule = SegmentationRule(segment_type) if segmentations else None
+    _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), rule, skip_bad)
 
 
-def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, skip_bad: bool) -> None:
+def _make_dicom(
+    folder: Path, output: Path, labels: Path | None, salt: Path, rule: SegmentationRule | None, skip_bad: bool
+) -> None:
     from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.sources.dicom_studies import find_studies, read_salt
     from jcs_ct.data.sources.study_labels import read_study_labels
@@ -261,7 +286,11 @@ def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, ski
     known = None if labels is None else read_study_labels(labels, folder)
     with stage_progress() as progress:
         found = find_studies(
-            folder, salt=read_salt(salt), labels=known, progress=lambda done, total: progress("headers", done, total)
+            folder,
+            salt=read_salt(salt),
+            labels=known,
+            segmentations=rule,
+            progress=lambda done, total: progress("headers", done, total),
         )
     if found.refused:
         listed = "\n  ".join([f"{len(found.refused)} study(ies) cannot be read:", *found.refused])
@@ -272,6 +301,9 @@ def _make_dicom(folder: Path, output: Path, labels: Path | None, salt: Path, ski
     rows = found.manifest.rows
     unlabelled = sum(row.label is None for row in rows)
     typer.echo(f"{len(rows)} studies of {len({row.patient for row in rows})} patients -> {output}")
+    if rule is not None:
+        masks = sum(row.mask is not None for row in rows)
+        typer.echo(f"lesion in the Segmentations: {', '.join(found.lesion_kinds) or 'none'}; {masks} with a mask")
     if unlabelled:
         typer.echo(f"{unlabelled} without a label: give a table with --labels")
     if found.lines_unused:

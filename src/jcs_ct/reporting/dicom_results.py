@@ -101,7 +101,7 @@ def write_dicom_results(
     prepare_output_folder(folder)
     remove_dicom_results(folder, kinds=kinds)
     written: list[Path | None] = []
-    with _names_kept_out_of_warnings():
+    with names_kept_out_of_warnings():
         segmentation = (
             dicom_seg.build_segmentation(source, diagnosis, identity, correction)
             if {"seg", "sr"} & set(kinds)
@@ -129,7 +129,7 @@ def write_dicom_results(
 
 
 @contextmanager
-def _names_kept_out_of_warnings() -> Iterator[None]:
+def names_kept_out_of_warnings() -> Iterator[None]:
     """Silence highdicom's warning of a name without a caret: it prints the name, which is the source's and stays."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message='The string ".*" is unlikely to represent the intended person name')

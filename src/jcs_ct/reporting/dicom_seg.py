@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from jcs_ct import __version__
@@ -38,25 +40,50 @@ def build_segmentation(
     if not diagnosis.lesions:
         return None
     _check_labels(diagnosis)
-    labels = source.on_grid(diagnosis.lesion_labels)
-    slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
-    segmentation = Segmentation(
-        source_images=source.images_of(slices),
-        pixel_array=np.ascontiguousarray(labels[slices]),
-        segmentation_type="BINARY",
-        segment_descriptions=[_describe(lesion, diagnosis, identity, correction) for lesion in diagnosis.lesions],
-        series_instance_uid=identity.uid("series", "seg"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=identity.uid("instance", "seg"),
-        instance_number=1,
-        plane_positions=source.plane_positions(slices),
-        content_label="LESIONS",
+    return lesion_segmentation(
+        source,
+        diagnosis.lesion_labels,
+        [_describe(lesion, diagnosis, identity, correction) for lesion in diagnosis.lesions],
+        identity,
         content_description="Pulmonary opacities found by jcs-ct"
         if correction is None
         else f"Pulmonary opacities corrected by a reader, version {correction.version}",
         content_creator_name=None if correction is None else correction.reader,
         series_description=series_description("lesions"),
         **equipment(diagnosis),
+    )
+
+
+def lesion_segmentation(
+    source: SourceSeries,
+    labels: NDArray[np.unsignedinteger[Any]],
+    segments: Sequence[SegmentDescription],
+    identity: ResultIdentity,
+    **attributes: Any,
+) -> Segmentation:
+    """A BINARY Segmentation of the source's images that hold a segment.
+
+    Args:
+        source: The images.
+        labels: (slices, rows, columns) on the volume's grid, not empty; segment numbers, 0 where there is none.
+        segments: What each number stands for.
+        identity: The object's and its series' identifiers.
+        **attributes: Of highdicom's ``Segmentation``: descriptions and equipment.
+    """
+    labels = source.on_grid(labels)
+    slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
+    segmentation = Segmentation(
+        source_images=source.images_of(slices),
+        pixel_array=np.ascontiguousarray(labels[slices]),
+        segmentation_type="BINARY",
+        segment_descriptions=segments,
+        series_instance_uid=identity.uid("series", "seg"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=identity.uid("instance", "seg"),
+        instance_number=1,
+        plane_positions=source.plane_positions(slices),
+        content_label="LESIONS",
+        **attributes,
     )
     source.restore_references(segmentation, slices)
     return segmentation

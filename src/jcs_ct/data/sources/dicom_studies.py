@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, split_problems
+from jcs_ct.data.sources.referring_segmentations import ReferringSegmentations, read_segmentations
 from jcs_ct.data.sources.study_labels import StudyLabel, StudyLabels, unmatched
 from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.files import replacing
@@ -32,11 +33,25 @@ class FoundStudies:
         manifest: A row a study.
         refused: One line for every study that the gate refuses: where, and why.
         lines_unused: Lines of the table of labels that belong to no study.
+        lesion_kinds: What the segments of the Segmentations are of that were taken as masks.
     """
 
     manifest: Manifest
     refused: tuple[str, ...]
     lines_unused: int = 0
+    lesion_kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SegmentationRule:
+    """Which Segmentations among the studies are their lesion masks.
+
+    Args:
+        segment_type: Regular expression found in the type of the segments that are lesion; None takes all, where
+            they are of one type.
+    """
+
+    segment_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,7 @@ def find_studies(
     *,
     salt: bytes,
     labels: StudyLabels | None = None,
+    segmentations: SegmentationRule | None = None,
     seed: int = 0,
     progress: CountProgress | None = None,
 ) -> FoundStudies:
@@ -95,13 +111,18 @@ def find_studies(
         folder: Its subfolders are looked at one by one, each with everything below it; no pixels are decoded.
         salt: For :func:`pseudonym`.
         labels: Table of labels, or None.
+        segmentations: Take the Segmentation that refers to a study's series as its mask where the table names none;
+            the study is then labelled infected where the table gives no label.
         seed: Of the split.
         progress: Called with (subfolders done, total).
 
     Raises:
-        ConfigError: no DICOM files, a table of which no line fits, or a patient whom it puts into two splits.
+        ConfigError: no DICOM files, a table of which no line fits, a patient whom it puts into two splits, or
+            Segmentations of several types, or of none that is wanted.
+        StudyError: a Segmentation cannot be read (UNREADABLE).
     """
     places, refused = _survey(folder, progress)
+    places, masks = _masks_apart(places, segmentations)
     studies: dict[tuple[str, str], list[_Place]] = defaultdict(list)
     for place in places:
         first = place.series.headers[0]
@@ -120,15 +141,44 @@ def find_studies(
         line = labels.of(patient_key=patient_key, study_key=study_key, path=chosen.folder) if labels else None
         if line is not None:
             used.append(line)
+        line = line or StudyLabel("")
+        referring = masks.of({header.series_key for header in chosen.series.headers}) if line.mask is None else ()
+        if len(referring) > 1:
+            refused.append(f"{where}: {len(referring)} Segmentations refer to its series; name one in --labels")
+            continue
         patient = pseudonym(salt, patient_key, study_key)
-        rows.append(_row(chosen, patient, line or StudyLabel(""), folder.resolve().name))
+        rows.append(_row(chosen, patient, _with_mask(line, referring), folder.resolve().name))
     if labels is not None and rows and not used:
         raise ConfigError(
             f"none of the {len(labels)} line(s) of the table of labels fits one of {len(rows)} studies by its column "
             f"{labels.key}; patient is the PatientID, study the Study Instance UID, folder a path below {folder}"
         )
     manifest = Manifest(_with_splits(rows, seed))
-    return FoundStudies(manifest, tuple(refused), unmatched(labels, used) if labels is not None else 0)
+    unused = unmatched(labels, used) if labels is not None else 0
+    return FoundStudies(manifest, tuple(refused), unused, tuple(sorted(masks.kinds)))
+
+
+def _masks_apart(
+    places: Sequence[_Place], rule: SegmentationRule | None
+) -> tuple[list[_Place], ReferringSegmentations]:
+    """The series that are none of Segmentations, and those that are, read; all as they are without a rule."""
+    if rule is None:
+        return list(places), ReferringSegmentations()
+    kept: list[_Place] = []
+    files: dict[Path, None] = {}
+    for place in places:
+        if all(header.modality == "SEG" for header in place.series.headers):
+            files.update((place.survey.files[header.file_index], None) for header in place.series.headers)
+        else:
+            kept.append(place)
+    return kept, read_segmentations(list(files), rule.segment_type)
+
+
+def _with_mask(line: StudyLabel, referring: Sequence[Path]) -> StudyLabel:
+    """A study's line with the Segmentation that refers to it; a mask says infected where the table says nothing."""
+    if not referring:
+        return line
+    return replace(line, mask=referring[0], label=1 if line.label is None else line.label)
 
 
 def _survey(folder: Path, progress: CountProgress | None) -> tuple[list[_Place], list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, split_by_patient
+from jcs_ct.data.sources.nnunet_splits import SPLITS_NAME, with_splits
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
 from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError, JCSError
@@ -54,16 +55,22 @@ def nifti_pairs(folder: Path, wanted: VolumePairs) -> Manifest:
     return Manifest(_dealt(rows, wanted.seed))
 
 
-def nnunet_raw(folder: Path, wanted: VolumePairs) -> Manifest:
+def nnunet_raw(folder: Path, wanted: VolumePairs, *, splits: Path | None = None) -> Manifest:
     """A raw data set of nnU-Net: ``dataset.json``, ``imagesTr/NAME_0000.nii.gz`` and ``labelsTr/NAME.nii.gz``.
 
     A case is infected when its mask has a lesion voxel. Cases of ``imagesTs`` test (without ``labelsTs`` their label
     is not known) and the others are dealt to train and val; without ``imagesTs`` all are split 60/20/20. Where no
     labels are wanted, all that ``dataset.json`` names are lesion but the background and the one to ignore.
 
+    Args:
+        folder: Of the data set.
+        wanted: How volumes and masks become rows.
+        splits: nnU-Net's ``splits_final.json``, whose folds (or train and val, where it holds one) replace the
+            dealing; the one in ``folder`` where it lies there.
+
     Raises:
-        ConfigError: more than one channel, no NIfTI, or every case without a mask, every mask without a case and
-            every mask that cannot be read, at once.
+        ConfigError: more than one channel, no NIfTI, or every case without a mask, every mask without a case, every
+            mask that cannot be read and what is wrong with the splits, at once.
     """
     facts = _facts(folder / "dataset.json")
     labels = wanted.lesion_labels or _foreground(facts)
@@ -88,8 +95,14 @@ def nnunet_raw(folder: Path, wanted: VolumePairs) -> Manifest:
     problems += [
         f"{row.path}: patient {row.patient} is in imagesTs, too" for row in found["Tr"] if row.patient in tested
     ]
-    _refuse(folder, problems)
-    dealt = _dealt(found["Tr"], wanted.seed, tests=not tested)
+    if splits is None and (folder / SPLITS_NAME).is_file():
+        splits = folder / SPLITS_NAME
+    if splits is None:
+        _refuse(folder, problems)
+        dealt = _dealt(found["Tr"], wanted.seed, tests=not tested)
+    else:
+        dealt = with_splits(found["Tr"], splits, problems)
+        _refuse(folder, problems)
     return Manifest((*dealt, *(replace(row, split="test") for row in found["Ts"])))
 
 
