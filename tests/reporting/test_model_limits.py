@@ -8,7 +8,11 @@ from importlib.resources import files
 import pytest
 
 from jcs_ct.checkpoints import file_sha256, load_models, shipped_checkpoint
+from jcs_ct.operating_point import Verdict
+from jcs_ct.reporting.language import LANGUAGES, Words
+from jcs_ct.reporting.limits_in_words import limit_sentences
 from jcs_ct.reporting.model_limits import model_limits, shipped_figures
+from jcs_ct.reporting.report_json import report_dict
 
 
 def test_the_figures_are_of_the_weights_in_the_box():
@@ -60,3 +64,28 @@ def test_only_the_measured_weights_at_the_measured_cut_have_figures(shipped):
     retrained = model_limits(replace(shipped, models={"classifier": {"sha256": "ab" * 32}}))
     assert (retrained.slices, retrained.lesions, retrained.never_seen) == ((), (), ())
     assert "other_pneumonia" in retrained.not_told_apart, "no network of this kind tells them apart"
+
+
+def test_the_report_says_the_limits_beside_the_verdict(shipped, make_study):
+    known = model_limits(shipped)
+    limits = report_dict(make_study(), shipped)["limits"]
+    assert [
+        (one["source"], one["sensitivity"], one["uninfected_slice_count"]) for one in limits["slice_figures"]
+    ] == [(row.source, row.sensitivity, row.not_infected) for row in known.slices]
+    assert limits["lesion_figures"][0]["mean_dice_percent"] == known.lesions[0].dice_percent
+    assert limits["never_seen"] == list(known.never_seen)
+    assert limits["not_told_apart"] == list(known.not_told_apart)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sentences_say_them_in_each_language(shipped, language):
+    words = Words.of(language)
+    said = " ".join(limit_sentences(replace(shipped, verdict=Verdict.POSITIVE), words))
+    for row in model_limits(shipped).slices:
+        assert row.source in said
+        assert row.sensitivity is None or words.percent(100 * row.sensitivity, 0) in said
+    assert {"en": "another pneumonia", "de": "einer anderen Pneumonie"}[language] in said
+    negative = " ".join(limit_sentences(replace(shipped, verdict=Verdict.NEGATIVE), words))
+    assert {"en": "can be present without", "de": "kann ohne Verschattung vorliegen"}[language] in negative
+    unknown = " ".join(limit_sentences(replace(shipped, models={}), words))
+    assert {"en": "was not measured", "de": "nicht gemessen"}[language] in unknown

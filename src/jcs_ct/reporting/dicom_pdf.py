@@ -22,6 +22,8 @@ from jcs_ct.reporting.dicom_common import equipment, model_facts, series_descrip
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
+from jcs_ct.reporting.language import Words
+from jcs_ct.reporting.limits_in_words import limit_sentences
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
@@ -118,7 +120,7 @@ def _page(heading: str) -> Figure:
 def _findings_page(diagnosis: Diagnosis) -> Figure:
     page = _page(f"Chest CT: {_BY_RULE[diagnosis.basis].format(diagnosis.verdict)}")
     page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
-    plot = page.add_axes((0.1, 0.52, 0.83, 0.14))
+    plot = page.add_axes((0.1, 0.46, 0.83, 0.11))
     indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
     plot.bar(
         indices,
@@ -155,6 +157,8 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
             else f"positive when more than {diagnosis.positive_slice_threshold}."
         )
     ]
+    for sentence in limit_sentences(diagnosis, Words.of("en")):
+        lines += textwrap.wrap(sentence, _FLAG_COLUMNS)
     burden = diagnosis.burden
     if burden is not None:
         figures = (

@@ -21,6 +21,7 @@ from jcs_ct import NOTICE, __version__
 from jcs_ct.axes import AxisTurn
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting.language import marked
+from jcs_ct.reporting.model_limits import model_limits
 
 if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.imaging.study import Study
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.reading.zones import Zone
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 
 RULES = {
     VerdictBasis.SLICE_COUNT: "positive when positive_slice_count is larger than positive_slice_threshold",
@@ -86,6 +87,7 @@ def report_dict(study: Study, diagnosis: Diagnosis) -> dict[str, Any]:
             "lung_slice_count": diagnosis.lung_slice_count,
             "positive_fraction": diagnosis.positive_fraction,
         },
+        "limits": _limits(diagnosis),
         "slices": _slices(diagnosis),
         "segmentation": {
             "performed": diagnosis.segmented,
@@ -128,6 +130,36 @@ def _study(study: Study) -> dict[str, Any]:
             str(name): value if isinstance(value, str) else _number(value)
             for name, value in sorted(study.acquisition.items())
         },
+    }
+
+
+def _limits(diagnosis: Diagnosis) -> dict[str, Any]:
+    """What the networks are known to get right, and what they cannot tell or were never shown."""
+    known = model_limits(diagnosis)
+    return {
+        "slice_figures": [
+            {
+                "source": row.source,
+                "held_out": row.held_out,
+                "infected_slice_count": row.infected,
+                "uninfected_slice_count": row.not_infected,
+                "sensitivity": row.sensitivity,
+                "specificity": row.specificity,
+            }
+            for row in known.slices
+        ],
+        "lesion_figures": [
+            {
+                "source": row.source,
+                "held_out": row.held_out,
+                "image_count": row.images,
+                "patient_count": row.patients,
+                "mean_dice_percent": row.dice_percent,
+            }
+            for row in known.lesions
+        ],
+        "not_told_apart": list(known.not_told_apart),
+        "never_seen": list(known.never_seen),
     }
 
 
