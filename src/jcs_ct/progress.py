@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol, TypeVar
 
 from jcs_ct.errors import StoppedError
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -24,6 +26,14 @@ class CountProgress(Protocol):
 
 def silent(stage: str, done: int, total: int, /) -> None:
     """The :class:`Progress` of those who do not look."""
+
+
+def counted(things: Collection[T], progress: CountProgress | None) -> Iterator[T]:
+    """The things one after the other, each said to be done when the next one is asked for."""
+    for done, thing in enumerate(things, start=1):
+        yield thing
+        if progress is not None:
+            progress(done, len(things))
 
 
 def stopping(progress: Progress, cancelled: Callable[[], bool]) -> Progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.cli.console import print_json
+from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
 
 
@@ -58,15 +58,16 @@ def calibrate(
     from jcs_ct.experiments.operating_point_choice import choose_operating_point
 
     trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
-    chosen = choose_operating_point(
-        trained_classifier,
-        trained_segmenter,
-        read_manifest(manifest).split("val"),
-        least_specificity=least_specificity,
-        lesion_probability=lesion_probability,
-        execution=Execution(device=device),
-        progress=lambda name: typer.echo(f"running the {name} over the validation slices ...", err=True),
-    )
+    with stage_progress() as progress:
+        chosen = choose_operating_point(
+            trained_classifier,
+            trained_segmenter,
+            read_manifest(manifest).split("val"),
+            least_specificity=least_specificity,
+            lesion_probability=lesion_probability,
+            execution=Execution(device=device),
+            progress=progress,
+        )
     point = chosen.point
     if threshold is not None or reference_spacing_mm is not None:
         count = point.positive_slice_threshold if threshold is None else threshold

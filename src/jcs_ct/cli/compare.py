@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.choices import EvaluationProtocol, SplitName
-from jcs_ct.cli.console import print_json, print_tables
+from jcs_ct.cli.console import print_json, print_tables, stage_progress
 from jcs_ct.cli.judged_networks import stoppable_evaluation
 from jcs_ct.cli.options import DrawsOption
 
@@ -64,15 +64,16 @@ def compare(
     methods, cuts = with_own_cuts(
         given, cut_by_folds or [], cases, lambda name: output / f"{method_folder(name)}-own-cut"
     )
-    evaluation = evaluate_predictions(
-        methods,
-        cases,
-        title="Comparison of segmentations",
-        protocol=protocol,
-        facts={"cuts": cuts} if cuts else None,
-        resampling=Resampling(draws=draws, seed=seed),
-        progress=lambda name: typer.echo(f"scoring {name} ...", err=True),
-    )
+    with stage_progress() as progress:
+        evaluation = evaluate_predictions(
+            methods,
+            cases,
+            title="Comparison of segmentations",
+            protocol=protocol,
+            facts={"cuts": cuts} if cuts else None,
+            resampling=Resampling(draws=draws, seed=seed),
+            progress=progress,
+        )
     page = write_evaluation(output, evaluation)
     if as_json:
         print_json({t.name: t.to_dict()["rows"] for t in evaluation.tables if t.name != "per_image"})

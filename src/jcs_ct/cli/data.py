@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli import data_export, data_make
-from jcs_ct.cli.console import print_json
+from jcs_ct.cli.console import print_json, stage_progress
 
 app = typer.Typer(
     name="data", help="Make, join, check and export manifests: tables of slices or studies.", no_args_is_help=True
@@ -83,7 +83,6 @@ def slices(
 
     Example:  jcs data slices studies.csv -f slices -o slices.csv
     """
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.data.study_slices import write_slices
     from jcs_ct.errors import ConfigError
@@ -121,7 +120,6 @@ def paint(
 
     Example:  jcs data paint lungs267.csv -f painted -o painted.csv
     """
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.augmentation.painting import paint_manifest
     from jcs_ct.data.manifest import read_manifest
 
@@ -171,7 +169,8 @@ def check(
     from jcs_ct.data.manifest.manifest_checks import check_manifest
     from jcs_ct.errors import ConfigError
 
-    checked = check_manifest(manifest)
+    with stage_progress() as progress:
+        checked = check_manifest(manifest, progress=lambda done, total: progress("files", done, total))
     if checked.leaks and not accept_leaks:
         listed = "\n  ".join(_first(checked.leaks))
         raise ConfigError(
@@ -210,7 +209,10 @@ def annotate(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.files import write_text
 
-    found = annotate_manifest(read_manifest(manifest))
+    with stage_progress() as progress:
+        found = annotate_manifest(
+            read_manifest(manifest), progress=lambda done, total: progress("masks", done, total)
+        )
     write_text(output, annotations_csv(found))
     typer.echo(f"{sum(len(one.lesions) for one in found)} lesions on {len(found)} slices -> {output}")
 
@@ -228,5 +230,9 @@ def stats(
     from jcs_ct.evaluation.pages.data_statistics import describe_manifest
     from jcs_ct.evaluation.pages.page import write_evaluation
 
-    page = write_evaluation(output, describe_manifest(read_manifest(manifest), title=manifest.stem))
+    with stage_progress() as progress:
+        described = describe_manifest(
+            read_manifest(manifest), title=manifest.stem, progress=lambda done, total: progress("masks", done, total)
+        )
+    page = write_evaluation(output, described)
     typer.echo(f"page: {page}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jcs_ct.cli.console import stage_progress
+
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
 
@@ -28,7 +30,6 @@ def nifti(manifest: Studies, output: Output) -> None:
 
     Example:  jcs data export nifti studies.csv -o pairs
     """
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.exchange.nifti_folders import export_nifti_pairs
 
@@ -56,7 +57,6 @@ def nnunet(
 
     Example:  jcs data export nnunet studies.csv -o nnUNet_raw/Dataset115_COVID
     """
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.exchange.nifti_folders import export_nnunet
 
@@ -81,7 +81,6 @@ def dicom(manifest: Studies, output: Output) -> None:
 
     Example:  jcs data make dicom dicom-seg/studies -o again.csv --labels dicom-seg/labels.csv
     """
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.exchange.dicom_folders import export_dicom
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct.choices import CT100Folds
+from jcs_ct.cli.console import stage_progress
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -185,7 +186,9 @@ def nifti(
 
     labels = _numbers(lesion_labels)
     wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
-    _write_studies(nifti_pairs(folder, wanted), output)
+    with stage_progress() as progress:
+        made = nifti_pairs(folder, wanted, progress=lambda done, total: progress("volumes", done, total))
+    _write_studies(made, output)
 
 
 @app.command("nnunet")
@@ -208,7 +211,9 @@ def nnunet(
 
     labels = _numbers(lesion_labels)
     wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
-    _write_studies(nnunet_raw(folder, wanted, splits=splits), output)
+    with stage_progress() as progress:
+        made = nnunet_raw(folder, wanted, splits=splits, progress=lambda done, total: progress("cases", done, total))
+    _write_studies(made, output)
 
 
 @app.command("ct100")
@@ -278,7 +283,6 @@ def dicom(
 def _make_dicom(
     folder: Path, output: Path, labels: Path | None, salt: Path, rule: SegmentationRule | None, skip_bad: bool
 ) -> None:
-    from jcs_ct.cli.console import stage_progress
     from jcs_ct.data.sources.dicom_studies import find_studies, read_salt
     from jcs_ct.data.sources.study_labels import read_study_labels
     from jcs_ct.errors import ConfigError

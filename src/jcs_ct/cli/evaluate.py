@@ -73,16 +73,17 @@ def segmentation(
                 thresholds[name] = info.operating_point.lesion_probability
             warnings += manifest_warnings(name, info.provenance, table)
             weights[name] = ready.sha256
-    evaluation = evaluate_predictions(
-        methods,
-        cases,
-        title=f"Segmentation: {cases.title}",
-        thresholds=thresholds,
-        beside=(*TABLE_VI, *TABLE_VII),
-        facts={"weights_sha256": weights},
-        warnings=warnings,
-        resampling=Resampling(draws=draws),
-    )
+        evaluation = evaluate_predictions(
+            methods,
+            cases,
+            title=f"Segmentation: {cases.title}",
+            thresholds=thresholds,
+            beside=(*TABLE_VI, *TABLE_VII),
+            facts={"weights_sha256": weights},
+            warnings=warnings,
+            resampling=Resampling(draws=draws),
+            progress=progress,
+        )
 
     def predictions(folder: Path) -> None:
         for method in methods:
@@ -125,8 +126,8 @@ def patients(
     if (studies is None) == (manifest is None):
         raise ConfigError("give either --studies or --manifest")
     loaded = load_models(models)
-    if studies is not None:
-        with stage_progress() as progress:
+    with stage_progress() as progress:
+        if studies is not None:
             cohort = cohort_of_studies(
                 loaded,
                 read_study_list(studies),
@@ -134,15 +135,16 @@ def patients(
                 title=f"{studies.stem}, whole studies",
                 progress=lambda done, total: progress("studies", done, total),
             )
-    else:
-        assert manifest is not None  # checked above
-        cohort = cohort_of_manifest(
-            loaded.classifier,
-            loaded.operating_point,
-            read_manifest(manifest).split(split),
-            execution=Execution(device=device),
-            title=f"{manifest.stem}, split {split}",
-        )
+        else:
+            assert manifest is not None  # checked above
+            cohort = cohort_of_manifest(
+                loaded.classifier,
+                loaded.operating_point,
+                read_manifest(manifest).split(split),
+                execution=Execution(device=device),
+                title=f"{manifest.stem}, split {split}",
+                progress=lambda done, total: progress("slices", done, total),
+            )
     evaluation = evaluate_cohort(
         cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
     )

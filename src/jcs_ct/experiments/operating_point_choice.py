@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, inference, placed
 from jcs_ct.errors import ConfigError
 from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.progress import CountProgress, Progress, silent
 from jcs_ct.training.training_data import validation_batches
 
 #: Slice spacing that the paper's threshold of 25 slices is taken to be meant for.
@@ -63,16 +64,22 @@ class Calibration:
     scores: SliceScores
 
 
-def score_slices(ready: ReadyClassifier, manifest: Manifest, *, execution: Execution) -> SliceScores:
-    """Run a classifier over a manifest's slices."""
+def score_slices(
+    ready: ReadyClassifier, manifest: Manifest, *, execution: Execution, progress: CountProgress | None = None
+) -> SliceScores:
+    """Run a classifier over a manifest's slices; ``progress`` is called with (slices done, total)."""
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
     dataset = SliceDataset(labelled, ready.preprocessor, cache=False)
     network = placed(ready.network, execution.torch_device)
     found: list[NDArray[np.float64]] = []
+    done = 0
     for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
         with inference(execution):
             probability = torch.softmax(network(batch.images).float(), dim=1)[:, 1]
         found.append(probability.double().cpu().numpy())
+        done += len(batch.images)
+        if progress is not None:
+            progress(done, len(labelled))
     return SliceScores(
         np.concatenate(found) if found else np.zeros(0),
         np.array([row.label == 1 for row in labelled], dtype=bool),
@@ -82,7 +89,12 @@ def score_slices(ready: ReadyClassifier, manifest: Manifest, *, execution: Execu
 
 
 def dice_at_cuts(
-    ready: ReadySegmenter, manifest: Manifest, cuts: Sequence[float] = LESION_CUTS, *, execution: Execution
+    ready: ReadySegmenter,
+    manifest: Manifest,
+    cuts: Sequence[float] = LESION_CUTS,
+    *,
+    execution: Execution,
+    progress: CountProgress | None = None,
 ) -> NDArray[np.float64]:
     """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
     with_lesions = Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
@@ -90,6 +102,7 @@ def dice_at_cuts(
     network = placed(ready.network, execution.torch_device)
     levels = torch.tensor(cuts, device=execution.torch_device)[None, :, None, None]
     scores: list[NDArray[np.float64]] = []
+    done = 0
     for batch in validation_batches(dataset, execution.torch_device, size=execution.batch_size):
         with inference(execution):
             found = network.predict(batch.images).float() >= levels
@@ -97,6 +110,9 @@ def dice_at_cuts(
             overlap = (found & truth).sum(dim=(2, 3)).double()
             total = (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))).double()
             scores.append((2.0 * overlap / total.clamp(min=1.0)).cpu().numpy())
+        done += len(batch.images)
+        if progress is not None:
+            progress(done, len(with_lesions))
     return np.concatenate(scores) if scores else np.zeros((0, len(cuts)))
 
 
@@ -108,7 +124,7 @@ def choose_operating_point(
     least_specificity: float = 0.95,
     lesion_probability: float | None = None,
     execution: Execution,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> Calibration:
     """Choose both cuts on validation patients; the slice count is the paper's 25, for slices 1 mm apart.
 
@@ -118,16 +134,23 @@ def choose_operating_point(
     Raises:
         ConfigError: the manifest lacks infected, uninfected or masked slices.
     """
-    if progress is not None:
-        progress("classifier")
-    scores = score_slices(classifier, validation, execution=execution)
+    scores = score_slices(
+        classifier,
+        validation,
+        execution=execution,
+        progress=lambda done, total: progress("classifier", done, total),
+    )
     slice_cut, slice_figures = choose_slice_probability(
         scores.probability, scores.infected, scores.sources, least_specificity=least_specificity
     )
-    if progress is not None:
-        progress("segmenter")
     cuts = LESION_CUTS if lesion_probability is None else (lesion_probability,)
-    overlaps = dice_at_cuts(segmenter, validation, cuts, execution=execution)
+    overlaps = dice_at_cuts(
+        segmenter,
+        validation,
+        cuts,
+        execution=execution,
+        progress=lambda done, total: progress("segmenter", done, total),
+    )
     if not len(overlaps):
         raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
     lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.data.manifest import Manifest, read_mask
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.imaging.masks import is_segmentation, open_mask
+from jcs_ct.progress import CountProgress, counted
 from jcs_ct.reading.lesions import SliceLesion, find_lesions
 from jcs_ct.volume import CTVolume
 
@@ -48,15 +49,17 @@ def annotate_mask(mask: NDArray[np.bool_]) -> tuple[SliceLesion, ...]:
     return tuple(lesion.slices[0] for lesion in lesions)
 
 
-def annotate_manifest(manifest: Manifest) -> tuple[SliceAnnotation, ...]:
+def annotate_manifest(manifest: Manifest, *, progress: CountProgress | None = None) -> tuple[SliceAnnotation, ...]:
     """Annotate every slice that has a mask file; of a study every slice, named by its series and its number.
+
+    ``progress`` is called with (rows done, total).
 
     Raises:
         ConfigError, MaskError: a mask that cannot be read.
         StudyError: a study that the gate refuses.
     """
     found = []
-    for row in manifest:
+    for row in counted(manifest.rows, progress):
         if row.mask is None:
             continue
         if row.is_study:

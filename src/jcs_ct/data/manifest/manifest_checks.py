@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from jcs_ct.imaging.grey_levels import GreyMeaning
 from jcs_ct.imaging.mask_pictures import mask_labels
 from jcs_ct.imaging.masks import is_segmentation, open_mask
 from jcs_ct.preprocessing import Window
+from jcs_ct.progress import CountProgress, counted
 
 T = TypeVar("T")
 
@@ -59,14 +60,14 @@ class Findings:
     study_labels: dict[Path, int] = field(default_factory=dict)
 
 
-def check_manifest(path: Path) -> CheckedManifest:
-    """Read a manifest and every image and mask that it names.
+def check_manifest(path: Path, *, progress: CountProgress | None = None) -> CheckedManifest:
+    """Read a manifest and every image and mask that it names; ``progress`` is called with (rows read, total).
 
     Raises:
         ConfigError: with every problem of the table and of the files at once.
     """
     parsed = parse_manifest(path)
-    found = look_at_files(parsed.rows)
+    found = look_at_files(parsed.rows, progress=progress)
     refuse_problems(path, [*parsed.problems, *repeated_images(parsed.rows), *found.problems])
     notes = []
     if parsed.unread_columns:
@@ -93,10 +94,10 @@ def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
     ]
 
 
-def look_at_files(rows: Iterable[ManifestRow]) -> Findings:
+def look_at_files(rows: Sequence[ManifestRow], *, progress: CountProgress | None = None) -> Findings:
     """Read every image and mask."""
     found = Findings()
-    for row in rows:
+    for row in counted(rows, progress):
         if row.is_study:
             problems = _study_problems(row)
             found.problems += problems

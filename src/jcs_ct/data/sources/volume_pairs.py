@@ -14,6 +14,7 @@ from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_i
 from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.imaging.masks import open_mask
+from jcs_ct.progress import CountProgress, counted
 
 _ENDINGS = (".nii.gz", ".nii")
 #: Parts that patients are dealt to: one tests, one validates. Fewer patients all train.
@@ -36,10 +37,11 @@ class VolumePairs:
     seed: int = 0
 
 
-def nifti_pairs(folder: Path, wanted: VolumePairs) -> Manifest:
+def nifti_pairs(folder: Path, wanted: VolumePairs, *, progress: CountProgress | None = None) -> Manifest:
     """``images/NAME.nii.gz`` and ``masks/NAME.nii.gz``, split 60/20/20 by patient.
 
     A study is infected when its mask has a lesion voxel; without a mask its label is not known.
+    ``progress`` is called with (volumes done, total).
 
     Raises:
         ConfigError: no volume, or every mask without a volume and every one that cannot be read, at once.
@@ -50,12 +52,14 @@ def nifti_pairs(folder: Path, wanted: VolumePairs) -> Manifest:
             f"no NIfTI volume in {folder / 'images'}; it takes images/NAME.nii.gz and masks/NAME.nii.gz"
         )
     problems = [f"{path}: images/ has no volume of this name" for name, path in masks.items() if name not in volumes]
-    rows = _rows(volumes, masks, folder.resolve().name, wanted, problems)
+    rows = _rows(volumes, masks, folder.resolve().name, wanted, problems, progress)
     _refuse(folder, problems)
     return Manifest(_dealt(rows, wanted.seed))
 
 
-def nnunet_raw(folder: Path, wanted: VolumePairs, *, splits: Path | None = None) -> Manifest:
+def nnunet_raw(
+    folder: Path, wanted: VolumePairs, *, splits: Path | None = None, progress: CountProgress | None = None
+) -> Manifest:
     """A raw data set of nnU-Net: ``dataset.json``, ``imagesTr/NAME_0000.nii.gz`` and ``labelsTr/NAME.nii.gz``.
 
     A case is infected when its mask has a lesion voxel. Cases of ``imagesTs`` test (without ``labelsTs`` their label
@@ -67,6 +71,7 @@ def nnunet_raw(folder: Path, wanted: VolumePairs, *, splits: Path | None = None)
         wanted: How volumes and masks become rows.
         splits: nnU-Net's ``splits_final.json``, whose folds (or train and val, where it holds one) replace the
             dealing; the one in ``folder`` where it lies there.
+        progress: Called with (cases done, total), for the cases to train on and then for those to test on.
 
     Raises:
         ConfigError: more than one channel, no NIfTI, or every case without a mask, every mask without a case, every
@@ -88,7 +93,7 @@ def nnunet_raw(folder: Path, wanted: VolumePairs, *, splits: Path | None = None)
         problems += [
             f"{path}: images{part} has no case {name}" for name, path in masks.items() if name not in volumes
         ]
-        found[part] = _rows(volumes, masks, source, wanted, problems)
+        found[part] = _rows(volumes, masks, source, wanted, problems, progress)
     if not found["Tr"]:
         problems.append("imagesTr has no NIfTI volume; give the folder that holds dataset.json")
     tested = {row.patient for row in found["Ts"]}
@@ -145,11 +150,16 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 
 def _rows(
-    volumes: Mapping[str, Path], masks: Mapping[str, Path], source: str, wanted: VolumePairs, problems: list[str]
+    volumes: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    source: str,
+    wanted: VolumePairs,
+    problems: list[str],
+    progress: CountProgress | None,
 ) -> list[ManifestRow]:
     pattern = None if wanted.patient_pattern is None else compile_patient_pattern(wanted.patient_pattern)
     rows = []
-    for name, path in volumes.items():
+    for name, path in counted(volumes.items(), progress):
         patient = name if pattern is None else patient_in(name, pattern)
         if not patient:
             problems.append(f"{path}: the patient pattern is not found in {name}")

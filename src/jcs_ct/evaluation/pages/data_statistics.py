@@ -13,16 +13,17 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, count_manifest
 from jcs_ct.evaluation.pages.figures import bars
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table
+from jcs_ct.progress import CountProgress
 
 
-def describe_manifest(manifest: Manifest, *, title: str) -> Evaluation:
+def describe_manifest(manifest: Manifest, *, title: str, progress: CountProgress | None = None) -> Evaluation:
     """Counts, scanners, ages, thickness and lesions of a manifest; what is not known is counted as such.
 
     Raises:
         ConfigError, MaskError: a mask that cannot be read.
     """
     patients = list({row.patient: row for row in manifest}.values())
-    annotations = annotate_manifest(manifest)
+    annotations = annotate_manifest(manifest, progress=progress)
     tables = [_counts(manifest), _scanners(manifest), _known(patients), _lesions(annotations)]
     figures = {**_patient_figures(patients), **_lesion_figures(annotations)}
     facts = {"slices": len(manifest), "patients": len(patients), "manifest_sha256": manifest.sha256}

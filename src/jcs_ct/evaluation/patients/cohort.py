@@ -106,14 +106,20 @@ class Cohort:
 
 
 def cohort_of_manifest(
-    ready: ReadyClassifier, point: OperatingPoint, manifest: Manifest, *, execution: Execution, title: str
+    ready: ReadyClassifier,
+    point: OperatingPoint,
+    manifest: Manifest,
+    *,
+    execution: Execution,
+    title: str,
+    progress: CountProgress | None = None,
 ) -> Cohort:
     """Every patient of a manifest's labelled slices; infected when one of the slices is.
 
     The slice-count threshold is taken literally: a manifest's slices are rarely whole studies, which the notes say.
     """
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
-    scores = score_slices(ready, labelled, execution=execution)
+    scores = score_slices(ready, labelled, execution=execution, progress=progress)
     members: dict[str, list[int]] = {}
     for index, row in enumerate(labelled):
         members.setdefault(row.patient, []).append(index)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.overlap import LESION_PROBABILITY
+from jcs_ct.progress import Progress, silent
 
 #: Rows of the qualitative figure.
 MOST_PICTURE_ROWS = 6
@@ -56,7 +58,7 @@ def evaluate_predictions(
     facts: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Score, compare and draw the predictions of one or more methods.
 
@@ -69,7 +71,7 @@ def evaluate_predictions(
         beside: Published rows below the headline.
         facts, warnings: For the page.
         resampling: Of intervals and tests.
-        progress: Called with the name of the method that is scored.
+        progress: Called with the method that is scored, its cases that are done, and all of them.
 
     Raises:
         ConfigError: no methods, or names that repeat.
@@ -80,12 +82,16 @@ def evaluate_predictions(
     masks = [case.read_mask() for case in cases]
     scores = []
     for method in methods:
-        if progress is not None:
-            progress(method.name)
         cut = (thresholds or {}).get(method.name, LESION_PROBABILITY)
         scores.append(
             score_method(
-                method, masks, cases, threshold=cut, with_miniseg=protocol == "miniseg", resampling=resampling
+                method,
+                masks,
+                cases,
+                threshold=cut,
+                with_miniseg=protocol == "miniseg",
+                resampling=resampling,
+                progress=partial(progress, f"scoring {method.name}"),
             )
         )
     tables = [scores_table(scores, cases, beside=beside, resampling=resampling)]

@@ -21,6 +21,7 @@ from jcs_ct.metrics.distance import hausdorff_distance
 from jcs_ct.metrics.overlap import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
 from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
 from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
+from jcs_ct.progress import CountProgress, counted
 
 #: In the order of the tables.
 MEASURES = (
@@ -33,6 +34,9 @@ MEASURES = (
     Measure("hausdorff_95_px", "HD95 px", 1.0, False),
     Measure("hausdorff_px", "HD px", 1.0, False),
 )
+
+#: Percentile of the distances between contours, by measure.
+_HAUSDORFF = {"hausdorff_px": 100.0, "hausdorff_95_px": 95.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ def score_method(
     threshold: float = LESION_PROBABILITY,
     with_miniseg: bool = False,
     resampling: Resampling = DEFAULT_RESAMPLING,
+    progress: CountProgress | None = None,
 ) -> MethodScores:
     """Score a method's predictions on the masks' own grids.
 
@@ -84,6 +89,7 @@ def score_method(
         threshold: A pixel is a lesion when its probability is at least this.
         with_miniseg: Also score by protocol ``miniseg``.
         resampling: Of the intervals.
+        progress: Called with (cases whose contours are compared, total), which takes longest.
 
     Raises:
         ValueError: numbers or shapes that differ, or no cases.
@@ -93,7 +99,7 @@ def score_method(
     pairs = _Pairs(predictions, masks)
     cut = [probability >= threshold for probability, _ in pairs]
     counts = Counts.stack(Counts.of(found, mask) for found, mask in zip(cut, masks, strict=True))
-    per_image = _per_image(pairs, cut, counts)
+    per_image = _per_image(pairs, masks, cut, counts, progress)
     return MethodScores(
         name=predictions.name,
         per_image=per_image,
@@ -123,7 +129,11 @@ class _Pairs(Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]):
 
 
 def _per_image(
-    pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], cut: Sequence[NDArray[np.bool_]], counts: Counts
+    pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    masks: Sequence[NDArray[np.bool_]],
+    cut: Sequence[NDArray[np.bool_]],
+    counts: Counts,
+    progress: CountProgress | None,
 ) -> dict[str, PerImage]:
     found = {}
     for name, metric in OVERLAP_METRICS.items():
@@ -131,9 +141,13 @@ def _per_image(
         found[f"{name}_percent"] = PerImage(100.0 * each.values, each.defined)
     adaptive = [float(e_measure(Counts.of(p >= adaptive_threshold(p), mask))) for p, mask in pairs]
     found["e_measure_adaptive_percent"] = _all_defined(100.0 * np.array(adaptive))
-    for key, percentile in (("hausdorff_px", 100.0), ("hausdorff_95_px", 95.0)):
-        distances = [hausdorff_distance(one, pair[1], percentile=percentile) for one, pair in zip(cut, pairs)]
-        found[key] = _all_defined(np.array(distances))
+    distances = np.array(
+        [
+            [hausdorff_distance(one, mask, percentile=percentile) for percentile in _HAUSDORFF.values()]
+            for one, mask in counted([*zip(cut, masks, strict=True)], progress)
+        ]
+    )
+    found |= {key: _all_defined(values) for key, values in zip(_HAUSDORFF, distances.T, strict=True)}
     return {measure.key: found[measure.key] for measure in MEASURES}
 
 
