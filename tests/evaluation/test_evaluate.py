@@ -88,6 +88,7 @@ def test_patients_of_a_manifest_at_the_stored_operating_point(data, models, tmp_
     options = ("--models", models, "-m", data / "slices.csv", "-o", tmp_path, "--draws", 50)
     done = run("evaluate", "patients", *options)
     assert done.exit_code == 0, done.output
+    assert "slices: 6/6 in " in done.stderr
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["facts"]["positive_slice_threshold"] == 1
     assert [row["threshold"] for row in content["tables"]["table_iv"]["rows"] if row["in_use"]] == [1.0]

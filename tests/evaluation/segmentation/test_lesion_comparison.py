@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def test_compare_writes_page_tables_and_figures(perfect, shifted, ct100_like, tm
         "compare", f"truth={perfect}", shifted, "-r", ct100_like, "--protocol", "miniseg", "-o", out, "--draws", 200
     )
     assert done.exit_code == 0, done.output
+    assert re.search(r"scoring truth: (\d+)/\1 in .*\nscoring shifted: \1/\1 in ", done.stderr)
     rows = list(csv.DictReader((out / "miniseg.csv").read_text().splitlines()))
     assert float(rows[0]["dice_percent"]) == 100.0
     assert (rows[1]["method"], rows[1]["origin"]) == ("shifted", "measured here")
