@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from jcs_ct import NOTICE, __version__
-from jcs_ct.checkpoints import file_sha256, shipped_checkpoint
+from jcs_ct.checkpoints import shipped_checkpoint
+from jcs_ct.evaluation.pages.model_card import card_head, card_metadata
 from jcs_ct.reporting.model_limits import LesionFigures, SliceFigures, shipped_figures
 
 CARD = Path(__file__).resolve().parents[1] / "src/jcs_ct/weights/MODEL_CARD.md"
@@ -39,24 +37,9 @@ def front_matter() -> dict[str, Any]:
     weights = shipped_figures().weights
     return {
         "license": "apache-2.0",
-        "library_name": "jcs-ct",
-        "pipeline_tag": "image-segmentation",
-        "tags": [
-            "medical",
-            "chest-ct",
-            "covid-19",
-            "image-classification",
-            "image-segmentation",
-            "research-use-only",
-        ],
+        **card_metadata([shipped_checkpoint("classifier"), shipped_checkpoint("segmenter")]),
         "datasets": sorted({*DATASETS.values(), *TRAINED_ON} - {DATASETS["COVID-CT-MD"]}),
         "metrics": ["sensitivity", "specificity", "dice"],
-        "notice": NOTICE,
-        "software_version": __version__,
-        "files": [
-            {"path": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in (shipped_checkpoint("classifier"), shipped_checkpoint("segmenter"))
-        ],
         "model-index": [
             {
                 "name": NAME,
@@ -102,8 +85,7 @@ def _dice(row: LesionFigures) -> Iterator[dict[str, Any]]:
 def with_front_matter(card: str) -> str:
     """The card with today's metadata, whatever stood there."""
     body = card.split(_FENCE, 2)[2] if card.startswith(_FENCE) else card
-    head = yaml.safe_dump(front_matter(), sort_keys=False, width=118, allow_unicode=True)
-    return f"{_FENCE}{head}{_FENCE}{body}"
+    return f"{card_head(front_matter())}{body}"
 
 
 def main() -> int:

@@ -324,7 +324,7 @@ def card(
     models: Annotated[Path, typer.Option(help="Folder of checkpoints (*.safetensors).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md.")],
 ) -> None:
-    """Write a model card and a CLAIM checklist from checkpoints and evaluation runs.
+    """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.
 
     What no file says is marked as open, never guessed.
 
@@ -335,7 +335,7 @@ def card(
     from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation
     from jcs_ct.files import write_text
 
-    infos = {path.stem: read_info(path) for path in sorted(models.glob("*.safetensors"))}
+    infos = {path: read_info(path) for path in sorted(models.glob("*.safetensors"))}
     if not infos:
         raise ConfigError(f"no *.safetensors in {models}; give the folder of the models")
     evaluations = [read_evaluation(run) for run in runs]

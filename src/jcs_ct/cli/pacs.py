@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.console import stage_progress
 from jcs_ct.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def fetch(
 
     Example:  jcs pacs fetch https://pacs.example/dicom-web 1.2.840.1 -o study/
     """
-    with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive:
-        typer.echo(f"{archive.fetch_study(study_uid, output).image_count} CT images in {output}")
+    with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive, stage_progress() as progress:
+        fetched = archive.fetch_study(study_uid, output, advance=lambda done, total: progress("images", done, total))
+    typer.echo(f"{fetched.image_count} CT images in {output}")
 
 
 @app.command("send")

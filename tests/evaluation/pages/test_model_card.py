@@ -1,6 +1,9 @@
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from jcs_ct.checkpoints import CheckpointInfo
 from jcs_ct.errors import ConfigError
@@ -43,8 +46,10 @@ def evaluation(tmp_path):
     return read_evaluation(tmp_path)
 
 
-def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation):
-    card = model_card({"segmenter": INFO}, [evaluation])
+def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation, tmp_path):
+    weights = tmp_path / "segmenter.safetensors"
+    weights.write_bytes(b"weights")
+    card = model_card({weights: INFO}, [evaluation])
     assert "Research use only" in card
     assert "| ours | measured here | 71.2 [60, 80] |" in card
     assert "78.5" not in card
@@ -52,11 +57,16 @@ def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation):
     assert "7 steps of batch 4, adam at 2.5e-05 (poly)" in card
     assert "lesion probability 0.35" in card
     assert "`ab12`" in card
-    assert "No evaluation was given" in model_card({"segmenter": INFO}, [])
+    assert "No evaluation was given" in model_card({weights: INFO}, [])
+    metadata = ModelCard(card, ignore_metadata_errors=False).data.to_dict()
+    assert metadata["files"] == [
+        {"path": "segmenter.safetensors", "bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    ]
+    assert "license" not in metadata, "only the authors know it"
 
 
 def test_claim_items_that_nothing_answers_stay_open(evaluation):
-    table = claim_table({"segmenter": INFO}, [evaluation])
+    table = claim_table({Path("segmenter.safetensors"): INFO}, [evaluation])
     assert len(CLAIM_ITEMS) == 42
     assert table.count("\n| ") == 43
     assert f"| 42 | Funding | {OPEN} |" in table
@@ -70,7 +80,7 @@ def test_claim_says_what_training_started_from_and_which_weights_were_taken():
     recipe = {**INFO.provenance["recipe"], "choose_weights": "last"}
     start = {"origin": "start.safetensors", "sha256": "0123456789abcdef", "part": "whole", "loaded": 4}
     info = replace(INFO, provenance={**INFO.provenance, "recipe": recipe, "pretrained": start})
-    table = claim_table({"segmenter": info}, [])
+    table = claim_table({Path("segmenter.safetensors"): info}, [])
     assert "| 24 | Initialisation of parameters | segmenter: from start.safetensors (SHA-256 0123456789ab) |" in table
     assert "| segmenter: weights of the last step; no score was looked at |" in table
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from jcs_ct import NOTICE, __version__
-from jcs_ct.checkpoints import CheckpointInfo
+from jcs_ct.checkpoints import CheckpointInfo, file_sha256
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.tables import MEASURED
 
@@ -80,22 +82,49 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return content
 
 
-def model_card(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown.
+def card_head(metadata: Mapping[str, Any]) -> str:
+    """Metadata as Hugging Face's model cards have them: YAML between two lines of dashes."""
+    return f"---\n{yaml.safe_dump(dict(metadata), sort_keys=False, width=118, allow_unicode=True)}---\n"
+
+
+def card_metadata(paths: Sequence[Path]) -> dict[str, Any]:
+    """What every card of networks of this package says of them: kind, version, and the files' sizes and hashes."""
+    return {
+        "library_name": "jcs-ct",
+        "pipeline_tag": "image-segmentation",
+        "tags": [
+            "medical",
+            "chest-ct",
+            "covid-19",
+            "image-classification",
+            "image-segmentation",
+            "research-use-only",
+        ],
+        "notice": NOTICE,
+        "software_version": __version__,
+        "files": [
+            {"path": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(paths)
+        ],
+    }
+
+
+def model_card(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, with the metadata of Hugging Face's cards but the licence, which only the authors know.
 
     Args:
-        infos: What the checkpoints say of themselves, by name.
+        infos: What the checkpoints say of themselves, by their file.
         evaluations: From :func:`read_evaluation`.
     """
     parts = [
+        card_head(card_metadata([*infos])),
         "# Model card",
         "",
         f"**{NOTICE}**",
         "",
         f"Written by jcs-ct {__version__} from checkpoints and evaluations.",
     ]
-    for name, info in infos.items():
-        parts += ["", f"## {name}", "", *_network_lines(info)]
+    for path, info in infos.items():
+        parts += ["", f"## {path.stem}", "", *_network_lines(info)]
     parts += ["", "## Figures", ""]
     if not evaluations:
         parts.append("No evaluation was given: nothing is said of how good these networks are.")
@@ -169,7 +198,7 @@ def _cell(row: Mapping[str, Any], key: str) -> str:
     return str(value)
 
 
-def claim_table(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
+def claim_table(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> str:
     """The CLAIM checklist as Markdown; items that no file answers are left open, never guessed."""
     answers = _answers(infos, evaluations)
     rows = [
@@ -189,7 +218,7 @@ def claim_table(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mappi
     return "\n".join([*head, *rows, ""])
 
 
-def _answers(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def _answers(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     tables = {name for evaluation in evaluations for name in evaluation["tables"]}
     titles = "; ".join(str(evaluation["title"]) for evaluation in evaluations)
     found: dict[int, str] = {}
@@ -197,13 +226,13 @@ def _answers(infos: Mapping[str, CheckpointInfo], evaluations: Sequence[Mapping[
         found[1] = "Convolutional networks for classification and segmentation of CT slices (JCS)"
         found[9] = "Model card: input of each network; stored in its checkpoint"
         found[21] = "Patient: a manifest that has one in two splits is refused"
-        found[22] = "; ".join(f"{name}: {info.task}, preset {info.preset}" for name, info in infos.items())
+        found[22] = "; ".join(f"{path.stem}: {info.task}, preset {info.preset}" for path, info in infos.items())
         found[23] = f"jcs-ct {__version__}, torch; versions in evaluation.json"
         found[27] = "None"
         if all("recipe" in info.provenance for info in infos.values()):
             found[25] = "Recipe in each checkpoint's metadata; summary in the model card"
-            found[24] = "; ".join(f"{name}: {_start(info)}" for name, info in infos.items())
-            found[26] = "; ".join(f"{name}: {_choice(info)}" for name, info in infos.items())
+            found[24] = "; ".join(f"{path.stem}: {_start(info)}" for path, info in infos.items())
+            found[26] = "; ".join(f"{path.stem}: {_choice(info)}" for path, info in infos.items())
     if evaluations:
         found[28] = f"docs/reference/metrics.md; evaluated: {titles}"
         found[29] = "Percentile bootstrap over patients, Wilson intervals, paired permutation tests (Holm)"
