@@ -35,8 +35,10 @@ docs-run: $(STAMP)
 site: $(STAMP)
 	$(BIN)/python scripts/build_site.py
 
+# Twice, in fresh environments: with the newest dependencies that the wheel allows, and with the oldest.
 release-check: $(STAMP)
 	$(BIN)/python scripts/release_check.py
+	$(BIN)/python scripts/release_check.py --lowest
 
 setup: $(STAMP)
 
