@@ -159,6 +159,7 @@ def images(
     one_slice_each: Annotated[
         bool, typer.Option("--one-slice-each", help="Slices in images/ itself are each of another patient.")
     ] = False,
+    lesion_labels: LesionLabels = "",
     seed: Seed = 0,
 ) -> None:
     """Make a manifest of a plain folder: images/ and masks/ with equal names, a folder for each patient in both.
@@ -167,7 +168,17 @@ def images(
     """
     from jcs_ct.data.sources.plain_folders import images as make
 
-    _write(make(folder, seed=seed, patient_pattern=patient_pattern, one_slice_each=one_slice_each), output)
+    labels = _numbers(lesion_labels)
+    with stage_progress() as progress:
+        made = make(
+            folder,
+            seed=seed,
+            patient_pattern=patient_pattern,
+            one_slice_each=one_slice_each,
+            lesion_labels=labels,
+            progress=lambda done, total: progress("slices", done, total),
+        )
+    _write(made, output)
 
 
 @app.command("nifti")
@@ -318,6 +329,9 @@ def _make_dicom(
 def _write(manifest: Manifest, output: Path) -> None:
     manifest.write(output)
     typer.echo(f"{len(manifest)} slices -> {output}")
+    unknown = sum(row.label is None for row in manifest)
+    if unknown:
+        typer.echo(f"{unknown} of them without a label: they have no mask, and are not trained on")
 
 
 def _write_studies(manifest: Manifest, output: Path) -> None:

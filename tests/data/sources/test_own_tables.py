@@ -168,5 +168,26 @@ def test_a_flat_folder_of_slices_is_not_taken_for_patients(own):
         images(own, patient_pattern="x([0-9]+)")
 
 
+def test_masks_of_a_folder_may_be_tiff_and_have_labels(own):
+    (own / "masks" / "c00_0000.png").unlink()
+    first = own / "masks" / "c00_0001.png"
+    Image.open(first).save(first.with_suffix(".tif"))
+    first.unlink()
+    done = make("images", own, "-o", own / "slices.csv", "--one-slice-each", "--lesion-labels", "2")
+    assert done.exit_code == 0, done.output
+    assert "1 of them without a label: they have no mask" in done.output
+    rows = {row.path.stem: row for row in read_manifest(own / "slices.csv")}
+    assert (rows["c00_0000"].label, rows["c00_0001"].label, rows["c01_0002"].label) == (None, 1, 0)
+    assert rows["c00_0001"].lesion_labels == (2,)
+
+
+def test_masks_that_cannot_be_used_are_said_at_once(own):
+    (own / "masks" / "c00_0001.png").rename(own / "masks" / "other.png")
+    for name in ("c01_0003", "c02_0005"):
+        (own / "masks" / f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match=r"(?s)3 problem.*other.png: images/ has no slice.*c01_0003.*c02_0005"):
+        images(own, one_slice_each=True)
+
+
 def test_the_command_offers_every_public_set():
     assert set(PUBLIC_SETS) == set(MAKERS)
