@@ -120,7 +120,7 @@ def _page(heading: str) -> Figure:
 def _findings_page(diagnosis: Diagnosis) -> Figure:
     page = _page(f"Chest CT: {_BY_RULE[diagnosis.basis].format(diagnosis.verdict)}")
     page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
-    plot = page.add_axes((0.1, 0.46, 0.83, 0.11))
+    plot = page.add_axes((0.1, 0.485, 0.83, 0.1))
     indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
     plot.bar(
         indices,
@@ -171,7 +171,7 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
         )
         stated = [f"{name} {value:.1f} {unit}" for name, value, unit in figures if value is not None]
         lines.append("Burden: " + "; ".join(stated) + ".")
-        lines.append(_zones(burden))
+        lines += textwrap.wrap(_zones(burden), _FLAG_COLUMNS)
     elif not diagnosis.segmented:
         lines.append("Lesions were not segmented.")
     for role in ("classifier", "segmenter"):
@@ -206,7 +206,7 @@ def _lesion_table(page: Figure, diagnosis: Diagnosis) -> None:
                 "withheld" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}",
             ]
         )
-    axes = page.add_axes((0.07, 0.06, 0.86, 0.40))
+    axes = page.add_axes((0.07, 0.045, 0.86, 0.37))
     axes.axis("off")
     axes.set_title(f"{len(diagnosis.lesions)} lesions, {len(shown)} shown, largest first", fontsize=9, loc="left")
     heads = ["lesion", "ml", "lung, third", "slices", "centre, LPS mm", "mean HU"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import warnings
 import highdicom
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pydicom import config as pydicom_config
 from pydicom import dcmread
 
@@ -18,10 +20,12 @@ from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.identifiers import read_identifiers
+from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
-from jcs_ct.reporting import dicom_sc
+from jcs_ct.reporting import dicom_pdf, dicom_sc
 from jcs_ct.reporting.dicom_identity import report_series_uid
 from jcs_ct.reporting.dicom_results import write_dicom_results
+from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.volume import CTVolume
 
 #: Messages of dciodvfy that were reviewed; reasons in docs/reference/dicom-conformance.md.
@@ -168,7 +172,7 @@ def test_the_structured_report_states_verdict_burden_and_notice(results):
     assert figures["JCS006"] == pytest.approx(diagnosis.burden.opacification_volume_ml, rel=1e-3)
     assert _verdicts(group) == {"JCS009": "Positive", "JCS010": "Research use only, not a medical device"}
     texts = [item.TextValue for item in dcmread(folder / "findings.sr.dcm").ContentSequence if "TextValue" in item]
-    assert any(text.startswith(NOTICE) for text in texts)
+    assert any(text.startswith(NOTICE) and "Not told apart from COVID-19: another pneumonia" in text for text in texts)
 
 
 def test_volumes_are_withheld_where_the_geometry_is_not_trusted(make_series, make_findings, tmp_path):
@@ -259,6 +263,34 @@ def test_contours_lie_on_the_lesions_and_nothing_else_is_painted_without_finding
 )
 def test_patient_orientation_is_the_main_direction(orientation, expected):
     assert dicom_sc.patient_orientation(orientation) == expected
+
+
+def test_nothing_on_the_pdfs_first_page_covers_anything_else(make_series, make_findings):
+    """As full as it gets: the limits of the networks in the box, many quality flags, more lesions than are shown."""
+    diagnosis, weights = make_findings(make_series()), shipped_figures().weights
+    flag = QualityFlag("CODE", "a sentence that is long enough to fill more than a whole line of the page " * 2)
+    full = dataclasses.replace(
+        diagnosis,
+        lesions=diagnosis.lesions * 20,
+        flags=(flag,) * 8,
+        models={
+            role: {"name": role, "sha256": getattr(weights, role).sha256} for role in ("classifier", "segmenter")
+        },
+        operating_point=dataclasses.replace(
+            diagnosis.operating_point, slice_probability=weights.classifier.slice_probability
+        ),
+    )
+    page = dicom_pdf._findings_page(full)
+    canvas = FigureCanvasAgg(page)
+    canvas.draw()
+    places = [axes.get_tightbbox() for axes in page.axes] + [text.get_window_extent() for text in page.texts]
+    assert len(places) == 6
+    assert all(0 <= place.x0 < place.x1 <= page.bbox.x1 for place in places)
+    covered = [pair for pair in itertools.combinations(range(6), 2) if places[pair[0]].overlaps(places[pair[1]])]
+    assert covered == []
+    said = page.texts[-1].get_text()
+    assert "Not told apart" in said
+    assert "Never looked at" in said
 
 
 def test_the_pdf_is_whole_and_names_nobody(results):
