@@ -172,7 +172,7 @@ def test_the_structured_report_states_verdict_burden_and_notice(results):
     assert figures["JCS006"] == pytest.approx(diagnosis.burden.opacification_volume_ml, rel=1e-3)
     assert _verdicts(group) == {"JCS009": "Positive", "JCS010": "Research use only, not a medical device"}
     texts = [item.TextValue for item in dcmread(folder / "findings.sr.dcm").ContentSequence if "TextValue" in item]
-    assert any(text.startswith(NOTICE) and "Not told apart from COVID-19: another pneumonia" in text for text in texts)
+    assert any(text.startswith(NOTICE) and "Not told apart from COVID-19: " in text for text in texts)
 
 
 def test_volumes_are_withheld_where_the_geometry_is_not_trusted(make_series, make_findings, tmp_path):
