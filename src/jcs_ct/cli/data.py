@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jcs_ct.cli import data_export, data_make
-from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli import data_check, data_export, data_make
+from jcs_ct.cli.console import stage_progress
 
 app = typer.Typer(
     name="data", help="Make, join, check and export manifests: tables of slices or studies.", no_args_is_help=True
 )
 app.add_typer(data_make.app)
 app.add_typer(data_export.app)
+app.command("check")(data_check.check)
 
 
 @app.command("split")
@@ -148,52 +148,6 @@ def join(
 
     combine(*(read_manifest(path) for path in manifests)).write(output)
     typer.echo(f"{len(read_manifest(output))} slices -> {output}")
-
-
-@app.command("check")
-def check(
-    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet to check.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Counts, notes and leaks as JSON.")] = False,
-    accept_leaks: Annotated[
-        bool, typer.Option("--accept-leaks", help="Say leaks between splits or folds, and go on.")
-    ] = False,
-) -> None:
-    """Read every file of a manifest and report all problems at once; then count slices and patients.
-
-    Leaks are near-duplicates, and neighbours by name that look alike, in different splits or folds, and patients in
-    several folds: what a network is judged on, it would have seen.
-
-    Example:  jcs data check slices.csv
-    """
-    from jcs_ct.data.manifest import count_manifest
-    from jcs_ct.data.manifest.manifest_checks import check_manifest
-    from jcs_ct.errors import ConfigError
-
-    with stage_progress() as progress:
-        checked = check_manifest(manifest, progress=lambda done, total: progress("files", done, total))
-    if checked.leaks and not accept_leaks:
-        listed = "\n  ".join(_first(checked.leaks))
-        raise ConfigError(
-            f"the manifest {manifest} has {len(checked.leaks)} leak(s):\n  {listed}\nname the patients or groups "
-            "that they belong to and split anew (`jcs data split --join-duplicates`), or go on with --accept-leaks"
-        )
-    counts = count_manifest(checked.manifest)
-    if as_json:
-        print_json({"counts": counts, "notes": checked.notes, "leaks": checked.leaks})
-        return
-    for note in (*checked.notes, *_first(checked.leaks)):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{'split':<6} {'source':<12} {'patients':>8} {'infected':>9} {'uninfected':>10} {'with mask':>9}")
-    for row in counts:
-        typer.echo(
-            f"{row['split']:<6} {row['source']:<12} {row['patients']:>8} {row['infected']:>9} "
-            f"{row['uninfected']:>10} {row['with_mask']:>9}"
-        )
-
-
-def _first(lines: Sequence[str], most: int = 20) -> list[str]:
-    """The first lines, and how many more there are."""
-    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 @app.command("annotate")

@@ -10,6 +10,7 @@ import typer
 
 from jcs_ct.choices import CT100Folds
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks, CheckOption, look_at_made
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -70,8 +71,10 @@ def table(
     ] = None,
     source: Annotated[str, typer.Option(help="Name of the data set in the manifest.")] = "",
     seed: Seed = 0,
+    check: CheckOption = True,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
-    """Make a manifest of your own table.
+    """Make a manifest of your own table, and check it.
 
     Columns with usual names (image, patient, label, mask, split, fold, group, ...) are found; others are named. It
     says what it took for what. Without a split, patients are dealt 60/20/20 to train, val and test.
@@ -114,7 +117,8 @@ def table(
     for name, part in made.manifest.parts().items():
         how = " (dealt out)" if made.split_is_drawn else ""
         typer.echo(f"{name}: {len({row.patient for row in part})} patients, {len(part)} rows{how}")
-    typer.echo(f"-> {output}; read every file with: jcs data check {output}")
+    typer.echo(f"-> {output}")
+    look_at_made(output, wanted=check, accept_leaks=accept_leaks)
 
 
 def _window(said: tuple[float, float] | None) -> Window | None:
@@ -161,8 +165,10 @@ def images(
     ] = False,
     lesion_labels: LesionLabels = "",
     seed: Seed = 0,
+    check: CheckOption = True,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
-    """Make a manifest of a plain folder: images/ and masks/ with equal names, a folder for each patient in both.
+    """Make a manifest of a plain folder, and check it: images/ and masks/ with a folder for each patient in both.
 
     Example:  jcs data make images my-set -o slices.csv
     """
@@ -179,6 +185,7 @@ def images(
             progress=lambda done, total: progress("slices", done, total),
         )
     _write(made, output)
+    look_at_made(output, wanted=check, accept_leaks=accept_leaks)
 
 
 @app.command("nifti")

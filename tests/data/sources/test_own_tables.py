@@ -61,6 +61,8 @@ def test_one_command_makes_a_manifest_that_passes_its_check(own):
     assert done.exit_code == 0, done.output
     assert "path = file" in done.output
     assert "12 rows of 6 patients: 6 infected, 6 not infected, 0 not known" in done.output
+    assert "files: 12/12 in " in done.stderr, "it is checked at once"
+    assert "8-bit, under the stated window (level -350, width 1500 HU)" in done.stderr
     manifest = check_manifest(own / "slices.csv").manifest
     assert [row.patient for row in manifest][::2] == [f"c{n:02d}" for n in range(6)]
     assert [row.label for row in manifest] == [0, 1] * 6
@@ -72,6 +74,22 @@ def test_one_command_makes_a_manifest_that_passes_its_check(own):
         "val": 1,
         "test": 2,
     }
+
+
+def test_a_leak_in_a_table_is_found_as_it_becomes_a_manifest(own):
+    """One scan under two names, in two splits."""
+    picture = own / "images" / "c00_0000.jpg"
+    (own / "images" / "c05_0011.jpg").write_bytes(picture.read_bytes())
+    lines = [f"{name}.jpg,{name[:3]},0,{'test' if name.startswith('c05') else 'train'}" for name in names()]
+    path = table(own, "file,patient,label,split", lines)
+    asked = ("table", path, "-o", own / "slices.csv", "--root", own / "images")
+    refused = make(*asked)
+    assert isinstance(refused.exception, ConfigError)
+    assert "slices.csv is written, and is not fit for use: the manifest" in str(refused.exception)
+    assert "1 leak(s):" in str(refused.exception)
+    assert make(*asked, "--accept-leaks").exit_code == 0
+    done = make(*asked, "--no-check")
+    assert (done.exit_code, "not checked; read every file with: jcs data check" in done.output) == (0, True)
 
 
 def test_splits_folds_and_groups_are_kept(own):
