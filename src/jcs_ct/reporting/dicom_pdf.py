@@ -22,7 +22,6 @@ from jcs_ct.reporting.dicom_common import equipment, model_facts, series_descrip
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
-from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.limits_in_words import limit_sentences
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
             else f"positive when more than {diagnosis.positive_slice_threshold}."
         )
     ]
-    for sentence in limit_sentences(diagnosis, Words.of("en")):
+    for sentence in limit_sentences(diagnosis):
         lines += textwrap.wrap(sentence, _FLAG_COLUMNS)
     burden = diagnosis.burden
     if burden is not None:

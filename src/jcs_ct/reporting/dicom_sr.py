@@ -22,7 +22,6 @@ from jcs_ct.reporting import dicom_common as common
 from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity, derived_uid
 from jcs_ct.reporting.dicom_seg import tracking_id
 from jcs_ct.reporting.dicom_source import SourceSeries
-from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.limits_in_words import limit_sentences
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _comment(source: SourceSeries, diagnosis: Diagnosis, correction: Correction 
     )
     if not diagnosis.segmented:
         text += " Lesions were not segmented."
-    text += " " + " ".join(limit_sentences(diagnosis, Words.of("en")))
+    text += " " + " ".join(limit_sentences(diagnosis))
     if correction is not None:
         text += f" The lesions were corrected by a reader (version {correction.version}); the verdict was not."
     if diagnosis.flags:

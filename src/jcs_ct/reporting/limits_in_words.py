@@ -2,65 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jcs_ct.operating_point import Verdict
-from jcs_ct.reporting.language import Words, marked
 from jcs_ct.reporting.model_limits import SliceFigures, model_limits
-from jcs_ct.reporting.page_words import HELD_OUT, LOOK_ALIKES, NEVER_SEEN, named
+from jcs_ct.reporting.page_words import HELD_OUT, LOOK_ALIKES, NEVER_SEEN
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
 
 
-def limit_sentences(diagnosis: Diagnosis, words: Words) -> Iterator[str]:
+def limit_sentences(diagnosis: Diagnosis) -> Iterator[str]:
     """What the verdict cannot tell, how often slices are called rightly, and what the networks never looked at."""
     limits = model_limits(diagnosis)
+    rule = "The verdict is a fixed rule and no diagnosis: "
     if diagnosis.verdict is Verdict.NEGATIVE:
-        yield words.text(
-            marked(
-                "The verdict is a fixed rule and no diagnosis: COVID-19 can be present without an opacification, and "
-                "the networks miss some."
-            )
-        )
+        yield f"{rule}COVID-19 can be present without an opacification, and the networks miss some."
     else:
-        causes = _listed(words, LOOK_ALIKES, limits.not_told_apart)
-        yield words.text(
-            marked(
-                "The verdict is a fixed rule and no diagnosis: read it as opacifications as of COVID-19 or another "
-                "pneumonia. Not told apart from COVID-19: %(causes)s."
-            ),
-            causes=causes,
+        causes = ", ".join(LOOK_ALIKES[kind] for kind in limits.not_told_apart)
+        yield (
+            f"{rule}read it as opacifications as of COVID-19 or another pneumonia. "
+            f"Not told apart from COVID-19: {causes}."
         )
     if limits.slices:
-        yield words.text(
-            marked("Slices called rightly at probability %(cut)s: %(figures)s."),
-            cut=words.figure(diagnosis.operating_point.slice_probability, 2),
-            figures="; ".join(_slice_figures(words, row) for row in limits.slices),
-        )
+        cut, figures = diagnosis.operating_point.slice_probability, "; ".join(map(_slice_figures, limits.slices))
+        yield f"Slices called rightly at probability {cut:.2f}: {figures}."
     else:
-        yield words.text(
-            marked(
-                "How often these networks are right at this cut was not measured, or is not known to this software."
-            )
-        )
+        yield "How often these networks are right at this cut was not measured, or is not known to this software."
     if limits.never_seen:
-        kinds = _listed(words, NEVER_SEEN, limits.never_seen)
-        yield words.text(marked("Never looked at: %(kinds)s."), kinds=kinds)
+        yield f"Never looked at: {', '.join(NEVER_SEEN[kind] for kind in limits.never_seen)}."
 
 
-def _slice_figures(words: Words, row: SliceFigures) -> str:
+def _slice_figures(row: SliceFigures) -> str:
     shares = [
-        words.text(text, share=words.percent(100 * share, 0), number=number)
-        for text, share, number in (
-            (marked("%(share)s of %(number)s infected"), row.sensitivity, row.infected),
-            (marked("%(share)s of %(number)s not infected"), row.specificity, row.not_infected),
+        f"{100 * share:.0f} % of {number} {kind}"
+        for share, number, kind in (
+            (row.sensitivity, row.infected, "infected"),
+            (row.specificity, row.not_infected, "not infected"),
         )
         if share is not None
     ]
-    return f"{row.source} ({named(words, HELD_OUT, row.held_out)}) {', '.join(shares)}"
-
-
-def _listed(words: Words, names: Mapping[str, str], keys: Iterable[str]) -> str:
-    return ", ".join(named(words, names, key) for key in keys)
+    return f"{row.source} ({HELD_OUT[row.held_out]}) {', '.join(shares)}"
