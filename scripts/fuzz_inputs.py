@@ -35,6 +35,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -152,7 +153,7 @@ def _judge(path: Path, seed: Seed | None, *, lenient: bool) -> tuple[str, str]:
     no_results = _without_results(study)
     if study.volume.affine is None or seed is None or seed.affine is None:
         return f"read{no_results}", "no geometry stated"
-    wrong = geometry_error(study.volume.affine, study.volume.shape, seed)
+    wrong = geometry_error(study.volume.affine, study.volume.shape, seed) or content_error(study.volume, seed)
     if wrong and study.kind == "nifti" and says_so(path, study.volume):
         return "read as stated", wrong
     return ("WRONG GEOMETRY", wrong) if wrong else (f"read{no_results}", "")
@@ -193,14 +194,32 @@ def says_so(path: Path, volume: CTVolume) -> bool:
     )
 
 
+def content_error(volume: CTVolume, seed: Seed) -> str:
+    """How a volume lies turned in its grid: mirrored about its middle, it has the true grid and the wrong side."""
+    if seed.hu is None or seed.affine is None or volume.affine is None:
+        return ""
+    start = _first_slice(volume.affine, seed.affine, seed.shape[0])
+    true = seed.hu[start : start + volume.shape[0]].astype(np.float64)
+    found = np.clip(volume.hu[: len(true)].astype(np.float64), -1024, 3071)
+    flips = [axes for count in range(4) for axes in combinations(range(3), count)]
+    apart = [float(np.abs(np.flip(found, axes) - true).mean()) for axes in flips]
+    best = int(np.argmin(apart))
+    return f"mirrored along axes {flips[best]}" if apart[best] < 0.8 * apart[0] else ""
+
+
+def _first_slice(affine: NDArray[np.float64], true: NDArray[np.float64], slices: int) -> int:
+    """Which of the true slices the first one is; fewer slices may be read."""
+    tops = [true @ [number, 0, 0, 1] for number in range(slices)]
+    return int(np.argmin([np.linalg.norm(top[:3] - affine[:3, 3]) for top in tops]))
+
+
 def geometry_error(affine: NDArray[np.float64], shape: tuple[int, ...], seed: Seed) -> str:
     """How an accepted geometry differs from the true one at a corner; fewer slices may be read."""
     if seed.affine is None:
         return ""
     if shape[1:] != seed.shape[1:] or shape[0] > seed.shape[0]:
         return f"shape {shape}, true {seed.shape}"
-    tops = [seed.affine @ [n, 0, 0, 1] for n in range(seed.shape[0])]
-    start = int(np.argmin([np.linalg.norm(top[:3] - affine[:3, 3]) for top in tops]))
+    start = _first_slice(affine, seed.affine, seed.shape[0])
     worst = 0.0
     for corner in np.ndindex(2, 2, 2):
         index = np.array([*np.multiply(corner, np.subtract(shape, 1)), 1.0])

@@ -72,12 +72,14 @@ class Seed:
         content: Its files by name, before they are put into a container.
         affine: (slice, row, column, 1) -> LPS mm, None where the input has no geometry.
         shape: (slices, rows, columns).
+        hu: Its voxels, None where the input has no geometry.
         wrap: Puts the files into their container.
     """
 
     content: Files
     affine: NDArray[np.float64] | None
     shape: tuple[int, int, int]
+    hu: NDArray[np.int16] | None = None
     wrap: Callable[[Files], Files] = as_it_is
 
     @property
@@ -110,14 +112,14 @@ def make_seeds() -> dict[str, Seed]:
         little, big = (_nifti(hu, affine, order, folder) for order in "<>")
     pictures = {f"{n}.png": _png(plane) for n, plane in enumerate(hu)}
     return {
-        **{name: Seed(files, affine, shape) for name, files in dicom.items()},
-        "dicom-enhanced": Seed({"enhanced.dcm": _enhanced(list(slices.values()))}, affine, shape),
-        "nifti": Seed({"ct.nii": little}, affine, shape),
-        "nifti-big-endian": Seed({"ct.nii": big}, affine, shape),
-        "nifti-gz": Seed({"ct.nii": little}, affine, shape, as_gzip),
+        **{name: Seed(files, affine, shape, hu) for name, files in dicom.items()},
+        "dicom-enhanced": Seed({"enhanced.dcm": _enhanced(list(slices.values()))}, affine, shape, hu),
+        "nifti": Seed({"ct.nii": little}, affine, shape, hu),
+        "nifti-big-endian": Seed({"ct.nii": big}, affine, shape, hu),
+        "nifti-gz": Seed({"ct.nii": little}, affine, shape, hu, as_gzip),
         "png": Seed(pictures, None, shape),
-        "zip": Seed(dicom["dicom"], affine, shape, as_zip),
-        "tar": Seed(dicom["dicom"], affine, shape, as_tar),
+        "zip": Seed(dicom["dicom"], affine, shape, hu, as_zip),
+        "tar": Seed(dicom["dicom"], affine, shape, hu, as_tar),
     }
 
 

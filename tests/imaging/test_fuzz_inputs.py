@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
 from io import BytesIO
+from types import SimpleNamespace
 
 import fuzz_damage
 import fuzz_inputs
+import nibabel
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -23,8 +26,9 @@ def seeds():
 
 def test_every_good_input_is_read_with_its_true_geometry(seeds):
     for kind, seed in seeds.items():
-        outcome = fuzz_inputs.read(seed.files, seed, lenient=False)
-        assert outcome == ("read", "no geometry stated" if seed.affine is None else ""), kind
+        outcome, detail = fuzz_inputs.read(seed.files, seed, lenient=False)
+        assert outcome == ("read, no DICOM results" if kind in ("zip", "tar") else "read"), kind
+        assert detail == ("no geometry stated" if seed.affine is None else ""), kind
 
 
 def test_a_wrong_geometry_would_be_noticed(seeds):
@@ -89,9 +93,37 @@ def test_an_exception_of_the_decoding_child_is_a_finding(seeds, monkeypatch):
     assert "ZeroDivisionError" in detail
 
 
+def test_a_volume_that_lies_mirrored_in_the_true_grid_is_a_finding(seeds, monkeypatch):
+    read = fuzz_inputs.inspect_study
+    for kind in ("nifti", "dicom", "dicom-enhanced"):
+        for axis in range(3):
+
+            def misread(path, axis=axis, **options):
+                study = read(path, **options).result
+                flipped = dataclasses.replace(study.volume, hu=np.flip(study.volume.hu, axis))
+                return SimpleNamespace(result=dataclasses.replace(study, volume=flipped))
+
+            monkeypatch.setattr(fuzz_inputs, "inspect_study", misread)
+            outcome, detail = fuzz_inputs.read(seeds[kind].files, seeds[kind], lenient=False)
+            assert (outcome, detail) == ("WRONG GEOMETRY", f"mirrored along axes ({axis},)")
+
+
+def test_a_file_that_states_one_other_geometry_alone_is_no_finding(seeds, tmp_path):
+    (content,) = seeds["nifti"].files.values()
+    path = tmp_path / "ct.nii"
+    path.write_bytes(content)
+    image = nibabel.load(path)
+    image.set_qform(None, code=0)
+    image.set_sform(np.diag([-1.0, 1.0, 1.0, 1.0]) @ image.affine, code=1)
+    nibabel.save(image, tmp_path / "mirrored.nii")
+    outcome, detail = fuzz_inputs.read_path(tmp_path / "mirrored.nii", seeds["nifti"], lenient=False)
+    assert (outcome, detail) == ("read as stated", "mirrored along axes (2,)")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_damage_ends_in_a_study_or_a_coded_refusal(seeds):
-    found = fuzz_inputs.summary(list(fuzz_inputs.fuzz(seeds, 300, 20)))
+@pytest.mark.parametrize(("count", "real_child"), [(300, False), (110, True)])
+def test_damage_ends_in_a_study_or_a_coded_refusal(seeds, count, real_child):
+    found = fuzz_inputs.summary(list(fuzz_inputs.fuzz(seeds, count, 20, real_child=real_child)))
     assert found["failures"] == []
     assert {"read", "TRUNCATED", "UNREADABLE"} <= {code for counts in found["outcomes"].values() for code in counts}
