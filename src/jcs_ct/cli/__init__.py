@@ -24,6 +24,7 @@ from jcs_ct.cli import (
     endings,
     evaluate,
     evaluate_classifier,
+    evaluate_speed,
     export,
     features,
     info,
@@ -63,6 +64,7 @@ app.add_typer(weights.app, rich_help_panel="Training")
 app.add_typer(export.app, rich_help_panel="Training")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
+evaluate.app.command("speed")(evaluate_speed.speed)
 evaluate.app.command("classifier")(evaluate_classifier.classifier)
 evaluate.app.command("shortcuts")(evaluate_classifier.shortcuts)
 evaluate.app.command("trivial")(evaluate_classifier.trivial)
