@@ -7,7 +7,7 @@ study         `jcs diagnose` beside the same networks run the plain way (eager t
               every file of the folder read with pydicom and NumPy.
 threads       `jcs diagnose` on 1 and on 2 threads and cores.
 slices        phantoms of 50, 300 and 1 200 slices.
-instructions  `jcs diagnose` held to AVX2, AVX-512 and AVX512-BF16 by ONEDNN_MAX_CPU_ISA, networks compiled for each.
+instructions  `jcs diagnose` held to AVX2, AVX-512 and AVX512-BF16 (ONEDNN_MAX_CPU_ISA), networks compiled for each.
 memory        the phantom of 1 200 slices with --dicom.
 
 Every row is a process of its own, watched from outside with its children: seconds of the clock, CPU seconds, peak of
@@ -35,13 +35,14 @@ import numpy as np
 import psutil
 
 STAGES = ("read", "classify", "lungs", "map", "segment", "findings", "report")
-#: Name -> what oneDNN, which multiplies for OpenVINO and torch, is held to, and the precision that makes sense there.
+#: Name -> what oneDNN, which multiplies for OpenVINO and torch, is held to, and how the networks are run then.
+#: Held to AVX2 on a processor with AVX-512 OpenVINO compiles nothing: that row is torch's, beside torch's in AVX-512.
 INSTRUCTIONS = {
-    "AVX2": ("AVX2", "fp32"),
-    "AVX-512": ("AVX512_CORE", "fp32"),
-    "AVX-512 with VNNI": ("AVX512_CORE_VNNI", "fp32"),
-    "AVX512-BF16": ("AVX512_CORE_BF16", "bf16"),
-    "all it has": ("DEFAULT", "auto"),
+    "AVX2": ("AVX2", "torch", "fp32"),
+    "AVX-512": ("AVX512_CORE", "torch", "fp32"),
+    "AVX-512, compiled": ("AVX512_CORE", "openvino", "fp32"),
+    "AVX512-BF16": ("AVX512_CORE_BF16", "openvino", "bf16"),
+    "all it has": ("DEFAULT", "auto", "auto"),
 }
 #: Different slices of a long phantom; each is used again with other noise, nearer to its neighbours.
 _DRAWN_SLICES = 150
@@ -175,10 +176,11 @@ def rows_of(parts: Sequence[str], study: Path, made: Callable[[int], Path], cach
     if "memory" in parts:
         rows.append(jcs(made(1200), "jcs, 1200 slices, --dicom", "--dicom"))
     if "instructions" in parts:
-        for name, (isa, precision) in INSTRUCTIONS.items():
-            cache = str(caches / isa)
-            more = ("--precision", precision)
-            rows.append(jcs(study, f"jcs, {name}, {precision}", *more, ONEDNN_MAX_CPU_ISA=isa, JCS_CT_CACHE=cache))
+        for name, (isa, backend, precision) in INSTRUCTIONS.items():
+            more = ("--backend", backend, "--precision", precision)
+            pinned = {"ONEDNN_MAX_CPU_ISA": isa, "JCS_CT_CACHE": str(caches / isa)}
+            pinned |= {"ATEN_CPU_CAPABILITY": "avx2"} if isa == "AVX2" else {}
+            rows.append(jcs(study, f"jcs, {name}, {backend} {precision}", *more, **pinned))
     return rows
 
 

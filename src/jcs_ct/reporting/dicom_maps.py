@@ -76,8 +76,10 @@ def _order_along_normal(parametric_map: ParametricMap) -> None:
     normal = np.cross(np.asarray(cosines[:3], dtype=np.float64), np.asarray(cosines[3:], dtype=np.float64))
     positions = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
     order = np.argsort(np.asarray(positions, dtype=np.float64) @ normal)
-    pixels = np.frombuffer(parametric_map.FloatPixelData, dtype=np.float32).reshape(len(frames), -1)
-    parametric_map.FloatPixelData = pixels[order].tobytes()
+    pixels = memoryview(parametric_map.FloatPixelData)
+    size = len(pixels) // len(frames)
+    # One copy, no more: a long study's map is larger than its CT.
+    parametric_map.FloatPixelData = b"".join(pixels[index * size : (index + 1) * size] for index in order)
     parametric_map.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
     for number, index in enumerate(order, start=1):
         frames[index].FrameContentSequence[0].DimensionIndexValues = [number]
