@@ -3,8 +3,8 @@
     python benchmarks/roofline.py [--presets compact paper] [--batch 4] [--rounds 3]
 
 Of every network: GFLOP a slice, milliseconds a slice and GFLOP/s in fp32 and in bf16 (where the processor has it) by
-the backend that `auto` takes, and in eager torch; beside them the best matrix product of the same precision in the same
-run: what no network exceeds, however it is run.
+the backend that `auto` takes, and in eager torch; beside them the best matrix product of the same precision: what no
+network exceeds, however it is run.
 """
 
 from __future__ import annotations

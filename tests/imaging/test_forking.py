@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,3 +141,10 @@ def test_children_that_are_started_read_as_forked_ones_do(write, monkeypatch, tm
     started = open_study(path)
     assert np.array_equal(started.volume.hu, forked.volume.hu)
     assert (started.flags, started.acquisition) == (forked.flags, forked.acquisition)
+
+
+def test_children_are_made_ready_without_waiting_for_numpy():
+    code = "import sys, jcs_ct.imaging.sandbox; print('numpy' in sys.modules, 'pydicom' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["False"] * 2
+    )
