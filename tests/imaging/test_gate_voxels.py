@@ -7,7 +7,8 @@ import pytest
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging import open_study
-from jcs_ct.imaging.gate_voxels import alternation, check_voxels
+from jcs_ct.imaging.gate_interleaving import alternation
+from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.volume import BACKGROUND_HU
 
 

@@ -2,7 +2,7 @@
 
 Two breath holds, phases or reconstructions under one series identity interleave to a stack that may look regular.
 Their positions betray them when steps alternate, their headers when numbers or times do; voxels are the third
-witness (``gate_voxels``).
+witness (``gate_interleaving``).
 """
 
 from __future__ import annotations

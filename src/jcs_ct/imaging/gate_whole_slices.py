@@ -1,0 +1,101 @@
+"""Checks of the gate on voxels that every slice is there, whole, and of this series."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.gate_finding import Finding, Severity
+
+#: Slices that end in more rows of one value than their neighbours, by this share of all rows, lost their end.
+LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
+#: As many rows of one value within a body, where its neighbours show the body over this share of the columns, were
+#: overwritten.
+LEAST_OVERWRITTEN_ROWS, BODY_SHARE = 2, 0.05
+_BODY_ABOVE_HU = -500.0
+
+
+def check_blank(blank: NDArray[np.intp], count: int, *, blank_ends: bool) -> list[Finding]:
+    """TRUNCATED: slices of one value between others; at the ends a note when resampling may have left them."""
+    if blank.size in (0, count):
+        return []
+    shown = np.setdiff1d(np.arange(count), blank)
+    within = blank[(blank > shown[0]) & (blank < shown[-1])]
+    if blank_ends and within.size == 0:
+        message = f"{blank.size} of {count} slices at the ends hold one value only: nothing was imaged there"
+        return [Finding("BLANK_SLICES", message, Severity.NOTE)]
+    first = int((blank if within.size == 0 else within)[0]) + 1
+    message = (
+        f"{blank.size} of {count} slices hold one value only, the first is slice {first}: their pixels were lost; "
+        "copy or export the series again"
+    )
+    return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
+
+
+def check_lost_rows(columns: NDArray[Any]) -> list[Finding]:
+    """TRUNCATED: a slice that ends in rows of one value where its neighbours do not, as half-written files do.
+
+    Args:
+        columns: (slices, rows, some columns).
+    """
+    count, rows = columns.shape[:2]
+    last = columns[:, -1:, -1:]
+    differs = (columns != last).any(axis=2)
+    empty = np.where(differs.any(axis=1), np.argmax(differs[:, ::-1], axis=1), rows)
+    for number, lost in enumerate(empty.tolist()):
+        neighbours = [int(empty[place]) for place in (number - 1, number + 1) if 0 <= place < count]
+        share = LOST_ROWS_SHARE if len(neighbours) == 2 else LOST_ROWS_SHARE_AT_END
+        if neighbours and lost - max(neighbours) > max(2.0, share * rows):
+            message = (
+                f"slice {number + 1} ends in {lost} rows of one value, its neighbours in {max(neighbours)}: the end "
+                "of its pixels was lost; copy or export the series again"
+            )
+            return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
+    return []
+
+
+def check_overwritten_rows(columns: NDArray[Any]) -> list[Finding]:
+    """TRUNCATED: rows of one value that run through a body, as a lost block of a file leaves them.
+
+    Args:
+        columns: (slices, rows, some columns) in HU, rows along the lines of the file.
+    """
+    if len(columns) < 2:
+        return []
+    of_body = (columns > _BODY_ABOVE_HU).mean(axis=2) >= BODY_SHARE
+    beside = np.ones_like(of_body)
+    beside[1:] &= of_body[:-1]
+    beside[:-1] &= of_body[1:]
+    flat = (columns == columns[:, :, :1]).all(axis=2)
+    of_body &= ~flat
+    within = np.maximum.accumulate(of_body, axis=1) & np.maximum.accumulate(of_body[:, ::-1], axis=1)[:, ::-1]
+    lost = np.count_nonzero(flat & within & beside, axis=1)
+    number = int((lost >= LEAST_OVERWRITTEN_ROWS).argmax())
+    if lost[number] < LEAST_OVERWRITTEN_ROWS:
+        return []
+    message = (
+        f"slice {number + 1} has {lost[number]} rows of one value in the middle of the body, its neighbours have "
+        "none there: a part of its pixels was overwritten; copy or export the series again"
+    )
+    return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
+
+
+def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
+    """DUPLICATE_POSITION: slices with the same voxels, which no two places of a body have."""
+    seen: dict[bytes, int] = {}
+    same = []
+    for number, plane in enumerate(thin):
+        first = seen.setdefault(hashlib.sha256(plane.tobytes()).digest(), number)
+        if first != number and np.array_equal(hu[first], hu[number]):
+            same.append((first + 1, number + 1))
+    if not same:
+        return []
+    message = (
+        f"{len(same)} slice(s) have the very voxels of another, the first are slices {same[0][0]} and {same[0][1]}: "
+        "one picture stands at two places; remove the copies or export the series again"
+    )
+    return [Finding(GateCode.DUPLICATE_POSITION, message)]
