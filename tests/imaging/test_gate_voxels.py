@@ -110,6 +110,25 @@ def test_a_slice_whose_end_was_lost(place):
     assert f"slice {place + 1} ends in 24 rows of one value, its neighbours in 0" in finding.message
 
 
+@pytest.mark.parametrize("place", [0, 11, 23])
+def test_rows_that_were_overwritten_within_the_body(place):
+    hu = chest()
+    hu[place, 30:32] = BACKGROUND_HU
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.TRUNCATED
+    assert f"slice {place + 1} has 2 rows of one value in the middle of the body" in finding.message
+    assert codes(hu, assumed_hu=True) == ["TRUNCATED"]
+
+
+def test_a_clean_background_beneath_the_body_is_not_doubted():
+    """A gap to the table that opens on one slice, in a volume whose air was set to one value."""
+    hu = chest(size=128)
+    hu[hu < -950] = BACKGROUND_HU
+    hu[:, 120:124, 10:118] = 200
+    hu[11, 104:120] = BACKGROUND_HU
+    assert codes(hu) == []
+
+
 def test_one_picture_at_two_places():
     hu = chest()
     hu[17] = hu[3]

@@ -1,4 +1,4 @@
-"""Half-written pictures that Pillow fills up in silence are refused; whole ones are not."""
+"""Pictures that were half written or damaged, which Pillow passes in silence, are refused; whole ones are not."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def encoded(name: str, **options) -> bytes:
     return buffer.getvalue()
 
 
+def overwritten(data: bytes, count: int, *, fill: int | None = 0) -> bytes:
+    """A block in the middle that a disk or a transfer lost; None fills it at random."""
+    start = len(data) // 2
+    block = np.random.default_rng(5).bytes(count) if fill is None else bytes([fill]) * count
+    return data[:start] + block + data[start + count :]
+
+
 def png_of(rows: int, *, interlaced: bool = False) -> bytes:
     """A PNG of valid chunks whose image data end after some rows."""
 
@@ -48,6 +55,11 @@ def half_grey(level: int) -> bytes:
 
 
 JPEG, PROGRESSIVE = encoded("JPEG", quality=90), encoded("JPEG", quality=90, progressive=True)
+OPTIMISED, RESTARTING = (
+    encoded("JPEG", quality=90, optimize=True),
+    encoded("JPEG", quality=90, restart_marker_rows=1),
+)
+STORED_PNG = encoded("PNG", compress_level=0)
 HALF = len(JPEG) // 2
 END = b"\xff\xd9"
 
@@ -63,9 +75,16 @@ END = b"\xff\xd9"
         (png_of(95), "holds 95 of its 96 rows"),
         (half_grey(128), "ends in 48 rows of one grey"),
         (half_grey(200), "ends in 48 rows of one grey"),
+        (overwritten(JPEG, 64), "bits"),
+        (overwritten(JPEG, 512), "bits"),
+        (overwritten(JPEG, 200, fill=None), "bits|cannot be read|is cut off"),
+        (overwritten(OPTIMISED, 256), "bits"),
+        (overwritten(PROGRESSIVE, 256), "64 or more zeros in a row"),
+        (overwritten(RESTARTING, 1024), "lacks restart markers"),
+        (overwritten(STORED_PNG, 512), "do not match their checksum"),
     ],
 )
-def test_half_written_ones_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_damaged_ones_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "slice"
     path.write_bytes(data)
     with pytest.raises(StudyError, match=message) as caught:
@@ -73,7 +92,13 @@ def test_half_written_ones_are_refused(tmp_path: Path, data: bytes, message: str
     assert caught.value.code is GateCode.TRUNCATED
 
 
-@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, png_of(96), half_grey(0), half_grey(255), JPEG + bytes(4096)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(JPEG, PROGRESSIVE, OPTIMISED, RESTARTING, STORED_PNG, png_of(96), half_grey(0), half_grey(255)),
+        *(JPEG + bytes(4096), encoded("JPEG", quality=100, subsampling=2), encoded("JPEG", quality=1)),
+    ],
+)
 def test_whole_ones_are_read(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "slice"
     path.write_bytes(data)

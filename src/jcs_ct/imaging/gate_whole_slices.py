@@ -64,24 +64,30 @@ def check_overwritten_rows(columns: NDArray[Any]) -> list[Finding]:
     Args:
         columns: (slices, rows, some columns) in HU, rows along the lines of the file.
     """
-    if len(columns) < 2:
-        return []
     of_body = (columns > _BODY_ABOVE_HU).mean(axis=2) >= BODY_SHARE
     beside = np.ones_like(of_body)
     beside[1:] &= of_body[:-1]
     beside[:-1] &= of_body[1:]
     flat = (columns == columns[:, :, :1]).all(axis=2)
-    of_body &= ~flat
-    within = np.maximum.accumulate(of_body, axis=1) & np.maximum.accumulate(of_body[:, ::-1], axis=1)[:, ::-1]
-    lost = np.count_nonzero(flat & within & beside, axis=1)
-    number = int((lost >= LEAST_OVERWRITTEN_ROWS).argmax())
-    if lost[number] < LEAST_OVERWRITTEN_ROWS:
-        return []
-    message = (
-        f"slice {number + 1} has {lost[number]} rows of one value in the middle of the body, its neighbours have "
-        "none there: a part of its pixels was overwritten; copy or export the series again"
-    )
-    return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
+    for number in np.flatnonzero((flat & beside).any(axis=1)) if len(columns) > 1 else ():
+        count = _rows_lost_within(flat[number], beside[number])
+        if count:
+            message = (
+                f"slice {number + 1} has {count} rows of one value in the middle of the body, its neighbours have "
+                "none there: a part of its pixels was overwritten; copy or export the series again"
+            )
+            return [Finding(GateCode.TRUNCATED, message, Severity.REFUSED)]
+    return []
+
+
+def _rows_lost_within(flat: NDArray[np.bool_], of_body: NDArray[np.bool_]) -> int:
+    """The first run of flat rows between others that the neighbours show as body from its first row to its last."""
+    edges = np.flatnonzero(np.diff(flat, prepend=False, append=False))
+    for first, end in edges.reshape(-1, 2).tolist():
+        enough = end - first >= LEAST_OVERWRITTEN_ROWS
+        if enough and first > 0 and end < len(flat) and of_body[first:end].all():
+            return int(end - first)
+    return 0
 
 
 def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
