@@ -54,6 +54,31 @@ def test_any_axis_order_gives_the_same_volume(tmp_path, truth, orientation):
     assert volume.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ RAS, abs=1e-4)
 
 
+@pytest.mark.parametrize("form", ["sform", "qform"])
+@pytest.mark.parametrize("mirrored", [0, 1, 2])
+def test_a_form_of_code_0_is_not_read(tmp_path, truth, form, mirrored):
+    """The form that is stated places the volume, whatever the other holds: as NIfTI-1 says and nibabel reads."""
+    affine = RAS.copy()
+    affine[:, mirrored] *= -1
+    image = nib.Nifti1Image(truth, affine)
+    image.set_sform(affine, code=int(form == "sform"))
+    image.set_qform(affine, code=int(form == "qform"))
+    if form == "sform":
+        image.header.set_qform(RAS, code=0)
+    else:
+        image.header["srow_x"], image.header["srow_y"], image.header["srow_z"] = RAS[:3]
+    nib.save(image, tmp_path / "ct.nii")
+    stored = nib.load(tmp_path / "ct.nii")
+    assert stored.affine == pytest.approx(affine, abs=1e-4)
+    volume = open_study(tmp_path / "ct.nii").volume
+    assert np.array_equal(volume.hu, np.flip(truth, mirrored))  # towards the patient's axes
+    to_voxel = np.linalg.inv(stored.affine)
+    for index in ((0, 0, 0), (7, 5, 4), (2, 1, 3), (5, 4, 0)):
+        ras = np.array(volume.to_lps_mm(index)) * [-1, -1, 1]
+        place = tuple(np.rint(nib.affines.apply_affine(to_voxel, ras)).astype(int))
+        assert stored.dataobj[place] == volume.hu[index]
+
+
 def test_float_samples_and_padding(tmp_path, truth):
     array = truth.astype(np.float32) + 0.25
     array[0, 0, [0, 2]] = [-2048, -3024]
