@@ -21,6 +21,11 @@ ALIKE = 0.93
 ALTERNATION_POWER = 100.0
 #: ... and by how much it must alternate: HU of tissue, HU of lung, logarithm of the noise.
 _LEAST_ALTERNATION = (3.0, 3.0, 0.15)
+#: What changes to and fro from slice to slice, voxel by voxel, over what changes every 8/3 slices, in power: in ten
+#: patients' scans at steps of 2 to 10 mm it is 0.95 at most (anatomy changes slowly), of pure noise it is 1.
+FASTEST_CHANGE = 1.1
+#: Slices that are looked at together there.
+_WINDOW = 8
 #: Fewest slices in which similarity, and in which means, tell interleaved series.
 _LEAST_ALIKE, _LEAST_MEANS = 8, 16
 #: Fewest voxels of a thinned slice from which a mean is worth anything.
@@ -35,7 +40,7 @@ def check_interleaved(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Findi
     """MIXED_SERIES: slices that resemble the next but one more than the next, or whose means alternate."""
     if thin[0].size < _LEAST_PIXELS:
         return []
-    reason = _more_alike_further_apart(thin) or next(_alternating_means(hu, thin), None)
+    reason = _more_alike_further_apart(thin) or next(_alternating_means(hu, thin), None) or _alternating_voxels(thin)
     if reason is None:
         return []
     message = f"two or more series interleave in one: {reason}; {_ADVICE}"
@@ -57,6 +62,40 @@ def _more_alike_further_apart(thin: NDArray[np.float32]) -> str | None:
             "in one series the nearer are the more alike"
         )
     return None
+
+
+def _alternating_voxels(thin: NDArray[np.float32]) -> str | None:
+    share = fastest_change(thin)
+    if share <= FASTEST_CHANGE:
+        return None
+    return (
+        f"voxels change to and fro from slice to slice by {share:.2f} times the power with which they change every "
+        "8/3 slices; in one series slower changes are the larger"
+    )
+
+
+def fastest_change(thin: NDArray[np.float32]) -> float:
+    """Power of what alternates from slice to slice over that of what changes every 8/3 slices; 0 with too few.
+
+    Slow changes are taken out by second differences, whose gain is divided out again, and the power is summed over
+    all voxels and all windows of eight slices: breathing moves what alternates as it goes along the body.
+
+    Args:
+        thin: (slices, rows, columns) in HU, thinned.
+    """
+    if len(thin) < _WINDOW + 2:
+        return 0.0
+    second = (thin[1:-1] - (thin[:-2] + thin[2:]) / 2).reshape(len(thin) - 2, -1)
+    taper = np.hanning(_WINDOW + 2)[1:-1].astype(np.float32)
+    places = np.arange(_WINDOW)
+    alternating = taper * (-1.0) ** places / 2
+    wave = taper * np.exp(-0.75j * np.pi * places) / (2 * np.sin(0.375 * np.pi) ** 2)
+    waves = np.stack([alternating, wave.real, wave.imag]).astype(np.float32)
+    fast = slow = 0.0
+    for first in range(0, len(second) - _WINDOW + 1, _WINDOW // 2):
+        power = np.square(waves @ second[first : first + _WINDOW]).sum(axis=1, dtype=np.float64)
+        fast, slow = fast + float(power[0]), slow + float(power[1] + power[2])
+    return fast / slow if slow > 0 else 0.0
 
 
 def _alternating_means(hu: NDArray[Any], thin: NDArray[np.float32]) -> Iterator[str]:

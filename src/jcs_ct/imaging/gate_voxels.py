@@ -18,6 +18,7 @@ from jcs_ct.imaging.gate_whole_slices import (
     check_identical,
     check_lost_rows,
     check_overwritten_rows,
+    check_unlike,
 )
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -50,6 +51,8 @@ def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool
         findings += check_identical(hu, thin)
     if not findings:
         findings += check_interleaved(hu, thin)
+    if not findings:
+        findings += check_unlike(thin)
     return findings
 
 

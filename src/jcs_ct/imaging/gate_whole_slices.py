@@ -17,6 +17,13 @@ LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
 #: overwritten.
 LEAST_OVERWRITTEN_ROWS, BODY_SHARE = 2, 0.05
 _BODY_ABOVE_HU = -500.0
+#: A slice that differs from both its neighbours by more than this times what these differ from each other by does not
+#: belong between them: in ten patients' scans at steps of 2 to 10 mm it is 0.84 at most, of pure noise it is 1.
+UNLIKE_BOTH = 1.3
+#: The first and the last slice, by how much the next step differs; 1.45 at most there.
+UNLIKE_AT_END = 2.2
+#: Fewest slices in which one can stand out, and fewest voxels of a thinned one.
+_LEAST_SLICES, _LEAST_PIXELS = 5, 1024
 
 
 def check_blank(blank: NDArray[np.intp], count: int, *, blank_ends: bool) -> list[Finding]:
@@ -105,3 +112,26 @@ def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding
         "one picture stands at two places; remove the copies or export the series again"
     )
     return [Finding(GateCode.DUPLICATE_POSITION, message)]
+
+
+def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
+    """UNREADABLE: a slice unlike those beside it, which are alike: damaged as it was decoded, or of another series.
+
+    Args:
+        thin: (slices, rows, columns) in HU, thinned.
+    """
+    if len(thin) < _LEAST_SLICES or thin[0].size < _LEAST_PIXELS:
+        return []
+    one, two = (np.abs(thin[lag:] - thin[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
+    within = np.minimum(one[:-1], one[1:]) / np.maximum(two, 1.0) / UNLIKE_BOTH
+    ends = one[[0, -1]] / np.maximum(one[[1, -2]], 1.0) / UNLIKE_AT_END
+    times = np.concatenate([ends[:1], within, ends[1:]])
+    number = int(times.argmax())
+    if times[number] <= 1:
+        return []
+    nearest = float(min(one[max(0, number - 1) : number + 1]))
+    message = (
+        f"slice {number + 1} differs from its neighbours by {nearest:.0f} HU on average, far more than those beside "
+        "it from theirs: its pixels are damaged, or it is of another series; copy or export the series again"
+    )
+    return [Finding(GateCode.UNREADABLE, message)]

@@ -106,7 +106,7 @@ def _scan_lost(
         return f"has {_MOST_ZEROS} or more zeros in a row among its coded pixels"
     if not interval:
         return None
-    markers = [data[found.start() + 1] & 7 for found in re.finditer(rb"\xff[\xd0-\xd7]", data[scan.start : scan.end])]
+    markers = [marker[1] & 7 for marker in re.findall(rb"\xff[\xd0-\xd7]", data[scan.start : scan.end])]
     expected = -(-frame.units(components) // interval) - 1
     if markers == [number % 8 for number in range(expected)]:
         return None
