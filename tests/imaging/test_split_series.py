@@ -86,4 +86,37 @@ def test_a_part_behind_a_gap_is_named(write_series):
     study = open_study(series.folder)
     assert study.volume.shape[0] == 8
     (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
-    assert "(6 slices) was left aside: it reaches 18.0 mm beyond" in flag.message
+    assert "(6 slices, " in flag.message
+    assert "was left aside: it reaches 18.0 mm beyond what was read, and the two make no regular" in flag.message
+
+
+def image_type(group, ds):
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "HELIX" if group else "CT"]
+
+
+def voltage(group, ds):
+    ds.KVP = "100" if group else "120"
+
+
+def contrast(group, ds):
+    if group:
+        ds.ContrastBolusAgent = "iohexol"
+
+
+@pytest.mark.parametrize("edit", [kernel, frame, image_type, voltage, contrast])
+def test_a_part_that_may_be_of_another_scan_is_named(write_series, edit):
+    study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
+    (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
+    assert "it reaches 14.0 mm beyond what was read, and it is of another scan or reconstruction" in flag.message
+
+
+def test_slices_between_those_that_were_read_are_named(write_series):
+    study = open_study(write_series(slices=13, edit=part_of(lambda n: n % 2)).folder)
+    (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
+    assert flag.message.endswith("6 of its slices lie between those that were read")
+
+
+def test_another_reconstruction_of_the_same_place_is_not_left_aside(write_series):
+    first = write_series("study", slices=10)
+    write_series("study", slices=9, prefix="b", edit=lambda number, ds: setattr(ds, "ConvolutionKernel", "B30f"))
+    assert "PART_LEFT_ASIDE" not in codes(open_study(first.folder))

@@ -49,7 +49,7 @@ def choose_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> 
     studies = {(one.headers[0].patient_key, one.headers[0].study_key) for one in usable}
     if len(best) > 1 or len(studies) > 1:
         shown = best if len(best) > 1 else usable
-        listed = "; ".join(_describe(one) for one in shown[:6])
+        listed = "; ".join(series_in_words(one) for one in shown[:6])
         what = (
             f"{len(best)} series are equally good" if len(best) > 1 else f"series of {len(studies)} studies lie here"
         )
@@ -57,7 +57,8 @@ def choose_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> 
     return usable[0]
 
 
-def _describe(one: DicomSeries) -> str:
+def series_in_words(one: DicomSeries) -> str:
+    """A series by its identifier, its count of slices, its step and its kernel."""
     step = one.examination.stack.step_mm if one.examination.stack is not None else None
     facts = [f"{len(one.headers)} slices"]
     if step:
@@ -70,7 +71,7 @@ def _describe(one: DicomSeries) -> str:
 def _named_series(survey: DicomSurvey, wanted: str, *, lenient: bool) -> DicomSeries:
     found = [one for one in survey.series if wanted and one.identifier.startswith(wanted.lower())]
     if len(found) != 1:
-        listed = "; ".join(_describe(one) for one in survey.series[:12])
+        listed = "; ".join(series_in_words(one) for one in survey.series[:12])
         how_many = "no series has" if not found else f"{len(found)} series have"
         raise ConfigError(f"{how_many} an identifier that starts with {wanted!r}; there are: {listed}")
     refusals = found[0].examination.refusals(lenient=lenient)

@@ -18,8 +18,8 @@ from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader
 from jcs_ct.imaging.sandbox import run_in_child
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, named_by_place
-from jcs_ct.imaging.series_choice import choose_series, quality_flags, refuse
-from jcs_ct.imaging.split_series import beyond_mm
+from jcs_ct.imaging.series_choice import choose_series, quality_flags, refuse, series_in_words
+from jcs_ct.imaging.split_series import shown_by_another
 from jcs_ct.imaging.study import (
     ASSUMED_AXES,
     HeaderWindow,
@@ -87,12 +87,11 @@ def _passed_over(survey: DicomSurvey, chosen: DicomSeries) -> list[QualityFlag]:
         if codes and not hopeless & set(codes) and len(one.headers) > len(chosen.headers):
             message = f"a series of {len(one.headers)} slices was refused ({codes[0]}); a smaller one was read"
             flags.append(QualityFlag("LARGER_SERIES_REFUSED", message))
-        beyond = 0.0 if one is chosen else beyond_mm(chosen.examination, chosen.headers, one.headers)
-        if beyond > 0:
-            message = (
-                f"series {one.identifier} of the same scan ({len(one.headers)} slices) was left aside: it reaches "
-                f"{beyond:.1f} mm beyond what was read, and the two make no regular series together"
-            )
+        if one is chosen or hopeless & set(codes):
+            continue
+        shown = shown_by_another(chosen.examination, chosen.headers, one.headers)
+        if shown:
+            message = f"series {series_in_words(one)} of the same study was left aside: {shown}"
             flags.append(QualityFlag("PART_LEFT_ASIDE", message))
     return flags
 

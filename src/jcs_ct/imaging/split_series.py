@@ -29,6 +29,10 @@ _COMMON = (
 )
 
 
+#: A slice lies between others that are further away than this share of their step.
+_BETWEEN = 0.1
+
+
 def scan_of(headers: Sequence[SliceHeader]) -> tuple[object, ...] | None:
     """What the slices have in common with others of their scan; None when they differ or state too little."""
     facts = {tuple(getattr(header, name) for name in _COMMON) for header in headers}
@@ -70,14 +74,27 @@ def note_joined(slice_counts: Sequence[int]) -> Finding:
     return Finding("JOINED_SERIES", message, Severity.NOTE)
 
 
-def beyond_mm(chosen: Examination, chosen_headers: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> float:
-    """How far another series of the same scan reaches beyond the chosen one, in mm; 0 when it is another scan's."""
-    scan = scan_of(chosen_headers)
-    if scan is None or chosen.stack is None or scan != scan_of(other):
-        return 0.0
-    row, column = np.split(np.asarray(chosen_headers[0].orientation, dtype=np.float64), 2)
-    normal = np.cross(row, column)
+def shown_by_another(chosen: Examination, chosen_headers: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> str:
+    """What another series of the same study shows that the chosen one does not, in words; empty where it is nothing.
+
+    Parts of one scan count wherever they lie, those of other scans and reconstructions where they reach beyond the
+    chosen one by more than its step.
+    """
+    first, step = chosen_headers[0], chosen.stack.step_mm if chosen.stack is not None else None
+    if step is None or any(one.position is None for one in other):
+        return ""
+    if (first.patient_key, first.study_key) != (other[0].patient_key, other[0].study_key):
+        return ""
+    normal = np.cross(*np.split(np.asarray(first.orientation, dtype=np.float64), 2))
     heights, others = (
-        [float(normal @ np.asarray(one.position)) for one in headers] for headers in (chosen_headers, other)
+        np.array([normal @ np.asarray(one.position) for one in headers]) for headers in (chosen_headers, other)
     )
-    return max(0.0, max(others) - max(heights), min(heights) - min(others))
+    beyond = max(0.0, float(others.max() - heights.max()), float(heights.min() - others.min()))
+    scan = scan_of(chosen_headers)
+    is_part = scan is not None and scan == scan_of(other)
+    if beyond > (0.0 if is_part else step):
+        why = "the two make no regular series together" if is_part else "it is of another scan or reconstruction"
+        return f"it reaches {beyond:.1f} mm beyond what was read, and {why}"
+    apart = np.abs(others[:, None] - heights).min(axis=1)
+    between = int(np.count_nonzero(apart > _BETWEEN * step))
+    return f"{between} of its slices lie between those that were read" if is_part and between else ""
