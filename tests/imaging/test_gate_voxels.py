@@ -7,7 +7,7 @@ import pytest
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging import open_study
-from jcs_ct.imaging.gate_interleaving import alternation
+from jcs_ct.imaging.gate_interleaving import alternation, fastest_change
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -127,6 +127,45 @@ def test_a_clean_background_beneath_the_body_is_not_doubted():
     hu[:, 120:124, 10:118] = 200
     hu[11, 104:120] = BACKGROUND_HU
     assert codes(hu) == []
+
+
+@pytest.mark.parametrize("place", [0, 12, 23])
+def test_a_slice_of_another_body(place):
+    hu = chest()
+    hu[place] = chest(seed=3, phase=2.0, step=0.3)[place, :, ::-1]
+    hu[place, :, :20] = 40
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.UNREADABLE
+    assert f"slice {place + 1} differs from its neighbours by" in finding.message
+
+
+def test_a_slice_whose_pixels_were_garbled_in_decoding():
+    hu = chest()
+    hu[7, 20:] = np.roll(hu[7, 20:].ravel(), 1000).reshape(44, 64)
+    assert codes(hu) == ["UNREADABLE"]
+
+
+def test_a_series_that_goes_on_in_another_body():
+    hu = chest(40)
+    hu[25:] = chest(40, seed=4, phase=3.0)[25:, ::-1]
+    (finding,) = check_voxels(hu)
+    assert finding.code is GateCode.MIXED_SERIES
+    assert "slices 25 and 26 differ by" in finding.message
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.05])
+def test_a_second_phase_a_little_shifted_in_the_plane(share):
+    """What means do not tell, nor distances: the same body, moved by 1 of 64 columns, half a step further down."""
+    second = np.roll(chest(30, seed=1, phase=0.06), 1, axis=2)
+    second = (second * (1 - share)).astype(np.int16)
+    (finding,) = check_voxels(interleaved(chest(30), second))
+    assert finding.code is GateCode.MIXED_SERIES
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 40])
+def test_pure_noise_is_no_second_phase(count):
+    noise = np.random.default_rng(count).normal(0, 100, (count, 64, 64)).astype(np.float32)
+    assert fastest_change(noise) == pytest.approx(1.0 if count > 9 else 0.0, abs=0.06)
 
 
 def test_one_picture_at_two_places():

@@ -20,8 +20,11 @@ _BODY_ABOVE_HU = -500.0
 #: A slice that differs from both its neighbours by more than this times what these differ from each other by does not
 #: belong between them: in ten patients' scans at steps of 2 to 10 mm it is 0.84 at most, of pure noise it is 1.
 UNLIKE_BOTH = 1.3
-#: The first and the last slice, by how much the next step differs; 1.45 at most there.
-UNLIKE_AT_END = 2.2
+#: The first and the last slice, by how much the next step differs; 1.45 at most there (2.7 on phantoms of 5 slices).
+UNLIKE_AT_END = 3.0
+#: A step to the next slice that is this many times those before and behind parts two bodies; 1.29 at most there,
+#: 2.1 on phantoms.
+BREAK = 3.0
 #: Fewest slices in which one can stand out, and fewest voxels of a thinned one.
 _LEAST_SLICES, _LEAST_PIXELS = 5, 1024
 
@@ -117,21 +120,31 @@ def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding
 def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
     """UNREADABLE: a slice unlike those beside it, which are alike: damaged as it was decoded, or of another series.
 
+    MIXED_SERIES: slices that do not go on from one to the next, while those before do and those behind.
+
     Args:
         thin: (slices, rows, columns) in HU, thinned.
     """
     if len(thin) < _LEAST_SLICES or thin[0].size < _LEAST_PIXELS:
         return []
-    one, two = (np.abs(thin[lag:] - thin[:-lag]).mean(axis=(1, 2)) for lag in (1, 2))
-    within = np.minimum(one[:-1], one[1:]) / np.maximum(two, 1.0) / UNLIKE_BOTH
-    ends = one[[0, -1]] / np.maximum(one[[1, -2]], 1.0) / UNLIKE_AT_END
+    one, two = (np.maximum(np.abs(thin[lag:] - thin[:-lag]).mean(axis=(1, 2)), 1.0) for lag in (1, 2))
+    within = np.minimum(one[:-1], one[1:]) / two / UNLIKE_BOTH
+    ends = one[[0, -1]] / one[[1, -2]] / UNLIKE_AT_END
     times = np.concatenate([ends[:1], within, ends[1:]])
     number = int(times.argmax())
-    if times[number] <= 1:
+    if times[number] > 1:
+        nearest = float(min(one[max(0, number - 1) : number + 1]))
+        message = (
+            f"slice {number + 1} differs from its neighbours by {nearest:.0f} HU on average, far more than those "
+            "beside it from theirs: it is damaged or of another series; copy or export the series again"
+        )
+        return [Finding(GateCode.UNREADABLE, message)]
+    steps = one[1:-1] / np.maximum(one[:-2], one[2:])
+    place = int(steps.argmax())
+    if steps[place] <= BREAK:
         return []
-    nearest = float(min(one[max(0, number - 1) : number + 1]))
     message = (
-        f"slice {number + 1} differs from its neighbours by {nearest:.0f} HU on average, far more than those beside "
-        "it from theirs: its pixels are damaged, or it is of another series; copy or export the series again"
+        f"slices {place + 2} and {place + 3} differ by {one[place + 1]:.0f} HU on average, {steps[place]:.1f} times "
+        "as much as those before and behind: one body does not go on in the other; export one acquisition"
     )
-    return [Finding(GateCode.UNREADABLE, message)]
+    return [Finding(GateCode.MIXED_SERIES, message)]
