@@ -85,7 +85,8 @@ def shown_by_another(chosen: Examination, chosen_headers: Sequence[SliceHeader],
         return ""
     if (first.patient_key, first.study_key) != (other[0].patient_key, other[0].study_key):
         return ""
-    normal = np.cross(*np.split(np.asarray(first.orientation, dtype=np.float64), 2))
+    row, column = np.split(np.asarray(first.orientation, dtype=np.float64), 2)
+    normal = np.cross(row, column)
     heights, others = (
         np.array([normal @ np.asarray(one.position) for one in headers]) for headers in (chosen_headers, other)
     )
