@@ -31,13 +31,16 @@ DENSEST_HU, MOST_DENSE_SHARE = 10_000.0, 0.02
 _SIDE = 128
 
 
-def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool = False) -> list[Finding]:
-    """NO_HU, TRUNCATED, DUPLICATE_POSITION and MIXED_SERIES by the voxels themselves.
+def check_voxels(
+    hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool = False, axial: bool = True
+) -> list[Finding]:
+    """NO_HU, TRUNCATED, UNREADABLE, DUPLICATE_POSITION and MIXED_SERIES by the voxels themselves.
 
     Args:
         hu: (slices, rows, columns) in HU, in order along the body.
         blank_ends: Whether slices of one value may lie at the ends, as resampling to a larger grid leaves them.
         assumed_hu: HU were made from grey levels, so that they cannot be held against air and water.
+        axial: Whether the slices are axial; coronal ones through the table are unlike their neighbours.
     """
     every = max(1, min(hu.shape[1:]) // _SIDE)
     thin = hu[:, ::every, ::every].astype(np.float32)
@@ -51,7 +54,7 @@ def check_voxels(hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool
         findings += check_identical(hu, thin)
     if not findings:
         findings += check_interleaved(hu, thin)
-    if not findings:
+    if axial and not findings:
         findings += check_unlike(thin)
     return findings
 

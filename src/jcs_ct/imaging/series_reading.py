@@ -46,7 +46,7 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         raise refuse(survey.damaged[:3])
     examination, ordered = chosen.examination, chosen.ordered
     hu = _decode(survey.files, ordered)
-    examination = examination.joined_by(check_voxels(hu))
+    examination = examination.joined_by(check_voxels(hu, axial=chosen.is_axial))
     if refusals := examination.refusals(lenient=lenient):
         raise refuse(refusals)
     stack, turn = examination.stack, examination.turn
