@@ -102,7 +102,7 @@ def _attribute(vr: str, *values: Any) -> dict[str, Any]:
 class Handler(BaseHTTPRequestHandler):
     pacs: FakePacs
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are sent apart: the body would wait 40 ms for an acknowledgement
+    disable_nagle_algorithm = True  # a body, sent apart from its headers, would wait 40 ms to be acknowledged
 
     def log_message(self, *arguments: Any) -> None:
         """Quiet."""
