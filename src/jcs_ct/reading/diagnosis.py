@@ -16,6 +16,7 @@ from jcs_ct.choices import MapVariant, SegmentRule
 from jcs_ct.engine import (
     ClassifiedSlice,
     Execution,
+    ReadyClassifier,
     ReadyNetwork,
     classify_slices,
     execution_facts,
@@ -133,20 +134,7 @@ def diagnose(
     execution = execution or Execution()
     clock = StageClock(progress if cancelled is None else stopping(progress, cancelled))
     volume, point = study.volume, models.operating_point
-    with Beside("lungs") as beside:
-        finding = beside.start(_find_lungs, volume)
-        with clock.stage("classify", volume.shape[0]) as report:
-            classified = classify_slices(
-                models.classifier,
-                volume.hu,
-                range(volume.shape[0]),
-                execution=execution,
-                variant=map_variant,
-                threads_beside=1,
-                progress=_unless_failed(finding, report),
-            )
-        with clock.stage("lungs", 1):
-            lungs = finding.result()
+    classified, lungs = _classify_beside_lungs(volume, models.classifier, map_variant, execution, clock)
     slices = slice_predictions(classified, lungs.shown, point)
     spacing = volume.spacing_mm[0] if volume.spacing_mm else None
     patient = _judge_patient(slices, point, spacing)
@@ -210,6 +198,26 @@ class _Lungs:
     labels: NDArray[np.uint8]
     shown: NDArray[np.bool_]
     in_view: LungsInView
+
+
+def _classify_beside_lungs(
+    volume: CTVolume, classifier: ReadyClassifier, variant: MapVariant, execution: Execution, clock: StageClock
+) -> tuple[list[ClassifiedSlice], _Lungs]:
+    """Every slice classified, while the lungs are found on a thread beside."""
+    with Beside("lungs") as beside:
+        finding = beside.start(_find_lungs, volume)
+        with clock.stage("classify", volume.shape[0]) as report:
+            classified = classify_slices(
+                classifier,
+                volume.hu,
+                range(volume.shape[0]),
+                execution=execution,
+                variant=variant,
+                threads_beside=1,
+                progress=_unless_failed(finding, report),
+            )
+        with clock.stage("lungs", 1):
+            return classified, finding.result()
 
 
 def _find_lungs(volume: CTVolume) -> _Lungs:
