@@ -53,3 +53,15 @@ def test_threads_and_objects_count_together(tmp_path):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(add, range(40)))
         assert second.row("SELECT count FROM things")["count"] == 40
+
+
+def test_a_change_by_whomever_shows_in_the_mark(tmp_path):
+    with open_file(tmp_path) as first, open_file(tmp_path) as second:
+        for changing in (first, second):
+            before = first.change_mark(), second.change_mark()
+            assert (first.change_mark(), second.change_mark()) == before
+            first.rows("SELECT * FROM things")
+            assert first.change_mark() == before[0], "looking changes nothing"
+            changing.change("INSERT INTO things VALUES (?, 1)", (str(before),))
+            assert first.change_mark() != before[0]
+            assert second.change_mark() != before[1]

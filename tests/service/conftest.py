@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,12 +14,14 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
+import psutil
 import pytest
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
@@ -75,6 +79,11 @@ def zipped(folder: Path) -> bytes:
         for path in sorted(folder.iterdir()):
             package.write(path, f"study/{path.name}")
     return content.getvalue()
+
+
+def painted(mask: np.ndarray) -> bytes:
+    """A mask as a browser sends it."""
+    return gzip.compress(mask.astype(np.uint8).tobytes(order="F"))
 
 
 @dataclass
@@ -140,8 +149,8 @@ def add_users(folder: Path) -> None:
     database.close()
 
 
-@pytest.fixture(scope="module")
-def fake_pacs() -> Iterator[FakePacs]:
+@contextmanager
+def serving_fake_pacs() -> Iterator[FakePacs]:
     """A PACS, empty."""
     held = FakePacs()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"pacs": held}))
@@ -154,7 +163,13 @@ def fake_pacs() -> Iterator[FakePacs]:
     thread.join()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
+def fake_pacs() -> Iterator[FakePacs]:
+    with serving_fake_pacs() as held:
+        yield held
+
+
+@pytest.fixture(scope="package")
 def incoming(tmp_path_factory, phantom_folder) -> Path:
     """A folder that the administrator listed."""
     folder = tmp_path_factory.mktemp("listed") / "incoming"
@@ -163,7 +178,7 @@ def incoming(tmp_path_factory, phantom_folder) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory, random_models, incoming, fake_pacs):
     folder = tmp_path_factory.mktemp("serve")
     add_users(folder)
@@ -177,7 +192,7 @@ def service(tmp_path_factory, random_models, incoming, fake_pacs):
     return build_service(settings)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def app(service):
     with TestClient(build_app(service)) as client:
         yield client.app
@@ -195,13 +210,16 @@ def browser(app):
 
 
 class Server:
-    """``jcs serve`` as a process that can be killed."""
+    """The page as a process that can be killed.
 
-    def __init__(self, folder: Path, models: Path, pacs: FakePacs) -> None:
-        self.folder, self.pacs = folder, pacs
-        options = {"--folder": str(folder), "--models": str(models), "--pacs": pacs.url}
-        parts = [part for pair in options.items() for part in pair]
-        self._command = [sys.executable, "-m", "jcs_ct", "serve", *parts]
+    Args:
+        folder: Of the page.
+        command: Serves it, given ``--port``.
+    """
+
+    def __init__(self, folder: Path, command: list[str]) -> None:
+        self.folder, self._command = folder, command
+        self.pacs: FakePacs | None = None
         self.port = 0
         self.start()
 
@@ -226,14 +244,56 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
+        """As a machine without memory would, and wait until all that it started has ended."""
+        started = psutil.Process(self._process.pid).children(recursive=True)
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        _, alive = psutil.wait_procs(started, timeout=10)
+        assert alive == [], "what it started ends with it"
+
+    @property
+    def memory(self) -> psutil.Process:
+        """The server without the process that reads studies."""
+        return psutil.Process(self._process.pid)
+
+
+def serve_command(folder: Path, **options: Path | str) -> list[str]:
+    """``jcs serve`` on a folder."""
+    parts = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(folder), *parts]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, random_models, fake_pacs):
+def server(tmp_path_factory, random_models, incoming):
     folder = tmp_path_factory.mktemp("serve")
     add_users(folder)
-    started = Server(folder, random_models, fake_pacs)
-    yield started
-    started.kill()
+    with serving_fake_pacs() as pacs:
+        started = Server(folder, serve_command(folder, models=random_models, pacs=pacs.url, studies=incoming))
+        started.pacs = pacs
+        yield started
+        started.kill()
+
+
+CHROMIUM = shutil.which("chromium")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("needs Debian's Chromium at /usr/bin/chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        yield browser
+        browser.close()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import shutil
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,35 +13,13 @@ import scipy.ndimage
 from PIL import Image
 from pydicom import dcmread
 
-from .conftest import PASSWORDS, write_phantom, zipped
+from jcs_ct.service.database import ServiceDatabase
+
+from .conftest import write_phantom, zipped
 from .placing import seg_places, viewer_places
+from .screen import drag, log_in, mask_of, open_study, send, slice_shown
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
-
-CHROMIUM = shutil.which("chromium")
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's Chromium at /usr/bin/chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
-        yield browser
-        browser.close()
-
 
 #: What a browser says while its server is dead, and of the part that it sends once more when it is back.
 _OF_A_DEAD_SERVER = ("ERR_", "409 (Conflict)", "htmx:sendError", "htmx:afterRequest")
@@ -66,54 +41,6 @@ def page(chromium, server, request):
     context.close()
     assert [text for text in complaints if not any(known in text for known in expected)] == []
     assert strangers == []
-
-
-def log_in(page, server, name: str) -> None:
-    page.goto(server.url)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORDS[name])
-    page.get_by_role("button", name="Log in").click()
-    page.get_by_role("heading", name="Worklist").wait_for()
-
-
-def send(page, label: str, *, folder: Path | None = None, files: list[dict] | str | None = None) -> None:
-    page.get_by_label("Name of the study").fill(label)
-    page.set_input_files("#pick-folder" if folder else "#pick-files", str(folder) if folder else files)
-    page.locator("#rows tr", has_text=label).wait_for()
-
-
-def open_study(page, label: str) -> None:
-    page.locator("#rows tr[data-state=done]", has_text=label).wait_for()
-    page.locator("#rows tr", has_text=label).get_by_role("link").click()
-    page.locator("body[data-viewer=ready]").wait_for()
-
-
-def slice_shown(page) -> int:
-    return int(re.match(r"slice (\d+) of", page.locator("#where").inner_text()).group(1))
-
-
-def mask_of(page) -> np.ndarray:
-    """The painted mask in the browser's memory, as (x, y, z)."""
-    shape = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).grid.shape")
-    places = page.evaluate(
-        "(() => { const found = []; const m = jcsState.viewer.mask;"
-        " for (let i = 0; i < m.length; i += 1) if (m[i] > 0) found.push(i); return found; })()"
-    )
-    mask = np.zeros(int(np.prod(shape)), dtype=bool)
-    mask[places] = True
-    return mask.reshape(shape, order="F")
-
-
-def drag(page, start: tuple[float, float], stop: tuple[float, float], tile: int = 0, button: str = "left") -> None:
-    """A stroke on a picture, in shares of its width and height."""
-    box = page.locator("#canvas").bounding_box()
-    left, top, width, height = page.evaluate(f"[...jcsState.viewer.nv.screenSlices[{tile}].leftTopWidthHeight]")
-    points = [(box["x"] + left + x * width, box["y"] + top + y * height) for x, y in (start, stop)]
-    page.mouse.move(*points[0])
-    page.mouse.down(button=button)
-    page.mouse.move(*points[1], steps=8)
-    page.mouse.up(button=button)
-    page.wait_for_timeout(400)
 
 
 @pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
@@ -141,6 +68,9 @@ def test_a_reader_corrects_a_lesion_and_takes_it_away(page, server, folder, requ
     np.testing.assert_array_equal(mask_of(page), before)
     page.get_by_role("button", name="Redo").click()
     np.testing.assert_array_equal(mask_of(page), erased)
+    for keys, expected in (("Control+z", before), ("Control+y", erased), ("z", before), ("Control+Shift+Z", erased)):
+        page.keyboard.press(keys)
+        np.testing.assert_array_equal(mask_of(page), expected)
 
     page.keyboard.press("b")
     drag(page, (0.36, 0.15), (0.44, 0.17))
@@ -475,10 +405,66 @@ def test_a_draft_outlives_the_browser(page, server, phantom_folder):
     drag(page, (0.3, 0.15), (0.4, 0.17))
     painted = mask_of(page)
     page.get_by_text("a draft is kept").wait_for()
-    page.on("dialog", lambda dialog: dialog.accept())
+    page.on("dialog", lambda dialog: dialog.accept())  # of leaving the page
+    for answer in ("Escape", "Enter"):  # a slip loses nothing
+        page.reload()
+        page.get_by_role("heading", name="You painted on this study and did not save").wait_for()
+        page.keyboard.press(answer)
+        page.locator("body[data-viewer=ready]").wait_for()
+        np.testing.assert_array_equal(mask_of(page), painted)
     page.reload()
+    page.get_by_role("button", name="Discard it").click()
+    page.locator("body[data-viewer=ready]").wait_for()
+    assert not np.array_equal(mask_of(page), painted)
+    assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_what_is_painted_outlives_the_session(page, server, phantom_folder):
+    """The session ends while a reader paints: the page stays, another tab logs in, the work is saved."""
+    log_in(page, server, "jane")
+    send(page, "Session", folder=phantom_folder)
+    open_study(page, "Session")
+    page.keyboard.press("b")
+    drag(page, (0.3, 0.15), (0.4, 0.17))
+    painted = mask_of(page)
+    database = ServiceDatabase(server.folder / "service.sqlite")
+    database.change("UPDATE sessions SET created_at = 0 WHERE user = 'jane'")
+    database.close()
+    page.get_by_text("Your session has ended. Log in again in another tab").first.wait_for()
+    np.testing.assert_array_equal(mask_of(page), painted)
+    tab = page.context.new_page()
+    log_in(tab, server, "jane")
+    tab.close()
+    page.get_by_role("button", name="Save as a new version").click()
+    page.wait_for_url("**version=1")
     page.locator("body[data-viewer=ready]").wait_for()
     np.testing.assert_array_equal(mask_of(page), painted)
+
+
+def test_the_picture_shows_the_hu_of_the_voxels(page, server, turned_folder):
+    """Grey as the window says, right on the left of the screen, front at its top."""
+    log_in(page, server, "jane")
+    send(page, "Greys", folder=turned_folder)
+    open_study(page, "Greys")
+    for name in ("activation", "lesions"):
+        page.locator(f"#opacity-{name}").fill("0")
+    page.evaluate("jcsState.viewer.goTo([0, 0, 5])")
+    hu = hu_of(page)[:, :, 5].astype(float)
+    steps = np.hypot(*np.gradient(hu))
+    flat = np.argwhere(scipy.ndimage.maximum_filter(steps, 3) < 60)
+    flat = flat[(flat[:, 0] > 2) & (flat[:, 1] > 2)]  # the crosshair lies along these edges
+    assert len(flat) > 200
+    left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
+    for key, level, wide in (("1", -600, 1500), ("2", 40, 400), ("3", -300, 2000)):
+        page.keyboard.press(key)
+        page.wait_for_timeout(400)
+        shot = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB")).astype(int)
+        columns = (left + (1 - (flat[:, 0] + 0.5) / hu.shape[0]) * width).astype(int)
+        rows = (top + (1 - (flat[:, 1] + 0.5) / hu.shape[1]) * height).astype(int)
+        pixels = shot[rows, columns]
+        expected = np.clip((hu[flat[:, 0], flat[:, 1]] - level + wide / 2) / wide, 0, 1) * 255
+        alike = np.abs(pixels - expected[:, None]).max(axis=1) <= 2 + 60 * 255 / wide
+        assert alike.mean() > 0.97, f"window {key}: letters cover a few places"  # the rest lies under letters
 
 
 def test_a_refused_study_says_why_and_the_session_ends(page, server):

@@ -59,6 +59,10 @@ class Ledger:
         """Close the file."""
         self._file.close()
 
+    def change_mark(self) -> tuple[int, int]:
+        """Another value whenever a job was changed, by this object or by another program."""
+        return self._file.change_mark()
+
     def __enter__(self) -> Ledger:
         return self
 

@@ -53,6 +53,12 @@ class SqliteFile:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def change_mark(self) -> tuple[int, int]:
+        """Another value whenever something in the file was changed, by this object or by another program."""
+        with self._lock:
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            return int(version), self._connection.total_changes
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Statements that take effect together or not at all."""

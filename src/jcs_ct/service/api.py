@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import secrets
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.background import BackgroundTask
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from jcs_ct.files import replacing
 from jcs_ct.service.bodies import StrictBody, binary_body
 from jcs_ct.service.describing import (
     DescribedStudy,
@@ -27,7 +28,7 @@ from jcs_ct.service.describing import (
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.studies import LONGEST_LABEL
 from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESION_IDS, LESIONS, VIEWER
-from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentUser, TheService
+from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentSession, CurrentUser, TheService
 
 router = APIRouter(prefix="/api/v1")
 
@@ -55,6 +56,12 @@ class ListedStudies(TypedDict):
 
     total: int
     studies: list[DescribedStudy]
+
+
+@router.get("/session", tags=["administration"])
+def session(session: CurrentSession) -> dict[str, str]:
+    """Who asks, and what a browser's requests must show against forgery."""
+    return {"user": session.user.name, "role": str(session.user.role), "csrf": session.csrf}
 
 
 @router.post("/uploads", status_code=201, tags=["upload"])
@@ -208,8 +215,8 @@ def results_zip(
     """Every result file of the machine's reading (version 0) or of a correction: report, NIfTI, DICOM."""
     record = service.studies.get(user, study_id)
     folder = service.corrections.folder(record, version)
-    staged = Path(tempfile.mkstemp(suffix=".zip", dir=service.settings.folder)[1])
-    with zipfile.ZipFile(staged, "w", zipfile.ZIP_STORED) as package:
+    staged = service.downloads / f"{secrets.token_hex(8)}.zip"
+    with replacing(staged) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
         for name in result_files(folder):
             package.write(folder / name, name)
     service.audit.note(user.name, "export", study_id, version=version)
@@ -229,6 +236,7 @@ def result_file(
     folder = service.corrections.folder(service.studies.get(user, study_id), version)
     if name not in result_files(folder):
         raise Problem(404, "UNKNOWN_FILE", "there is no such result file")
+    service.audit.note(user.name, "export", study_id, version=version, file=name)
     return FileResponse(folder / name, media_type="application/octet-stream", filename=Path(name).name)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
@@ -19,14 +22,14 @@ from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.listed_studies import ListedFolders
-from jcs_ct.service.problems import Problem
+from jcs_ct.service.problems import Problem, answer_invalid, answer_problem, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import Users
 from jcs_ct.service.waiting import WaitingTime
-from jcs_ct.service.web import NotLoggedIn, Service, answer_not_logged_in, answer_problem, guard
+from jcs_ct.service.web import NotLoggedIn, Service, answer_not_logged_in, guard
 from jcs_ct.service.work import QueueWork
 
 
@@ -65,7 +68,7 @@ def build_service(settings: ServiceSettings) -> Service:
             salt=folder / "patients.salt",
         )
         opened.pop_all()  # all is well: the service closes them
-    return Service(
+    service = Service(
         settings=settings,
         database=database,
         users=users,
@@ -80,6 +83,8 @@ def build_service(settings: ServiceSettings) -> Service:
         folders=folders,
         waiting=WaitingTime(ledger),
     )
+    shutil.rmtree(service.downloads, ignore_errors=True)  # of a server that was killed while it sent one
+    return service
 
 
 def close_service(service: Service) -> None:
@@ -111,6 +116,9 @@ def build_app(service: Service) -> FastAPI:
     app.state.service = service
     app.add_middleware(BaseHTTPMiddleware, dispatch=guard)
     app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(OutputError, answer_unwritable)
+    app.add_exception_handler(sqlite3.OperationalError, answer_unwritable)
     app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
     app.add_exception_handler(404, _not_found)
     for part in (api, reader_api, intake, events, monitoring, pages):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -19,7 +19,9 @@ from jcs_ct.service.web import CurrentUser, Service, TheService
 router = APIRouter(prefix="/api/v1")
 
 _LOOK_EVERY_S, _BREATH_EVERY_S, _LONGEST_S = 0.5, 15.0, 600.0
-#: Streams at a time; each costs a look at the ledger twice a second.
+#: Studies are described anew when something was changed, and so often for the time that is left.
+_DESCRIBE_EVERY_S = 10.0
+#: Streams at a time; each asks twice a second whether something was changed.
 MOST_STREAMS = 64
 #: Studies that one stream tells of.
 MOST_STUDIES = 200
@@ -50,16 +52,17 @@ async def _changes(request: Request, service: Service, user: User, study_id: str
     try:
         told: dict[str, str] = {}
         yield "retry: 2000\n\n"
-        silent, spent = 0.0, 0.0
+        seen: object = None
+        silent, spent, described = 0.0, 0.0, 0.0
         while spent < _LONGEST_S and not await request.is_disconnected():
-            now = await run_in_threadpool(_describe, service, user, study_id)
-            for name in told.keys() - now.keys():
-                yield f"event: gone\ndata: {json.dumps({'study_id': name})}\n\n"
-            for name, text in now.items():
-                if told.get(name) != text:
-                    yield f"event: study\ndata: {text}\n\n"
+            mark = await run_in_threadpool(lambda: (service.ledger.change_mark(), service.database.change_mark()))
+            if mark != seen or spent - described >= _DESCRIBE_EVERY_S:
+                seen, described = mark, spent
+                now = await run_in_threadpool(_describe, service, user, study_id)
+                for text in _told_of(told, now):
+                    yield text
                     silent = 0.0
-            told = now
+                told = now
             if silent >= _BREATH_EVERY_S:
                 yield ": still here\n\n"
                 silent = 0.0
@@ -67,6 +70,15 @@ async def _changes(request: Request, service: Service, user: User, study_id: str
             silent, spent = silent + _LOOK_EVERY_S, spent + _LOOK_EVERY_S
     finally:
         _Streams.open -= 1
+
+
+def _told_of(told: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Events of what differs between two looks."""
+    for name in told.keys() - now.keys():
+        yield f"event: gone\ndata: {json.dumps({'study_id': name})}\n\n"
+    for name, text in now.items():
+        if told.get(name) != text:
+            yield f"event: study\ndata: {text}\n\n"
 
 
 def _describe(service: Service, user: User, study_id: str | None) -> dict[str, str]:

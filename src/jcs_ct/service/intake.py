@@ -27,7 +27,7 @@ class PickedStudy(StrictBody):
     label: str = Field(default="", max_length=LONGEST_LABEL)
     folder: str = ""
     name: str = ""
-    study_uid: str = Field(default="", max_length=64, pattern=r"^[0-9.]*$")
+    study_uid: str = Field(default="", max_length=64, pattern=r"^([0-9]+(\.[0-9]+)*)?$")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -285,12 +286,18 @@ def _lesions(report: dict[str, Any], places: dict[str, list[int]]) -> list[dict[
 
 
 @router.get("/audit")
-def audit_page(request: Request, session: CurrentSession, user: Admin, service: TheService) -> HTMLResponse:
-    """Who did what."""
+def administration_page(request: Request, session: CurrentSession, user: Admin, service: TheService) -> HTMLResponse:
+    """How the server does, who may use it, and who did what."""
     return _render(
         request,
-        "audit.html",
+        "administration.html",
         session,
+        states=_STATES,
+        counts={str(state): count for state, count in service.ledger.counts().items()},
+        uploads=service.uploads.count(),
+        free_gib=shutil.disk_usage(service.settings.folder).free / 1024**3,
+        keep_days=service.settings.keep_days,
+        users=service.users.all(),
         entries=service.audit.entries(limit=500),
         first_broken=service.audit.first_broken(),
     )

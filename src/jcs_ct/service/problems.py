@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+logger = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818 - it is the answer's name (RFC 9457), not a fault of the program
@@ -33,3 +41,33 @@ class Problem(Exception):  # noqa: N818 - it is the answer's name (RFC 9457), no
 
 
 NOT_SEEN = Problem(404, "UNKNOWN_STUDY", "there is no such study, or it is not shared with you")
+
+
+async def answer_problem(request: Request, problem: Exception) -> Response:
+    """A Problem as JSON."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"a Problem is answered here, got {type(problem).__name__}")
+    return JSONResponse(problem.content(), status_code=problem.status, headers=problem.headers())
+
+
+async def answer_unwritable(request: Request, error: Exception) -> Response:
+    """An :class:`OutputError`, or SQLite's, as JSON: 507; 503 while another program holds the record."""
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return await answer_problem(
+            request, Problem(503, "BUSY", "the record is in use; try again", retry_after_s=10)
+        )
+    logger.error("a request could not be answered: %s", error)
+    is_full = "is full" in str(error)
+    why = "is full; ask the administrator to free space" if is_full else "cannot be written; tell the administrator"
+    problem = Problem(507, "DISK_FULL" if is_full else "OUTPUT_UNWRITABLE", f"the server's disk {why}")
+    return await answer_problem(request, problem)
+
+
+async def answer_invalid(request: Request, error: Exception) -> Response:
+    """A request whose parameters or body are not as described: 422 with all that is wrong with it."""
+    if not isinstance(error, RequestValidationError):
+        raise TypeError(f"a RequestValidationError is answered here, got {type(error).__name__}")
+    wrong = error.errors()
+    texts = [f"{'.'.join(str(part) for part in one['loc'][1:]) or 'body'}: {one['msg']}" for one in wrong]
+    details = [{name: one[name] for name in ("type", "loc", "msg")} for one in wrong]
+    return await answer_problem(request, Problem(422, "BAD_REQUEST", "; ".join(texts), detail=details))

@@ -118,7 +118,7 @@ class Studies:
         )
 
     def remove_orphans(self) -> int:
-        """Remove what a killed server left: files of studies without a record, results without a job; how many.
+        """Remove what a killed server left: files of no study, results of no job, half corrections; how many.
 
         Only while nothing is sent or read.
         """
@@ -130,8 +130,12 @@ class Studies:
             for place in (self._folder / folder).iterdir()
             if place.name.partition("-")[0].partition(".")[0] not in known
         ]
+        orphans += (self._folder / "corrections").glob("*/*.part*")  # of corrections and drafts that were being kept
         for place in orphans:
-            shutil.rmtree(place, ignore_errors=True)
+            if place.is_file():
+                place.unlink()
+            else:
+                shutil.rmtree(place, ignore_errors=True)
         jobs = {job.job_id for job in self.ledger.jobs()}
         stray = [
             place.name for place in self.results.root.iterdir() if place.name not in jobs and place.name != ".staging"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -58,6 +59,11 @@ class Service:
     work: QueueWork
     folders: ListedFolders
     waiting: WaitingTime
+
+    @property
+    def downloads(self) -> Path:
+        """Folder of packages that are being sent to browsers; emptied when the page starts."""
+        return self.settings.folder / "downloads"
 
     @property
     def needs_login(self) -> bool:
@@ -180,13 +186,6 @@ def _refuse_strangers(request: Request) -> Response | None:
         "message": "without users this page answers its own machine only; add one: jcs serve users add NAME",
     }
     return JSONResponse(content, status_code=403)
-
-
-async def answer_problem(request: Request, problem: Exception) -> Response:
-    """A Problem as JSON."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"a Problem is answered here, got {type(problem).__name__}")
-    return JSONResponse(problem.content(), status_code=problem.status, headers=problem.headers())
 
 
 async def answer_not_logged_in(request: Request, error: Exception) -> Response:

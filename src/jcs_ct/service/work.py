@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -122,7 +123,7 @@ class QueueWork:
             try:
                 done = self._runner.work_once()
                 self.tidy()
-            except OutputError as error:
+            except (OutputError, sqlite3.OperationalError) as error:  # a full disk must not end the queue
                 logger.error("the queue waits: %s", error)
                 self._stop.wait(_WAIT_AFTER_FAULT_S)
                 continue

@@ -4,10 +4,24 @@ const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 
 export const base = meta("base");
 
+/** Whether the page holds what leaving it for the login would lose; a page that can says so here. */
+export const work = { isUnsaved: () => false };
+
+let csrf = meta("csrf");
+
+/** Take the token of the session that this browser has now; whether there is one, of the same reader. */
+async function renewed() {
+  const answer = await fetch(`${base}/api/v1/session`, { credentials: "same-origin" });
+  const now = answer.ok ? await answer.json() : { user: "" };
+  if (now.user !== meta("user")) return false;
+  csrf = now.csrf;
+  return true;
+}
+
 /** A request to the interface; throws an Error with the answer's code, message and status. */
-export async function ask(method, path, { body, json, headers = {}, signal } = {}) {
+export async function ask(method, path, { body, json, headers = {}, signal } = {}, isFirst = true) {
   const options = { method, signal, headers: { ...headers }, credentials: "same-origin" };
-  if (method !== "GET") options.headers["X-CSRF-Token"] = meta("csrf");
+  if (method !== "GET") options.headers["X-CSRF-Token"] = csrf;
   if (json !== undefined) {
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
@@ -17,12 +31,27 @@ export async function ask(method, path, { body, json, headers = {}, signal } = {
   const answer = await fetch(`${base}${path}`, options);
   if (answer.ok) return answer;
   const content = await answer.json().catch(() => ({}));
-  const text = content.message ?? `the server answered ${answer.status}`;
+  if (content.code === "FORGED" && isFirst && (await renewed())) return ask(method, path, { body, json, headers, signal }, false);
+  let text = content.message ?? `the server answered ${answer.status}`;
+  if (answer.status === 401) {
+    if (work.isUnsaved()) text = "Your session has ended. Log in again in another tab: what you painted is kept here and saved then";
+    else location.assign(`${base}/login`);
+  }
   const error = new Error(content.code ? `${text} (${content.code})` : text);
   Object.assign(error, { status: answer.status, code: content.code ?? "", facts: content });
   error.retryAfter = Number(answer.headers.get("Retry-After") ?? 0);
-  if (answer.status === 401) location.assign(`${base}/login`);
   throw error;
+}
+
+/** Follow server-sent events, also after the server, or the proxy before it, was away; without a session, to the login. */
+export function follow(path, acts) {
+  const events = new EventSource(`${base}${path}`);
+  for (const [name, act] of Object.entries(acts)) events.addEventListener(name, act);
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    const again = () => follow(path, acts);
+    setTimeout(() => ask("GET", "/api/v1/session").then(again, again), 3000);
+  });
 }
 
 /** Tell the reader something, for some seconds; problems stay longer. */

@@ -1,16 +1,14 @@
 // A study that is not read yet: its stage as it changes, and what can be done about it.
 
-import { ask, base, complain, duration } from "./common.js";
+import { ask, base, complain, duration, follow } from "./common.js";
 
 const root = document.getElementById("study");
 const id = root.dataset.study;
 
 if (["queued", "running"].includes(root.dataset.state)) {
-  const events = new EventSource(`${base}/api/v1/events?study_id=${id}`);
-  events.addEventListener("study", (event) => {
+  const show = (event) => {
     const study = JSON.parse(event.data);
     if (!["queued", "running"].includes(study.state)) {
-      events.close();
       location.reload();
       return;
     }
@@ -20,7 +18,8 @@ if (["queued", "running"].includes(root.dataset.state)) {
     const bar = document.getElementById("bar");
     bar.max = study.total || 1;
     bar.value = study.done;
-  });
+  };
+  follow(`/api/v1/events?study_id=${id}`, { study: show });
 }
 
 for (const button of root.querySelectorAll("button[data-act]")) {

@@ -1,6 +1,6 @@
 // The page of a study that was read: verdict and thresholds, strip, viewer, corrections, the reader's view.
 
-import { ask, base, complain, tell } from "./common.js";
+import { ask, base, complain, tell, work } from "./common.js";
 import { startBeside } from "./beside.js";
 import { Changes, growByGrey, growOnSlice, packed } from "./painting.js";
 import { inWords } from "./thresholds.js";
@@ -55,6 +55,7 @@ function drawStrip(cut) {
 // -- viewer -------------------------------------------------------------------------------------------------------------
 
 const state = { tool: "look", brush: 5, dirty: false, parent: data.version, viewer: null, beside: null, changes: null };
+work.isUnsaved = () => state.dirty;
 window.jcsState = state; // for tests and for those who look under the bonnet
 
 function showPosition({ voxel, mm, hu }) {
@@ -211,17 +212,20 @@ async function keepDraft() {
   }
 }
 
+/** Ask about a draft that was left; closing the question goes on with it, so that nothing is lost by a slip. */
 async function offerDraft() {
   const answer = await ask("GET", `/api/v1/studies/${id}/draft`);
   if (answer.status === 204) return;
-  const parent = Number(answer.headers.get("X-Parent"));
-  if (!confirm("You painted on this study and did not save. Go on with the draft?")) {
+  const question = find("draft");
+  question.showModal();
+  await new Promise((done) => question.addEventListener("close", done, { once: true }));
+  if (question.returnValue === "discard") {
     await ask("DELETE", `/api/v1/studies/${id}/draft`);
     return;
   }
   const content = answer.body.pipeThrough(new DecompressionStream("gzip"));
   state.viewer.setMask(new Uint8Array(await new Response(content).arrayBuffer()));
-  state.parent = parent;
+  state.parent = Number(answer.headers.get("X-Parent"));
   changed();
 }
 
@@ -290,7 +294,8 @@ find("brush").addEventListener("input", (event) => {
 // -- keys ---------------------------------------------------------------------------------------------------------------
 
 document.addEventListener("keydown", (event) => {
-  if (!state.viewer || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=range]), textarea, select")) return;
+  const isUndo = (event.ctrlKey || event.metaKey) && !event.altKey && ["z", "Z", "y"].includes(event.key);
+  if (!state.viewer || find("draft").open || event.altKey || ((event.ctrlKey || event.metaKey) && !isUndo) || event.target.closest("input:not([type=range]), textarea, select")) return;
   const presets = Object.keys(WINDOWS);
   const acts = {
     ArrowUp: () => goToSlice(Number(find("slice").value) - 1),
@@ -304,6 +309,7 @@ document.addEventListener("keydown", (event) => {
     "-": () => zoom(0.8),
     0: () => zoom(0),
     z: () => step("undo"),
+    Z: () => step("redo"),
     y: () => step("redo"),
     s: () => save(),
     "[": () => find("brush").stepDown() ?? find("brush").dispatchEvent(new Event("input")),

@@ -9,6 +9,10 @@ import { base } from "./common.js";
 const LAYOUTS = { axial: 0, coronal: 1, sagittal: 2, multi: 3, render: 4 };
 /** Voxels above which overlays are drawn with half the columns and rows. */
 const LARGE = 8_000_000;
+/** Where a shader of NiiVue samples the CT. */
+const CT_SAMPLE = /texture\((volume, (?:texPos|samplePos\.xyz))\)/g;
+/** Colour and opacity of a grey value, as NiiVue's map "gray" has them. */
+const GREY_OF = "highp vec4 greyOf(highp sampler3D from, highp vec3 at) { highp float grey = texture(from, at).r; return vec4(vec3(grey), 0.5 * grey); }\n";
 /** What a drag does, in NiiVue's numbers. */
 const DRAGS = { look: 8, measure: 2, move: 3 };
 /** Level and width in HU. */
@@ -27,6 +31,17 @@ export async function readMask(address, shape) {
   const bytes = new Uint8Array(content, start);
   if (bytes.length !== shape[0] * shape[1] * shape[2]) throw new Error("the mask is not on the viewer's grid");
   return bytes;
+}
+
+/** An empty texture that is bound to a unit, smooth between voxels and held at its edges. */
+function texture3D(gl, unit, format, nx, ny, nz) {
+  const made = gl.createTexture();
+  gl.activeTexture(unit);
+  gl.bindTexture(gl.TEXTURE_3D, made);
+  for (const side of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, side, gl.CLAMP_TO_EDGE);
+  for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, gl.LINEAR);
+  gl.texStorage3D(gl.TEXTURE_3D, 1, format, nx, ny, nz);
+  return made;
 }
 
 export class Viewer {
@@ -55,7 +70,6 @@ export class Viewer {
       isColorbar: false,
       showLegend: false,
       loadingText: "",
-      maxDrawUndoBitmaps: 1, // the page keeps its own changes, both ways
       logLevel: "error",
       viewModeHotKey: "",
       clipPlaneHotKey: "",
@@ -64,8 +78,27 @@ export class Viewer {
     this.canvas = canvas;
     this.onMove = () => {};
     this.#spareMemory();
+    this.#paintLightly();
     this.#holdStill();
     this.#showTrueLengths();
+  }
+
+  /** A stroke on an axial slice sends this slice to the GPU and not the volume; the page keeps its own changes, both ways. */
+  #paintLightly() {
+    const { nv } = this;
+    nv.drawAddUndoBitmap = () => {};
+    const whole = nv.refreshDrawing.bind(nv);
+    nv.refreshDrawing = (redraw = true, growing = false) => {
+      const { gl } = nv;
+      const z = nv.drawPenLocation[2]; // NaN unless a stroke is under way
+      if (growing || this.layout !== "axial" || Number.isNaN(z)) return whole(redraw, growing);
+      const [nx, ny] = this.grid.shape;
+      gl.activeTexture(gl.TEXTURE7);
+      gl.bindTexture(gl.TEXTURE_3D, nv.drawTexture);
+      gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+      gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, z, nx, ny, 1, gl.RED, gl.UNSIGNED_BYTE, this.mask.subarray(nx * ny * z, nx * ny * (z + 1)));
+      return redraw ? nv.drawScene() : undefined;
+    };
   }
 
   /** NiiVue focuses the canvas while a button is down: were the page to scroll then, the picture would move under the pointer. */
@@ -90,35 +123,51 @@ export class Viewer {
   }
 
   /**
-   * Overlays with 16 levels a channel, in large studies with half the columns and rows, and one texture of them only.
+   * Textures as small as what they show: a fifth of what NiiVue keeps of 600 slices.
    *
-   * NiiVue makes a new texture whenever an overlay changes and leaves the old one to the garbage collector, which does
-   * not see how large it is: 600 slices and a moved slider would cost hundreds of MiB.
+   * The CT takes one byte a voxel (its grey value) and not four; overlays have 16 levels a channel, in large studies
+   * half the columns and rows, and one texture together: NiiVue makes a new one whenever an overlay changes and leaves
+   * the old one to the garbage collector, which does not see how large it is. Gradients, which NiiVue works out with
+   * every window although only lit renderings show them, get a pixel a slice.
    */
   #spareMemory() {
     const { nv } = this;
+    this.#sampleGrey();
     const whole = nv.rgbaTex.bind(nv);
     let halved = false; // whether the layer that is drawn now is an overlay of half the size
     nv.rgbaTex = (texture, unit, dims, fill) => {
       const { gl } = nv;
       const [, nx, ny, nz] = dims;
-      if (unit === gl.TEXTURE0) halved = false;
-      if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(texture, unit, dims, fill);
       gl.deleteTexture(texture);
+      if (unit === gl.TEXTURE0) {
+        halved = false;
+        return texture3D(gl, unit, gl.R8, nx, ny, nz);
+      }
+      if ([gl.TEXTURE6, gl.TEXTURE8].includes(unit) && nx > 2) return texture3D(gl, unit, gl.RGBA4, 1, 1, nz);
+      if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(null, unit, dims, fill);
       if (unit === gl.TEXTURE2) {
         gl.deleteTexture(nv.overlayTexture);
         halved = nx * ny * nz > LARGE;
       }
       const step = halved && nx > 2 ? 2 : 1;
-      const made = gl.createTexture();
-      gl.activeTexture(unit);
-      gl.bindTexture(gl.TEXTURE_3D, made);
-      for (const side of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, side, gl.CLAMP_TO_EDGE);
-      for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, gl.LINEAR);
-      gl.texStorage3D(gl.TEXTURE_3D, 1, gl.RGBA4, Math.ceil(nx / step), Math.ceil(ny / step), nz);
+      const made = texture3D(gl, unit, gl.RGBA4, Math.ceil(nx / step), Math.ceil(ny / step), nz);
       // NiiVue has set the viewport to the whole grid by the time it asks for the texture that it blends with.
       if (halved && unit === gl.TEXTURE10) gl.viewport(0, 0, Math.ceil(this.grid.shape[0] / 2), Math.ceil(this.grid.shape[1] / 2));
       return made;
+    };
+  }
+
+  /** NiiVue's shaders sample the CT's colour and opacity; its texture holds the grey value, which gives both. */
+  #sampleGrey() {
+    const open = this.canvas.getContext.bind(this.canvas);
+    this.canvas.getContext = (...asked) => {
+      const gl = open(...asked);
+      const give = gl.shaderSource.bind(gl);
+      gl.shaderSource = (shader, text) => {
+        const grey = text.replace(CT_SAMPLE, "greyOf($1)");
+        give(shader, grey === text ? text : grey.replace("#version 300 es\n", (version) => version + GREY_OF));
+      };
+      return gl;
     };
   }
 

@@ -1,6 +1,6 @@
 // The worklist: sending studies, and rows that follow what happens.
 
-import { ask, base, complain, duration, tell } from "./common.js";
+import { ask, complain, duration, follow, tell } from "./common.js";
 
 const rows = document.getElementById("rows");
 
@@ -182,8 +182,7 @@ function changed() {
   due = setTimeout(() => document.body.dispatchEvent(new Event("studies-changed")), 300);
 }
 
-const events = new EventSource(`${base}/api/v1/events`);
-events.addEventListener("study", (event) => {
+function follows(event) {
   const study = JSON.parse(event.data);
   const row = rows.querySelector(`tr[data-study="${study.study_id}"]`);
   const bar = row?.querySelector("progress");
@@ -196,8 +195,8 @@ events.addEventListener("study", (event) => {
   } else if (row?.dataset.state !== study.state || study.state === "queued") {
     changed();
   }
-});
-events.addEventListener("gone", changed);
+}
+follow("/api/v1/events", { study: follows, gone: changed });
 
 rows.addEventListener("click", async (event) => {
   const act = event.target.closest("button[data-act]")?.dataset.act;

@@ -1,24 +1,21 @@
-"""Servers without users, behind a proxy, and killed in every stage."""
+"""Servers without users, behind a proxy, from the command line, and asked by programs."""
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
 import sys
-import time
+import zipfile
+from pathlib import Path
 
-import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.jobs import JOB_RECORD, Ledger, State
 from jcs_ct.service.app import build_app, build_service
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.users import Users
-
-from .conftest import write_phantom
 
 
 @pytest.fixture(scope="module")
@@ -81,57 +78,24 @@ def test_users_from_the_command_line(tmp_path, jcs):
     database.close()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_server_killed_in_each_stage_reads_every_study_once(server, tmp_path):
-    database = ServiceDatabase(server.folder / "service.sqlite")
-    token = Users(database).add_token("jane")
-    database.close()
-    study = write_phantom(tmp_path, slices=24, size=128, seed=8)
-    client = httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-    stages = ("unpack", "read", "lungs", "classify", "segment", "findings", "report", "viewer")
-    with Ledger(server.folder / "jobs.sqlite") as ledger:
-        for stage in stages:
-            study_id = send(client, study)
-            job_id = wait_for_stage(ledger, stage)
-            server.kill()
-            assert not (server.folder / "results" / job_id).exists(), "not half a result"
-            server.start()
-            deadline = time.monotonic() + 120
-            while ledger.job(job_id).state is State.QUEUED and time.monotonic() < deadline:
-                time.sleep(0.1)
-            job = ledger.job(job_id)
-            assert (job.state, job.attempts) == (State.DONE, 2), stage
-            assert (server.folder / "results" / job_id / JOB_RECORD).is_file()
-            described = client.get(f"/api/v1/studies/{study_id}").json()
-            assert described["facts"]["verdict"] == "positive"
-        assert ledger.counts()[State.DONE] == len(stages)
-    assert len([place for place in (server.folder / "results").iterdir() if place.name != ".staging"]) == len(stages)
-    assert os.listdir(server.folder / "results" / ".staging") == []
-    client.close()
-
-
-def send(client: httpx2.Client, folder) -> str:
-    files = sorted(folder.iterdir())
-    listed = [{"name": path.name, "size": path.stat().st_size} for path in files]
-    upload = client.post("/api/v1/uploads", json={"label": "x", "files": listed}).json()
-    stream = b"".join(files[index].read_bytes() for index in upload["order"])
-    client.put(f"/api/v1/uploads/{upload['upload_id']}?offset=0", content=stream).raise_for_status()
-    return client.post(f"/api/v1/uploads/{upload['upload_id']}/complete").json()["study_id"]
-
-
-def wait_for_stage(ledger: Ledger, stage: str) -> str:
-    """Name of the job that is in that stage now."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for job in ledger.jobs(states=(State.QUEUED,)):
-            if job.is_running and job.stage == stage:
-                return job.job_id
-        time.sleep(0.001)
-    raise AssertionError(f"stage {stage} was never seen")
-
-
 def test_the_server_itself_loads_no_networks():
     """Studies are read in processes of their own: the server stays small."""
     code = "import sys; import jcs_ct.service.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_client_of_the_guide_sends_a_study_and_has_its_results(server, phantom_folder, tmp_path):
+    guide = Path(__file__).parents[2] / "docs/how-to/serve.md"
+    [example] = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    database = ServiceDatabase(server.folder / "service.sqlite")
+    token = Users(database).add_token("jane")
+    database.close()
+    example = example.replace("http://127.0.0.1:8000", server.url).replace("from jcs serve users token", token)
+    client: dict[str, object] = {}
+    exec(compile(example, str(guide), "exec"), client)
+    study_id = client["send"](phantom_folder)
+    assert client["wait"](study_id)["facts"]["verdict"] == "positive"
+    client["take"](study_id, tmp_path / "results.zip")
+    with zipfile.ZipFile(tmp_path / "results.zip") as package:
+        assert {"report.json", "lesions.nii.gz", "lesions.seg.dcm"} <= set(package.namelist())
