@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -393,6 +394,15 @@ def test_reports_run_without_an_origin(browser, read_study):
     assert "connect-src" not in answer.headers["Content-Security-Policy"]
 
 
+def test_packages_leave_nothing_behind(browser, service, read_study):
+    jane = browser("jane")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert jane.ask("GET", f"/api/v1/studies/{read_study}/results.zip").content.startswith(b"PK")
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert list(service.downloads.iterdir()) == []
+
+
 def test_administrators_only(browser):
     jane, root = browser("jane"), browser("root")
     for path in ("/api/v1/audit", "/audit", "/metrics"):
@@ -525,11 +535,15 @@ def test_what_a_killed_server_left_is_removed_at_the_start(browser, service, rea
         folder / "sent" / f"{'b' * 24}-unpacked.part",
         folder / "corrections" / ("a" * 24),
         folder / "results" / ("c" * 24),
+        folder / "corrections" / read_study / "0099.part",
     ]
     for place in orphans:
         place.mkdir(parents=True)
         (place / "file").touch()
-    assert service.studies.remove_orphans() == 5
+    draft = folder / "corrections" / read_study / ".12ab.part.draft-jane.bin"
+    draft.touch()
+    assert service.studies.remove_orphans() == 7
+    assert not draft.exists()
     assert not any(place.exists() for place in orphans)
     assert service.studies.sent(read_study).is_dir()
     assert service.results.find(record.job_id) is not None

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import ClientDisconnect
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.errors import ConfigError, OutputError
@@ -22,7 +23,7 @@ from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.listed_studies import ListedFolders
-from jcs_ct.service.problems import Problem, answer_invalid, answer_problem, answer_unwritable
+from jcs_ct.service.problems import Problem, answer_gone, answer_invalid, answer_problem, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.studies import Studies
@@ -31,6 +32,9 @@ from jcs_ct.service.users import Users
 from jcs_ct.service.waiting import WaitingTime
 from jcs_ct.service.web import NotLoggedIn, Service, answer_not_logged_in, guard
 from jcs_ct.service.work import QueueWork
+
+#: Every part of the page that answers requests, but for its static files.
+ROUTERS = tuple(part.router for part in (api, reader_api, intake, events, monitoring, pages))
 
 
 def build_service(settings: ServiceSettings) -> Service:
@@ -117,12 +121,13 @@ def build_app(service: Service) -> FastAPI:
     app.add_middleware(BaseHTTPMiddleware, dispatch=guard)
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(ClientDisconnect, answer_gone)
     app.add_exception_handler(OutputError, answer_unwritable)
     app.add_exception_handler(sqlite3.OperationalError, answer_unwritable)
     app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
     app.add_exception_handler(404, _not_found)
-    for part in (api, reader_api, intake, events, monitoring, pages):
-        app.include_router(part.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=pages.PAGE / "static"), name="static")
     return app
 

@@ -71,3 +71,9 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     texts = [f"{'.'.join(str(part) for part in one['loc'][1:]) or 'body'}: {one['msg']}" for one in wrong]
     details = [{name: one[name] for name in ("type", "loc", "msg")} for one in wrong]
     return await answer_problem(request, Problem(422, "BAD_REQUEST", "; ".join(texts), detail=details))
+
+
+async def answer_gone(request: Request, error: Exception) -> Response:
+    """Who asked has gone in the middle of it; nobody hears this answer."""
+    logger.info("a client went away: %s %s", request.method, type(error).__name__)
+    return Response(status_code=400)

@@ -26,7 +26,7 @@ from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_f
 from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.listed_studies import open_pacs
 from jcs_ct.service.settings import PacsAddress
-from jcs_ct.service.viewer_grid import ViewerGrid, halved_in_plane
+from jcs_ct.service.viewer_grid import LARGE_VOXELS, ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
@@ -240,7 +240,10 @@ def _write_labels(viewer: Path, diagnosis: Diagnosis, grid: ViewerGrid) -> None:
     places = {str(lesion.lesion_id): grid.place_of(lesion.centroid_index) for lesion in diagnosis.lesions}
     write_text(viewer / PLACES, json.dumps(places) + "\n")
     densities = mask * 0 if diagnosis.density_labels is None else diagnosis.density_labels
-    _write_volume(viewer / DENSITIES, grid.to_viewer(densities, labels=True), affine)
+    shown = grid.to_viewer(densities, labels=True)
+    # The viewer draws overlays of large studies with half the columns and rows: no more of them is sent.
+    drawn = (shown, affine) if shown.size <= LARGE_VOXELS else halved_in_plane(shown, affine)
+    _write_volume(viewer / DENSITIES, *drawn)
 
 
 def _write_volume(path: Path, array: NDArray[Any], affine: NDArray[Any]) -> None:

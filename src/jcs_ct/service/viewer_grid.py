@@ -20,6 +20,8 @@ from jcs_ct.volume import CTVolume
 
 #: Voxels above which the viewer's grid is halved in plane: a browser keeps some 12 bytes for each.
 MOST_VOXELS = 40_000_000
+#: Voxels of the viewer's grid above which it draws overlays with half the columns and rows (``LARGE`` of viewer.js).
+LARGE_VOXELS = 8_000_000
 #: What is kept around the lungs, in mm and, without geometry, in pixels.
 MARGIN_MM, MARGIN_PIXELS = 10.0, 16
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -9,6 +9,8 @@ import { base } from "./common.js";
 const LAYOUTS = { axial: 0, coronal: 1, sagittal: 2, multi: 3, render: 4 };
 /** Voxels above which overlays are drawn with half the columns and rows. */
 const LARGE = 8_000_000;
+/** Slices that travel to the GPU together. */
+const AT_A_TIME = 16;
 /** Where a shader of NiiVue samples the CT. */
 const CT_SAMPLE = /texture\((volume, (?:texPos|samplePos\.xyz))\)/g;
 /** Colour and opacity of a grey value, as NiiVue's map "gray" has them. */
@@ -33,15 +35,26 @@ export async function readMask(address, shape) {
   return bytes;
 }
 
-/** An empty texture that is bound to a unit, smooth between voxels and held at its edges. */
-function texture3D(gl, unit, format, nx, ny, nz) {
+/** An empty texture that is bound to a unit and held at its edges. */
+function texture3D(gl, unit, format, [nx, ny, nz], filter = gl.LINEAR) {
   const made = gl.createTexture();
   gl.activeTexture(unit);
   gl.bindTexture(gl.TEXTURE_3D, made);
   for (const side of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, side, gl.CLAMP_TO_EDGE);
-  for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, gl.LINEAR);
+  for (const size of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, size, filter);
   gl.texStorage3D(gl.TEXTURE_3D, 1, format, nx, ny, nz);
   return made;
+}
+
+/** Give a texture of one byte a voxel its slices from `first` to before `stop`, some at a time: a browser keeps what is on its way. */
+function fillSlices(gl, unit, texture, [nx, ny], bytesOf, first, stop) {
+  gl.activeTexture(unit);
+  gl.bindTexture(gl.TEXTURE_3D, texture);
+  gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+  for (let z = first; z < stop; z += AT_A_TIME) {
+    const slices = Math.min(AT_A_TIME, stop - z);
+    gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, z, nx, ny, slices, gl.RED, gl.UNSIGNED_BYTE, bytesOf(nx * ny * z, nx * ny * (z + slices)));
+  }
 }
 
 export class Viewer {
@@ -87,17 +100,11 @@ export class Viewer {
   #paintLightly() {
     const { nv } = this;
     nv.drawAddUndoBitmap = () => {};
-    const whole = nv.refreshDrawing.bind(nv);
-    nv.refreshDrawing = (redraw = true, growing = false) => {
-      const { gl } = nv;
+    nv.refreshDrawing = (redraw = true) => {
       const z = nv.drawPenLocation[2]; // NaN unless a stroke is under way
-      if (growing || this.layout !== "axial" || Number.isNaN(z)) return whole(redraw, growing);
-      const [nx, ny] = this.grid.shape;
-      gl.activeTexture(gl.TEXTURE7);
-      gl.bindTexture(gl.TEXTURE_3D, nv.drawTexture);
-      gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-      gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, z, nx, ny, 1, gl.RED, gl.UNSIGNED_BYTE, this.mask.subarray(nx * ny * z, nx * ny * (z + 1)));
-      return redraw ? nv.drawScene() : undefined;
+      const [first, stop] = this.layout !== "axial" || Number.isNaN(z) ? [0, this.grid.shape[2]] : [z, z + 1];
+      fillSlices(nv.gl, nv.gl.TEXTURE7, nv.drawTexture, this.grid.shape, (start, end) => this.mask.subarray(start, end), first, stop);
+      if (redraw) nv.drawScene();
     };
   }
 
@@ -123,16 +130,18 @@ export class Viewer {
   }
 
   /**
-   * Textures as small as what they show: a fifth of what NiiVue keeps of 600 slices.
+   * Textures as small as what they show.
    *
-   * The CT takes one byte a voxel (its grey value) and not four; overlays have 16 levels a channel, in large studies
-   * half the columns and rows, and one texture together: NiiVue makes a new one whenever an overlay changes and leaves
-   * the old one to the garbage collector, which does not see how large it is. Gradients, which NiiVue works out with
-   * every window although only lit renderings show them, get a pixel a slice.
+   * The CT takes one byte a voxel (its grey value) and not four, and is windowed here: NiiVue would send all of it as 16
+   * bits first. Overlays have 16 levels a channel, in large studies half the columns and rows, and one texture together:
+   * NiiVue makes a new one whenever an overlay changes and leaves the old one to the garbage collector, which does not
+   * see how large it is. Gradients, which NiiVue works out with every window although only lit renderings show them, get
+   * a pixel a slice.
    */
   #spareMemory() {
     const { nv } = this;
     this.#sampleGrey();
+    this.#windowHere();
     const whole = nv.rgbaTex.bind(nv);
     let halved = false; // whether the layer that is drawn now is an overlay of half the size
     nv.rgbaTex = (texture, unit, dims, fill) => {
@@ -141,20 +150,56 @@ export class Viewer {
       gl.deleteTexture(texture);
       if (unit === gl.TEXTURE0) {
         halved = false;
-        return texture3D(gl, unit, gl.R8, nx, ny, nz);
+        return texture3D(gl, unit, gl.R8, [nx, ny, nz]);
       }
-      if ([gl.TEXTURE6, gl.TEXTURE8].includes(unit) && nx > 2) return texture3D(gl, unit, gl.RGBA4, 1, 1, nz);
+      if ([gl.TEXTURE6, gl.TEXTURE8].includes(unit) && nx > 2) return texture3D(gl, unit, gl.RGBA4, [1, 1, nz]);
       if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(null, unit, dims, fill);
       if (unit === gl.TEXTURE2) {
         gl.deleteTexture(nv.overlayTexture);
         halved = nx * ny * nz > LARGE;
       }
       const step = halved && nx > 2 ? 2 : 1;
-      const made = texture3D(gl, unit, gl.RGBA4, Math.ceil(nx / step), Math.ceil(ny / step), nz);
+      const made = texture3D(gl, unit, gl.RGBA4, [Math.ceil(nx / step), Math.ceil(ny / step), nz]);
       // NiiVue has set the viewport to the whole grid by the time it asks for the texture that it blends with.
       if (halved && unit === gl.TEXTURE10) gl.viewport(0, 0, Math.ceil(this.grid.shape[0] / 2), Math.ceil(this.grid.shape[1] / 2));
       return made;
     };
+    nv.r8Tex = (texture, unit, [, ...shape]) => {
+      nv.gl.deleteTexture(texture);
+      return texture3D(nv.gl, unit, nv.gl.R8, shape, nv.gl.NEAREST);
+    };
+  }
+
+  /** Of the CT's layer NiiVue does all but sending it and drawing its colours; the grey values follow from here. */
+  #windowHere() {
+    const { nv } = this;
+    const refresh = nv.refreshLayers.bind(nv);
+    nv.refreshLayers = (volume, layer) => {
+      if (layer > 0) return refresh(volume, layer);
+      const { gl } = nv;
+      const store = gl.texStorage3D.bind(gl);
+      gl.texStorage3D = (target, levels, format, ...size) => store(target, levels, format, ...(format === gl.R16I ? [1, 1, 1] : size));
+      gl.texSubImage3D = () => {};
+      gl.drawArrays = () => {};
+      try {
+        refresh(volume, layer);
+      } finally {
+        for (const name of ["texStorage3D", "texSubImage3D", "drawArrays"]) delete gl[name]; // the context's own again
+      }
+      return this.#sendGrey(volume);
+    };
+  }
+
+  #sendGrey({ img, cal_min: low, cal_max: high }) {
+    const { nv, grid } = this;
+    const [nx, ny, nz] = grid.shape;
+    const bytes = new Uint8ClampedArray(nx * ny * AT_A_TIME);
+    const scale = 255 / (high - low);
+    const greys = (start, stop) => {
+      for (let place = start; place < stop; place += 1) bytes[place - start] = (img[place] - low) * scale; // rounds and clamps
+      return new Uint8Array(bytes.buffer, 0, stop - start);
+    };
+    fillSlices(nv.gl, nv.gl.TEXTURE0, nv.volumeTexture, grid.shape, greys, 0, nz);
   }
 
   /** NiiVue's shaders sample the CT's colour and opacity; its texture holds the grey value, which gives both. */
