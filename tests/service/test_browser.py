@@ -76,7 +76,7 @@ def test_a_reader_corrects_a_lesion_and_takes_it_away(page, server, folder, requ
         np.testing.assert_array_equal(mask_of(page), expected)
 
     page.keyboard.press("b")
-    drag(page, (0.36, 0.15), (0.44, 0.17))
+    drag(page, (0.28, 0.13), (0.38, 0.15))
     painted = mask_of(page)
     added = painted & ~erased
     assert added.any()

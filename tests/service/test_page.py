@@ -167,6 +167,8 @@ def test_what_is_no_ct_is_refused_with_its_code(browser):
     page = jane.ask("GET", f"/studies/{study['study_id']}").text
     assert "This study is refused" in page
     assert "NO_IMAGES" in page
+    assert study["remedy"] in page
+    assert "give a folder or file with a CT study" in page
     assert "Try again" in page
     assert code(jane.ask("GET", f"/api/v1/studies/{study['study_id']}/report.json")) == (409, "NOT_READ")
 

@@ -62,7 +62,7 @@ def test_a_study_of_orthanc_is_read_corrected_and_sent_back(
         machine = {one.SOPInstanceUID for one in held(orthanc, source[0].StudyInstanceUID)}
 
         page.keyboard.press("b")
-        drag(page, (0.36, 0.15), (0.44, 0.17))
+        drag(page, (0.28, 0.13), (0.38, 0.15))
         painted = mask_of(page)
         grid = page.evaluate("jcsState.viewer.grid")
         page.get_by_role("button", name="Save as a new version").click()

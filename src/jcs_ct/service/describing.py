@@ -9,6 +9,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from jcs_ct.errors import REMEDIES
 from jcs_ct.jobs import JOB_RECORD, State
 from jcs_ct.service.studies import StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
@@ -49,6 +50,7 @@ class DescribedStudy(TypedDict):
     attempts: int
     code: str
     message: str
+    remedy: str
     seconds: float
     facts: dict[str, Any] | None
     versions: int
@@ -87,6 +89,7 @@ def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
         "attempts": job.attempts,
         "code": job.code,
         "message": job.message,
+        "remedy": REMEDIES.get(job.code, ""),
         "seconds": job.seconds,
         "facts": dict(job.result) if job.state is State.DONE else None,
         "versions": len(service.corrections.of(record.study_id)),

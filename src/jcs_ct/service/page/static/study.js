@@ -126,6 +126,12 @@ function zoom(factor) {
   }
 }
 
+/** The slice to begin with where there is no lesion: of those with lung the one with the highest probability. */
+function mostSuspicious() {
+  const inside = data.slices.filter((slice) => slice.has_lung);
+  return (inside.length ? inside : data.slices).reduce((most, slice) => (slice.infection_probability > most.infection_probability ? slice : most)).slice_index;
+}
+
 async function startViewer() {
   if (!Viewer.isPossible()) {
     find("no-webgl").hidden = false;
@@ -141,7 +147,7 @@ async function startViewer() {
   find("loading").hidden = true;
   const first = data.lesions[0];
   if (first) viewer.goTo(first.place);
-  else goToSlice(Math.floor(data.slices.length / 2));
+  else goToSlice(mostSuspicious());
   if (data.beside) state.beside = await startBeside(find("canvas-beside"), data, viewer, data.beside);
   await offerDraft();
   document.body.dataset.viewer = "ready";

@@ -69,12 +69,13 @@ export class Viewer {
       isRadiologicalConvention: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.75, 0.2, 0.8],
-      crosshairWidth: 0.3,
+      crosshairWidth: 0.5,
       crosshairWidthUnit: "percent", // of the picture, so that a line is never thinner than a pixel
       crosshairGap: 10,
       fontColor: [1, 0.8, 0.25, 1],
       showAllOrientationMarkers: true, // which side is which must not be missed
       fontMinPx: 18,
+      isOrientCube: true, // nor in the rendering
       dragMode: grid.is_measurable ? DRAGS.measure : 0, // what the right button does
       dragAndDropEnabled: false,
       isNearestInterpolation: false,
@@ -94,6 +95,23 @@ export class Viewer {
     this.#paintLightly();
     this.#holdStill();
     this.#showTrueLengths();
+    this.#showLetters();
+  }
+
+  /** The letters of the sides on a dark ground and whole: NiiVue draws them across the picture's edge, yellow on white. */
+  #showLetters() {
+    const { nv } = this;
+    const draw = nv.drawSliceOrientationText.bind(nv);
+    const inside = 8 * devicePixelRatio;
+    nv.drawSliceOrientationText = ([left, top, width, height], ...rest) => {
+      const write = nv.drawText.bind(nv);
+      nv.drawText = ([x, y], letter, ...how) => {
+        nv.drawRect([x - 4, y - 2, nv.textWidth(nv.fontPx, letter) + 8, nv.fontPx + 6], [0, 0, 0, 0.75]);
+        write([x, y], letter, ...how);
+      };
+      draw([left + inside, top + inside, width - 2 * inside, height - 2 * inside], ...rest);
+      delete nv.drawText; // NiiVue's own again
+    };
   }
 
   /** A stroke on an axial slice sends this slice to the GPU and not the volume; the page keeps its own changes, both ways. */
