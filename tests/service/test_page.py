@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydicom import dcmread
 
-from jcs_ct.data.manifest import read_manifest, read_mask
+from jcs_ct.data.manifest import Manifest, read_manifest, read_mask
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import State
 from jcs_ct.service.describing import result_files
@@ -508,6 +509,26 @@ def test_corrected_studies_become_training_data(browser, service, read_study, tm
         assert checked.exit_code == 0, checked.output
     again = jcs("serve", "export", "-o", output, "--folder", service.settings.folder)
     assert isinstance(again.exception, ConfigError)
+
+    # The loop is closed: a network is trained on the corrected slices, and chosen on those of another patient.
+    others, known = tmp_path / "others", tmp_path / "others.csv"
+    for name, lesions in (("sick", ("--lesions", "4")), ("well", ("--negative",))):
+        drawn = jcs("phantom", "-o", others / name, "--slices", "8", "--size", "64", *lesions, "--format", "png")
+        assert drawn.exit_code == 0, drawn.output
+    assert jcs("data", "make", "phantom", others, "-o", known).exit_code == 0
+    for table, part in ((known, "val"), (tmp_path / "slices.csv", "train")):
+        manifest = read_manifest(table)
+        Manifest(tuple(replace(row, split=part) for row in manifest)).write(table)
+    joined = jcs("data", "join", tmp_path / "slices.csv", known, "-o", tmp_path / "all.csv")
+    assert joined.exit_code == 0, joined.output
+    short = [
+        part
+        for name in ("steps=2", "validate_every=2", "batch_size=4", "optimiser.warmup_steps=1")
+        for part in ("--set", name)
+    ]
+    trained = jcs("train", "compact-classifier", "-m", tmp_path / "all.csv", "-o", tmp_path / "run", *short)
+    assert trained.exit_code == 0, trained.output
+    assert (tmp_path / "run" / "best.safetensors").is_file()
 
 
 def test_deleting_leaves_nothing_but_the_log(browser, service, listed_study, incoming):

@@ -61,8 +61,9 @@ def test_a_study_of_orthanc_is_read_corrected_and_sent_back(
         page.get_by_text("objects lie in the PACS").wait_for()
         machine = {one.SOPInstanceUID for one in held(orthanc, source[0].StudyInstanceUID)}
 
-        page.keyboard.press("b")
-        drag(page, (0.28, 0.13), (0.38, 0.15))
+        page.evaluate("scrollTo(0, 0)")  # the button lay below
+        page.keyboard.press("e")
+        drag(page, (0.42, 0.45), (0.55, 0.6))
         painted = mask_of(page)
         grid = page.evaluate("jcsState.viewer.grid")
         page.get_by_role("button", name="Save as a new version").click()
