@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 
-from ..pacs.orthanc_server import Orthanc, needs_orthanc
+from ..pacs.needs_orthanc import Orthanc, needs_orthanc
 from .conftest import Server, add_users, serve_command
 from .placing import seg_places, viewer_places
 from .screen import drag, log_in, mask_of, open_study
