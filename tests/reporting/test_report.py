@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,11 +67,11 @@ def test_a_run_that_fails_leaves_the_earlier_report_as_it_was(tmp_path, read, mo
     write_report(*read, tmp_path)
     before = _content(tmp_path)
 
-    def full_disk(image, path):
-        path.write_bytes(b"half")
+    def full_disk(path, mode):
+        Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jcs_ct.imaging.nifti_writing.nibabel.save", full_disk)
+    monkeypatch.setattr("jcs_ct.imaging.nifti_writing.nibabel.openers.ImageOpener", full_disk)
     with pytest.raises(OutputError, match=r"the disk is full.*DISK_FULL"):
         write_report(*read, tmp_path, label="new")
     assert _content(tmp_path) == before

@@ -26,6 +26,7 @@ from jcs_ct.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from jcs_ct.imaging import Study
     from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
 
@@ -72,11 +73,14 @@ def diagnose(
     from jcs_ct.beside import Beside
     from jcs_ct.imaging.sandbox import kept_warm
 
-    # Decoding children are made ready, and files are read, while what the networks and the report need is imported.
-    with kept_warm(), Beside("read") as beside:
-        from jcs_ct.imaging import open_study
+    def opened() -> Study:
+        with kept_warm():  # decoding children are made ready while NumPy and the like are imported
+            from jcs_ct.imaging import open_study
 
-        opening = beside.start(open_study, study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+            return open_study(study, series=series, lenient=lenient, allow_deflated=allow_deflated)
+
+    with Beside("read") as beside:
+        opening = beside.start(opened)  # meanwhile what the networks and the report need is imported
 
         from dataclasses import replace
 

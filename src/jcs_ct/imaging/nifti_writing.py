@@ -7,6 +7,7 @@ slices) and RAS+ (NIfTI-1.1, "orientation information"). A study without geometr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def write_label_volume(
         affine: (slice, row, column, 1) -> LPS mm, or None when the geometry is not known.
         description: At most 79 bytes of ASCII for the header.
     """
-    stored = labels.astype(np.uint8 if int(labels.max(initial=0)) <= 255 else np.uint16, copy=False)
-    _write(path, stored, affine, description, slope=1.0, highest=float(stored.max(initial=0)))
+    highest = int(labels.max(initial=0))
+    kind = np.dtype(np.uint8 if highest <= 255 else np.uint16)
+    planes = (plane.astype(kind) for plane in labels)
+    _write(path, planes, labels.shape, kind, affine, description, slope=1.0, highest=float(highest))
 
 
 def write_activation_volume(
@@ -60,10 +63,9 @@ def write_activation_volume(
         affine: (slice, row, column, 1) -> LPS mm, or None when the geometry is not known.
         description: At most 79 bytes of ASCII for the header.
     """
-    stored = np.empty(activation.shape, dtype=np.uint8)
-    for index, plane in enumerate(activation):
-        stored[index] = np.rint(np.clip(plane.astype(np.float32), 0.0, 1.0) * ACTIVATION_LEVELS)
-    _write(path, stored, affine, description, slope=1.0 / ACTIVATION_LEVELS, highest=1.0)
+    levels = (np.rint(np.clip(plane.astype(np.float32), 0.0, 1.0) * ACTIVATION_LEVELS) for plane in activation)
+    planes, kind = (level.astype(np.uint8) for level in levels), np.dtype(np.uint8)
+    _write(path, planes, activation.shape, kind, affine, description, slope=1.0 / ACTIVATION_LEVELS, highest=1.0)
 
 
 def write_array(path: Path, array: NDArray[Any], affine: NDArray[np.float64] | None, *, description: str) -> None:
@@ -81,18 +83,23 @@ def write_array(path: Path, array: NDArray[Any], affine: NDArray[np.float64] | N
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ConfigError(f"{path.name!r} must end in .nii or .nii.gz")
+    kind = np.dtype(_kind(array))
+    planes = (plane.astype(kind) for plane in array)
+    highest = float(array.max(initial=0))
+    _write(path, planes, array.shape, kind, affine, description, slope=1.0, highest=highest)
+
+
+def _kind(array: NDArray[Any]) -> type[np.generic]:
+    """The smallest of the types that :func:`write_array` writes that holds the values."""
     if np.issubdtype(array.dtype, np.floating):
-        stored: NDArray[Any] = array.astype(np.float32)
-    elif array.dtype == bool or np.issubdtype(array.dtype, np.integer):
-        low, high = int(array.min(initial=0)), int(array.max(initial=0))
-        kinds = (kind for kind in (np.uint8, np.uint16, np.int16) if _holds(kind, low, high))
-        kind = next(kinds, None)
-        if kind is None:
-            raise ValueError(f"values from {low} to {high} fit neither uint16 nor int16")
-        stored = array.astype(kind)
-    else:
+        return np.float32
+    if array.dtype != bool and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"an array of {array.dtype} cannot be saved; give bool, integers or floats")
-    _write(path, stored, affine, description, slope=1.0, highest=float(stored.max(initial=0)))
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    kind = next((kind for kind in (np.uint8, np.uint16, np.int16) if _holds(kind, low, high)), None)
+    if kind is None:
+        raise ValueError(f"values from {low} to {high} fit neither uint16 nor int16")
+    return kind
 
 
 def _holds(kind: type[np.integer[Any]], low: int, high: int) -> bool:
@@ -102,22 +109,32 @@ def _holds(kind: type[np.integer[Any]], low: int, high: int) -> bool:
 
 def _write(
     path: Path,
-    stored: NDArray[Any],
+    planes: Iterable[NDArray[Any]],
+    shape: tuple[int, ...],
+    kind: np.dtype[Any],
     affine: NDArray[np.float64] | None,
     description: str,
     *,
     slope: float,
     highest: float,
 ) -> None:
+    """Header and voxels plane by plane: (slices, rows, columns) in memory order is the file's, columns fastest."""
     new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
-    image = new_image(stored.transpose(2, 1, 0), None if affine is None else ras_affine(affine))
+    nothing = np.broadcast_to(np.zeros((), kind), shape[::-1])  # of one voxel: the header asks for shape and type
+    image = new_image(nothing, None if affine is None else ras_affine(affine))
     code = _UNKNOWN if affine is None else _SCANNER_ANATOMICAL
-    image.header.set_xyzt_units(xyz="unknown" if affine is None else "mm")
+    header = image.header
+    header.set_xyzt_units(xyz="unknown" if affine is None else "mm")
     image.set_sform(None if affine is None else image.affine, code=code)
     image.set_qform(None if affine is None else image.affine, code=code)
-    # With a slope in the header nibabel writes the array's bytes as they are.
-    image.header.set_slope_inter(slope, 0.0)
-    image.header["cal_max"] = highest
-    image.header["descrip"] = description.encode("ascii", errors="replace")[:79]
-    with replacing(path) as temporary:
-        nibabel.save(image, temporary)
+    header.set_slope_inter(slope, 0.0)
+    header["cal_max"] = highest
+    header["descrip"] = description.encode("ascii", errors="replace")[:79]
+    image.update_header()
+    header.set_data_offset(header.single_vox_offset)
+    stored = kind.newbyteorder(header.endianness)
+    with replacing(path) as temporary, nibabel.openers.ImageOpener(str(temporary), "wb") as file:
+        header.write_to(file)
+        file.write(bytes(header.single_vox_offset - file.tell()))
+        for plane in planes:
+            file.write(np.ascontiguousarray(plane, dtype=stored).tobytes())
