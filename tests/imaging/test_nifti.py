@@ -105,6 +105,21 @@ def body(count=6, side=24):
     return hu + np.random.default_rng(3).normal(0, 10, hu.shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_lines_of_the_file_that_were_overwritten(tmp_path, order):
+    array = body(12, 24).astype(np.int16).transpose(order)
+    affine = RAS[:, [*order, 3]]
+    path = save(tmp_path / "ct.nii", array, affine)
+    assert open_study(path).volume.hu.shape == (12, 24, 24)
+    data = bytearray(path.read_bytes())
+    first = 352 + 2 * array.shape[0] * (array.shape[1] * (array.shape[2] // 2) + array.shape[1] // 2 - 1)
+    data[first : first + 6 * array.shape[0]] = bytes(6 * array.shape[0])
+    path.write_bytes(bytes(data))
+    with pytest.raises(StudyError, match="3 rows of one value in the middle of the body") as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.TRUNCATED
+
+
 def test_nan_around_the_body_is_noted_as_not_imaged(tmp_path):
     hu = body()
     rows, columns = np.mgrid[:24, :24]

@@ -29,6 +29,7 @@ from jcs_ct.imaging.gate_geometry import (
     check_coverage,
     implausible_spacing,
 )
+from jcs_ct.imaging.gate_whole_slices import check_overwritten_rows
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -71,7 +72,11 @@ def read_nifti(path: Path, fd: int) -> dict[str, Any]:
             notes.append((finding.code, finding.message))
         else:
             findings.append((GateCode(finding.code), finding.message))
-    hu: NDArray[Any] = np.ascontiguousarray(turn.turned(_to_hu(stored)))
+    hu: NDArray[Any] = _to_hu(stored)
+    every = max(1, hu.shape[2] // 128)
+    for finding in check_overwritten_rows(hu[:, :, ::every]):  # along the file's own lines, before these are turned
+        raise StudyError(GateCode(finding.code), finding.message)
+    hu = np.ascontiguousarray(turn.turned(hu))
     if hu.shape[0] < MINIMUM_SLICES:
         message = f"the volume has {hu.shape[0]} slice(s), at least {MINIMUM_SLICES} are needed"
         findings.append((GateCode.TOO_FEW_SLICES, message))
