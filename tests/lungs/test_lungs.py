@@ -56,6 +56,17 @@ def test_finds_both_lungs_without_table_trachea_and_background() -> None:
     assert not found[:, 232:].any()
 
 
+def test_emphysema_that_the_field_cuts_is_lung_and_the_air_beside_the_patient_is_not() -> None:
+    hu, truth = chest(3)
+    generator = np.random.default_rng(4)
+    lung = truth > 0
+    hu[lung] = -968 + generator.normal(0, 8, np.count_nonzero(lung))
+    hu[lung & (generator.random(hu.shape) < 0.1)] = -500
+    field = np.s_[:, 45:205, 60:]
+    found = segment_lungs(np.ascontiguousarray(hu[field]), spacing_mm=SPACING)
+    assert dice(found > 0, lung[field]) > 0.95
+
+
 def test_a_single_slice_and_other_sizes() -> None:
     hu, truth = chest(1)
     assert dice(segment_lungs(hu, spacing_mm=None) > 0, truth > 0) > 0.97

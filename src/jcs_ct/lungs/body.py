@@ -19,6 +19,8 @@ AIRWAY_REACH = 0.12
 LUMEN_HU = -945.0
 #: A dark region at the edge of the field is air around the patient when half of it is darker than this.
 AIR_AROUND_HU = -950.0
+#: ... or, where it has vessels as lung with emphysema has, than this.
+AIR_WITH_VESSELS_HU = -985.0
 #: Beside the table it is air with this share of it darker than this; of cut lungs without emphysema 6 % at most are.
 AIR_BY_TABLE_HU, AIR_BY_TABLE_SHARE = -960.0, 0.1
 #: The chest's wall is thicker than this, the shell of a table thinner.
@@ -88,7 +90,7 @@ def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: 
         if area_mm2 < SMALLEST_REGION_MM2 / 2 or outside[number] < 0.5 * areas[number]:
             continue
         region = labels[box] == number
-        if area_mm2 >= LARGEST_AIRWAY_MM2 and _is_air_around(plane[box][region], box, plane.shape[0]):
+        if area_mm2 >= LARGEST_AIRWAY_MM2 and _is_air_around(plane[box], region, box, plane.shape[0], pixel_mm):
             continue
         if thick is None:
             thick = _thick((plane > TISSUE_HU) | ~field, pixel_mm)
@@ -97,17 +99,23 @@ def _cut_lungs(plane: NDArray[np.float32], field: Mask, filled: Mask, pixel_mm: 
     return cut if cut.any() else None
 
 
-def _is_air_around(values: NDArray[np.float32], box: tuple[slice, ...], rows: int) -> bool:
+def _is_air_around(
+    values: NDArray[np.float32], region: Mask, box: tuple[slice, ...], rows: int, pixel_mm: float
+) -> bool:
     """Whether a dark region's HU are those of the air around a patient.
 
     In front of the patient and behind, where the table is, cushions and sheets may be most of it: there some air is
-    enough.
+    enough. Elsewhere a region with vessels in it is lung with emphysema, unless it is as dark as air throughout.
     """
+    inside = values[region]
     over_or_under = box[0].start == 0 or box[0].stop == rows
-    return bool(
-        np.median(values) <= AIR_AROUND_HU
-        or (over_or_under and np.mean(values < AIR_BY_TABLE_HU) > AIR_BY_TABLE_SHARE)
-    )
+    if over_or_under and np.mean(inside < AIR_BY_TABLE_HU) > AIR_BY_TABLE_SHARE:
+        return True
+    median = float(np.median(inside))
+    if not AIR_WITH_VESSELS_HU < median <= AIR_AROUND_HU:
+        return median <= AIR_AROUND_HU
+    within = values[eroded(region, max(1, round(2.0 / pixel_mm)))]
+    return over_or_under or within.size == 0 or float(np.percentile(within, 95)) <= VESSEL_HU
 
 
 def _thick(tissue: Mask, pixel_mm: float) -> Mask:
