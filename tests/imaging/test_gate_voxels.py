@@ -120,6 +120,14 @@ def test_rows_that_were_overwritten_within_the_body(place):
     assert codes(hu, assumed_hu=True) == ["TRUNCATED"]
 
 
+def test_numbers_that_are_no_hu_are_not_taken_for_overwritten_ones():
+    """Air of one value becomes the very first or last of all numbers: no rows were overwritten."""
+    hu = chest()
+    hu[hu < -950] = -1000
+    for wrong in (hu + 1024, (hu.astype(np.int32) % 65536).clip(0, 32767).astype(np.int16)):
+        assert codes(wrong) == ["NO_HU"]
+
+
 def test_a_clean_background_beneath_the_body_is_not_doubted():
     """A gap to the table that opens on one slice, in a volume whose air was set to one value."""
     hu = chest(size=128)

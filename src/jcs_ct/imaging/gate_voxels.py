@@ -14,6 +14,7 @@ from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_interleaving import check_interleaved
 from jcs_ct.imaging.gate_whole_slices import (
+    TISSUE_WITHIN_HU,
     check_blank,
     check_identical,
     check_lost_rows,
@@ -24,8 +25,8 @@ from jcs_ct.volume import BACKGROUND_HU
 
 #: Air and lung lie below this, in HU; a chest CT shows them in at least this share of its voxels.
 AIR_BELOW_HU, LEAST_AIR_SHARE = -500.0, 0.001
-#: Soft tissue and fat lie within this of water; a chest CT shows them in at least this share of its voxels.
-TISSUE_WITHIN_HU, LEAST_TISSUE_SHARE = 300.0, 0.002
+#: A chest CT shows soft tissue and fat in at least this share of its voxels.
+LEAST_TISSUE_SHARE = 0.002
 #: No tissue, bone or metal fills more than this share of a chest above this, in HU.
 DENSEST_HU, MOST_DENSE_SHARE = 10_000.0, 0.02
 _SIDE = 128
@@ -50,7 +51,7 @@ def check_voxels(
     if blank.size == 0 and not assumed_hu:
         findings += check_lost_rows(hu[:, :, ::every])
     if blank.size == 0:
-        findings += check_overwritten_rows(hu[:, :, ::every])
+        findings += [] if findings else check_overwritten_rows(hu[:, :, ::every])
         findings += check_identical(hu, thin)
     if not findings:
         findings += check_interleaved(hu, thin)

@@ -16,7 +16,8 @@ LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
 #: As many rows of one value within a body, where its neighbours show the body over this share of the columns, were
 #: overwritten.
 LEAST_OVERWRITTEN_ROWS, BODY_SHARE = 2, 0.05
-_BODY_ABOVE_HU = -500.0
+#: Soft tissue and fat lie within this of water.
+TISSUE_WITHIN_HU = 300.0
 #: A slice that differs from both its neighbours by more than this times what these differ from each other by does not
 #: belong between them: in ten patients' scans at steps of 2 to 10 mm it is 0.84 at most, of pure noise it is 1.
 UNLIKE_BOTH = 1.3
@@ -74,11 +75,12 @@ def check_overwritten_rows(columns: NDArray[Any]) -> list[Finding]:
     Args:
         columns: (slices, rows, some columns) in HU, rows along the lines of the file.
     """
-    of_body = (columns > _BODY_ABOVE_HU).mean(axis=2) >= BODY_SHARE
+    flat = (columns == columns[:, :, :1]).all(axis=2)
+    tissue = (columns >= -TISSUE_WITHIN_HU) & (columns <= TISSUE_WITHIN_HU)
+    of_body = ~flat & (tissue.mean(axis=2) >= BODY_SHARE)
     beside = np.ones_like(of_body)
     beside[1:] &= of_body[:-1]
     beside[:-1] &= of_body[1:]
-    flat = (columns == columns[:, :, :1]).all(axis=2)
     for number in np.flatnonzero((flat & beside).any(axis=1)) if len(columns) > 1 else ():
         count = _rows_lost_within(flat[number], beside[number])
         if count:
