@@ -104,3 +104,16 @@ def test_damaged_pictures_are_refused(tmp_path, damage, code, message):
     assert refused.value.code is code
     (listed,) = list_series(tmp_path)
     assert listed.code is code
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (np.arange(1600) % 256, "8-bit grey in 16 bits"),
+        ((np.arange(1600) % 1800 - 1000) & 0xFFFF, "HU whose numbers below zero were stored as if all were positive"),
+    ],
+)
+def test_16_bit_levels_that_were_written_as_something_else(levels, message):
+    with pytest.raises(StudyError, match=message) as refused:
+        grey_to_hu(levels.reshape(40, 40).astype(np.uint16))
+    assert refused.value.code is GateCode.NO_HU

@@ -19,7 +19,7 @@ from jcs_ct.imaging.study_files import name_pattern
 _DRAWN = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"})
 
 #: A picture of at least this many pixels with no more levels than this is a mask, not a slice.
-MASK_LEVELS, _LEAST_MASK_PIXELS = 4, 1024
+MASK_LEVELS, LEAST_MASK_PIXELS = 4, 1024
 
 
 def check_picture_names(names: Sequence[PurePath]) -> list[Finding]:
@@ -64,13 +64,18 @@ def _series_of(name: PurePath) -> str:
 def check_masks(levels: Sequence[NDArray[Any]]) -> list[Finding]:
     """MIXED_SERIES: some pictures have a few grey levels only, as masks have, and others have those of a CT.
 
+    NO_HU: all have.
+
     Args:
         levels: (rows, columns) grey levels of each picture.
     """
-    counts = [np.unique(one).size for one in levels if one.size >= _LEAST_MASK_PIXELS]
+    counts = [np.unique(one).size for one in levels if one.size >= LEAST_MASK_PIXELS]
     masks = sum(1 < count <= MASK_LEVELS for count in counts)
-    if not masks or masks + counts.count(1) == len(counts):
+    if not masks:
         return []
+    if masks + counts.count(1) == len(levels):
+        message = f"the pictures have {MASK_LEVELS} grey levels or fewer, as masks have; give the slices of a CT"
+        return [Finding(GateCode.NO_HU, message)]
     message = (
         f"{masks} of {len(levels)} pictures have {MASK_LEVELS} grey levels or fewer, as masks have, the others have "
         "those of a CT; give the folder of the slices alone"

@@ -17,6 +17,8 @@ SHIFTED_HU_BELOW = 8192
 _WHITE_16 = 65535.0
 #: 16-bit levels that all lie between these hold HU + 32768, as DeepLesion stores them.
 _OFFSET_HU = (32768 - 4096, 32768 + 8192)
+#: Numbers from -4096 to -1 have these 16-bit levels when their sign is lost; told in as many levels as this and more.
+_WRAPPED_FROM, _LEAST_LEVELS = 65536 - 4096, 1024
 #: Signed or real levels that lie between these, some below the second, are HU.
 _HU_RANGE, _AIR_BELOW = (-32768.0, 32767.0), -200.0
 
@@ -43,6 +45,7 @@ def grey_meaning(levels: NDArray[Any]) -> GreyMeaning:
     if levels.dtype == np.uint8:
         return GreyMeaning.WINDOW
     if levels.dtype == np.uint16:
+        _refuse_misread(levels, high)
         if high < SHIFTED_HU_BELOW:
             return GreyMeaning.HU_PLUS_1024
         if levels.size and _OFFSET_HU[0] <= int(levels.min()) and high <= _OFFSET_HU[1]:
@@ -69,6 +72,29 @@ def grey_meaning(levels: NDArray[Any]) -> GreyMeaning:
         "0 to 1; store HU, or scale them to 0 to 1"
     )
     raise StudyError(GateCode.NO_HU, message)
+
+
+def _refuse_misread(levels: NDArray[np.uint16], high: float) -> None:
+    """Refuse 16-bit levels that were written as something else: 8-bit grey, or HU with their sign lost.
+
+    Raises:
+        StudyError: NO_HU.
+    """
+    if levels.size < _LEAST_LEVELS:
+        return
+    if 0 < high <= 255:
+        message = (
+            f"16-bit grey levels reach {high:.0f} only: as HU + 1024 all would be air, so they are 8-bit grey in 16 "
+            "bits; store them with 8 bits, or HU + 1024"
+        )
+        raise StudyError(GateCode.NO_HU, message)
+    positive, negative = levels < SHIFTED_HU_BELOW, levels >= _WRAPPED_FROM
+    if positive.any() and negative.any() and bool((positive | negative).all()):
+        message = (
+            f"16-bit grey levels lie below {SHIFTED_HU_BELOW} and above {_WRAPPED_FROM}, nowhere between: HU whose "
+            "numbers below zero were stored as if all were positive; store HU + 1024"
+        )
+        raise StudyError(GateCode.NO_HU, message)
 
 
 def white_of(levels: NDArray[Any]) -> float:

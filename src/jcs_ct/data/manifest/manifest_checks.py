@@ -17,6 +17,7 @@ from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.data.manifest.slice_files import ReadSlice, contradiction, read_mask, read_slice
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.imaging.gate_pictures import LEAST_MASK_PIXELS, MASK_LEVELS
 from jcs_ct.imaging.grey_levels import GreyMeaning
 from jcs_ct.imaging.mask_pictures import mask_labels
 from jcs_ct.imaging.masks import is_segmentation, open_mask
@@ -115,6 +116,8 @@ def _look_at_slice(row: ManifestRow, found: Findings) -> None:
         low, high = float(image.hu.min()), float(image.hu.max())
         if low == high:
             found.problems.append(f"{row.path}: all pixels have one value; the image is empty")
+        elif image.hu.size >= LEAST_MASK_PIXELS and (count := np.unique(image.hu).size) <= MASK_LEVELS:
+            found.problems.append(f"{row.path}: has {count} grey levels, as masks have; a slice of a CT has more")
         key = row.source, _how(row, image)
         least, largest = found.spans.get(key, (low, high))
         found.spans[key] = min(least, low), max(largest, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,8 @@ def parse_row(cells: Cells, folder: Path) -> ManifestRow:
 def split_problems(rows: Iterable[ManifestRow]) -> list[str]:
     """One line for every patient, and every group of patients, that stands in more than one split.
 
-    Blanks and large letters make no other patient of a name.
+    Blanks, large letters, marks that are not seen and other ways to write the same letter (Unicode's NFKC) make no
+    other patient of a name.
     """
     rows = list(rows)
     groups: dict[str, set[str]] = defaultdict(set)
@@ -176,7 +178,7 @@ def _parted(rows: Iterable[ManifestRow], kind: Literal["patient", "group"]) -> l
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         said = row.patient if kind == "patient" else row.group
-        key = " ".join(said.casefold().split())
+        key = _seen(said)
         splits[key].add(row.split)
         spellings[key].add(said)
     return [
@@ -185,6 +187,12 @@ def _parted(rows: Iterable[ManifestRow], kind: Literal["patient", "group"]) -> l
         for key, names in sorted(splits.items())
         if len(names) > 1
     ]
+
+
+def _seen(name: str) -> str:
+    """A name as a reader sees it: without blanks, cases and controls that make no difference to the eye."""
+    shown = "".join(sign for sign in name if unicodedata.category(sign) not in ("Cf", "Cc"))
+    return " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:
