@@ -66,10 +66,10 @@ def test_every_problem_of_one_line_is_listed(tmp_path):
     assert "has 6 problem(s)" in str(refused.value)
 
 
-@pytest.mark.parametrize("other", ["p1 ", " P1", "\u00a0p1"])
+@pytest.mark.parametrize("other", ["p1 ", " P1", "\u00a0p1", "p1\u200b", "\ufeffp1", "\uff501"])
 def test_blanks_and_large_letters_make_no_other_patient(tmp_path, other):
     path = write_csv(tmp_path, "a.png,p1,1,,train,", f"b.png,{other},0,,test,")
-    with pytest.raises(ConfigError, match=r"patient ('P1' or )?'p1' is in the splits test, train"):
+    with pytest.raises(ConfigError, match=r"patient .*'p1'.* is in the splits test, train"):
         read_manifest(path)
 
 
