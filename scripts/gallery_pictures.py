@@ -58,9 +58,9 @@ class Answer:
 
     @property
     def dice(self) -> float | None:
-        """Of the whole volume; None where there is neither lesion."""
+        """Of the whole volume; None where there is no true lesion."""
         total = int(self.truth.sum()) + int(self.found.sum())
-        return 2.0 * int((self.truth & self.found).sum()) / total if total else None
+        return 2.0 * int((self.truth & self.found).sum()) / total if self.truth.any() else None
 
 
 def read(seed: int, models: jcs.Models) -> Answer:
