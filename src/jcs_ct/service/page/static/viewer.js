@@ -69,7 +69,7 @@ export class Viewer {
       isRadiologicalConvention: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.75, 0.2, 0.8],
-      crosshairWidth: 0.5,
+      crosshairWidth: 0.4,
       crosshairWidthUnit: "percent", // of the picture, so that a line is never thinner than a pixel
       crosshairGap: 10,
       fontColor: [1, 0.8, 0.25, 1],
@@ -165,11 +165,15 @@ export class Viewer {
     nv.rgbaTex = (texture, unit, dims, fill) => {
       const { gl } = nv;
       const [, nx, ny, nz] = dims;
-      gl.deleteTexture(texture);
       if (unit === gl.TEXTURE0) {
         halved = false;
-        return texture3D(gl, unit, gl.R8, [nx, ny, nz]);
+        if (nx > 2 && this.ct) return this.ct; // one study is shown in a viewer: its texture stays
+        gl.deleteTexture(texture);
+        const made = texture3D(gl, unit, gl.R8, [nx, ny, nz]);
+        if (nx > 2) this.ct = made;
+        return made;
       }
+      gl.deleteTexture(texture);
       if ([gl.TEXTURE6, gl.TEXTURE8].includes(unit) && nx > 2) return texture3D(gl, unit, gl.RGBA4, [1, 1, nz]);
       if (![gl.TEXTURE2, gl.TEXTURE10].includes(unit)) return whole(null, unit, dims, fill);
       if (unit === gl.TEXTURE2) {
@@ -210,6 +214,8 @@ export class Viewer {
 
   #sendGrey({ img, cal_min: low, cal_max: high }) {
     const { nv, grid } = this;
+    if (this.sent === `${low} ${high}`) return; // another layer came or went
+    this.sent = `${low} ${high}`;
     const [nx, ny, nz] = grid.shape;
     const bytes = new Uint8ClampedArray(nx * ny * AT_A_TIME);
     const scale = 255 / (high - low);
