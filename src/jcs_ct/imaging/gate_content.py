@@ -85,7 +85,10 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
 
 
 def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
-    """TRUNCATED: a multi-frame image that was split into parts (PS3.3 C.7.6.16.1.1), of which some are not here."""
+    """TRUNCATED: a multi-frame image that was split into parts (PS3.3 C.7.6.16.1.1), of which some are not here.
+
+    A note where nothing says how many parts there are (In-concatenation Total Number may be left out).
+    """
     findings = []
     for key in sorted({header.concatenation_key for header in headers} - {""}):
         files = {one.file_index: one for one in headers if one.concatenation_key == key}
@@ -104,6 +107,9 @@ def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
             named = ", ".join(str(number) for number in missing[:6])
             message = f"an image in {total} parts lacks part {named}"
             findings.append(Finding(GateCode.TRUNCATED, f"{message}; {_ALL_PARTS}"))
+        elif not any(one.concatenation_parts for one in files.values()):
+            message = f"an image in parts does not say how many: {len(files)} are here, and the last may be missing"
+            findings.append(Finding(GateCode.TRUNCATED, message, Severity.NOTE))
     return findings
 
 
