@@ -144,8 +144,9 @@ def _lost_images(source: SourceFiles) -> list[Finding]:
     if not source.lost:
         return []
     empty = sum(path.stat().st_size == 0 for path in source.lost)
+    of_them = f", {empty} of them empty" if empty else ""
     message = (
-        f"{len(source.lost)} file(s) are called as the study's images are and hold none ({empty} of 0 bytes): slices "
+        f"{len(source.lost)} file(s) are called as the study's images are and hold none{of_them}: slices "
         "may be lost; copy the study again from its source, or take the files out if they are none of its images"
     )
     return [Finding(GateCode.UNREADABLE, message)]

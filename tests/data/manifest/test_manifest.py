@@ -90,6 +90,16 @@ def test_splits_follow_the_patient_and_not_its_neighbours(tmp_path):
     assert all_rows[0].split == all_rows[1].split
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_every_split_of_a_small_set_has_a_patient_of_each_kind_that_has_three(seed):
+    rows = [ManifestRow(Path(f"{number}.png"), f"p{number // 2}", int(number < 6)) for number in range(14)]
+    drawn = assign_splits(rows, val=0.15, test=0.15, seed=seed)
+    for split in ("train", "val", "test"):
+        assert {row.label for row in drawn if row.split == split} == {0, 1}
+    assert {row.split for row in assign_splits(rows, val=0.1, test=0.0, seed=seed)} == {"train", "val"}
+    assert {row.split for row in assign_splits(rows[:4], val=0.0, test=0.0, seed=seed)} == {"train"}
+
+
 def test_counts_are_per_split_and_source():
     rows = (
         ManifestRow(Path("a"), "1", 1, Path("m"), "train", "x"),

@@ -132,7 +132,7 @@ def test_every_line_that_cannot_be_used_is_said_at_once(own):
         make_table(table(own, "image,patient,label,split", lines), OwnTable())
     for said in (
         "line 16: has 1 cell(s), the head line has 4",
-        "label must be 0 (not infected), 1 or empty, and is 'covid' (6 lines); say what each means: --labels covid=0",
+        "label must be 0 (not infected), 1 or empty, and is 'covid' (6 lines); say what each means: --labels covid=1",
         f"{own / 'c00_0000.jpg'} does not exist",
         f"there is {own / 'images' / 'c00_0000.jpg'}: say from which folder names count with --root",
     ):

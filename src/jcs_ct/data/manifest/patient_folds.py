@@ -10,6 +10,9 @@ from dataclasses import replace
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
 
+#: Patients of a kind from which on each split gets one.
+_LEAST_OF_A_KIND = 3
+
 
 def patient_folds(rows: Iterable[ManifestRow], count: int, *, seed: int) -> dict[str, int]:
     """The fold, from 0 on, of every patient, or of every group of patients.
@@ -76,14 +79,31 @@ def fold_by_patient(manifest: Manifest, count: int, *, seed: int, keep_test: boo
 def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed: int) -> tuple[ManifestRow, ...]:
     """Split by patient: a patient's place follows from a hash of its name and ``seed``, not from the others.
 
+    Only where val or test would get no patient of a kind (by the labels of its slices) that has three or more, the
+    one that comes first by its hash goes there: a small set can be trained and judged, too.
+
     Args:
         rows: Rows whose split is to be set.
         val, test: Shares of patients.
         seed: Another seed, another split.
     """
+    rows = tuple(rows)
+    labels: dict[str, set[int | None]] = {}
+    for row in rows:
+        labels.setdefault(row.unit, set()).add(row.label)
+    kinds: dict[tuple[bool, bool], list[str]] = {}
+    for patient, found in labels.items():
+        kinds.setdefault((0 in found, 1 in found), []).append(patient)
 
-    def place(patient: str) -> str:
-        draw = int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64
-        return "test" if draw < test else "val" if draw < test + val else "train"
+    def draw(patient: str) -> float:
+        return int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64
 
-    return tuple(replace(row, split=place(row.unit)) for row in rows)
+    place: dict[str, str] = {}
+    for patients in kinds.values():
+        ordered = sorted(patients, key=draw)
+        least = 1 if len(ordered) >= _LEAST_OF_A_KIND else 0
+        tests = max(sum(draw(one) < test for one in ordered), least if test > 0 else 0)
+        vals = max(sum(draw(one) < test + val for one in ordered) - tests, least if val > 0 else 0)
+        for number, patient in enumerate(ordered):
+            place[patient] = "test" if number < tests else "val" if number < tests + vals else "train"
+    return tuple(replace(row, split=place[row.unit]) for row in rows)

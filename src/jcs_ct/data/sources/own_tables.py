@@ -177,12 +177,21 @@ def _located(root: Path, name: str) -> str:
     return str(next((root / (name + one) for one in endings if (root / (name + one)).exists()), root / name))
 
 
+#: What a word most likely means, for the example of an error alone: labels are taken from the user, never guessed.
+_LIKELY_LABEL = {
+    **dict.fromkeys(
+        ("no", "n", "negative", "neg", "normal", "healthy", "false", "control", "non-covid", "noncovid"), "0"
+    ),
+    **dict.fromkeys(("yes", "y", "positive", "pos", "infected", "true", "covid", "covid-19"), "1"),
+}
+
+
 def _label_problems(unknown: Mapping[str, int]) -> list[str]:
     """One line for all words that are no labels."""
     if not unknown:
         return []
     listed = ", ".join(f"{word!r} ({count} lines)" for word, count in sorted(unknown.items())[:_SHOWN])
-    example = ",".join(f"{word}=0" for word in sorted(unknown)[:2])
+    example = ",".join(f"{word}={_LIKELY_LABEL.get(word.strip().lower(), '?')}" for word in sorted(unknown)[:2])
     return [f"label must be 0 (not infected), 1 or empty, and is {listed}; say what each means: --labels {example}"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.figures import roc_figure
 from jcs_ct.evaluation.pages.page import Evaluation
+from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.experiments.slice_scores import ScoredSlices
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
@@ -69,8 +71,18 @@ def score_cells(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLIN
             draws=resampling.draws,
             confidence=resampling.confidence,
         )
+        if _fewest_patients(scores, key) < LEAST_PATIENTS:
+            interval = replace(interval, low=None, high=None)
         cells |= interval_cells(key, interval, scale=scale)
     return cells
+
+
+def _fewest_patients(scores: ScoredSlices, key: str) -> int:
+    """Patients of the class that a measure is of; of the rarer one for the AUC."""
+    patients, infected = np.asarray(scores.patients), scores.infected
+    of_class = {"sensitivity_percent": infected, "specificity_percent": ~infected}
+    chosen = [of_class[key]] if key in of_class else [infected, ~infected]
+    return min(len(set(patients[members])) for members in chosen)
 
 
 def one_class(scores: ScoredSlices) -> str:
@@ -86,8 +98,10 @@ def score_notes(resampling: Resampling) -> tuple[str, ...]:
     """What the reader must know of the figures."""
     return (
         f"[ , ] are 95 % percentile intervals of {resampling.draws} bootstrap draws of patients, never of slices. "
+        f"Fewer than {LEAST_PATIENTS} patients of the class in question give no interval. "
         "A source with one class has no AUC: figures that separate two sources are not figures of a disease.",
-        "Sensitivity and specificity at a probability that was chosen on validation patients, never on these.",
+        "Sensitivity and specificity at the probability that the classifier came with (0.5 where `jcs calibrate` has "
+        "chosen none on validation patients), never one chosen on these.",
     )
 
 
