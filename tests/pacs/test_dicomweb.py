@@ -47,6 +47,11 @@ def test_parts_come_back_as_they_were_sent():
         (b"x", "text/html", "answered with text/html, multipart/related is expected"),
         (b"x", "multipart/related; boundary=b", "does not hold the boundary"),
         (b"--b\r\nContent-Type: application/dicom\r\n\r\nhalf", "multipart/related; boundary=b", "is cut off"),
+        (
+            b"--b\r\n\r\n\r\nhalf\r\n--b--\r\nhalf",
+            "multipart/related; boundary=b",
+            "goes on after its closing boundary",
+        ),
     ],
 )
 def test_answers_that_are_no_multipart(body, content_type, message):

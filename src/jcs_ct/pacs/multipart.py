@@ -57,6 +57,8 @@ def decode_parts(body: bytes, content_type: str) -> Iterator[bytes]:
             )
         yield content
         start = following + len(newline)
+    if body[start + len(mark) + 2 :].strip():
+        raise PacsAnswerError("the PACS's answer goes on after its closing boundary; try again")
 
 
 def _first_boundary(body: bytes, mark: bytes) -> int:
