@@ -135,6 +135,28 @@ def test_a_machine_of_a_cluster_dies(tmp_path):
         cluster.shutdown()
 
 
+def test_without_an_address_a_batch_has_a_ray_of_its_own(tmp_path):
+    """A cluster that runs on the same machine, for another's work, is not joined."""
+    from ray.cluster_utils import Cluster
+
+    from jcs_ct.batch.on_ray import RayExecutor
+
+    node = {"num_cpus": 1, "memory": 2 * MEMORY, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    executor = None
+    try:
+        executor = RayExecutor(workers=1, threads=1, memory_bytes=MEMORY)
+        assert ray.get_runtime_context().gcs_address != cluster.address
+        ledger = queued(tmp_path, 2)
+        driver(tmp_path, ledger, executor).run()
+        check(tmp_path, ledger, 2)
+    finally:
+        if executor is not None:
+            executor.close()
+        ray.shutdown()
+        cluster.shutdown()
+
+
 def test_the_raylet_dies_and_the_driver_starts_again(tmp_path):
     """With the last raylet of a machine the driver ends, too; it is started again and finds everything."""
     import subprocess

@@ -67,7 +67,8 @@ class RayExecutor:
 
     def _connect(self, address: str | None, workers: int, threads: int, memory_bytes: int, gpus: float) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options: dict[str, Any] = {"address": address, "log_to_driver": False, "configure_logging": False}
+        # Without an address Ray would join any cluster that runs on this machine.
+        options: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "configure_logging": False}
         if address is None:
             options |= {
                 "num_cpus": workers * threads,
