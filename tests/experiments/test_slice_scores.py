@@ -58,12 +58,23 @@ def test_a_table_of_scores_says_all_that_is_wrong(tmp_path):
 def test_a_source_of_one_class_says_so_instead_of_a_number():
     of_a, of_b, everything = source_table([scored()], FEW).rows
     assert (of_a["source"], of_a["auc"], of_a["sensitivity_percent"]) == ("a", 0.75, 50.0)
-    assert of_a["auc_low"] <= 0.75 <= of_a["auc_high"]
+    assert (of_a["auc_low"], of_a["auc_high"]) == (None, None), "too few patients for an interval"
     assert "one_class" not in of_a
     assert "auc" not in of_b
     assert "specificity_percent" not in of_b
     assert (of_b["one_class"], of_b["sensitivity_percent"], of_b["n_patients"]) == ("infected only", 50.0, 1)
     assert (everything["source"], everything["n_infected"], everything["n_uninfected"]) == ("all sources", 4, 2)
+
+
+def test_five_patients_of_a_class_have_an_interval_and_four_have_none():
+    names = [f"{number}" for number in range(9)]
+    truth, probability = np.array([True] * 5 + [False] * 4), np.linspace(0.9, 0.1, 9)
+    scores = ScoredSlices(
+        "m", tuple(names), tuple(names), ("a",) * 9, truth, probability, np.full(9, 0.65), ("",) * 9
+    )
+    cells = score_cells(scores, FEW)
+    assert cells["sensitivity_percent_low"] < cells["sensitivity_percent"] < cells["sensitivity_percent_high"]
+    assert (cells["specificity_percent_low"], cells["auc_low"]) == (None, None)
 
 
 def test_no_slices_are_no_figures():
