@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, RLELossless
+from pydicom.valuerep import DSfloat
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import HeaderWindow, list_series, open_study
@@ -286,5 +287,21 @@ def test_pixels_that_contradict_their_high_bit_are_no_hu(write_series):
     assert refused.value.code is GateCode.NO_HU
 
 
+@pytest.mark.parametrize(("bits", "signed"), [(12, False), (13, False), (12, True)])
+def test_pixels_that_lie_left_without_a_word_of_high_bit_are_no_hu(write_series, bits, signed):
+    shift = 16 - bits
+    series = write_series(edit=stored_as(bits, bits - 1, signed, lambda values: (values - 1000 * signed) << shift))
+    with pytest.raises(StudyError, match="they lie left in their words, and High Bit does not say so") as refused:
+        open_study(series.folder)
+    assert refused.value.code is GateCode.NO_HU
+
+
 def test_decimal_commas():
     assert [to_number(text) for text in ("0,8", "-1024,0", "1,5e2", "1,000,000")] == [0.8, -1024.0, 150.0, None]
+
+
+def test_numbers_of_python_alone_are_no_decimal_strings():
+    thirteen = DSfloat("1_3")
+    assert thirteen == 13.0, "pydicom takes it"
+    assert [to_number(value) for value in (thirteen, "1_3", "\u0661")] == [None, None, None]
+    assert to_number(DSfloat("1.3")) == 1.3

@@ -92,6 +92,9 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
 
     What stands in the bits above is padding where it is declared so or is one single value; a number that outgrew
     Bits Stored where all others keep their sign in those bits; else an old overlay (PS3.5 8.1.1), which is dropped.
+
+    Raises:
+        StudyError: NO_HU when as many of the lowest bits are empty: the pixels lie left and High Bit says otherwise.
     """
     unused = header.bits_allocated - header.bits_stored
     low = (stored << unused) >> unused
@@ -103,6 +106,12 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
         return low, beyond
     if stored.dtype.kind == "i" and bool((stored[~beyond] < 0).any()) and bool((stored[beyond] >= 0).all()):
         return stored, None
+    if not (stored.view(f"u{stored.dtype.itemsize}") & ((1 << unused) - 1)).any():
+        message = (
+            f"pixels use the {unused} bits above the {header.bits_stored} that the header states and none of the "
+            f"lowest {unused}: they lie left in their words, and High Bit does not say so; export the series again"
+        )
+        raise StudyError(GateCode.NO_HU, message)
     padded = beyond & (stored == header.padding) if header.padding is not None else None
     return low, padded
 

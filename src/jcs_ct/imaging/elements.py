@@ -46,6 +46,9 @@ def to_number(value: Any) -> float | None:
         value = value[0] if len(value) else None
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    stated = value if isinstance(value, str) else str(getattr(value, "original_string", None) or "")
+    if "_" in stated or not stated.isascii():  # numbers to Python (1_3 is 13), no decimal strings (DS, PS3.5 6.2)
+        return None
     if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
         value = value.replace(",", ".")
     try:
