@@ -48,6 +48,8 @@ settings = ServiceSettings(Path(folder), models=models, port=int(port), uploads=
 uvicorn.run(build_app(build_service(settings)), host="127.0.0.1", port=int(port), log_level="critical")
 """
 MIB = 1 << 20
+#: Studies that are sent until one is seen in a stage that is over in milliseconds.
+MOST_TRIES = 12
 STAGES = ("fetch", "unpack", "read", "lungs", "classify", "map", "segment", "findings", "report", "viewer")
 
 
@@ -175,10 +177,17 @@ def test_a_queued_study_outlives_the_server(server, jane, table, tmp_path):
     table("server killed -9, one study queued, one read", "both done; attempts 1 and 2")
 
 
-def in_stage(ledger: Ledger, job_id: str, stage: str) -> bool:
-    job = ledger.job(job_id)
-    assert job.state is State.QUEUED, f"{stage} was never seen"
-    return job.is_running and job.stage == stage
+def reaches(ledger: Ledger, job_id: str, stage: str) -> bool:
+    """Whether a job is seen in a stage before it ends; some last a few milliseconds."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        job = ledger.job(job_id)
+        if job.state is not State.QUEUED:
+            return False
+        if job.is_running and job.stage == stage:
+            return True
+        time.sleep(0.001)
+    raise AssertionError(f"{stage} did not come within 120 s")
 
 
 def test_a_study_is_read_once_whichever_stage_the_server_is_killed_in(server, jane, table, tmp_path):
@@ -188,21 +197,32 @@ def test_a_study_is_read_once_whichever_stage_the_server_is_killed_in(server, ja
     uid = str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
     results, seen = server.folder / "results", []
     with Ledger(server.folder / "jobs.sqlite") as ledger:
-        before = ledger.counts()[State.DONE]
+        before, sent = ledger.counts()[State.DONE], 0
+
+        def sent_and_seen(stage: str) -> tuple[str, str]:
+            """A study, and its job in a stage; one that ran through it unseen is left to end, and another sent."""
+            nonlocal sent
+            for _ in range(MOST_TRIES):
+                sent += 1
+                if stage == "fetch":
+                    study_id = jane.ask("POST", "/api/v1/studies", json={"study_uid": uid}).json()["study_id"]
+                else:
+                    study_id = jane.send_folder(folder)
+                [job_id] = [job.job_id for job in ledger.jobs() if job.request["study_id"] == study_id]
+                if reaches(ledger, job_id, stage):
+                    return study_id, job_id
+                assert jane.wait(study_id)["state"] == "done"
+            raise AssertionError(f"{stage} was never seen")
+
         for stage in STAGES:
-            if stage == "fetch":
-                study_id = jane.ask("POST", "/api/v1/studies", json={"study_uid": uid}).json()["study_id"]
-            else:
-                study_id = jane.send_folder(folder)
-            [job_id] = [job.job_id for job in ledger.jobs() if job.request["study_id"] == study_id]
-            wait_until(lambda job_id=job_id, stage=stage: in_stage(ledger, job_id, stage), stage)
+            study_id, job_id = sent_and_seen(stage)
             server.kill()
             assert not (results / job_id).exists(), "not half a result"
             server.start()
             assert described(jane, study_id) == ("done", 2), stage
             assert (results / job_id / JOB_RECORD).is_file()
             seen.append(jane.study(study_id)["facts"])
-        assert ledger.counts()[State.DONE] == before + len(STAGES)
+        assert ledger.counts()[State.DONE] == before + sent
     assert len({(one["verdict"], one["opacification_volume_ml"]) for one in seen}) == 1
     assert os.listdir(results / ".staging") == []
     table(
