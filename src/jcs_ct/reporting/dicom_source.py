@@ -188,10 +188,14 @@ class SourceSeries:
         if not self.is_scattered:
             return
         originals = {self._stand_in_uid(index): self.reference(index) for index in slices}
-        for groups in result.PerFrameFunctionalGroupsSequence:
-            for derivation in groups.DerivationImageSequence:
-                for item in derivation.SourceImageSequence:
-                    _refer(item, *originals[str(item.ReferencedSOPInstanceUID)])
+        items = {
+            id(item): item  # frames of one slice, as of two lesions in it, share theirs
+            for groups in result.PerFrameFunctionalGroupsSequence
+            for derivation in groups.DerivationImageSequence
+            for item in derivation.SourceImageSequence
+        }
+        for item in items.values():
+            _refer(item, *originals[str(item.ReferencedSOPInstanceUID)])
         files = [self.images[number] for number in sorted({self.geometry.file_numbers[index] for index in slices})]
         by_series: dict[str, list[Dataset]] = {}
         for image in files:

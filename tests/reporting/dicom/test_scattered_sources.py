@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -176,6 +177,19 @@ def test_lesions_and_maps_lie_where_they_were_found(scattered, make_findings, tm
     brightest = np.argwhere(diagnosis.activation == diagnosis.activation.max())
     known = brightest @ scattered.volume.affine[:3, :3].T + scattered.volume.affine[:3, 3]
     assert np.linalg.norm(known - place, axis=1).min() < 0.1
+
+
+def test_two_lesions_in_one_slice_refer_to_the_same_image(scattered, make_findings, tmp_path):
+    diagnosis = make_findings(scattered)
+    labels = diagnosis.lesion_labels.copy()
+    labels[4, 14:18, 3:8] = 2  # the first lesion has pixels in this slice, too
+    (seg,) = write_dicom_results(
+        scattered, replace(diagnosis, lesion_labels=labels), tmp_path / "out", kinds=("seg",)
+    )
+    found = dcmread(seg)
+    check_references(found, scattered)
+    places_of_frames = [str(one.PlanePositionSequence) for one in found.PerFrameFunctionalGroupsSequence]
+    assert len(set(places_of_frames)) < len(places_of_frames)
 
 
 def test_report_and_overlays_refer_to_the_images(make_series, make_multiframe, make_findings, tmp_path):
