@@ -79,7 +79,9 @@ def test_interleaved_acquisitions_never_pass(witness, step_mm, share, count):
 def test_positions_alone_tell_all_but_half_a_step(step_mm, share, count):
     stack = series(count, step_mm) + series(count, step_mm, shift_mm=share * step_mm)
     stack = [replace(one, instance_number=None, acquisition_time=None, content_time=None) for one in stack]
-    if abs(share - 0.5) > 0.01 + 0.003 / step_mm:
+    # Positions that are all whole tenths may be rounded: steps of 0.2 and 0.3 mm are then no less likely 0.25 each.
+    tenths = all(abs(10 * one - round(10 * one)) < 1e-3 for header in stack for one in header.position)
+    if abs(share - 0.5) > 0.01 + 0.003 / step_mm and not (tenths and abs(share - 0.5) * step_mm < 0.053):
         assert codes(stack) <= {GateCode.MIXED_SERIES, GateCode.MIXED_SPACING, GateCode.DUPLICATE_POSITION}
         assert codes(stack)
 
