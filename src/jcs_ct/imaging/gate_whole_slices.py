@@ -21,8 +21,9 @@ TISSUE_WITHIN_HU = 300.0
 #: A slice that differs from both its neighbours by more than this times what these differ from each other by does not
 #: belong between them: in ten patients' scans at steps of 2 to 10 mm it is 0.84 at most, of pure noise it is 1.
 UNLIKE_BOTH = 1.3
-#: The first and the last slice, by how much the next step differs; 1.45 at most there (2.7 on phantoms of 5 slices).
-UNLIKE_AT_END = 3.0
+#: The first and the last slice, by how much the next step differs; 1.45 at most there. Fewer slices than these lie so
+#: far apart that lungs end between two of them: the measure was never seen there, and refused phantoms of 6 slices.
+UNLIKE_AT_END, LEAST_SLICES_FOR_ENDS = 3.0, 20
 #: A step to the next slice that is this many times those before and behind parts two bodies; 1.29 at most there,
 #: 2.1 on phantoms.
 BREAK = 3.0
@@ -132,6 +133,8 @@ def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
     one, two = (np.maximum(np.abs(thin[lag:] - thin[:-lag]).mean(axis=(1, 2)), 1.0) for lag in (1, 2))
     within = np.minimum(one[:-1], one[1:]) / two / UNLIKE_BOTH
     ends = one[[0, -1]] / one[[1, -2]] / UNLIKE_AT_END
+    if len(thin) < LEAST_SLICES_FOR_ENDS:
+        ends[:] = 0.0
     times = np.concatenate([ends[:1], within, ends[1:]])
     number = int(times.argmax())
     if times[number] > 1:
