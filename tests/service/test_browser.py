@@ -400,13 +400,18 @@ def test_the_worklist_is_worked_by_keys_alone(page, server, phantom_folder):
     page.get_by_role("heading", name="Worklist").wait_for()
 
 
-def test_a_draft_outlives_the_browser(page, server, phantom_folder):
+def painted_study(page, server, label: str, folder) -> np.ndarray:
+    """A study that was just sent, opened and painted on, not saved; its mask."""
     log_in(page, server, "jane")
-    send(page, "Draft", folder=phantom_folder)
-    open_study(page, "Draft")
+    send(page, label, folder=folder)
+    open_study(page, label)
     page.keyboard.press("b")
     drag(page, (0.3, 0.15), (0.4, 0.17))
-    painted = mask_of(page)
+    return mask_of(page)
+
+
+def test_a_draft_outlives_the_browser(page, server, phantom_folder):
+    painted = painted_study(page, server, "Draft", phantom_folder)
     page.get_by_text("a draft is kept").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())  # of leaving the page
     for answer in ("Escape", "Enter"):  # a slip loses nothing
@@ -424,12 +429,7 @@ def test_a_draft_outlives_the_browser(page, server, phantom_folder):
 
 def test_what_is_painted_outlives_the_session(page, server, phantom_folder):
     """The session ends while a reader paints: the page stays, another tab logs in, the work is saved."""
-    log_in(page, server, "jane")
-    send(page, "Session", folder=phantom_folder)
-    open_study(page, "Session")
-    page.keyboard.press("b")
-    drag(page, (0.3, 0.15), (0.4, 0.17))
-    painted = mask_of(page)
+    painted = painted_study(page, server, "Session", phantom_folder)
     database = ServiceDatabase(server.folder / "service.sqlite")
     database.change("UPDATE sessions SET created_at = 0 WHERE user = 'jane'")
     database.close()

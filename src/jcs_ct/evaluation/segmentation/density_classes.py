@@ -14,12 +14,12 @@ from jcs_ct.data.manifest import read_grey, read_hu
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.segmentation.slice_lungs import lungs_within_body
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
-from jcs_ct.lungs import ASSUMED_PIXEL_MM, segment_picture
+from jcs_ct.lungs import ASSUMED_PIXEL_MM
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.overlap import LESION_PROBABILITY
-from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
 from jcs_ct.progress import CountProgress, Progress
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
 
@@ -121,7 +121,7 @@ def _measure(case: Case, classes: NDArray[np.uint8], lesions: NDArray[np.bool_])
         raise ConfigError(f"slice {case.name} has no image; its density cannot be measured")
     grey = read_grey(case.image)
     hu = read_hu(case.image, case.window)
-    lungs = segment_picture(np.where(body_mask(grey), hu, OUTSIDE_HU))
+    lungs = lungs_within_body(grey, hu)
     levels = tissue_levels(hu[None], lungs[None], lesions[None])
     if levels is None:
         return DensityCase(case, classes, lesions, None)

@@ -5,7 +5,7 @@ Slices of a manifest say nothing of their pixels' size, so that burden is the sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import read_grey, read_hu
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table
+from jcs_ct.evaluation.segmentation.slice_lungs import lungs_within_body
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
-from jcs_ct.lungs import segment_picture
 from jcs_ct.metrics.agreement import Agreement, limits_of_agreement
 from jcs_ct.metrics.overlap import Counts, dice_score
-from jcs_ct.preprocessing import OUTSIDE_HU, body_mask
 
 #: A patient with fewer slices is not taken for a volume.
 LEAST_SLICES = 10
@@ -41,18 +40,12 @@ class Volumes:
     lesion_pixels: NDArray[np.int64]
 
 
-def find_volumes(
-    cases: CaseSet,
-    masks: Sequence[NDArray[np.bool_]],
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> Volumes | None:
+def find_volumes(cases: CaseSet, masks: Sequence[NDArray[np.bool_]]) -> Volumes | None:
     """The volumes of a set of cases; None where there are fewer than :data:`LEAST_VOLUMES`.
 
     Args:
         cases: Those of a patient are one volume.
         masks: (rows, columns) bool, one a case.
-        progress: Called with slices whose lungs were found, and their number in all.
 
     Raises:
         ConfigError: a picture cannot be read.
@@ -68,18 +61,13 @@ def find_volumes(
     pictured = all((image := cases.cases[index].image) is not None and image.is_file() for index in wanted)
     if not pictured:
         return Volumes(members, None, lesions)
-    pixels = {}
-    for done, index in enumerate(wanted, start=1):
-        pixels[index] = int((_lungs(cases.cases[index]) | masks[index]).sum())
-        if progress is not None:
-            progress(done, len(wanted))
+    pixels = {index: int((_lungs(cases.cases[index]) | masks[index]).sum()) for index in wanted}
     return Volumes(members, np.array([sum(pixels[index] for index in indices) for indices in members]), lesions)
 
 
 def _lungs(case: Case) -> NDArray[np.bool_]:
     assert case.image is not None  # only pictured slices are asked for
-    hu = read_hu(case.image, case.window)
-    return segment_picture(np.where(body_mask(read_grey(case.image)), hu, OUTSIDE_HU)) > 0
+    return lungs_within_body(read_grey(case.image), read_hu(case.image, case.window)) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +107,7 @@ def score_volumes(
     totals, found = [], []
     for indices in volumes.members:
         counts = [Counts.of(method.probability(index) >= threshold, masks[index]) for index in indices]
-        total = Counts(
-            *(np.array(sum(int(getattr(one, name)) for one in counts)) for name in ("tp", "fp", "fn", "tn"))
-        )
+        total = Counts.stack(counts).pooled()
         totals.append(total)
         found.append(int(total.tp + total.fp))
     each = dice_score(Counts.stack(totals))
