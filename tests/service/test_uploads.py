@@ -158,3 +158,21 @@ def test_uploads_that_nobody_goes_on_with_are_removed(uploads, tmp_path):
     assert uploads.sweep() == 1
     refused("UNKNOWN_UPLOAD", uploads.find, JANE, upload.upload_id)
     assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_what_another_request_removes_meanwhile_is_no_error(uploads, tmp_path, monkeypatch):
+    gone = tmp_path / "uploads" / "removed"
+    monkeypatch.setattr(type(gone), "iterdir", lambda folder: iter([gone]))
+    assert uploads.sweep() == 0
+    monkeypatch.undo()
+    upload, _ = announced(uploads, (3,))
+    sent(uploads, upload, 0, b"abc")
+    whole = uploads.find(JANE, upload.upload_id)
+    uploads.drop(upload.upload_id)
+
+    async def body():
+        yield b"abc"
+
+    refused("UNKNOWN_UPLOAD", asyncio.run, uploads.receive(whole, 3, body()))
+    refused("UNKNOWN_UPLOAD", uploads.take_over, whole, tmp_path / "study")
+    assert not (tmp_path / "study").exists()

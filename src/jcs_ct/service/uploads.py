@@ -116,16 +116,16 @@ class Uploads:
         """
         row = self._database.row("SELECT * FROM uploads WHERE upload_id = ? AND user = ?", (upload_id, user.name))
         if row is None:
-            raise Problem(404, "UNKNOWN_UPLOAD", "there is no such upload; it may have been finished or timed out")
+            raise _unknown_upload()
         files = json.loads(row["files"])
-        pack = self._folder / row["upload_id"] / _PACK
+        pack = _state(self._folder / row["upload_id"] / _PACK)
         return Upload(
             upload_id=row["upload_id"],
             user=row["user"],
             label=row["label"],
             sizes=tuple(size for size, _ in files),
             suffixes=tuple(suffix for _, suffix in files),
-            received=pack.stat().st_size if pack.exists() else 0,
+            received=pack.st_size if pack else 0,
             total_bytes=row["total_bytes"],
         )
 
@@ -133,7 +133,8 @@ class Uploads:
         """Add a chunk at ``offset``; bytes on disk afterwards. What came before a cut is kept.
 
         Raises:
-            Problem: WRONG_OFFSET (another chunk is due, or one is being received), CHUNK_TOO_LARGE, DISK_FULL.
+            Problem: WRONG_OFFSET (another chunk is due, or one is being received), UNKNOWN_UPLOAD (another request
+                ended it), CHUNK_TOO_LARGE, DISK_FULL.
         """
         if upload.upload_id in self._busy or offset != upload.received:
             message = f"the next byte is {upload.received}, the chunk starts at {offset}; go on from there"
@@ -142,6 +143,8 @@ class Uploads:
         try:
             with (self._folder / upload.upload_id / _PACK).open("ab", buffering=0) as pack:
                 return await self._append(pack, upload, offset, body)
+        except FileNotFoundError as error:
+            raise _unknown_upload() from error
         finally:
             self._busy.discard(upload.upload_id)
 
@@ -164,14 +167,12 @@ class Uploads:
         """Lay a whole upload's files into ``place`` (which appears whole) and end the upload.
 
         Raises:
-            Problem: INCOMPLETE, DISK_FULL.
+            Problem: INCOMPLETE, UNKNOWN_UPLOAD (another request ended it), DISK_FULL.
         """
         if upload.received != upload.total_bytes:
             message = f"{upload.received} of {upload.total_bytes} bytes are here; send the rest first"
             raise Problem(409, "INCOMPLETE", message, received=upload.received)
         with self._taking:
-            if not (self._folder / upload.upload_id / _PACK).exists():
-                raise Problem(404, "UNKNOWN_UPLOAD", "this upload was finished by another request")
             self._lay_out(upload, place)
             self.drop(upload.upload_id)
 
@@ -189,13 +190,14 @@ class Uploads:
         known = {row["upload_id"]: row["created_at"] for row in self._database.rows("SELECT * FROM uploads")}
         removed = 0
         for upload_id, created in known.items():
-            pack = self._folder / upload_id / _PACK
-            last = max(created, pack.stat().st_mtime) if pack.exists() else created
+            pack = _state(self._folder / upload_id / _PACK)
+            last = max(created, pack.st_mtime) if pack else created
             if upload_id not in self._busy and time.time() - last > self.limits.idle_s:
                 self.drop(upload_id)
                 removed += 1
         for place in self._folder.iterdir():
-            if place.name not in known and time.time() - place.stat().st_mtime > self.limits.idle_s:
+            state = None if place.name in known else _state(place)
+            if state and time.time() - state.st_mtime > self.limits.idle_s:
                 shutil.rmtree(place, ignore_errors=True)
         return removed
 
@@ -211,6 +213,8 @@ class Uploads:
                         os.fsync(out.fileno())
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             staged.rename(place)
+        except FileNotFoundError as error:
+            raise _unknown_upload() from error
         except OSError as error:
             raise Problem(507, "DISK_FULL", str(explain_unwritable(Path("the study"), error))) from error
 
@@ -244,6 +248,18 @@ class Uploads:
                 f"{needed / 1024**3:.1f} GiB; ask the administrator to free space"
             )
             raise Problem(507, "DISK_FULL", message)
+
+
+def _unknown_upload() -> Problem:
+    return Problem(404, "UNKNOWN_UPLOAD", "there is no such upload; it was finished or cancelled, or timed out")
+
+
+def _state(path: Path) -> os.stat_result | None:
+    """None where nothing is, also if another request has just removed it."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def kept_suffix(name: str) -> str:
