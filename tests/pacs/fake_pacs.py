@@ -39,7 +39,8 @@ class FakePacs:
         states_modality: Whether a search of series returns the modality.
         xml: Whether it answers searches in XML.
         wado: ``quoted``, ``unquoted``, ``upper``, ``preamble``, ``bare``, ``lf``, ``length``, ``cut``, ``short``,
-            ``html``, ``drip`` (a byte every 50 ms) or ``picky`` (406 for any transfer syntax).
+            ``html``, ``drip`` (a byte every 50 ms), ``drip-head`` (the same of the header) or ``picky`` (406 for any
+            transfer syntax).
         stow: ``ok``, ``duplicate``, ``45070`` (Azure's word for it), ``409``, ``empty``, ``warned``, ``failed``,
             ``failed-200``, ``list-failed``, ``xml``, ``html``, ``null``, ``413`` (for more than one part),
             ``too-large`` (for any), ``partial`` (names one of them only) or ``400``.
@@ -241,15 +242,17 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
         elif way == "drip":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
             self._drip(content)
+        elif way == "drip-head":
+            self._drip(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 1000)
         else:
             self._answer(200, *part_of(content, way))
 
     def _drip(self, content: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/dicom")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
         self.close_connection = True
         for place in range(len(content)):
             try:

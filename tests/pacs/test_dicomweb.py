@@ -357,12 +357,13 @@ def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
     client.close()
 
 
-def test_an_answer_that_drips_is_left_when_its_time_is_over(pacs, fill, tmp_path):
+@pytest.mark.parametrize(("part", "reason"), [("drip", "Timeout"), ("drip-head", "ConnectionError")])
+def test_an_answer_that_drips_is_left_when_its_time_is_over(pacs, fill, tmp_path, part, reason):
     fill("1.2.3", images=1)
-    pacs.wado = "drip"
+    pacs.wado = part
     client = DicomWeb(PacsServer(pacs.url, retries=0, answer_s=0.5, timeout_s=30.0))
     started = time.monotonic()
-    with pytest.raises(PacsUnavailableError, match="Timeout"):
+    with pytest.raises(PacsUnavailableError, match=reason):
         client.fetch_study("1.2.3", tmp_path)
     assert time.monotonic() - started < 5, "the whole would take longer"
     client.close()

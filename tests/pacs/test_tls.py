@@ -10,6 +10,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
@@ -256,3 +257,16 @@ def check_tls_and_password(root, bundle, connect, folder):
     assert web.fetch_study("1.2.3", folder / "fetched").image_count == 1
     (fetched,) = (folder / "fetched").iterdir()
     assert fetched.read_bytes() == sent.read_bytes()
+
+
+def test_a_header_that_drips_is_left_within_tls_too(serve_tls, certificates, connect, tmp_path):
+    pacs = serve_tls("good")
+    pacs.add(ct_file("1.2.3", "1.2.3.1", 0))
+    pacs.wado = "drip-head"
+    bundle = str(certificates / "good.pem")
+    started = time.monotonic()
+    with pytest.raises(PacsUnavailableError):
+        connect(PacsServer(pacs.url, token=TOKEN, ca_bundle=bundle, retries=0, answer_s=0.5)).fetch_study(
+            "1.2.3", tmp_path
+        )
+    assert time.monotonic() - started < 5, "the whole would take longer"

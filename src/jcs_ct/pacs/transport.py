@@ -14,6 +14,7 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.util import Retry
 
+from jcs_ct.pacs.header_time import TimedAdapter
 from jcs_ct.pacs.server import (
     PacsAnswerError,
     PacsCertificateError,
@@ -109,6 +110,8 @@ class Connection:
             retry_after_max=int(server.longest_wait_s),
         )
         self._session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, TimedAdapter(server.answer_s))
         self._session.verify = server.ca_bundle or True
         self._session.trust_env = False  # no proxy and no .netrc that nobody asked for
         if server.token:
