@@ -151,7 +151,9 @@ def results(tmp_path):
 @pytest.mark.parametrize("way", ["ok", "duplicate", "45070", "empty", "warned", "xml", "null", "413", "partial"])
 def test_every_way_of_saying_stored(web, pacs, results, way):
     pacs.stow = way
-    assert web.store(results).stored == 3
+    told = []
+    assert web.store(results, advance=lambda *counts: told.append(counts)).stored == 3
+    assert told == [(3, 3)]
     assert len(pacs.of_modality("SR")) == 3
     again = web.store(results)
     assert again.stored == 3

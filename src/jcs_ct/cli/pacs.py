@@ -74,8 +74,8 @@ def send(
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
-    with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive:
-        receipt = archive.store(paths)
+    with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
+        receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
     there = f", {receipt.present} of them were there already" if receipt.present else ""
     typer.echo(f"{receipt.stored} objects stored{there}")
 

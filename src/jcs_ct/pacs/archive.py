@@ -43,8 +43,12 @@ class Archive(ABC):
         """Whether the server answers at all: what tells an outage from one study's trouble."""
 
     @abstractmethod
-    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+    def store(self, paths: Sequence[Path], *, advance: Callable[[int, int], None] | None = None) -> StoreReceipt:
         """Store DICOM files, in their order; storing one that is there already changes nothing and is no failure.
+
+        Args:
+            paths: Of the files.
+            advance: Called with the files that the server has answered to, and all there are.
 
         Raises:
             PacsRefusedError: the server refused some of them.

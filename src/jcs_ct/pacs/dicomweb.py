@@ -137,12 +137,14 @@ class DicomWeb(Archive):
             raise PacsAnswerError("the PACS answered with something else than a DICOM file (PS3.10); see its log")
         return parts[0]
 
-    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+    def store(self, paths: Sequence[Path], *, advance: Callable[[int, int], None] | None = None) -> StoreReceipt:
         """See :meth:`Archive.store`."""
         total = StoreReceipt(0)
         for batch in batches(paths):
             receipt = self._store_batch(batch)
             total += self._settle(receipt, batch) if receipt.doubtful else receipt
+            if advance is not None:
+                advance(total.stored, len(paths))
         return total
 
     def _store_batch(self, batch: Sequence[Path]) -> StoreReceipt:

@@ -209,7 +209,7 @@ class Dimse(Archive):
                 lambda association, identifier: association.send_c_move(identifier, server.ae_title, move),
             )
 
-    def store(self, paths: Sequence[Path]) -> StoreReceipt:
+    def store(self, paths: Sequence[Path], *, advance: Callable[[int, int], None] | None = None) -> StoreReceipt:
         """See :meth:`Archive.store`."""
         classes = sorted({one.sop_class for one in read_identifiers(paths)})
         if not paths:
@@ -218,8 +218,10 @@ class Dimse(Archive):
         def store() -> StoreReceipt:
             total = StoreReceipt(0)
             with associated(self._server, [build_context(one, _STORED_AS) for one in classes]) as association:
-                for path in paths:
+                for done, path in enumerate(paths, start=1):
                     total += _store_one(association, path)
+                    if advance is not None:
+                        advance(done, len(paths))
             return total
 
         receipt = self._repeat(store)
