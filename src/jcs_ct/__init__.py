@@ -8,10 +8,10 @@ checkers and editors read the imports below, which say the same (a test compares
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what type checkers take for true; typing itself is not worth the wait of every command
 if TYPE_CHECKING:
+    from typing import Any
+
     from jcs_ct.checkpoints import Models, load_checkpoint, load_models
     from jcs_ct.engine import Execution
     from jcs_ct.errors import (
@@ -115,6 +115,8 @@ if not TYPE_CHECKING:  # else every name would be Any
 
     def __getattr__(name: str) -> Any:
         if name in _PUBLIC:
+            from importlib import import_module
+
             return getattr(import_module(_PUBLIC[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

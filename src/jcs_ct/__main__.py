@@ -1,23 +1,35 @@
-"""The process of ``jcs`` and ``python -m jcs_ct``: it runs one command and is gone."""
+"""The process of ``jcs`` and ``python -m jcs_ct``: it runs one command and is gone.
+
+What is imported here is what a command waits for before it can answer Ctrl-C.
+"""
 
 from __future__ import annotations
 
-import atexit
 import os
+import signal
 import sys
-import threading
-
-from jcs_ct.cli import main
 
 
 def enter() -> None:
     """Run the command, then end the process at once, after all that asked to be called at its end.
 
+    A signal that comes while the command line is imported is kept, and answered as soon as there is someone to
+    answer; one that comes when all is done changes nothing.
+
     The interpreter would free a study and its networks piece by piece, which takes a third of a second; the system
     takes all of it back together. With a thread still at work, or a pipe that nobody reads, it ends as usual.
     """
+    early: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: early.append(number))
+    import atexit
+    import threading
+
+    from jcs_ct.cli import main
+
     try:
-        main()
+        main(early)
     except SystemExit as ending:
         if not isinstance(ending.code, int) or threading.active_count() > 1:
             raise

@@ -2,6 +2,9 @@
 
 JCSError (exit code 5)     every one has a code and a remedy, for machines
 ├── ConfigError (2)      a setting, option or manifest that cannot be used
+│   ├── NotFoundError       nothing lies at a path
+│   ├── MissingExtraError   a package of an extra is not installed
+│   └── DeviceError         no such device, or none here
 ├── OutputError (2)      the output folder cannot be written, or the disk is full
 ├── StudyError (3)       the geometry gate refuses a study; carries the gate's code
 ├── MaskError (3)        a mask that is not what it says
@@ -45,7 +48,7 @@ REMEDIES: Mapping[str, str] = {
     GateCode.GAP: "export the series again with all its slices, or read it with --lenient without measurements",
     GateCode.TILT: "have the series reconstructed without gantry tilt",
     GateCode.DUPLICATE_POSITION: "remove the copies, or export one reconstruction",
-    GateCode.MIXED_SERIES: "export one acquisition and one reconstruction as one series",
+    GateCode.MIXED_SERIES: "give the files of one series alone: one acquisition, one reconstruction",
     GateCode.MIXED_ORIENTATION: "export slices of one orientation",
     GateCode.MIXED_SPACING: "export one reconstruction with even spacing",
     GateCode.MIXED_SIZE: "export one reconstruction of one matrix size",
@@ -63,6 +66,9 @@ REMEDIES: Mapping[str, str] = {
     GateCode.NO_HU: "export the CT again from its source, with its rescale slope and intercept",
     "DISK_FULL": "free space, or choose another folder",
     "OUTPUT_UNWRITABLE": "choose a folder you can write to",
+    "NOT_FOUND": "give the path of a file or folder that is there",
+    "EXTRA": "install the extra that the message names",
+    "DEVICE": "use --device cpu, or leave it out; `jcs doctor` says what is here",
     "SETTINGS": "change the options, recipe or table that the message names",
     "USAGE": "see the command's --help",
     "MASK": "give a lesion mask on the study's grid (docs/reference/inputs.md)",
@@ -87,6 +93,10 @@ REMEDIES: Mapping[str, str] = {
 class JCSError(Exception):
     """Any error that jcs-ct raises on purpose.
 
+    Args:
+        message: What was expected, what came, what to do.
+        remedy: What to do, in one sentence, where something fits better than what :data:`REMEDIES` says of the code.
+
     Attributes:
         exit_code: The command line's.
         code: What kind of error it is; a key of :data:`REMEDIES`. Codes do not change between minor versions.
@@ -95,10 +105,14 @@ class JCSError(Exception):
     exit_code = 5
     code: str = "FAILED"
 
+    def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self._remedy = remedy
+
     @property
     def remedy(self) -> str:
         """What to do, in one sentence."""
-        return REMEDIES[self.code]
+        return REMEDIES[self.code] if self._remedy is None else self._remedy
 
 
 class ConfigError(JCSError):
@@ -108,18 +122,48 @@ class ConfigError(JCSError):
     code = "SETTINGS"
 
 
+class NotFoundError(ConfigError):
+    """Nothing lies at a path; names every such path at once."""
+
+    code = "NOT_FOUND"
+
+
+class MissingExtraError(ConfigError):
+    """A package of an extra is not installed.
+
+    Args:
+        what: What needs it.
+        extra: Its name, or several parted by commas.
+        instead: What can be done without it.
+    """
+
+    code = "EXTRA"
+
+    def __init__(self, what: str, extra: str, *, instead: str = "") -> None:
+        install = f"pip install 'jcs-ct[{extra}]'"
+        otherwise = f"; or {instead}" if instead else ""
+        super().__init__(f"{what} needs an extra: {install}{otherwise}", remedy=f"{install}{otherwise}")
+
+
+class DeviceError(ConfigError):
+    """No such device, or none here."""
+
+    code = "DEVICE"
+
+
 class OutputError(JCSError):
     """An output cannot be written; nothing half-written is left behind.
 
     Args:
         message: What cannot be written, why, and what to do.
         code: ``OUTPUT_UNWRITABLE`` or ``DISK_FULL``.
+        remedy: As of :class:`JCSError`.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, *, code: str = "OUTPUT_UNWRITABLE") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str = "OUTPUT_UNWRITABLE", remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.code = code
 
 
@@ -129,13 +173,14 @@ class StudyError(JCSError):
     Args:
         code: The gate's code.
         message: What was expected, what came (with numbers), what to do. The code is appended.
+        remedy: As of :class:`JCSError`.
     """
 
     exit_code = 3
     code: GateCode
 
-    def __init__(self, code: GateCode, message: str) -> None:
-        super().__init__(f"{message} ({code})")
+    def __init__(self, code: GateCode, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(f"{message} ({code})", remedy=remedy)
         self.code = code
 
 
@@ -171,10 +216,4 @@ class StoppedError(JCSError):
     code = "INTERRUPTED"
 
     def __init__(self, left: str, go_on: str) -> None:
-        super().__init__(f"stopped: {left}; {go_on}")
-        self._go_on = go_on
-
-    @property
-    def remedy(self) -> str:
-        """How to go on."""
-        return self._go_on
+        super().__init__(f"stopped: {left}; {go_on}", remedy=go_on)

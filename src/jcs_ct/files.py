@@ -18,8 +18,19 @@ def explain_unwritable(path: Path, error: OSError) -> OutputError:
     """What went wrong while writing, as an error that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"cannot write {path}: the disk is full; free space or choose another folder (DISK_FULL)",
+            f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
             code="DISK_FULL",
+        )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return OutputError(
+            f"cannot write {path}: a file of that name is in the way of a folder; give another name, or move "
+            "the file away (OUTPUT_UNWRITABLE)",
+            remedy="give another name, or move the file away",
+        )
+    if error.errno == errno.EISDIR:
+        return OutputError(
+            f"cannot write {path}: a folder of that name is in the way of a file; name a file (OUTPUT_UNWRITABLE)",
+            remedy="name a file",
         )
     reason = error.strerror or type(error).__name__
     return OutputError(f"cannot write {path}: {reason}; choose a folder you can write to (OUTPUT_UNWRITABLE)")

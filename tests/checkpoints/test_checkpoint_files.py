@@ -46,6 +46,9 @@ def test_half_precision_changes_logits_by_little(tmp_path):
 
 def test_models_need_an_operating_point(tmp_path):
     write_classifier(tmp_path / "classifier.safetensors", point=None)
+    with pytest.raises(CheckpointError, match="no segmenter.safetensors; make a folder of both networks with"):
+        load_models(tmp_path)
+    (tmp_path / "segmenter.safetensors").write_bytes(b"")  # not looked into before the classifier is right
     with pytest.raises(CheckpointError, match="has no operating point; choose one on validation patients"):
         load_models(tmp_path)
 

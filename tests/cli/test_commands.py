@@ -88,9 +88,9 @@ def test_the_map_of_commands_names_every_one_of_them():
 
 
 def test_a_device_that_is_not_there_is_said_before_anything_is_read(monkeypatch, capsys, tmp_path):
-    status, _, err = call(
-        monkeypatch, capsys, "diagnose", tmp_path / "none", "-o", tmp_path / "out", "--device", "gpu7"
-    )
+    image = tmp_path / "image.dcm"
+    image.write_bytes(bytes(128) + b"DICM")
+    status, _, err = call(monkeypatch, capsys, "diagnose", image, "-o", tmp_path / "out", "--device", "gpu7")
     assert (status, "there is no device 'gpu7'; networks run on auto, cpu, cuda or cuda:N" in err) == (2, True)
     assert not (tmp_path / "out").exists()
 
@@ -137,7 +137,7 @@ def letter(folder):
     ("make", "status", "message"),
     [
         (lambda folder: folder, 3, r"is an empty folder; give a folder with .* \(NO_IMAGES\)"),
-        (lambda folder: folder / "absent", 2, r"absent does not exist; give a file or a folder with a study"),
+        (lambda folder: folder / "absent", 2, r"STUDY: .*absent does not exist\nwhat to do: give the path of"),
         (letter, 3, r"the file is no image that is read here: .* \(UNREADABLE\)"),
     ],
     ids=["an empty folder", "no such path", "a text file"],
@@ -159,8 +159,20 @@ def test_models_that_are_not_there_are_named(monkeypatch, capsys, tmp_path):
     status, _, err = call(
         monkeypatch, capsys, "diagnose", tmp_path, "-o", tmp_path / "out", "--models", tmp_path / "none"
     )
+    assert status == 2
+    assert f"--models: {tmp_path / 'none'} does not exist" in err
+
+
+def test_a_training_run_given_as_models_is_told_how_they_are_made(monkeypatch, capsys, tmp_path):
+    image = tmp_path / "image.dcm"
+    image.write_bytes(bytes(128) + b"DICM")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "best.safetensors").write_bytes(b"")
+    status, _, err = call(monkeypatch, capsys, "diagnose", image, "-o", tmp_path / "out", "--models", run)
     assert status == 3
-    assert "classifier.safetensors: no such checkpoint" in err
+    assert f"{run}: no classifier.safetensors and no segmenter.safetensors; make a folder of both networks with" in err
+    assert "`jcs calibrate`" in err
 
 
 def test_phantom_manifest_and_check(monkeypatch, capsys, tmp_path):

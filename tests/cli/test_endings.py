@@ -18,7 +18,15 @@ from typer.testing import CliRunner
 import jcs_ct
 from jcs_ct.cli import app, endings, main
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, OUTCOMES, SCHEMA_VERSION
-from jcs_ct.errors import REMEDIES, GateCode, JCSError
+from jcs_ct.errors import (
+    REMEDIES,
+    ConfigError,
+    GateCode,
+    JCSError,
+    MissingExtraError,
+    NotFoundError,
+    StudyError,
+)
 
 
 def commands(command=None, path=()):
@@ -72,10 +80,10 @@ def check_ending(document, code, error):
     [
         (("info", "{empty}"), 3, "NO_IMAGES"),
         (("diagnose", "{empty}", "-o", "{out}"), 3, "NO_IMAGES"),
-        (("diagnose", "{empty}", "-o", "{file}"), 2, "OUTPUT_UNWRITABLE"),
-        (("diagnose", "{empty}", "-o", "{out}", "--label", ""), 2, "SETTINGS"),
+        (("diagnose", "{image}", "-o", "{file}"), 2, "OUTPUT_UNWRITABLE"),
+        (("diagnose", "{image}", "-o", "{out}", "--label", ""), 2, "SETTINGS"),
         (("diagnose", "{empty}"), 2, "USAGE"),
-        (("train", "no-such-recipe", "-o", "{out}", "-m", "{file}"), 2, "SETTINGS"),
+        (("train", "no-such-recipe", "-o", "{out}", "-m", "{file}"), 2, "NOT_FOUND"),
         (("evaluate", "patients", "-o", "{out}"), 2, "SETTINGS"),
         (("weights", "show", "{file}"), 3, "CHECKPOINT"),
         (("no-such-command",), 2, "USAGE"),
@@ -86,6 +94,8 @@ def test_what_does_not_succeed_says_why_as_json(end, tmp_path, arguments, code, 
     places = {"empty": tmp_path / "empty", "out": tmp_path / "out", "file": tmp_path / "file"}
     places["empty"].mkdir()
     places["file"].write_text("a file")
+    places["image"] = tmp_path / "image.dcm"
+    places["image"].write_bytes(bytes(128) + b"DICM")
     found, document, err = end(*(argument.format(**places) for argument in arguments), "--json")
     assert found == code
     check_ending(document, code, error)
@@ -222,6 +232,69 @@ def test_a_process_that_is_stopped_says_so(tmp_path, options, number, code):
     assert "Traceback" not in err
     time.sleep(0.2)
     assert content(tmp_path / "out") == {}
+
+
+IMPORTED_LATE = """
+import builtins, signal, sys
+from jcs_ct import __main__ as process
+number, ignored = {number}, {ignored}
+if ignored:
+    signal.signal(number, signal.SIG_IGN)
+imports = builtins.__import__
+def importing(name, *more):
+    if name == "jcs_ct.cli":
+        signal.raise_signal(number)
+    return imports(name, *more)
+builtins.__import__ = importing
+sys.argv = ["jcs", "diagnose", {folder!r}, "-o", {folder!r}, "--json"]
+process.enter()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "ignored", "code"),
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGINT, True, 3)],
+    ids=["Ctrl-C", "terminated", "Ctrl-C that the shell ignores"],
+)
+def test_a_signal_while_the_command_line_is_imported_is_answered(tmp_path, number, ignored, code):
+    program = IMPORTED_LATE.format(number=int(number), ignored=ignored, folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code
+    check_ending(json.loads(done.stdout), code, "NO_IMAGES" if ignored else "INTERRUPTED")
+
+
+def test_little_is_imported_before_a_signal_can_be_answered():
+    program = "import sys; before = set(sys.modules); import jcs_ct.__main__; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"typing", "typer", "re", "inspect", "dataclasses", "logging", "json"} == set()
+
+
+def test_a_usage_error_is_a_box_for_people_and_a_line_beside_a_document(end):
+    _, _, boxed = end("diagnose")
+    assert "╭" in boxed
+    _, document, line = end("diagnose", "--json")
+    assert line == f"jcs: {document['error']['message']}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NotFoundError("x does not exist"), "what to do: give the path of a file or folder that is there"),
+        (MissingExtraError("the page", "service"), ""),
+        (StudyError(GateCode.GAP, "a gap"), f"what to do: {REMEDIES[GateCode.GAP]}"),
+        (ConfigError("the message says it"), ""),
+    ],
+    ids=["its code's", "said already", "the gate's", "in the message"],
+)
+def test_people_are_told_what_to_do_too(monkeypatch, end, error, said):
+    def failing():
+        raise error
+
+    monkeypatch.setattr("jcs_ct.installation.examine", failing)
+    code, document, err = end("doctor", "--json")
+    assert (code, document["error"]["remedy"]) == (error.exit_code, error.remedy)
+    assert err.splitlines()[1:] == ([said] if said else [])
 
 
 def test_exit_codes_are_those_that_the_module_lists():

@@ -35,7 +35,8 @@ def test_a_folder_of_that_name_does_not(monkeypatch, tmp_path):
     [
         ("recipes/compact-joint.yaml", "give compact-joint, without folder or ending"),
         ("compact-joint.yaml", "give compact-joint, without folder or ending"),
-        ("compakt", "`jcs recipes list` names those of the package"),
+        ("quux", "`jcs recipes list` names those of the package"),
+        ("compact-clasifier", r"did you mean compact-classifier\?"),
         ("../compact-joint", "give compact-joint, without folder or ending"),
     ],
 )

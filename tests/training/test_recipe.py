@@ -29,6 +29,34 @@ def test_every_problem_is_listed_at_once(tmp_path):
         load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"step": 3}, "step: there is no such setting; did you mean steps?"),
+        ({"learning_rate": 0.1}, "learning_rate: there is no such setting; did you mean optimiser.learning_rate?"),
+        ({"optimiser.learning_rat": 1}, "there is no such setting; did you mean optimiser.learning_rate?"),
+        ({"quux": 1}, "quux: there is no such setting$"),
+        ({"steps": "many"}, r"steps: Input should be a valid integer.*\(got 'many'\)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_set_wrong_is_not_the_recipes_fault(given, said):
+    with pytest.raises(ConfigError, match=rf"(?s)^1 setting\(s\) given beside the recipe \(--set\).*{said}") as refused:
+        load_recipe("compact-classifier", given)
+    assert ".yaml" not in str(refused.value)
+
+
+def test_faults_of_the_file_and_of_what_is_set_are_told_apart(tmp_path):
+    path = write(tmp_path, "task: painter\npreset: compact\n")
+    with pytest.raises(ConfigError, match=r"(?s)^1 setting\(s\) given.*steps.*recipe .*recipe.yaml has 1 problem.*task"):
+        load_recipe(path, {"steps": 0})
+
+
+def test_a_setting_below_a_value_is_refused():
+    with pytest.raises(ConfigError, match="steps.x cannot be set: steps has no settings below it"):
+        load_recipe("compact-classifier", {"steps.x": 1})
+
+
 def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recipe(tmp_path):
     path = write(tmp_path, "task: classifier\npreset: compact\ncopy_paste: 0.5\n")
     with pytest.raises(ConfigError, match=r"recipe: copy_paste is for segmenters: .*`jcs data paint`\)$"):

@@ -22,7 +22,7 @@ from jcs_ct.batch.local_studies import (
     study_of_files,
 )
 from jcs_ct.data.manifest.table_files import is_parquet, read_table
-from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.errors import ConfigError, GateCode, MissingExtraError, StudyError
 from jcs_ct.imaging.series import DicomSeries, survey_dicom
 from jcs_ct.imaging.study_files import find_files
 
@@ -92,7 +92,7 @@ def connect(url: str) -> DicomWeb:
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "defusedxml"):
             raise
-        raise ConfigError("a DICOMweb server needs an extra: pip install 'jcs-ct[pacs]'") from error
+        raise MissingExtraError("a DICOMweb server", "pacs") from error
     return DicomWeb(PacsServer.from_environment(url, os.environ.get("JCS_PACS_CA", "")))
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
-from jcs_ct.errors import ConfigError, StudyError
+from jcs_ct.errors import ConfigError, NotFoundError, StudyError
+from jcs_ct.imaging.earlier_results import earlier_results
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import identity_hash
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, survey_dicom
@@ -48,8 +49,8 @@ def find_in_folder(
     """Every study below ``root``, once each, in the order of their places.
 
     DICOM files are studies by their Study Instance UID. A folder of at least five pictures without DICOM beside them
-    is a study, and so is every NIfTI volume and every archive. Hidden folders, linked folders and the output of a
-    batch are left out.
+    is a study, and so is every NIfTI volume and every archive. Hidden folders, linked folders, the output of a batch
+    and results of earlier readings are left out.
 
     Args:
         root: Folder, or one file.
@@ -61,7 +62,7 @@ def find_in_folder(
         ConfigError: nothing is there, or it may not be read.
     """
     if not root.exists():
-        raise ConfigError(f"{root} does not exist; give the folder that holds the studies")
+        raise NotFoundError(f"{root} does not exist; give the folder that holds the studies")
     search = _Search(root.absolute(), gate or Gate(), files_at_once, progress or (lambda seen: None))
     try:
         return search.run()
@@ -260,14 +261,16 @@ def _own_files(folder: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders with their own files, in name order, links to folders left out."""
+    """Folders with their own files, in name order; links to folders and results of earlier readings are left out."""
     if root.is_file():
         yield root.parent, [root]
         return
+    results: set[Path] = set()
     for folder, names, files in os.walk(root):
         if OWN_FOLDER in files:
             names.clear()
             continue
         names[:] = sorted(name for name in names if not name.startswith(".") and name.lower() != "__macosx")
+        results |= earlier_results(Path(folder))
         paths = [Path(folder, name) for name in sorted(files) if not name.startswith(".")]
-        yield Path(folder), [path for path in paths if path.is_file()]
+        yield Path(folder), [path for path in paths if path not in results and path.is_file()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, lost, outcome_from_dict, outcome_to_dict
-from jcs_ct.errors import BackendError, ConfigError
+from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
 from jcs_ct.jobs import Ending, FailureCode, Outcome, StudyWorker
 
 #: Times that Ray runs a task anew whose process or machine went away.
@@ -131,7 +131,7 @@ def _import_ray() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise ConfigError("the executor ray needs an extra: pip install 'jcs-ct[cluster]'") from error
+        raise MissingExtraError("the executor ray", "cluster") from error
     import ray.exceptions
 
     return ray

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, lost, outcome_from_dict, outcome_to_dict
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, MissingExtraError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
 
@@ -155,7 +155,7 @@ def _import_submitit() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "submitit":
             raise
-        raise ConfigError("the executor slurm needs an extra: pip install 'jcs-ct[cluster]'") from error
+        raise MissingExtraError("the executor slurm", "cluster") from error
     return submitit
 
 

@@ -122,10 +122,17 @@ def load_models(name: str | Path = "compact") -> Models:
         CheckpointError: files missing or damaged, or a classifier without an operating point.
     """
     classifier_path, segmenter_path = (model_path(name, task) for task in ("classifier", "segmenter"))
+    absent = [path.name for path in (classifier_path, segmenter_path) if not path.is_file()]
+    if absent:
+        calibrate = "make a folder of both networks with `jcs calibrate`, from best.safetensors of two training runs"
+        raise CheckpointError(
+            f"{name}: no {' and no '.join(absent)}; {calibrate}, or give 'compact'", remedy=calibrate
+        )
     point = read_info(classifier_path).operating_point
     if point is None:
         raise CheckpointError(
-            f"{classifier_path}: it has no operating point; choose one on validation patients with `jcs calibrate`"
+            f"{classifier_path}: it has no operating point; choose one on validation patients with `jcs calibrate`",
+            remedy="choose an operating point on validation patients with `jcs calibrate`",
         )
     classifier = _require_classifier(classifier_path, open_checkpoint(classifier_path))
     return Models(classifier, _require_segmenter(segmenter_path, open_checkpoint(segmenter_path)), point)

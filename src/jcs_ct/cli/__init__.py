@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import typer
@@ -99,6 +100,10 @@ def root(
 with_common_options(app)
 
 
-def main() -> None:
-    """Entry point: an error becomes its message, its exit code and, with --json, its document on stdout."""
-    sys.exit(endings.run(app, sys.argv[1:]))
+def main(early: Sequence[int] = ()) -> None:
+    """Entry point: an error becomes its message, its exit code and, with --json, its document on stdout.
+
+    Args:
+        early: Signals that came before, and are answered now.
+    """
+    sys.exit(endings.run(app, sys.argv[1:], early))

@@ -21,13 +21,14 @@ from jcs_ct.cli.crossval import (
     recipe_with,
     run_asked,
 )
+from jcs_ct.cli.inputs import RECIPE_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 
 @stoppable_experiment
 def ablate(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter that works alone.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a segmenter that works alone."), RECIPE_INPUT],
     manifest: ManifestOption,
     output: OutputOption,
     fold: FoldOption = None,

@@ -17,6 +17,7 @@ from jcs_ct.cli import common_options
 from jcs_ct.cli.batch_printing import batch_progress, counts_line, named_counts, print_end, print_plan, with_running
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY
+from jcs_ct.cli.inputs import LOCAL_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -29,6 +30,7 @@ from jcs_ct.cli.options import (
     SegmentOption,
     ThresholdOption,
 )
+from jcs_ct.cli.outputs import require_apart
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine or a cluster.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="Folder that the batch was begun in.")]
+Folder = Annotated[Path, typer.Argument(help="Folder that the batch was begun in."), SOME_INPUT]
 AsJson = Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")]
 _GIB = 1024**3
 _LISTED = 50
@@ -54,6 +56,7 @@ def run(
         typer.Argument(
             help="Folder tree, CSV or Parquet list, s3://... or other address, or DICOMweb root (https://)."
         ),
+        LOCAL_INPUT,
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the batch, on this machine's disk.")],
     results: Annotated[
@@ -119,6 +122,7 @@ def run(
     from jcs_ct.batch.local import LocalExecutor, cores, default_workers
     from jcs_ct.jobs import Limits, State
 
+    require_apart(output, Path(source))
     first_day = _day(since)
     side_by_side = workers or default_workers()
     each = threads or max(1, cores() // side_by_side)

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
 
 
 def calibrate(
-    classifier: Annotated[Path, typer.Option(help="Trained classifier: best.safetensors of its run.")],
-    segmenter: Annotated[Path, typer.Option(help="Trained segmenter: best.safetensors of its run.")],
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="The manifest they were trained with.")],
+    classifier: Annotated[Path, typer.Option(help="Trained classifier: best.safetensors of its run."), SOME_INPUT],
+    segmenter: Annotated[Path, typer.Option(help="Trained segmenter: best.safetensors of its run."), SOME_INPUT],
+    manifest: Annotated[
+        Path, typer.Option("--manifest", "-m", help="The manifest they were trained with."), SOME_INPUT
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models.")],
     threshold: Annotated[
         int | None,

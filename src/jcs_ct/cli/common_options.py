@@ -7,12 +7,15 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
+
+from jcs_ct.cli.inputs import flags_of, require_inputs
+from jcs_ct.cli.outputs import no_empty_folder_left
 
 _JSON_FLAG = "--json"
 _NAMES = ("verbose", "quiet", "json_ending")
@@ -67,11 +70,14 @@ def with_common_options(app: typer.Typer) -> None:
     for group in app.registered_groups:
         if group.typer_instance is not None:
             with_common_options(group.typer_instance)
+            own = group.typer_instance.registered_callback  # of an app that is a command itself
+            if own is not None and own.invoke_without_command is True and own.callback is not None:
+                own.callback = _with_options(own.callback)
 
 
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function, eval_str=True)
-    has_json = any(_JSON_FLAG in _flags(parameter.annotation) for parameter in signature.parameters.values())
+    has_json = any(_JSON_FLAG in flags_of(parameter.annotation) for parameter in signature.parameters.values())
     options: dict[str, Any] = {"verbose": Verbose, "quiet": Quiet}
     if not has_json:
         options["json_ending"] = JSONEnding
@@ -81,11 +87,13 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         given = {name: values.pop(name, False) for name in _NAMES}
         if given["verbose"]:
             log_verbosely()
-        with showing(replace(shown(), quiet=shown().quiet or given["quiet"])):
-            if not given["json_ending"]:
-                return function(*args, **values)
-            with redirect_stdout(sys.stderr):  # stdout is the ending's
-                return function(*args, **values)
+        require_inputs(signature.parameters, values)
+        with (
+            showing(replace(shown(), quiet=shown().quiet or given["quiet"])),
+            no_empty_folder_left(values.get("output")),
+            redirect_stdout(sys.stderr) if given["json_ending"] else nullcontext(),  # stdout is the ending's
+        ):
+            return function(*args, **values)
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
@@ -96,12 +104,3 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
-
-
-def _flags(annotation: Any) -> tuple[str, ...]:
-    return tuple(
-        flag
-        for option in getattr(annotation, "__metadata__", ())
-        for flag in (getattr(option, "default", None), *(getattr(option, "param_decls", None) or ()))
-        if isinstance(flag, str)
-    )

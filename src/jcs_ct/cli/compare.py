@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol, SplitName
 from jcs_ct.cli.console import print_json, print_tables, stage_progress
+from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_evaluation
 from jcs_ct.cli.options import DrawsOption
 
@@ -18,11 +19,13 @@ def compare(
     reference: Annotated[
         Path,
         typer.Option("--reference", "-r", help="The truth: a manifest (CSV), CT100's folder, or a folder of masks."),
+        SOME_INPUT,
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
     predictions: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),
+        NAMED_INPUT,
     ] = None,
     protocol: Annotated[
         EvaluationProtocol,

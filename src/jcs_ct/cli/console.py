@@ -37,7 +37,10 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         name, separator, value = setting.partition("=")
         if not separator:
             raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"the value of {setting!r} is not valid YAML", param_hint="--set") from error
     return found
 
 

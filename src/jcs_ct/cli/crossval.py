@@ -11,6 +11,7 @@ import typer
 
 from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
+from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from jcs_ct.training.recipe import Recipe
 
 ManifestOption = Annotated[
-    Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its column fold says which fold is whose.")
+    Path,
+    typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its column fold says which fold is whose."),
+    SOME_INPUT,
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for weights, answers and the page; what is finished is kept.")
@@ -32,6 +35,7 @@ FoldOption = Annotated[
 ExtraOption = Annotated[
     Path | None,
     typer.Option(help="Manifest of other patients, whose train and val slices are added to those of every fold."),
+    SOME_INPUT,
 ]
 PartedOption = Annotated[
     bool,
@@ -45,6 +49,7 @@ ClassifierRecipeOption = Annotated[
     typer.Option(
         help="Recipe of the classifier that a joint segmenter borrows: a name or a path; trained in every fold."
     ),
+    RECIPE_INPUT,
 ]
 SettingsOption = Annotated[
     list[str] | None,
@@ -60,6 +65,7 @@ PretrainedOption = Annotated[
         help="Weights that every fold starts from (same preset, never trained on a judged slice), or a method's "
         "folder of an earlier experiment (runs/cv/ct100-folds): each fold goes on from its own network there."
     ),
+    SOME_INPUT,
 ]
 SpecificityOption = Annotated[
     float,
@@ -78,7 +84,9 @@ WithTestOption = Annotated[
 @stoppable_experiment
 def crossval(
     recipe: Annotated[
-        Path, typer.Argument(help="Recipe of a segmenter or of a classifier: a name (`jcs recipes list`) or a path.")
+        Path,
+        typer.Argument(help="Recipe of a segmenter or of a classifier: a name (`jcs recipes list`) or a path."),
+        RECIPE_INPUT,
     ],
     manifest: ManifestOption,
     output: OutputOption,

@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.cli import data_check, data_export, data_make
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.inputs import SOME_INPUT
 
 app = typer.Typer(
     name="data", help="Make, join, check and export manifests: tables of slices or studies.", no_args_is_help=True
@@ -20,7 +21,9 @@ app.command("check")(data_check.check)
 
 @app.command("split")
 def split(
-    manifest: Annotated[Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten."), SOME_INPUT
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
     parts: Annotated[
         int | None, typer.Option(min=3, help="Parts of the patients: one tests, one validates; 5 without it.")
@@ -69,7 +72,7 @@ def split(
 
 @app.command("slices")
 def slices(
-    studies: Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet).")],
+    studies: Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet)."), SOME_INPUT],
     folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the slices and their masks.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the slices.")],
     level: Annotated[float, typer.Option(help="Centre of the HU that are kept.")] = -600.0,
@@ -107,7 +110,7 @@ def slices(
 
 @app.command("paint")
 def paint(
-    manifest: Annotated[Path, typer.Argument(help="Manifest whose uninfected slices are painted on.")],
+    manifest: Annotated[Path, typer.Argument(help="Manifest whose uninfected slices are painted on."), SOME_INPUT],
     folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the painted slices and their masks.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the painted slices.")],
     per_slice: Annotated[int, typer.Option(min=1, help="Copies of each slice, each with its own lesions.")] = 4,
@@ -137,7 +140,7 @@ def paint(
 
 @app.command("join")
 def join(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests to join.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests to join."), SOME_INPUT],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
 ) -> None:
     """Join manifests into one; a patient that stands in two splits is an error.
@@ -152,7 +155,7 @@ def join(
 
 @app.command("annotate")
 def annotate(
-    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies with masks.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies with masks."), SOME_INPUT],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, one row a lesion.")],
 ) -> None:
     """Write the paper's annotation fields (Fig. 6) of every lesion, from the masks.
@@ -173,7 +176,7 @@ def annotate(
 
 @app.command("stats")
 def stats(
-    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies."), SOME_INPUT],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")],
 ) -> None:
     """Describe a data set as the paper does: ages and sexes, thickness, scanners, lesions (Table III, Fig. 7 and 8).

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.errors import ConfigError
 
 AcceptLeaks = Annotated[bool, typer.Option("--accept-leaks", help="Say leaks between splits or folds, and go on.")]
@@ -18,7 +19,7 @@ CheckOption = Annotated[
 
 
 def check(
-    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet to check.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet to check."), SOME_INPUT],
     as_json: Annotated[bool, typer.Option("--json", help="Counts, notes and leaks as JSON.")] = False,
     accept_leaks: AcceptLeaks = False,
 ) -> None:

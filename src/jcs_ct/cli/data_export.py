@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.inputs import SOME_INPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -18,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Studies = Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet).")]
+Studies = Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet)."), SOME_INPUT]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to make; empty where it exists.")]
 
 

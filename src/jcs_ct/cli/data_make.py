@@ -11,6 +11,7 @@ import typer
 from jcs_ct.choices import CT100Folds
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks, CheckOption, look_at_made
+from jcs_ct.cli.inputs import SOME_INPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -24,7 +25,7 @@ app = typer.Typer(
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")]
-Folder = Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out."), SOME_INPUT]
 PatientPattern = Annotated[
     str | None,
     typer.Option(
@@ -49,7 +50,9 @@ PUBLIC_SETS = {
 
 @app.command("table")
 def table(
-    table: Annotated[Path, typer.Argument(help="Your table, CSV or Parquet, with a line a slice (or a study).")],
+    table: Annotated[
+        Path, typer.Argument(help="Your table, CSV or Parquet, with a line a slice (or a study)."), SOME_INPUT
+    ],
     output: Output,
     image_column: Annotated[str | None, typer.Option(help="Column of the image's path.")] = None,
     patient_column: Annotated[str | None, typer.Option(help="Column of the patient.")] = None,
@@ -60,8 +63,12 @@ def table(
     group_column: Annotated[
         str | None, typer.Option(help="Column of patients that splits must keep together, as near-duplicates.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that paths count from; else the table's.")] = None,
-    mask_root: Annotated[Path | None, typer.Option(help="Folder that masks count from; else --root.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that paths count from; else the table's."), SOME_INPUT
+    ] = None,
+    mask_root: Annotated[
+        Path | None, typer.Option(help="Folder that masks count from; else --root."), SOME_INPUT
+    ] = None,
     patient_pattern: PatientPattern = None,
     labels: Annotated[str, typer.Option(help="What the words of the label column mean, as covid=1,normal=0.")] = "",
     lesion_labels: LesionLabels = "",
@@ -157,7 +164,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 @app.command("images")
 def images(
-    folder: Annotated[Path, typer.Argument(help="Folder with images/ and perhaps masks/.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with images/ and perhaps masks/."), SOME_INPUT],
     output: Output,
     patient_pattern: PatientPattern = None,
     one_slice_each: Annotated[
@@ -190,7 +197,7 @@ def images(
 
 @app.command("nifti")
 def nifti(
-    folder: Annotated[Path, typer.Argument(help="Folder with images/NAME.nii.gz and masks/NAME.nii.gz.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with images/NAME.nii.gz and masks/NAME.nii.gz."), SOME_INPUT],
     output: Output,
     patient_pattern: PatientPattern = None,
     lesion_labels: LesionLabels = "",
@@ -211,13 +218,16 @@ def nifti(
 
 @app.command("nnunet")
 def nnunet(
-    folder: Annotated[Path, typer.Argument(help="Raw data set of nnU-Net: dataset.json, imagesTr/, labelsTr/.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Raw data set of nnU-Net: dataset.json, imagesTr/, labelsTr/."), SOME_INPUT
+    ],
     output: Output,
     patient_pattern: PatientPattern = None,
     lesion_labels: LesionLabels = "",
     splits: Annotated[
         Path | None,
         typer.Option(help="splits_final.json of nnU-Net: its folds are kept; one that lies in the folder is found."),
+        SOME_INPUT,
     ] = None,
     seed: Seed = 0,
 ) -> None:
@@ -256,11 +266,12 @@ def ct100(
 
 @app.command("dicom")
 def dicom(
-    folder: Annotated[Path, typer.Argument(help="Folder with everything below it.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with everything below it."), SOME_INPUT],
     output: Output,
     labels: Annotated[
         Path | None,
         typer.Option(help="Table with patient, study or folder; label; perhaps mask (NIfTI or DICOM SEG) and split."),
+        SOME_INPUT,
     ] = None,
     salt: Annotated[
         Path | None,

@@ -11,6 +11,7 @@ from jcs_ct import NOTICE
 from jcs_ct.choices import ReportLanguage
 from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.endings import earlier_or_new, stoppable
+from jcs_ct.cli.inputs import STUDY_INPUT
 from jcs_ct.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -24,6 +25,7 @@ from jcs_ct.cli.options import (
     SegmentOption,
     ThresholdOption,
 )
+from jcs_ct.cli.outputs import require_apart
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
@@ -36,6 +38,7 @@ def diagnose(
     study: Annotated[
         Path,
         typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
+        STUDY_INPUT,
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made when missing.")],
     models: ModelsOption = "compact",
@@ -70,6 +73,7 @@ def diagnose(
 
     Example:  jcs diagnose my-study/ -o report/
     """
+    require_apart(output, study)
     from jcs_ct.beside import Beside
     from jcs_ct.imaging.sandbox import kept_warm
 

@@ -74,8 +74,13 @@ def ending(exit_code: int, code: str, message: str, remedy: str) -> dict[str, An
     }
 
 
-def run(app: typer.Typer, arguments: Sequence[str]) -> int:
+def run(app: typer.Typer, arguments: Sequence[str], early: Sequence[int] = ()) -> int:
     """Run the command line -> its exit code; every ending is said on stderr, and with ``--json`` on stdout too.
+
+    Args:
+        app: The commands.
+        arguments: Of the command line, without the program's name.
+        early: Signals that came before there was anyone to answer them.
 
     Raises:
         Exception: a fault of the software, for the traceback; its document is printed before.
@@ -84,7 +89,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     Stdout.has_document = False
     try:
         with showing(Shown(as_json=as_json)):
-            found = _found_ending(app, arguments)
+            found = _found_ending(app, arguments, early, as_json=as_json)
     except Exception as error:
         if as_json:
             _print_ending(ending(EXIT_FAULT, "FAULT", f"{type(error).__name__}: {error}", REMEDIES["FAULT"]))
@@ -94,26 +99,44 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     return int(found["exit_code"])
 
 
-def _found_ending(app: typer.Typer, arguments: Sequence[str]) -> dict[str, Any]:
+def _found_ending(
+    app: typer.Typer, arguments: Sequence[str], early: Sequence[int], *, as_json: bool
+) -> dict[str, Any]:
     from typer.exceptions import TyperException
 
-    with _terminated_as_interrupted() as was_terminated:
+    with _signals_interrupt(early) as was_terminated:
         try:
+            if early:
+                raise KeyboardInterrupt
             # Without typer's own ending: it returns the code of an Exit, and 130 for Ctrl-C.
             returned = app(args=list(arguments), standalone_mode=False)
         except JCSError as error:
-            typer.echo(f"jcs: {error}", err=True)
+            typer.echo(f"jcs: {error}{_remedy_line(error)}", err=True)
             code = EXIT_TERMINATED if isinstance(error, StoppedError) and was_terminated() else error.exit_code
             return ending(code, str(error.code), str(error), error.remedy)
         except TyperException as error:
-            from typer import rich_utils  # only now: every command would wait for it
-
-            rich_utils.rich_format_error(cast(Any, error))
+            _say_usage(error, as_json=as_json)
             return ending(EXIT_USAGE, "USAGE", error.format_message(), REMEDIES["USAGE"])
-        except typer.Abort:
+        except (typer.Abort, KeyboardInterrupt):
             returned = EXIT_INTERRUPTED
         code = returned if isinstance(returned, int) else EXIT_DONE
         return _ending_of_code(EXIT_TERMINATED if code == EXIT_INTERRUPTED and was_terminated() else code)
+
+
+def _remedy_line(error: JCSError) -> str:
+    """What to do, on a line of its own, where the message has not said it; that of SETTINGS points to the message."""
+    is_said = error.remedy in str(error) or error.remedy == REMEDIES["SETTINGS"]
+    return "" if is_said else f"\nwhat to do: {error.remedy}"
+
+
+def _say_usage(error: Any, *, as_json: bool) -> None:
+    """A box for people; one line beside a document on stdout, among the lines of progress."""
+    if as_json:
+        typer.echo(f"jcs: {error.format_message()}", err=True)
+        return
+    from typer import rich_utils  # only now: every command would wait for it
+
+    rich_utils.rich_format_error(cast(Any, error))
 
 
 def _print_ending(found: dict[str, Any]) -> None:
@@ -131,13 +154,19 @@ def _ending_of_code(code: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[Callable[[], bool]]:
-    """SIGTERM stops a command as Ctrl-C does, so that what is half-written goes; children keep the system's way."""
+def _signals_interrupt(early: Sequence[int]) -> Iterator[Callable[[], bool]]:
+    """SIGTERM stops a command as Ctrl-C does, so that what is half-written goes; children keep the system's way.
+
+    What is ignored (by a shell, of a command in the background) stays ignored.
+
+    Args:
+        early: Signals that came before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread may take signals
         return
     process = os.getpid()
-    was_terminated: list[int] = []
+    was_terminated = [number for number in early if number == signal.SIGTERM]
 
     def stop(number: int, _: FrameType | None) -> None:
         if os.getpid() != process:
@@ -147,11 +176,16 @@ def _terminated_as_interrupted() -> Iterator[Callable[[], bool]]:
         was_terminated.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    answers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: stop}
+    before = {number: signal.getsignal(number) for number in answers}
+    taken = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in taken:
+        signal.signal(number, answers[number])
     try:
         yield lambda: bool(was_terminated)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in taken.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.choices import CT100Folds, SplitName
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
     manifest_warnings,
     named_checkpoints,
@@ -21,7 +22,7 @@ from jcs_ct.cli.options import DeviceOption, DrawsOption, MapOption, ModelsOptio
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
 
 ManifestOption = Annotated[
-    Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its test split is judged.")
+    Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its test split is judged."), SOME_INPUT
 ]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")]
 SplitOption = Annotated[
@@ -32,7 +33,9 @@ SplitOption = Annotated[
 @app.command("segmentation")
 @stoppable_evaluation
 def segmentation(
-    segmenters: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
+    segmenters: Annotated[
+        list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline."), NAMED_INPUT
+    ],
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
@@ -99,11 +102,14 @@ def patients(
     output: OutputOption,
     models: ModelsOption = "compact",
     studies: Annotated[
-        Path | None, typer.Option(help="CSV of whole studies: study, label (1 or 0), and sex, scanner, source.")
+        Path | None,
+        typer.Option(help="CSV of whole studies: study, label (1 or 0), and sex, scanner, source."),
+        SOME_INPUT,
     ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", "-m", help="Instead of --studies: slices; those of one patient count together."),
+        SOME_INPUT,
     ] = None,
     split: SplitOption = "test",
     device: DeviceOption = "auto",
@@ -154,7 +160,9 @@ def patients(
 @app.command("explanations")
 @stoppable_evaluation
 def explanations(
-    classifiers: Annotated[list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline.")],
+    classifiers: Annotated[
+        list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE; first the baseline."), NAMED_INPUT
+    ],
     manifest: ManifestOption,
     output: OutputOption,
     split: SplitOption = "test",
@@ -223,10 +231,14 @@ def explanations(
 @app.command("densities")
 @stoppable_evaluation
 def densities(
-    data: Annotated[Path, typer.Option("--data", "-d", help="CT100 folder: images/, masks3/, splits.json.")],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="CT100 folder: images/, masks3/, splits.json."), SOME_INPUT
+    ],
     output: OutputOption,
     predictions: Annotated[
-        list[str] | None, typer.Argument(help="Folders of lesion predictions (grey PNG), as NAME=FOLDER or FOLDER.")
+        list[str] | None,
+        typer.Argument(help="Folders of lesion predictions (grey PNG), as NAME=FOLDER or FOLDER."),
+        NAMED_INPUT,
     ] = None,
     folds: Annotated[CT100Folds, typer.Option(help="Which folds of CT100 the cut is chosen by.")] = "patient-safe",
     draws: DrawsOption = 2000,
@@ -252,8 +264,10 @@ def densities(
 
 @app.command("card")
 def card(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that jcs evaluate, crossval or data stats wrote.")],
-    models: Annotated[Path, typer.Option(help="Folder of checkpoints (*.safetensors).")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders that jcs evaluate, crossval or data stats wrote."), SOME_INPUT
+    ],
+    models: Annotated[Path, typer.Option(help="Folder of checkpoints (*.safetensors)."), SOME_INPUT],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md.")],
 ) -> None:
     """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.

@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
+from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
     manifest_warnings,
     named_checkpoints,
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from jcs_ct.engine import ReadyClassifier
 
 ClassifiersArgument = Annotated[
-    list[str], typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box.")
+    list[str],
+    typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box."),
+    NAMED_INPUT,
 ]
 
 
@@ -142,7 +145,9 @@ def shortcuts(
 
 @stoppable_evaluation
 def trivial(
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV of labelled slices; its folds part them.")],
+    manifest: Annotated[
+        Path, typer.Option("--manifest", "-m", help="CSV of labelled slices; its folds part them."), SOME_INPUT
+    ],
     output: OutputOption,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the decision trees, and of the folds where the manifest has none.")

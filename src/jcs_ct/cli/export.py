@@ -10,6 +10,7 @@ import typer
 
 from jcs_ct.choices import ExportPrecision
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import MapOption
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
 
-WeightsArgument = Annotated[Path, typer.Argument(help="A checkpoint of a classifier or a segmenter.")]
+WeightsArgument = Annotated[Path, typer.Argument(help="A checkpoint of a classifier or a segmenter."), SOME_INPUT]
 ToleranceOption = Annotated[
     float, typer.Option(min=0.0, help="Largest absolute difference from torch that is accepted (fp32).")
 ]
@@ -65,6 +66,7 @@ def openvino(
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", "-m", help="For int8: its train split calibrates, its val split judges."),
+        SOME_INPUT,
     ] = None,
     slices: Annotated[
         int, typer.Option(min=1, help="For int8: calibration slices, and judging ones; as many of every source.")

@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.inputs import SOME_INPUT
 
 app = typer.Typer(name="features", help="Write and check first-stage features (COVID-CS).", no_args_is_help=True)
 
 
 @app.command("write")
 def write(
-    manifest: Annotated[Path, typer.Argument(help="CSV of slices, from `jcs data make`.")],
-    network: Annotated[Path, typer.Option(help="Checkpoint whose first stage runs: a classifier or a segmenter.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV of slices, from `jcs data make`."), SOME_INPUT],
+    network: Annotated[
+        Path, typer.Option(help="Checkpoint whose first stage runs: a classifier or a segmenter."), SOME_INPUT
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for features/, masks/ and the lists.")],
     half_size: Annotated[
         bool, typer.Option("--half-size", help="Halve the slices' rows and columns first: a quarter of the storage.")
@@ -47,12 +50,16 @@ def write(
 
 @app.command("check")
 def check(
-    listed: Annotated[Path, typer.Argument(metavar="LIST", help="Text file: features and mask (or 0, 1) a line.")],
+    listed: Annotated[
+        Path, typer.Argument(metavar="LIST", help="Text file: features and mask (or 0, 1) a line."), SOME_INPUT
+    ],
     root: Annotated[
-        Path | None, typer.Option(help="Folder that the list's names count from; the list's own when not given.")
+        Path | None,
+        typer.Option(help="Folder that the list's names count from; the list's own when not given."),
+        SOME_INPUT,
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="Annotations (CSV or JSON) to hold against the masks.")
+        Path | None, typer.Option(help="Annotations (CSV or JSON) to hold against the masks."), SOME_INPUT
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One record a slice as JSON.")] = False,
 ) -> None:

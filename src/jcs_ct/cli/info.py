@@ -10,6 +10,7 @@ import typer
 
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.endings import REFUSED, ending, print_document
+from jcs_ct.cli.inputs import STUDY_INPUT
 from jcs_ct.cli.options import DeflatedOption
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def info(
     study: Annotated[
         Path,
         typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
+        STUDY_INPUT,
     ],
     series: Annotated[
         str | None, typer.Option(help="Identifier (or its beginning) of the series to look at instead of the best.")

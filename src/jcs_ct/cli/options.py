@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
+from jcs_ct.cli.inputs import MODELS_INPUT
 
 DeviceOption = Annotated[
     str,
@@ -21,6 +22,7 @@ DrawsOption = Annotated[
 ModelsOption = Annotated[
     str,
     typer.Option(help="Networks: 'compact' for those in the box, or a folder made by `jcs calibrate`."),
+    MODELS_INPUT,
 ]
 ReferenceSpacingOption = Annotated[
     float | None,

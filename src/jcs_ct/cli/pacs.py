@@ -10,7 +10,8 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.cli.console import stage_progress
-from jcs_ct.errors import ConfigError
+from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from jcs_ct.pacs.archive import Archive
@@ -23,7 +24,9 @@ Url = Annotated[
         help="DICOMweb root, such as https://pacs.example/dicom-web; or dimse://TITLE@host:port, dimses:// for TLS."
     ),
 ]
-CaBundle = Annotated[Path | None, typer.Option(help="PEM file of certificates to trust instead of the system's.")]
+CaBundle = Annotated[
+    Path | None, typer.Option(help="PEM file of certificates to trust instead of the system's."), SOME_INPUT
+]
 AeTitle = Annotated[str, typer.Option(help="Our AE title, for dimse:// addresses.")]
 MovePort = Annotated[
     int | None,
@@ -61,7 +64,9 @@ def fetch(
 @app.command("send")
 def send(
     url: Url,
-    results: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of reports with DICOM results.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="DICOM files, or folders of reports with DICOM results."), SOME_INPUT
+    ],
     ca_bundle: CaBundle = None,
     ae_title: AeTitle = "JCS",
     certificate: Certificate = None,
@@ -120,7 +125,7 @@ def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
     """What to say of a missing package of the extra; any other missing module is raised as it is."""
     if error.name not in ("requests", "pynetdicom", "defusedxml"):
         raise error
-    return ConfigError("the PACS commands need an extra: pip install 'jcs-ct[pacs]'")
+    return MissingExtraError("what talks to a PACS", "pacs")
 
 
 def _keep_identifiers_out_of_logs() -> None:

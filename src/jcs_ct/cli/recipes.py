@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.inputs import RECIPE_INPUT
 
 app = typer.Typer(
     name="recipes", help="List, show and copy the recipes that come with the package.", no_args_is_help=True
 )
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of one.", metavar="RECIPE")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe's name, or the path of one.", metavar="RECIPE"), RECIPE_INPUT
+]
 
 
 @app.command("list")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import ModelsOption
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from jcs_ct.service.users import Users
@@ -39,12 +40,15 @@ def serve(
     studies: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of this machine whose studies readers may pick; may be given several times."),
+        SOME_INPUT,
     ] = None,
     pacs: Annotated[
         str | None, typer.Option(help="DICOMweb root to pick studies from and send results to; see `jcs pacs fetch`.")
     ] = None,
     pacs_ca_bundle: Annotated[
-        Path | None, typer.Option(help="PEM file of certificates to trust for the PACS instead of the system's.")
+        Path | None,
+        typer.Option(help="PEM file of certificates to trust for the PACS instead of the system's."),
+        SOME_INPUT,
     ] = None,
 ) -> None:
     """Serve a page to send studies to, watch them being read, check and correct; until stopped.
@@ -188,4 +192,4 @@ def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
     """What to say of a missing package of the extra; any other missing module is raised as it is."""
     if error.name not in ("fastapi", "uvicorn", "argon2", "starlette"):
         raise error
-    return ConfigError("the page needs an extra: pip install 'jcs-ct[service]'")
+    return MissingExtraError("the page", "service")

@@ -11,6 +11,7 @@ import typer
 
 from jcs_ct.cli.console import parse_settings, step_progress
 from jcs_ct.cli.endings import stoppable
+from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -33,25 +34,34 @@ def _left(options: Mapping[str, Any]) -> Callable[[], str]:
 
 @stoppable(_left, "the same command goes on from what was saved")
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path."), RECIPE_INPUT
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues.")],
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", "-m", help="CSV or Parquet of slices, from `jcs data make`.")
+        Path | None,
+        typer.Option("--manifest", "-m", help="CSV or Parquet of slices, from `jcs data make`."),
+        SOME_INPUT,
     ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
             help="List of first-stage features (COVID-CS) to train on instead of a manifest.", metavar="LIST"
         ),
+        SOME_INPUT,
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="List of features that chooses the weights.", metavar="LIST")
+        Path | None, typer.Option(help="List of features that chooses the weights.", metavar="LIST"), SOME_INPUT
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder that the lists' names count from; each list's own when not given.")
+        Path | None,
+        typer.Option(help="Folder that the lists' names count from; each list's own when not given."),
+        SOME_INPUT,
     ] = None,
     classifier: Annotated[
-        Path | None, typer.Option(help="Trained classifier (.safetensors) that a joint segmenter borrows.")
+        Path | None,
+        typer.Option(help="Trained classifier (.safetensors) that a joint segmenter borrows."),
+        SOME_INPUT,
     ] = None,
     pretrained: Annotated[
         str | None,

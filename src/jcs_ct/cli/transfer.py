@@ -15,14 +15,19 @@ from jcs_ct.cli.crossval import (
     SpecificityOption,
     WithTestOption,
 )
+from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 
 
 @stoppable_experiment
 def transfer(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a classifier: a name (`jcs recipes list`) or a path.")],
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices of several sources.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe of a classifier: a name (`jcs recipes list`) or a path."), RECIPE_INPUT
+    ],
+    manifest: Annotated[
+        Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices of several sources."), SOME_INPUT
+    ],
     output: OutputOption,
     group: Annotated[
         list[str] | None,

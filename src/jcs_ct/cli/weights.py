@@ -9,13 +9,14 @@ import typer
 
 from jcs_ct.choices import PublishedName
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.inputs import SOME_INPUT
 
 app = typer.Typer(name="weights", help="Import published weights and look into weights files.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A published file: .pth, .pt or .safetensors.")],
+    file: Annotated[Path, typer.Argument(help="A published file: .pth, .pt or .safetensors."), SOME_INPUT],
     name: Annotated[
         PublishedName,
         typer.Option("--as", help="Which published weights these are; `jcs weights show` says what fits."),
@@ -62,7 +63,7 @@ def import_(
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of jcs-ct, or a foreign weights file.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint of jcs-ct, or a foreign weights file."), SOME_INPUT],
     as_json: Annotated[bool, typer.Option("--json", help="Everything, every tensor's shape too, as JSON.")] = False,
 ) -> None:
     """Say what a weights file holds; for a foreign one, the published format that fits it best. No code is run.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 from jcs_ct.choices import Backend, Precision
 from jcs_ct.engine.processor import cpu_multiplies_bf16
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, DeviceError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
@@ -126,11 +126,11 @@ def usable_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if _has_gpu() else "cpu")
     if re.fullmatch(r"cpu|cuda(:[0-9]+)?", name) is None:
-        raise ConfigError(f"there is no device {name!r}; networks run on auto, cpu, cuda or cuda:N")
+        raise DeviceError(f"there is no device {name!r}; networks run on auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError(
+        raise DeviceError(
             f"{name} was asked for and torch finds {count} GPU(s) here; use --device cpu, or leave it out"
         )
     return device
@@ -184,10 +184,7 @@ def require_installed(backend: str) -> None:
     """
     if not is_installed(backend):
         packages, extra = _NEEDS[backend]
-        raise ConfigError(
-            f"{backend} needs the packages {' and '.join(packages)}, and not all of them are installed: "
-            f"pip install 'jcs-ct[{extra}]'"
-        )
+        raise MissingExtraError(f"{backend} ({' and '.join(packages)})", extra, instead="leave --backend out")
 
 
 def choose(execution: Execution) -> Choice:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from jcs_ct.data.manifest import read_hu
 from jcs_ct.engine import Execution, ReadySegmenter, segment_slices
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, NotFoundError
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.progress import CountProgress
@@ -127,7 +127,7 @@ def _read_plane(path: Path) -> NDArray[np.uint8]:
                 raise ConfigError(f"{path}: a prediction is an 8-bit grey PNG, this one is {image.mode}")
             return np.asarray(image.convert("L"), dtype=np.uint8)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
+        raise NotFoundError(f"{path}: no such file") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable image ({error})") from error
 

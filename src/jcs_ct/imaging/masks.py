@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.errors import MaskError, NotFoundError, StudyError
 from jcs_ct.imaging.mask_pictures import MOST_LESION
 from jcs_ct.imaging.single import decode_volume
 from jcs_ct.imaging.study_files import FileKind, file_kind
@@ -50,7 +50,7 @@ def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
         MaskError: no NIfTI, damaged, without a trustworthy geometry, or values that no mask has.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+        raise NotFoundError(f"{path}: no such file")
     if file_kind(path) is not FileKind.NIFTI:
         raise MaskError(
             f"{path}: the mask of a study is a NIfTI volume (.nii, .nii.gz) or a DICOM Segmentation; convert this one"

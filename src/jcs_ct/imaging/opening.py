@@ -15,7 +15,7 @@ from jcs_ct.imaging.series_choice import describe_series
 from jcs_ct.imaging.series_reading import read_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
-from jcs_ct.imaging.study_files import SourceFiles, find_files
+from jcs_ct.imaging.study_files import SourceFiles, find_files, no_images
 from jcs_ct.imaging.unpacking import unpacked
 
 
@@ -170,22 +170,8 @@ def _open_single(source: SourceFiles, *, lenient: bool) -> Study:
 def _one_kind(source: SourceFiles) -> None:
     """Refuse what holds no image, several volumes, or volumes beside pictures."""
     if not source.nifti and not source.pictures:
-        raise _no_images(source)
+        raise no_images(source)
     if len(source.nifti) > 1 or (source.nifti and source.pictures):
         count = len(source.nifti) + len(source.pictures)
         message = f"the folder holds {count} NIfTI volumes and pictures; give the file of the one to read"
-        raise StudyError(GateCode.MIXED_SERIES, message)
-
-
-def _no_images(source: SourceFiles) -> StudyError:
-    accepted = "DICOM (with its preamble), NIfTI (.nii, .nii.gz), PNG, JPEG or TIFF slices, .zip or .tar of these"
-    if source.archives:
-        message = f"{len(source.archives)} archives lie here; give the one to read"
-        return StudyError(GateCode.MIXED_SERIES, message)
-    if source.root.is_file():
-        suffix = source.root.suffix.lower()
-        if suffix in (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img"):
-            return StudyError(GateCode.UNSUPPORTED, f"{suffix} is not read; convert the volume to NIfTI (.nii.gz)")
-        return StudyError(GateCode.UNREADABLE, f"the file is no image that is read here: {accepted}")
-    count = len(source.others)
-    return StudyError(GateCode.NO_IMAGES, f"none of {count} file(s) is an image that is read here: {accepted}")
+        raise StudyError(GateCode.MIXED_SERIES, message, remedy="give the file of the one to read")

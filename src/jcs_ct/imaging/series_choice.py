@@ -53,7 +53,11 @@ def choose_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> 
         what = (
             f"{len(best)} series are equally good" if len(best) > 1 else f"series of {len(studies)} studies lie here"
         )
-        raise StudyError(GateCode.MIXED_SERIES, f"{what}, choose one with --series: {listed}")
+        raise StudyError(
+            GateCode.MIXED_SERIES,
+            f"{what}, choose one with --series: {listed}",
+            remedy="choose one with --series, by an identifier that the message lists",
+        )
     return usable[0]
 
 

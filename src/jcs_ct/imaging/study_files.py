@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -13,8 +14,9 @@ from typing import Any
 
 from natsort import natsort_keygen, ns
 
-from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError
 from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes, first_unpacked_bytes
+from jcs_ct.imaging.earlier_results import earlier_results
 
 #: Files that a folder may hold; more is not a study.
 MAXIMUM_FILES = 20_000
@@ -134,23 +136,86 @@ def natural_key(path: PurePath) -> tuple[tuple[Any, ...], str]:
     return tuple(_PART_KEY(part) for part in path.parts), str(path)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, depth: int, left_out: frozenset[Path] = frozenset()) -> Iterator[Path]:
     if depth > MAXIMUM_DEPTH:
         return
+    left_out |= earlier_results(folder)
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _IGNORED_NAMES:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), depth + 1)
-            elif entry.is_file():
+                yield from _walk(Path(entry.path), depth + 1, left_out)
+            elif entry.is_file() and Path(entry.path) not in left_out:
                 yield Path(entry.path)
+
+
+def require_images(path: Path) -> None:
+    """Refuse what no image lies in; it stops at the first, and needs nothing that takes long to import.
+
+    Raises:
+        ConfigError: nothing at ``path``, or it may not be read.
+        StudyError: no image there.
+    """
+    with _explained(path):
+        if any(file_kind(file) is not FileKind.OTHER for file in _files_at(path)):
+            return
+    raise no_images(find_files(path))
+
+
+def no_images(source: SourceFiles) -> StudyError:
+    """Why files among which there is no image are refused."""
+    accepted = "DICOM (with its preamble), NIfTI (.nii, .nii.gz), PNG, JPEG or TIFF slices, .zip or .tar of these"
+    if source.archives:
+        message = f"{len(source.archives)} archives lie here; give the one to read"
+        return StudyError(GateCode.MIXED_SERIES, message, remedy="give the one to read")
+    if source.root.is_file():
+        suffix = source.root.suffix.lower()
+        if suffix in (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img"):
+            return StudyError(GateCode.UNSUPPORTED, f"{suffix} is not read; convert the volume to NIfTI (.nii.gz)")
+        return StudyError(
+            GateCode.UNREADABLE,
+            f"the file is no image that is read here: {accepted}",
+            remedy="give a file of one of these kinds; if it should be one, copy it again from its source",
+        )
+    count = len(source.others)
+    return StudyError(GateCode.NO_IMAGES, f"none of {count} file(s) is an image that is read here: {accepted}")
+
+
+def _files_at(path: Path) -> Iterator[Path]:
+    """One file, or all of a folder, in no order; raises as :func:`find_files`."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        yield path
+        return
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{path} is neither a file nor a folder")
+    count = 0
+    for count, file in enumerate(_walk(path, 0), start=1):
+        if count > MAXIMUM_FILES:
+            message = f"the folder holds more than {MAXIMUM_FILES} files; give the folder of one study"
+            raise StudyError(GateCode.UNSUPPORTED, message)
+        yield file
+    if not count:
+        message = f"{path} is an empty folder; give a folder with DICOM files, a NIfTI volume or pictures"
+        raise StudyError(GateCode.NO_IMAGES, message)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What the system says of ``path``, as an error for a person."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} does not exist; give a file or a folder with a study") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
 
 
 def find_files(path: Path, names: Mapping[Path, PurePath] | None = None) -> SourceFiles:
     """The files at ``path`` (one file, or a folder with everything below it) by kind.
 
-    Links to folders are not followed; hidden files are left out.
+    Links to folders are not followed; hidden files, and results of earlier readings, are left out.
 
     Args:
         path: What to look at.
@@ -161,29 +226,10 @@ def find_files(path: Path, names: Mapping[Path, PurePath] | None = None) -> Sour
         StudyError: NO_IMAGES when the folder is empty, UNSUPPORTED when it holds too many files.
     """
     names = names or {}
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            files = [path]
-        elif stat.S_ISDIR(mode):
-            files = []
-            for file in _walk(path, 0):
-                files.append(file)
-                if len(files) > MAXIMUM_FILES:
-                    message = f"the folder holds more than {MAXIMUM_FILES} files; give the folder of one study"
-                    raise StudyError(GateCode.UNSUPPORTED, message)
-        else:
-            raise ConfigError(f"{path} is neither a file nor a folder")
-        if not files:
-            message = f"{path} is an empty folder; give a folder with DICOM files, a NIfTI volume or pictures"
-            raise StudyError(GateCode.NO_IMAGES, message)
-        found: dict[FileKind, list[Path]] = {kind: [] for kind in FileKind}
-        for file in sorted(files, key=lambda file: natural_key(names.get(file, file))):
+    found: dict[FileKind, list[Path]] = {kind: [] for kind in FileKind}
+    with _explained(path):
+        for file in sorted(_files_at(path), key=lambda file: natural_key(names.get(file, file))):
             found[file_kind(file, names.get(file))].append(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; give a file or a folder with a study") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
     lost = _lost(found, names)
     return SourceFiles(
         path,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import NotFoundError
 
 _FOLDER = Path(__file__).parent
 
@@ -21,7 +22,7 @@ def find_recipe(recipe: Path | str) -> Path:
         recipe: A path, or a name out of ``recipe_names``.
 
     Raises:
-        ConfigError: neither a file nor such a name.
+        NotFoundError: neither a file nor such a name.
     """
     path = Path(recipe)
     if path.is_file():
@@ -30,9 +31,11 @@ def find_recipe(recipe: Path | str) -> Path:
         return _FOLDER / f"{recipe}.yaml"
     if path.stem in recipe_names():
         hint = f"the package has one of this name: give {path.stem}, without folder or ending"
+    elif near := get_close_matches(path.stem, recipe_names(), n=1):
+        hint = f"did you mean {near[0]}? `jcs recipes list` names those of the package"
     else:
         hint = "`jcs recipes list` names those of the package"
-    raise ConfigError(f"there is no recipe {recipe}; {hint}")
+    raise NotFoundError(f"there is no recipe {recipe}; {hint}", remedy=hint)
 
 
 def describe_recipe(path: Path) -> str:

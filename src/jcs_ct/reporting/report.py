@@ -15,6 +15,7 @@ import numpy as np
 from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import staged_folder, write_bytes, write_text
+from jcs_ct.imaging.earlier_results import RUN_RECORD
 from jcs_ct.imaging.nifti_writing import write_label_volume
 from jcs_ct.progress import Progress
 from jcs_ct.reporting.dicom_results import REJECTION_NAME, RESULT_PATTERNS, write_dicom_results
@@ -37,7 +38,6 @@ REPORT_JSON = "report.json"
 LESIONS = "lesions.nii.gz"
 DENSITIES = "densities.nii.gz"
 ACTIVATION = "activation.nii.gz"
-RUN_RECORD = "run.json"
 #: Names that a report's outputs have, DICOM results included.
 _NAMES = (
     *(REPORT_HTML, REPORT_JSON, LESIONS, DENSITIES, ACTIVATION),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.errors import ConfigError, JCSError, MissingExtraError
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
 
@@ -146,4 +146,4 @@ def check_pacs(address: PacsAddress) -> None:
     try:
         open_pacs(address).close()
     except ModuleNotFoundError as error:
-        raise ConfigError("a PACS beside the page needs an extra: pip install 'jcs-ct[service,pacs]'") from error
+        raise MissingExtraError("a PACS beside the page", "service,pacs") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -169,24 +170,58 @@ def load_recipe(recipe: Path | str, overrides: dict[str, Any] | None = None) -> 
         raise ConfigError(f"the recipe {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {path} must be a mapping of settings, got {type(values).__name__}")
-    for dotted, value in (overrides or {}).items():
-        target = values
-        *parents, last = dotted.split(".")
-        for name in parents:
-            target = target.setdefault(name, {})
-        target[last] = value
+    given = overrides or {}
+    for dotted, value in given.items():
+        _set(values, dotted, value)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(item) for item in error.errors()]
-        raise ConfigError("\n".join([f"the recipe {path} has {len(problems)} problem(s):", *problems])) from error
+        asked: list[str] = []
+        written: list[str] = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            is_asked = any(name == one or name.startswith(f"{one}.") for one in given)
+            (asked if is_asked else written).append(_problem(item))
+        heads = [(f"{len(asked)} setting(s) given beside the recipe (--set) cannot be used:", asked)] if asked else []
+        heads += [(f"the recipe {path} has {len(written)} problem(s):", written)] if written else []
+        raise ConfigError("\n".join(line for head, lines in heads for line in (head, *lines))) from error
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a setting where its dotted name says.
+
+    Raises:
+        ConfigError: it would lie below a setting that has no settings below it.
+    """
+    target = values
+    *parents, last = dotted.split(".")
+    for depth, name in enumerate(parents):
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{dotted} cannot be set: {'.'.join(parents[: depth + 1])} has no settings below it")
+    target[last] = value
 
 
 def _problem(item: ErrorDetails) -> str:
     """One line of what is wrong; settings that do not fit together have no one place and value."""
     if not item["loc"]:
         return f"  recipe: {item['msg'].removeprefix('Value error, ')}"
-    return f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"  {name}: {item['msg']} (got {item['input']!r})"
+    known = _setting_names(Recipe)
+    near = get_close_matches(name, known, n=1) or [one for one in known if one.rpartition(".")[2] == name]
+    return f"  {name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _setting_names(model: type[BaseModel], before: str = "") -> list[str]:
+    """Dotted names of all settings, those of the parts too."""
+    names = []
+    for name, field in model.model_fields.items():
+        names.append(f"{before}{name}")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _setting_names(field.annotation, f"{before}{name}.")
+    return names
 
 
 def make_preprocessor(config: PreprocessingConfig) -> SlicePreprocessor:

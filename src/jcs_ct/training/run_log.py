@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import MissingExtraError
 from jcs_ct.files import write_text
 
 #: One line a validation.
@@ -58,16 +58,15 @@ class Board:
         step: Steps that are taken already.
 
     Raises:
-        ConfigError: the extra ``tensorboard`` is not installed.
+        MissingExtraError: the extra ``tensorboard`` is not installed.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                "--tensorboard needs the extra 'tensorboard': pip install \"jcs-ct[tensorboard]\"; or leave it out, "
-                f"{LOG} has the same figures"
+            raise MissingExtraError(
+                "--tensorboard", "tensorboard", instead=f"leave it out, {LOG} has the same figures"
             ) from error
         self._writer = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
 

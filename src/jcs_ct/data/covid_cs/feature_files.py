@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import io
 from scipy.io.matlab import MatReadError
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, NotFoundError
 from jcs_ct.files import replacing
 
 #: Levels per unit of a feature.
@@ -128,7 +128,7 @@ def read_features(path: Path) -> StoredFeatures:
         ConfigError: missing, damaged, of MATLAB 7.3, or without feature maps of uint8.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such feature file")
+        raise NotFoundError(f"{path}: no such feature file")
     try:
         content = io.loadmat(path, appendmat=False)
     except NotImplementedError as error:

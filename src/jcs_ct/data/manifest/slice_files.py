@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest.rows import ManifestRow, is_volume
-from jcs_ct.errors import ConfigError, MaskError, StudyError
+from jcs_ct.errors import ConfigError, MaskError, NotFoundError, StudyError
 from jcs_ct.imaging.grey_levels import GreyMeaning, grey_meaning, grey_to_hu, white_of
 from jcs_ct.imaging.mask_pictures import read_mask_picture
 from jcs_ct.imaging.picture_slices import read_picture
@@ -133,4 +133,4 @@ def _refuse_no_slice(path: Path) -> None:
         raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
     if not path.is_file():
         hint = "; its name has backslashes, write / between folders" if "\\" in path.name else ""
-        raise ConfigError(f"{path}: no such file{hint}")
+        raise NotFoundError(f"{path}: no such file{hint}")

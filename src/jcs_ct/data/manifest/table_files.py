@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, MissingExtraError
 from jcs_ct.files import replacing, write_text
 
 #: Endings that mean Parquet; every other is read as CSV.
@@ -175,8 +175,7 @@ def _arrow(path: Path) -> tuple[ModuleType, ModuleType]:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{path}: Parquet needs the extra 'parquet': pip install \"jcs-ct[parquet]\"; or use CSV, which has the "
-            "same columns"
+        raise MissingExtraError(
+            f"{path}: Parquet", "parquet", instead="use CSV, which has the same columns"
         ) from error
     return pyarrow, pyarrow.parquet

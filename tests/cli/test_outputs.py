@@ -1,0 +1,77 @@
+"""Where results go: nothing empty is left of what failed, and nothing lies among what was read."""
+
+import json
+
+import pytest
+
+from jcs_ct.cli import main
+from jcs_ct.cli.outputs import no_empty_folder_left
+from jcs_ct.errors import OutputError
+from jcs_ct.files import prepare_output_folder, write_text
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """Run ``jcs --json`` through its entry point -> (exit code, document)."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["jcs", *map(str, arguments), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def failing(output, *, write=""):
+    with no_empty_folder_left(output):
+        prepare_output_folder(output / "below")
+        if write:
+            write_text(output / write, "kept")
+        raise KeyboardInterrupt
+
+
+def test_folders_that_were_made_for_nothing_go(tmp_path):
+    with pytest.raises(KeyboardInterrupt), no_empty_folder_left(tmp_path / "a" / "b"):
+        prepare_output_folder(tmp_path / "a" / "b")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_or_holds_something_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    for write in ("", "kept.txt"):
+        with pytest.raises(KeyboardInterrupt):
+            failing(tmp_path / "a", write=write)
+        assert (tmp_path / "a").is_dir()
+    with pytest.raises(KeyboardInterrupt):
+        failing(tmp_path / "new", write="kept.txt")
+    assert (tmp_path / "new" / "kept.txt").read_text() == "kept"
+
+
+def test_a_study_that_is_refused_late_leaves_no_folder(end, tmp_path, random_models):
+    image = tmp_path / "image.dcm"
+    image.write_bytes(bytes(128) + b"DICM" + bytes(64))
+    code, document = end("diagnose", image, "-o", tmp_path / "made" / "out", "--models", random_models)
+    assert (code, document["outcome"]) == (3, "refused")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("command", [("diagnose",), ("batch", "run")])
+def test_the_folder_that_is_read_takes_no_results(end, tmp_path, command):
+    image = tmp_path / "image.dcm"
+    image.write_bytes(bytes(128) + b"DICM")
+    code, document = end(*command, tmp_path, "-o", tmp_path / ".." / tmp_path.name)
+    assert (code, document["error"]["code"]) == (2, "SETTINGS")
+    assert "is the folder that is read" in document["error"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["image.dcm"]
+
+
+def test_what_is_in_the_way_is_said(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="a file of that name is in the way of a folder; give another") as refused:
+            prepare_output_folder(place)
+        assert refused.value.remedy in str(refused.value)
+    with pytest.raises(OutputError, match="a folder of that name is in the way of a file; name a file"):
+        write_text(tmp_path, "text")
