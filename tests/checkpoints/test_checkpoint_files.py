@@ -46,7 +46,7 @@ def test_half_precision_changes_logits_by_little(tmp_path):
 
 def test_models_need_an_operating_point(tmp_path):
     write_classifier(tmp_path / "classifier.safetensors", point=None)
-    with pytest.raises(CheckpointError, match="no segmenter.safetensors; make a folder of both networks with"):
+    with pytest.raises(CheckpointError, match=r"no segmenter\.safetensors; make a folder of both networks"):
         load_models(tmp_path)
     (tmp_path / "segmenter.safetensors").write_bytes(b"")  # not looked into before the classifier is right
     with pytest.raises(CheckpointError, match="has no operating point; choose one on validation patients"):

@@ -171,7 +171,7 @@ def test_a_training_run_given_as_models_is_told_how_they_are_made(monkeypatch, c
     (run / "best.safetensors").write_bytes(b"")
     status, _, err = call(monkeypatch, capsys, "diagnose", image, "-o", tmp_path / "out", "--models", run)
     assert status == 3
-    assert f"{run}: no classifier.safetensors and no segmenter.safetensors; make a folder of both networks with" in err
+    assert f"{run}: no classifier.safetensors and no segmenter.safetensors; make a folder of both" in err
     assert "`jcs calibrate`" in err
 
 

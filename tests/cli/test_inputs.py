@@ -27,7 +27,8 @@ NOT_READ = {
     "tls",
     *("data slices folder", "data paint folder", "phantom folder"),
     *("pacs receive folder", "pacs watch folder", "pacs jobs folder", "pacs requeue folder"),
-    *(f"serve{name} folder" for name in ("", " export", " users add", " users list", " users remove", " users token")),
+    *("serve folder", "serve export folder"),
+    *(f"serve users {name} folder" for name in ("add", "list", "remove", "token")),
 }
 
 

@@ -70,7 +70,7 @@ def test_the_folder_that_is_read_takes_no_results(end, tmp_path, command):
 def test_what_is_in_the_way_is_said(tmp_path):
     (tmp_path / "file").write_text("a file")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match="a file of that name is in the way of a folder; give another") as refused:
+        with pytest.raises(OutputError, match="a file of that name is in the way of a folder; ") as refused:
             prepare_output_folder(place)
         assert refused.value.remedy in str(refused.value)
     with pytest.raises(OutputError, match="a folder of that name is in the way of a file; name a file"):
