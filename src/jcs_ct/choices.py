@@ -15,6 +15,12 @@ CT100Folds = Literal["miniseg", "patient-safe"]
 """Folds of CT100. The published ones part slices of some acquisitions: a network has seen neighbours of what it is
 judged on. The patient-safe ones keep acquisitions together."""
 
+ContradictionRule = Literal["set-aside", "label-from-mask", "drop-mask", "refuse"]
+"""What becomes of a slice whose label and mask contradict each other. ``set-aside`` trusts neither: the slice stays
+listed, without label and mask, and is neither trained on nor judged. ``label-from-mask`` is right where the label is
+the patient's and every slice was drawn; ``drop-mask`` where the label is the slice's and masks were not drawn
+everywhere, or mark something else."""
+
 SplitName = Literal["train", "val", "test"]
 """What a manifest's slices are for."""
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class GateCode(StrEnum):
@@ -70,6 +71,8 @@ REMEDIES: Mapping[str, str] = {
     "EXTRA": "install the extra that the message names",
     "DEVICE": "use --device cpu, or leave it out; `jcs doctor` says what is here",
     "SETTINGS": "change the options, recipe or table that the message names",
+    "MANIFEST": "mend what the message lists; it names the option for what can be decided on the command line",
+    "LEAK": "keep patients that share slices in one part (`jcs data split --join-duplicates`), or --accept-leaks",
     "USAGE": "see the command's --help",
     "MASK": "give a lesion mask on the study's grid (docs/reference/inputs.md)",
     "CHECKPOINT": "give a checkpoint of jcs-ct, or import the file with `jcs weights import`",
@@ -113,6 +116,11 @@ class JCSError(Exception):
     def remedy(self) -> str:
         """What to do, in one sentence."""
         return REMEDIES[self.code] if self._remedy is None else self._remedy
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What belongs into the JSON of the ending beside code, message and remedy."""
+        return {}
 
 
 class ConfigError(JCSError):

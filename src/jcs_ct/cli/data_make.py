@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct.choices import CT100Folds
+from jcs_ct.cli import data_own
 from jcs_ct.cli.console import stage_progress
-from jcs_ct.cli.data_check import AcceptLeaks, CheckOption, look_at_made
+from jcs_ct.cli.data_own import LesionLabels, PatientPattern, Seed, lesion_numbers
 from jcs_ct.cli.inputs import SOME_INPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
     from jcs_ct.data.sources.dicom_studies import SegmentationRule
-    from jcs_ct.preprocessing import Window
 
 app = typer.Typer(
     name="make",
@@ -26,15 +26,6 @@ app = typer.Typer(
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out."), SOME_INPUT]
-PatientPattern = Annotated[
-    str | None,
-    typer.Option(
-        help="Regular expression whose first group, found in an image's path, is the patient: '(c[0-9]+)_'."
-    ),
-]
-LesionLabels = Annotated[str, typer.Option(help="Values of the masks that are lesion, as 1,2; all but 0 without it.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, where one is drawn.")]
-
 #: Public sets that need no more than their folder, and what they are.
 PUBLIC_SETS = {
     "ucsd": "COVID-CT: figures of papers, both labels.",
@@ -48,151 +39,8 @@ PUBLIC_SETS = {
 }
 
 
-@app.command("table")
-def table(
-    table: Annotated[
-        Path, typer.Argument(help="Your table, CSV or Parquet, with a line a slice (or a study)."), SOME_INPUT
-    ],
-    output: Output,
-    image_column: Annotated[str | None, typer.Option(help="Column of the image's path.")] = None,
-    patient_column: Annotated[str | None, typer.Option(help="Column of the patient.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
-    mask_column: Annotated[str | None, typer.Option(help="Column of the lesion mask's path.")] = None,
-    split_column: Annotated[str | None, typer.Option(help="Column of train, val or test.")] = None,
-    fold_column: Annotated[str | None, typer.Option(help="Column of the fold of a cross-validation.")] = None,
-    group_column: Annotated[
-        str | None, typer.Option(help="Column of patients that splits must keep together, as near-duplicates.")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that paths count from; else the table's."), SOME_INPUT
-    ] = None,
-    mask_root: Annotated[
-        Path | None, typer.Option(help="Folder that masks count from; else --root."), SOME_INPUT
-    ] = None,
-    patient_pattern: PatientPattern = None,
-    labels: Annotated[str, typer.Option(help="What the words of the label column mean, as covid=1,normal=0.")] = "",
-    lesion_labels: LesionLabels = "",
-    window: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LEVEL WIDTH", help="What the grey levels show in HU, where the table does not say."),
-    ] = None,
-    source: Annotated[str, typer.Option(help="Name of the data set in the manifest.")] = "",
-    seed: Seed = 0,
-    check: CheckOption = True,
-    accept_leaks: AcceptLeaks = False,
-) -> None:
-    """Make a manifest of your own table, and check it.
-
-    Columns with usual names (image, patient, label, mask, split, fold, group, ...) are found; others are named. It
-    says what it took for what. Without a split, patients are dealt 60/20/20 to train, val and test.
-
-    Example:  jcs data make table labels.csv -o slices.csv --patient-pattern "(c[0-9]+)_" --root images
-    """
-    from jcs_ct.data.sources.own_tables import OwnTable, make_table
-
-    given = {
-        "path": image_column,
-        "patient": patient_column,
-        "label": label_column,
-        "mask": mask_column,
-        "split": split_column,
-        "fold": fold_column,
-        "group": group_column,
-    }
-    wanted = OwnTable(
-        columns={name: column for name, column in given.items() if column is not None},
-        root=root,
-        mask_root=mask_root,
-        patient_pattern=patient_pattern,
-        label_words=_label_words(labels),
-        source=source,
-        lesion_labels=_numbers(lesion_labels),
-        window=_window(window),
-        seed=seed,
-    )
-    made = make_table(table, wanted)
-    made.manifest.write(output)
-    typer.echo(f"columns: {', '.join(f'{name} = {column}' for name, column in made.columns.items())}")
-    if made.unread_columns:
-        typer.echo(f"not kept: {', '.join(made.unread_columns)}")
-    rows = made.manifest.rows
-    counts = ", ".join(
-        f"{sum(row.label == label for row in rows)} {word}"
-        for label, word in ((1, "infected"), (0, "not infected"), (None, "not known"))
-    )
-    typer.echo(f"{len(rows)} rows of {len({row.patient for row in rows})} patients: {counts}")
-    for name, part in made.manifest.parts().items():
-        how = " (dealt out)" if made.split_is_drawn else ""
-        typer.echo(f"{name}: {len({row.patient for row in part})} patients, {len(part)} rows{how}")
-    typer.echo(f"-> {output}")
-    look_at_made(output, wanted=check, accept_leaks=accept_leaks)
-
-
-def _window(said: tuple[float, float] | None) -> Window | None:
-    from jcs_ct.errors import ConfigError
-    from jcs_ct.preprocessing import Window
-
-    if said is None:
-        return None
-    if not said[1] > 0:
-        raise ConfigError(
-            f"--window needs a level and a width greater than 0, as -600 1500; got {said[0]:g} {said[1]:g}"
-        )
-    return Window(*said)
-
-
-def _label_words(text: str) -> dict[str, int]:
-    from jcs_ct.errors import ConfigError
-
-    words: dict[str, int] = {}
-    for part in filter(None, text.split(",")):
-        word, _, value = part.rpartition("=")
-        if not word or value.strip() not in ("0", "1"):
-            raise ConfigError(f"--labels needs words that mean 0 or 1, as covid=1,normal=0; got {part!r}")
-        words[word.strip()] = int(value)
-    return words
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    from jcs_ct.errors import ConfigError
-
-    parts = text.replace(",", " ").split()
-    if any(not part.isdecimal() or int(part) == 0 for part in parts):
-        raise ConfigError(f"--lesion-labels needs whole numbers from 1 on, as 1,2; got {text!r}")
-    return tuple(int(part) for part in parts)
-
-
-@app.command("images")
-def images(
-    folder: Annotated[Path, typer.Argument(help="Folder with images/ and perhaps masks/."), SOME_INPUT],
-    output: Output,
-    patient_pattern: PatientPattern = None,
-    one_slice_each: Annotated[
-        bool, typer.Option("--one-slice-each", help="Slices in images/ itself are each of another patient.")
-    ] = False,
-    lesion_labels: LesionLabels = "",
-    seed: Seed = 0,
-    check: CheckOption = True,
-    accept_leaks: AcceptLeaks = False,
-) -> None:
-    """Make a manifest of a plain folder, and check it: images/ and masks/ with a folder for each patient in both.
-
-    Example:  jcs data make images my-set -o slices.csv
-    """
-    from jcs_ct.data.sources.plain_folders import images as make
-
-    labels = _numbers(lesion_labels)
-    with stage_progress() as progress:
-        made = make(
-            folder,
-            seed=seed,
-            patient_pattern=patient_pattern,
-            one_slice_each=one_slice_each,
-            lesion_labels=labels,
-            progress=lambda done, total: progress("slices", done, total),
-        )
-    _write(made, output)
-    look_at_made(output, wanted=check, accept_leaks=accept_leaks)
+app.command("table")(data_own.table)
+app.command("images")(data_own.images)
 
 
 @app.command("nifti")
@@ -209,7 +57,7 @@ def nifti(
     """
     from jcs_ct.data.sources.volume_pairs import VolumePairs, nifti_pairs
 
-    labels = _numbers(lesion_labels)
+    labels = lesion_numbers(lesion_labels)
     wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
     with stage_progress() as progress:
         made = nifti_pairs(folder, wanted, progress=lambda done, total: progress("volumes", done, total))
@@ -237,7 +85,7 @@ def nnunet(
     """
     from jcs_ct.data.sources.volume_pairs import VolumePairs, nnunet_raw
 
-    labels = _numbers(lesion_labels)
+    labels = lesion_numbers(lesion_labels)
     wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
     with stage_progress() as progress:
         made = nnunet_raw(folder, wanted, splits=splits, progress=lambda done, total: progress("cases", done, total))

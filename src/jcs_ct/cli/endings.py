@@ -113,7 +113,7 @@ def _found_ending(
         except JCSError as error:
             typer.echo(f"jcs: {error}{_remedy_line(error)}", err=True)
             code = EXIT_TERMINATED if isinstance(error, StoppedError) and was_terminated() else error.exit_code
-            return ending(code, str(error.code), str(error), error.remedy)
+            return {**ending(code, str(error.code), str(error), error.remedy), **error.details}
         except TyperException as error:
             _say_usage(error, as_json=as_json)
             return ending(EXIT_USAGE, "USAGE", error.format_message(), REMEDIES["USAGE"])
@@ -123,9 +123,13 @@ def _found_ending(
         return _ending_of_code(EXIT_TERMINATED if code == EXIT_INTERRUPTED and was_terminated() else code)
 
 
+#: Codes of errors whose messages say themselves what to do.
+_IN_THE_MESSAGE = ("SETTINGS", "MANIFEST", "LEAK")
+
+
 def _remedy_line(error: JCSError) -> str:
-    """What to do, on a line of its own, where the message has not said it; that of SETTINGS points to the message."""
-    is_said = error.remedy in str(error) or error.remedy == REMEDIES["SETTINGS"]
+    """What to do, on a line of its own, where the message has not said it, and the remedy is not to read it."""
+    is_said = error.remedy in str(error) or error.remedy in {REMEDIES[code] for code in _IN_THE_MESSAGE}
     return "" if is_said else f"\nwhat to do: {error.remedy}"
 
 

@@ -79,9 +79,9 @@ def _write_study(row: ManifestRow, folder: Path, window: Window, every: int) -> 
     hu = study.volume.hu
     if lesions is None and row.label != 0:
         return [], len(range(0, len(hu), every))
-    problem = "" if lesions is None else contradiction(row, lesions)
+    problem = "" if lesions is None else contradiction(row, int(np.count_nonzero(lesions)))
     if problem:
-        raise MaskError(problem)
+        raise MaskError(f"{row.mask}: {problem}")
     rows = []
     for index in range(0, len(hu), every):
         name = Path(study.identifier) / f"{study.identifier}-{index:04d}.png"

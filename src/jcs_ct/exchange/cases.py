@@ -98,9 +98,9 @@ def _open(row: ManifestRow, patient_number: int) -> Case:
     study, lesions = open_row(row)
     if study.volume.affine is None:
         raise ConfigError("its geometry is not known; other tools would take an invented one for true")
-    problem = "" if lesions is None else contradiction(row, lesions)
+    problem = "" if lesions is None else contradiction(row, int(np.count_nonzero(lesions)))
     if problem:
-        raise MaskError(problem)
+        raise MaskError(f"{row.mask}: {problem}")
     if lesions is None and row.label == 0:
         lesions = np.zeros(study.volume.shape, dtype=bool)
     return Case(f"p{patient_number:04d}_{study.identifier}", row, study, lesions)

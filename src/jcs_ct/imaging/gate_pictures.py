@@ -16,7 +16,9 @@ from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.study_files import name_pattern
 
 #: Words that name what was drawn or computed over a slice, not the slice.
-_DRAWN = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"})
+DRAWN_WORDS = frozenset(
+    {"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"}
+)
 
 #: A picture of at least this many pixels with no more levels than this is a mask, not a slice.
 MASK_LEVELS, LEAST_MASK_PIXELS = 4, 1024
@@ -50,7 +52,7 @@ def check_picture_names(names: Sequence[PurePath]) -> list[Finding]:
 
 def _is_drawn(name: PurePath) -> bool:
     words = set(re.split(r"[^a-z]+", f"{name.parent.name}/{name.stem}".lower()))
-    return bool(words & _DRAWN)
+    return bool(words & DRAWN_WORDS)
 
 
 def _series_of(name: PurePath) -> str:

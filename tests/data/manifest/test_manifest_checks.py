@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.data.datasets import prepare_slice
-from jcs_ct.data.manifest import Manifest, ManifestRow, read_lesions
+from jcs_ct.data.manifest import ManifestRow, read_lesions
 from jcs_ct.data.manifest.manifest_checks import check_manifest, look_at_files, refuse_problems
 from jcs_ct.errors import ConfigError, MaskError
 from jcs_ct.preprocessing import SlicePreprocessor
@@ -50,7 +50,7 @@ def test_all_that_is_wrong_with_files_is_reported(files):
         ManifestRow(files / "black.png", "4", 0),
     )
     with pytest.raises(ConfigError) as refused:
-        refuse_problems(files / "slices.csv", look_at_files(Manifest(rows)).problems)
+        refuse_problems(files / "slices.csv", look_at_files(rows).problems)
     for said in (
         "4 problem(s)",
         "m.png: the mask has 4x8 pixels, its image 8x8",
@@ -66,8 +66,9 @@ def test_labels_and_masks_that_contradict_each_other_are_refused_in_training_too
         ManifestRow(files / "ct.png", "1", 0, files / "some.png"),
         ManifestRow(files / "other.png", "2", 1, files / "none.png"),
     )
+    path = table(files, "ct.png,1,0,some.png", "other.png,2,1,none.png")
     with pytest.raises(ConfigError, match=r"(?s)labelled 0 .*marks 6 pixel.*labelled 1 .*its mask is empty"):
-        refuse_problems(files / "slices.csv", look_at_files(Manifest(rows)).problems)
+        check_manifest(path)
     for row in rows:
         with pytest.raises(MaskError, match=f"labelled {row.label}"):
             prepare_slice(row, SlicePreprocessor(size=64))

@@ -27,7 +27,9 @@ def test_a_plain_folder_has_a_patient_per_folder(tmp_path):
         save(tmp_path / "images" / f"{name}.png")
     save(tmp_path / "masks/p1/a.png", 255)
     save(tmp_path / "masks/p2/a.png", 0)
-    found = {str(row.path.relative_to(tmp_path / "images")): row for row in images(tmp_path)}
+    for number, name in enumerate(("p1/a", "p1/b", "p2/a", "lone")):
+        save(tmp_path / "images" / f"{name}.png", 99 + number)
+    found = {str(row.path.relative_to(tmp_path / "images")): row for row in images(tmp_path).manifest}
     assert {name: (row.patient, row.label) for name, row in found.items()} == {
         "lone.png": ("lone", None),
         "p1/a.png": ("p1", 1),

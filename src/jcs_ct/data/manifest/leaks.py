@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -60,6 +61,35 @@ class Leak:
         names = f"{self.first} ({self.parts[0]}) and {self.second} ({self.parts[1]})"
         return f"leak: {names} are {what} ({self.bits} of {_SIDE**2} bits differ)"
 
+    def record(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "code": "NEIGHBOURS" if self.is_neighbour else "NEAR_DUPLICATES",
+            "images": [str(self.first), str(self.second)],
+            "parts": list(self.parts),
+            "bits": self.bits,
+        }
+
+
+@dataclass(frozen=True)
+class PartedUnit:
+    """A patient, or a group of patients, that stands in several folds.
+
+    Args:
+        unit: Its name.
+        folds: In ascending order.
+    """
+
+    unit: str
+    folds: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"leak: patient or group {self.unit!r} is in the folds {', '.join(map(str, self.folds))}"
+
+    def record(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {"code": "IN_SEVERAL_FOLDS", "unit": self.unit, "folds": list(self.folds)}
+
 
 def perceptual_hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
     """(rows, columns) in [0, 1] -> the 256 bits of its pHash, (4,)."""
@@ -99,32 +129,20 @@ def find_leaks(
     """
     if len(rows) < 2:
         return ()
-    codes = np.stack(hashes)
-    parts = np.array([_part(row) for row in rows])
-    leaks = [
-        Leak(rows[one].path, rows[other].path, (parts[one], parts[other]), bits, is_neighbour=False)
-        for one, other, bits in _near_duplicates(rows, codes, parts, read)
-    ]
-    known = {(leak.first, leak.second) for leak in leaks}
-    for one, other in _neighbours(rows):
-        bits = int(np.bitwise_count(codes[one] ^ codes[other]).sum())
-        pair = (rows[min(one, other)].path, rows[max(one, other)].path)
-        if parts[one] != parts[other] and bits <= NEIGHBOUR_BITS and pair not in known:
-            leaks.append(Leak(rows[one].path, rows[other].path, (parts[one], parts[other]), bits, is_neighbour=True))
-    return tuple(leaks)
+    parts = [_part(row) for row in rows]
+    return tuple(
+        Leak(rows[one].path, rows[other].path, (parts[one], parts[other]), bits, is_neighbour=is_neighbour)
+        for one, other, bits, is_neighbour in _alike(rows, hashes, parts, read)
+    )
 
 
-def fold_leaks(rows: Sequence[ManifestRow]) -> list[str]:
-    """One line for every patient, or group of patients, that stands in several folds."""
+def fold_leaks(rows: Sequence[ManifestRow]) -> list[PartedUnit]:
+    """Every patient, or group of patients, that stands in several folds."""
     folds: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         if row.fold is not None:
             folds[row.unit].add(row.fold)
-    return [
-        f"leak: patient or group {unit!r} is in the folds {', '.join(map(str, sorted(found)))}"
-        for unit, found in sorted(folds.items())
-        if len(found) > 1
-    ]
+    return [PartedUnit(unit, tuple(sorted(found))) for unit, found in sorted(folds.items()) if len(found) > 1]
 
 
 def one_slice_sources(rows: Sequence[ManifestRow]) -> list[str]:
@@ -142,20 +160,77 @@ def one_slice_sources(rows: Sequence[ManifestRow]) -> list[str]:
     return notes
 
 
-def join_duplicates(manifest: Manifest) -> Manifest:
-    """The same rows, patients with near-duplicate slices put into one group, so that splits keep them together.
+def join_duplicates(manifest: Manifest, *, neighbours: bool = True) -> Manifest:
+    """The same rows, patients who share slices put into one group, so that splits keep them together.
+
+    Args:
+        manifest: Slices.
+        neighbours: Whether neighbours by name that are alike join their patients, too, as :func:`find_leaks` counts
+            them; else near-duplicates only.
 
     Raises:
         ConfigError: a slice that cannot be read, or a study.
     """
-    rows = manifest.rows
+    hashes = [perceptual_hash(windowed_grey(row)) for row in manifest.rows]
+    return Manifest(join_alike(manifest.rows, hashes, neighbours=neighbours).rows)
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Rows whose groups keep together who shares slices.
+
+    Args:
+        rows: With their groups.
+        pairs: One pair of images for every two units that were joined.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    pairs: tuple[tuple[Path, Path], ...]
+
+
+def join_alike(
+    rows: Sequence[ManifestRow],
+    hashes: Sequence[NDArray[np.uint64]],
+    *,
+    neighbours: bool = True,
+    read: Callable[[ManifestRow], NDArray[np.float32]] = windowed_grey,
+) -> JoinedRows:
+    """As :func:`join_duplicates`, with hashes that are known already and the pairs that joined.
+
+    Args:
+        rows: Slices.
+        hashes: The :func:`perceptual_hash` of each.
+        neighbours: As for :func:`join_duplicates`.
+        read: As for :func:`find_leaks`.
+    """
     units = [row.unit for row in rows]
-    codes = np.stack([perceptual_hash(windowed_grey(row)) for row in rows])
     joined = DisjointSet(units)
-    for one, other, _ in _near_duplicates(rows, codes, np.array(units), windowed_grey):
-        joined.merge(units[one], units[other])
+    pairs = []
+    for one, other, _, is_neighbour in _alike(rows, hashes, units, read):
+        if (neighbours or not is_neighbour) and not joined.connected(units[one], units[other]):
+            joined.merge(units[one], units[other])
+            pairs.append((rows[one].path, rows[other].path))
     names = {unit: min(subset) for subset in joined.subsets() if len(subset) > 1 for unit in subset}
-    return Manifest(tuple(replace(row, group=names.get(row.unit, row.group)) for row in rows))
+    return JoinedRows(tuple(replace(row, group=names.get(row.unit, row.group)) for row in rows), tuple(pairs))
+
+
+def _alike(
+    rows: Sequence[ManifestRow],
+    hashes: Sequence[NDArray[np.uint64]],
+    parts: Sequence[str],
+    read: Callable[[ManifestRow], NDArray[np.float32]],
+) -> Iterator[tuple[int, int, int, bool]]:
+    """(first, second, bits, whether neighbours by name) of slices in different parts that seem to be of one scan."""
+    if len(rows) < 2:
+        return
+    codes, known = np.stack(hashes), set()
+    for one, other, bits in _near_duplicates(rows, codes, np.array(parts), read):
+        known.add((one, other))
+        yield one, other, bits, False
+    for one, other in _neighbours(rows):
+        bits = int(np.bitwise_count(codes[one] ^ codes[other]).sum())
+        if parts[one] != parts[other] and bits <= NEIGHBOUR_BITS and (one, other) not in known:
+            yield one, other, bits, True
 
 
 def _part(row: ManifestRow) -> str:

@@ -11,7 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.data.manifest.leaks import find_leaks, fold_leaks, one_slice_sources, perceptual_hash
+from jcs_ct.data.manifest.dealt_splits import split_remarks
+from jcs_ct.data.manifest.leaks import Leak, PartedUnit, find_leaks, fold_leaks, one_slice_sources, perceptual_hash
+from jcs_ct.data.manifest.listed_masks import LISTED_MASK_REMEDY, is_called_mask, listed_masks
+from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.data.manifest.slice_files import ReadSlice, contradiction, read_mask, read_slice
@@ -34,12 +37,12 @@ class CheckedManifest:
     Args:
         manifest: The rows.
         notes: What is no fault, and still good to know.
-        leaks: Slices or patients on both sides of a split, a line each.
+        leaks: Slices or patients on both sides of a split.
     """
 
     manifest: Manifest
     notes: tuple[str, ...] = ()
-    leaks: tuple[str, ...] = ()
+    leaks: tuple[Leak | PartedUnit, ...] = ()
 
 
 @dataclass
@@ -49,13 +52,15 @@ class Findings:
     Args:
         problems: Files that cannot be used.
         hashes: Row and perceptual hash of every slice.
+        lesion_pixels: How many pixels (voxels) the mask of a row marks.
         spans: Least and largest HU by source and by how levels were taken.
         labels: Labels of slices' masks that have several, by their file.
         study_labels: How many labels masks of studies have, by their file.
     """
 
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     hashes: list[tuple[ManifestRow, NDArray[np.uint64]]] = field(default_factory=list)
+    lesion_pixels: dict[ManifestRow, int] = field(default_factory=dict)
     spans: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     labels: dict[Path, tuple[int, ...]] = field(default_factory=dict)
     study_labels: dict[Path, int] = field(default_factory=dict)
@@ -69,27 +74,73 @@ def check_manifest(path: Path, *, progress: CountProgress | None = None) -> Chec
     """
     parsed = parse_manifest(path)
     found = look_at_files(parsed.rows, progress=progress)
-    refuse_problems(path, [*parsed.problems, *repeated_images(parsed.rows), *found.problems])
+    refuse_problems(
+        path,
+        [*parsed.problems, *repeated_images(parsed.rows), *found.problems, *contradictions(parsed.rows, found)],
+    )
     notes = []
     if parsed.unread_columns:
         notes.append(f"columns that are not read: {', '.join(parsed.unread_columns)}")
     rows = [row for row, _ in found.hashes]
-    leaks = [*fold_leaks(parsed.rows), *map(str, find_leaks(rows, [code for _, code in found.hashes]))]
+    leaks: list[Leak | PartedUnit] = [*fold_leaks(parsed.rows), *find_leaks(rows, [code for _, code in found.hashes])]
     return CheckedManifest(
         Manifest(parsed.rows),
-        notes=(*notes, *_label_notes(found), *_span_notes(found), *one_slice_sources(rows)),
+        notes=(
+            *notes,
+            *file_notes(found),
+            *one_slice_sources(rows),
+            *class_notes(parsed.rows),
+            *split_remarks(Manifest(parsed.rows)),
+        ),
         leaks=tuple(leaks),
     )
 
 
-def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
-    """One line for every image, or series of a study, that stands in several rows."""
+def leak_problems(leaks: Sequence[Leak | PartedUnit], remedy: str) -> list[Problem]:
+    """The leaks as problems that ``remedy`` mends."""
+    return [Problem(ProblemKind.LEAK, str(leak), remedy=remedy) for leak in leaks]
+
+
+def contradictions(rows: Sequence[ManifestRow], found: Findings) -> list[Problem]:
+    """Every row whose label and whose mask, as it was read, say different things."""
+    said = [(row, contradiction(row, found.lesion_pixels[row])) for row in rows if row in found.lesion_pixels]
+    return [
+        Problem(ProblemKind.MARKED_MASK if row.label == 0 else ProblemKind.EMPTY_MASK, what, str(row.mask))
+        for row, what in said
+        if what
+    ]
+
+
+def class_notes(rows: Sequence[ManifestRow]) -> list[str]:
+    """Which splits lack a label that others have; one label only is said loudest."""
+    labels = {row.label for row in rows if row.label is not None}
+    if len(labels) < 2:
+        only = "no row has a label" if not labels else f"every labelled row is {CLASS_WORDS[labels.pop()]}"
+        return [f"{only}: a classifier cannot be trained on it or judged"]
+    notes = []
+    for name, part in Manifest(tuple(rows)).parts().items():
+        lacking = [word for label, word in CLASS_WORDS.items() if not any(row.label == label for row in part)]
+        if lacking:
+            notes.append(f"{name} has no {' and no '.join(lacking)} row: nothing can be said of them there")
+    return notes
+
+
+#: What a label means.
+CLASS_WORDS = {1: "infected", 0: "uninfected"}
+
+
+def repeated_images(rows: Sequence[ManifestRow]) -> list[Problem]:
+    """One problem for every image, or series of a study, that stands in several rows."""
     places: dict[tuple[Path, str], list[ManifestRow]] = defaultdict(list)
     for row in rows:
         places[row.path.resolve(), row.series].append(row)
     return [
-        f"{same[0].path}: stands in {len(same)} rows, of the patient(s) "
-        f"{', '.join(sorted({row.patient for row in same}))}; keep one"
+        Problem(
+            ProblemKind.REPEATED,
+            f"stands in {len(same)} rows, of the patient(s) {', '.join(sorted({row.patient for row in same}))}; "
+            "keep one",
+            str(same[0].path),
+        )
         for same in places.values()
         if len(same) > 1
     ]
@@ -97,27 +148,29 @@ def repeated_images(rows: Sequence[ManifestRow]) -> list[str]:
 
 def look_at_files(rows: Sequence[ManifestRow], *, progress: CountProgress | None = None) -> Findings:
     """Read every image and mask."""
-    found = Findings()
+    rows = tuple(rows)
+    found = Findings(problems=listed_masks(rows))
+    listed = {problem.place for problem in found.problems}
     for row in counted(rows, progress):
         if row.is_study:
-            problems = _study_problems(row)
-            found.problems += problems
-            if not problems and row.mask is not None and not row.lesion_labels and not is_segmentation(row.mask):
-                found.study_labels[row.mask] = open_mask(row.mask).label_count
+            _look_at_study(row, found)
         else:
-            _look_at_slice(row, found)
+            _look_at_slice(row, found, is_listed_mask=str(row.path) in listed)
     return found
 
 
-def _look_at_slice(row: ManifestRow, found: Findings) -> None:
+def _look_at_slice(row: ManifestRow, found: Findings, *, is_listed_mask: bool) -> None:
     """A row's image and its mask, each looked at whatever the other is."""
-    image = _tried(lambda: read_slice(row.path, row.window), found.problems)
+    image = None if is_listed_mask else _tried(lambda: read_slice(row.path, row.window), ProblemKind.IMAGE, found)
     if image is not None:
         low, high = float(image.hu.min()), float(image.hu.max())
-        if low == high:
-            found.problems.append(f"{row.path}: all pixels have one value; the image is empty")
-        elif image.hu.size >= LEAST_MASK_PIXELS and (count := np.unique(image.hu).size) <= MASK_LEVELS:
-            found.problems.append(f"{row.path}: has {count} grey levels, as masks have; a slice of a CT has more")
+        few = image.hu.size >= LEAST_MASK_PIXELS and (count := np.unique(image.hu).size) <= MASK_LEVELS
+        if few and (low < high or is_called_mask(row.path)):
+            what = f"has {count} grey level(s), as masks have; a slice of a CT has more"
+            found.problems.append(Problem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
+        elif low == high:
+            what = "all pixels have one value; the image is empty"
+            found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
         key = row.source, _how(row, image)
         least, largest = found.spans.get(key, (low, high))
         found.spans[key] = min(least, low), max(largest, high)
@@ -125,13 +178,14 @@ def _look_at_slice(row: ManifestRow, found: Findings) -> None:
     if row.mask is None:
         return
     file, labels = row.mask, row.lesion_labels
-    mask = _tried(lambda: read_mask(file, labels), found.problems)
+    mask = _tried(lambda: read_mask(file, labels), ProblemKind.MASK, found)
     if mask is None:
         return
     if image is not None and image.hu.shape != mask.shape:
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, image.hu.shape))
-        found.problems.append(f"{row.mask}: the mask has {have} pixels, its image {want}")
-    found.problems += filter(None, [contradiction(row, mask)])
+        what = f"the mask has {have} pixels, its image {want}"
+        found.problems.append(Problem(ProblemKind.MASK, what, str(row.mask)))
+    found.lesion_pixels[row] = int(np.count_nonzero(mask))
     if not labels and len(several := mask_labels(file)) > 1:
         found.labels[file] = several
 
@@ -145,25 +199,35 @@ def _how(row: ManifestRow, image: ReadSlice) -> str:
     return f"{image.bits}-bit, taken as {image.meaning}; no window is stated"
 
 
-def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
+def _tried(read: Callable[[], T], kind: ProblemKind, found: Findings) -> T | None:
     try:
         return read()
     except (ConfigError, MaskError) as error:
-        problems.append(str(error))
+        found.problems.append(Problem(kind, str(error)))
         return None
 
 
-def _study_problems(row: ManifestRow) -> list[str]:
-    """Problems of a study: the gate's, and its mask's."""
+def _look_at_study(row: ManifestRow, found: Findings) -> None:
+    """A study through the gate, and its mask."""
     try:
         study, mask = open_row(row)
-    except (ConfigError, MaskError) as error:
-        return [str(error)]
-    except StudyError as error:
-        return [f"{row.path}: {error}"]
+    except (ConfigError, MaskError, StudyError) as error:
+        what = str(error) if str(row.path) in str(error) or isinstance(error, MaskError) else f"{row.path}: {error}"
+        kind = ProblemKind.MASK if isinstance(error, MaskError) else ProblemKind.IMAGE
+        found.problems.append(Problem(kind, what))
+        return
     if study.volume.hu_is_assumed:
-        return [f"{row.path}: a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"]
-    return [] if mask is None else [problem for problem in [contradiction(row, mask)] if problem]
+        what = "a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"
+        found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
+    elif row.mask is not None and mask is not None:
+        found.lesion_pixels[row] = int(np.count_nonzero(mask))
+        if not row.lesion_labels and not is_segmentation(row.mask):
+            found.study_labels[row.mask] = open_mask(row.mask).label_count
+
+
+def file_notes(found: Findings) -> list[str]:
+    """What is taken for lesion in masks of several labels, and which HU the values span."""
+    return [*_label_notes(found), *_span_notes(found)]
 
 
 def _label_notes(found: Findings) -> list[str]:

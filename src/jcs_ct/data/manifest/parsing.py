@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
 from jcs_ct.data.manifest.rows import COLUMNS, SPLITS, Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
@@ -33,7 +34,7 @@ class ParsedManifest:
     """
 
     rows: tuple[ManifestRow, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     unread_columns: tuple[str, ...]
 
 
@@ -62,17 +63,17 @@ def parse_manifest(path: Path) -> ParsedManifest:
             f"{', '.join(table.columns) or 'none'}"
         )
     rows: list[ManifestRow] = []
-    problems = list(table.problems)
+    problems = [Problem(ProblemKind.LINE, problem) for problem in table.problems]
     for where, values in table:
         cells = Cells(values)
         row = parse_row(cells, path.parent)
         if cells.problems:
-            problems += [f"{where}: {problem}" for problem in cells.problems]
+            problems += [Problem(ProblemKind.LINE, problem, where) for problem in cells.problems]
         else:
             rows.append(row)
-    problems += split_problems(rows)
+    problems += [Problem(ProblemKind.PARTED, problem) for problem in split_problems(rows)]
     if not rows and not problems:
-        problems.append("it has no rows")
+        problems.append(Problem(ProblemKind.LINE, "it has no rows"))
     unread = tuple(name for name in table.columns if name and name not in COLUMNS)
     return ParsedManifest(tuple(rows), tuple(problems), unread)
 
@@ -195,8 +196,6 @@ def _seen(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
 
 
-def refuse_problems(path: Path, problems: Sequence[str]) -> None:
-    """Raise one ConfigError that lists all problems of a manifest, when there are any."""
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(f"the manifest {path} has {len(problems)} problem(s):\n{listed}")
+def refuse_problems(path: Path, problems: Sequence[Problem]) -> None:
+    """Raise one ManifestError that lists all problems of a manifest, when there are any."""
+    refuse(f"the manifest {path} has {{count}} problem(s):", problems)

@@ -104,19 +104,23 @@ def read_lesions(row: ManifestRow) -> NDArray[np.bool_] | None:
     if row.mask is None:
         return None
     mask = read_mask(row.mask, row.lesion_labels)
-    problem = contradiction(row, mask)
+    problem = contradiction(row, int(np.count_nonzero(mask)))
     if problem:
-        raise MaskError(problem)
+        raise MaskError(f"{row.mask}: {problem}")
     return mask
 
 
-def contradiction(row: ManifestRow, mask: NDArray[np.bool_]) -> str:
-    """What a row's label and its mask, of a slice or a study, say against each other; empty where they agree."""
-    found = int(np.count_nonzero(mask))
-    if row.label == 0 and found:
-        return f"{row.mask}: the row is labelled 0 (not infected), and its mask marks {found} pixel(s)"
-    if row.label == 1 and not found:
-        return f"{row.mask}: the row is labelled 1 (infected), its mask is empty; label it 0 or leave the mask out"
+def contradiction(row: ManifestRow, lesion_pixels: int) -> str:
+    """What a row's label and its mask, of a slice or a study, say against each other; empty where they agree.
+
+    Args:
+        row: With a mask.
+        lesion_pixels: That the mask marks.
+    """
+    if row.label == 0 and lesion_pixels:
+        return f"the row is labelled 0 (not infected), and its mask marks {lesion_pixels} pixel(s)"
+    if row.label == 1 and not lesion_pixels:
+        return "the row is labelled 1 (infected), its mask is empty; label it 0 or leave the mask out"
     return ""
 
 

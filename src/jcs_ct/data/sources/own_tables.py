@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jcs_ct.data.manifest import COLUMNS, SPLITS, Manifest, ManifestRow, split_by_patient, split_problems
-from jcs_ct.data.manifest.parsing import LABELS, Cells, parse_row
+from jcs_ct.data.manifest import ManifestRow
+from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.parsing import Cells, parse_row
 from jcs_ct.data.manifest.table_files import TextTable, read_table
+from jcs_ct.data.sources.file_places import Place, find_places
+from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
-from jcs_ct.errors import ConfigError
+from jcs_ct.data.sources.table_headings import SPLIT_WORDS, find_columns, label_words
 from jcs_ct.preprocessing import Window
+from jcs_ct.progress import CountProgress
 
-#: Names that columns have where none is given, by what they hold; the first that the table has counts.
-USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "path": ("path", "image", "file", "filename", "file_name", "image_path", "slice"),
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "case"),
-    "label": ("label", "infected", "covid", "class", "target"),
-    "mask": ("mask", "mask_path", "segmentation"),
-}
-_SPLIT_WORDS = {
-    **{name: name for name in ("", *SPLITS)},
-    **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
-}
-#: Endings that are tried where a cell names none.
-_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii")
-#: Parts that patients are dealt to where the table gives no split: one tests, one validates.
-_PARTS = 5
-_SHOWN = 5
+#: Of a slice's name: whose it is, and its number.
+_NUMBERED = re.compile(r"(.+?)[-_. ]+\d+$")
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +30,14 @@ class OwnTable:
 
     Args:
         columns: The table's column by the manifest's name (``path``, ``patient``, ``label``, ``mask``, ...).
-        root: What images count from; None is the table's folder.
+        root: What images count from; None is the table's folder, or the one folder below it that holds all.
         mask_root: What masks count from; None is ``root``.
         patient_pattern: Regular expression whose first group, found in an image's path as typed, is the patient.
         label_words: 1 or 0 by the word in the table.
         source: Name of the data set, where the table has no such column or another name is wanted.
         lesion_labels: Values of the masks that are lesion.
         window: What the grey levels show, where the table does not say.
-        seed: Of the split, where the table has none.
+        deal: Whether splits are dealt though the table has some, or folds.
 
     Raises:
         ConfigError: a pattern that is none, or has no group.
@@ -59,7 +51,7 @@ class OwnTable:
     source: str = ""
     lesion_labels: tuple[int, ...] = ()
     window: Window | None = None
-    seed: int = 0
+    deal: bool = False
 
     def __post_init__(self) -> None:
         if self.patient_pattern is not None:
@@ -67,101 +59,127 @@ class OwnTable:
 
 
 @dataclass(frozen=True)
-class MadeManifest:
+class MadeTable:
     """A manifest and how the table was understood.
 
     Args:
-        manifest: The rows.
+        made: The manifest, and what its maker must know.
         columns: The table's column by the manifest's name.
+        meanings: What each word of the label column was taken for, and on how many lines it stands.
         unread_columns: Columns of the table that are not kept.
-        split_is_drawn: Whether the table gave no split.
     """
 
-    manifest: Manifest
+    made: MadeManifest
     columns: Mapping[str, str]
+    meanings: Mapping[str, tuple[int | None, int]]
     unread_columns: tuple[str, ...]
-    split_is_drawn: bool
 
 
-def make_table(path: Path, wanted: OwnTable) -> MadeManifest:
+def make_table(
+    path: Path, wanted: OwnTable, making: Making | None = None, *, progress: CountProgress | None = None
+) -> MadeTable:
     """Read a table and make a manifest of it; columns that a manifest has, such as ``age`` or ``fold``, are kept.
 
-    Where the table has no split, patients are dealt 60/20/20, each part with its share of every label; with fewer
-    than five patients all train.
+    Where the table has no split and no folds, patients are dealt (:func:`deal_splits`) after those who share slices
+    were put together. ``progress`` is called with (rows read, total).
 
     Raises:
-        ConfigError: columns that are missing, or every line, label, patient and file that cannot be used, at once.
+        ManifestError: columns, lines, labels, patients, files, masks and leaks that cannot be used, all at once.
     """
+    making = making or Making()
     table = read_table(path, what="table")
-    columns = _find_columns(path, table, wanted)
-    root = path.parent if wanted.root is None else wanted.root
-    roots = {"path": root, "mask": root if wanted.mask_root is None else wanted.mask_root}
-    problems = list(table.problems)
-    unknown_labels: Counter[str] = Counter()
-    rows: list[ManifestRow] = []
-    for where, values in table:
-        cells = Cells(_translated({name: values[column] for name, column in columns.items()}, roots, wanted))
-        if cells.text("label").lower() not in LABELS:
-            unknown_labels[cells.text("label")] += 1
-            continue
-        rows.append(parse_row(cells, Path()))
-        problems += [f"{where}: {problem}" for problem in cells.problems]
-    problems += _label_problems(unknown_labels)
-    if wanted.patient_pattern is not None:
-        nameless = [row.path.name for row in rows if not row.patient]
-        if nameless:
-            problems.append(f"the patient pattern is not found in {len(nameless)} path(s), as {nameless[0]}")
-    problems += _absent_files(rows, roots)
-    problems += [] if problems else split_problems(rows)
-    if problems or not rows:
-        listed = "\n  ".join(problems or ["it has no rows"])
-        raise ConfigError(f"the table {path} cannot be used:\n  {listed}")
-    drawn = "split" not in columns and "fold" not in columns and len({row.unit for row in rows}) >= _PARTS
-    manifest = Manifest(tuple(rows))
-    return MadeManifest(
-        manifest=split_by_patient(manifest, _PARTS, seed=wanted.seed) if drawn else manifest,
+    found = find_columns(table, wanted.columns, has_patients=wanted.patient_pattern is not None)
+    columns = {name: column for name, column in found.columns.items() if column in table.columns}
+    problems = [*found.problems, *(Problem(ProblemKind.LINE, problem) for problem in table.problems)]
+    given = {"split", "fold"} & set(columns)
+    if wanted.deal:
+        columns = {name: column for name, column in columns.items() if name not in given}
+    cells = [values[columns["label"]] for _, values in table] if "label" in columns else []
+    meanings, unclear = label_words(cells, wanted.label_words)
+    problems += unclear
+    places = find_places(path.parent, _names(table, columns), {"path": wanted.root, "mask": wanted.mask_root})
+    problems += places.problems
+    rows, others = _read_rows(table, columns, meanings, places.by_column, wanted)
+    problems += others
+    if any(problem.kind is ProblemKind.PATIENT for problem in found.problems):
+        problems = [_with_pattern(problem, rows) for problem in problems]
+    if not table.rows and not problems:
+        problems.append(Problem(ProblemKind.LINE, "it has no rows"))
+    if "path" not in columns:
+        refuse(f"the table {path} cannot be used, {{count}} problem(s); nothing is written:", problems)
+    made = make_manifest(
+        f"the table {path}",
+        rows,
+        making,
+        deal=wanted.deal or not given,
+        problems=problems,
+        progress=progress,
+    )
+    counts = Counter(cells)
+    return MadeTable(
+        replace(made, notes=(*places.notes, *made.notes)),
         columns=columns,
+        meanings={word: (meanings[word], count) for word, count in counts.items()},
         unread_columns=tuple(name for name in table.columns if name and name not in columns.values()),
-        split_is_drawn=drawn,
     )
 
 
-def _find_columns(path: Path, table: TextTable, wanted: OwnTable) -> dict[str, str]:
-    """The table's column by the manifest's name."""
-    columns = {name: name for name in COLUMNS if name in table.columns}
-    for name, usual in USUAL_NAMES.items():
-        found = next((one for one in usual if one in table.columns), None)
-        if found is not None:
-            columns[name] = found
-    columns |= {name: column.lower() for name, column in wanted.columns.items()}
-    problems = [f"it has no column {column}" for column in columns.values() if column not in table.columns]
-    for name in ("path", "label"):
-        if name not in columns:
-            option = "image" if name == "path" else name
-            problems.append(f"say which column holds the {option}: --{option}-column")
-    if "patient" not in columns and wanted.patient_pattern is None:
-        problems.append(
-            "say whose slice a line is: --patient-column, or --patient-pattern '(c[0-9]+)_' for names as c01_0088.jpg"
-        )
-    if problems:
-        had = ", ".join(table.columns) or "none"
-        raise ConfigError("\n  ".join([f"the table {path} has the columns {had}; it cannot be used:", *problems]))
-    if wanted.patient_pattern is not None:
-        columns.pop("patient", None)
-    return columns
+def _names(table: TextTable, columns: Mapping[str, str]) -> dict[str, list[str]]:
+    """The files that a table names, as typed, by the manifest's column."""
+    return {
+        name: [values[columns[name]] for _, values in table if values[columns[name]]]
+        for name in ("path", "mask")
+        if name in columns
+    }
 
 
-def _translated(cells: dict[str, str], roots: Mapping[str, Path], wanted: OwnTable) -> dict[str, str]:
+def _read_rows(
+    table: TextTable,
+    columns: Mapping[str, str],
+    meanings: Mapping[str, int | None],
+    places: Mapping[str, Place],
+    wanted: OwnTable,
+) -> tuple[list[ManifestRow], list[Problem]]:
+    """The lines that can be read as rows; where label or patient are not known the row stands in for its files."""
+    rows: list[ManifestRow] = []
+    problems: list[Problem] = []
+    nameless: list[str] = []
+    for where, values in table:
+        typed = {name: values[column] for name, column in columns.items()}
+        cells = Cells(_translated(typed, meanings, places, wanted))
+        row = parse_row(cells, Path())
+        if wanted.patient_pattern is not None and not row.patient:
+            nameless.append(typed.get("path", ""))
+        said = [problem for problem in cells.problems if not _is_said_elsewhere(problem, columns, wanted)]
+        problems += [Problem(ProblemKind.LINE, problem, where) for problem in said]
+        if cells.text("path"):
+            rows.append(row)
+    if nameless:
+        what = f"the patient pattern is not found in {len(nameless)} path(s), as {nameless[0]}"
+        problems.append(Problem(ProblemKind.PATIENT, what, remedy="--patient-pattern with one that fits every path"))
+    return rows, problems
+
+
+def _is_said_elsewhere(problem: str, columns: Mapping[str, str], wanted: OwnTable) -> bool:
+    """Whether a line's problem is that of a column which was said for the table as a whole."""
+    if problem.startswith("patient "):
+        return "patient" not in columns or wanted.patient_pattern is not None
+    return problem.startswith("path ") and "path" not in columns
+
+
+def _translated(
+    typed: Mapping[str, str], meanings: Mapping[str, int | None], places: Mapping[str, Place], wanted: OwnTable
+) -> dict[str, str]:
     """The cells of a line in a manifest's words."""
-    words = {word.lower(): str(value) for word, value in wanted.label_words.items()}
-    found = {**cells, "label": words.get(cells["label"].lower(), cells["label"])}
+    meaning = meanings.get(typed.get("label", ""))
+    found = {**typed, "label": "" if meaning is None else str(meaning)}
     if wanted.patient_pattern is not None:
-        found["patient"] = patient_in(cells["path"], compile_patient_pattern(wanted.patient_pattern))
-    for name, root in roots.items():
+        found["patient"] = patient_in(typed.get("path", ""), compile_patient_pattern(wanted.patient_pattern))
+    for name, place in places.items():
         if found.get(name):
-            found[name] = _located(root, found[name])
+            found[name] = str(place.file(found[name]))
     if "split" in found:
-        found["split"] = _SPLIT_WORDS.get(found["split"].lower(), found["split"])
+        found["split"] = SPLIT_WORDS.get(found["split"].lower(), found["split"])
     if wanted.source or not found.get("source"):
         found["source"] = wanted.source
     if wanted.window is not None and not found.get("level_hu"):
@@ -171,41 +189,17 @@ def _translated(cells: dict[str, str], roots: Mapping[str, Path], wanted: OwnTab
     return found
 
 
-def _located(root: Path, name: str) -> str:
-    """A file's whole path, with the ending that it has on disk where the table leaves it out."""
-    endings = ("", *_ENDINGS)
-    return str(next((root / (name + one) for one in endings if (root / (name + one)).exists()), root / name))
-
-
-#: What a word most likely means, for the example of an error alone: labels are taken from the user, never guessed.
-_LIKELY_LABEL = {
-    **dict.fromkeys(
-        ("no", "n", "negative", "neg", "normal", "healthy", "false", "control", "non-covid", "noncovid"), "0"
-    ),
-    **dict.fromkeys(("yes", "y", "positive", "pos", "infected", "true", "covid", "covid-19"), "1"),
-}
-
-
-def _label_problems(unknown: Mapping[str, int]) -> list[str]:
-    """One line for all words that are no labels."""
-    if not unknown:
-        return []
-    listed = ", ".join(f"{word!r} ({count} lines)" for word, count in sorted(unknown.items())[:_SHOWN])
-    example = ",".join(f"{word}={_LIKELY_LABEL.get(word.strip().lower(), '?')}" for word in sorted(unknown)[:2])
-    return [f"label must be 0 (not infected), 1 or empty, and is {listed}; say what each means: --labels {example}"]
-
-
-def _absent_files(rows: Iterable[ManifestRow], roots: Mapping[str, Path]) -> list[str]:
-    """The first files that are not there, and where a file of such a name lies instead."""
-    rows = list(rows)
-    files = {"path": [row.path for row in rows], "mask": [row.mask for row in rows if row.mask is not None]}
-    lines: list[str] = []
-    for name, option in (("path", "--root"), ("mask", "--mask-root")):
-        absent = [file for file in files[name] if not file.exists()]
-        lines += [f"{file} does not exist" for file in absent[:_SHOWN]]
-        if len(absent) > _SHOWN:
-            lines.append(f"and {len(absent) - _SHOWN} more of {len(files[name])} do not exist")
-        elsewhere = next((found for found in roots[name].rglob(absent[0].name)), None) if absent else None
-        if elsewhere is not None:
-            lines.append(f"there is {elsewhere}: say from which folder names count with {option}")
-    return lines
+def _with_pattern(problem: Problem, rows: Sequence[ManifestRow]) -> Problem:
+    """The problem that nothing says whose a slice is, with the pattern that the files' names suggest."""
+    if problem.kind is not ProblemKind.PATIENT or "heading" not in problem.what:
+        return problem
+    found = [_NUMBERED.match(row.path.stem) for row in rows]
+    names = sorted({match[1] for match in found if match is not None})
+    if not rows or None in found or len(names) in (1, len(rows)):
+        return problem
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    remedy = (
+        f"--patient-column NAME, or, if what stands before a name's last number is the patient ({len(names)} of "
+        f"them: {shown}), --patient-pattern '([^/]+?)[-_. ]+[0-9]+[.]'"
+    )
+    return replace(problem, remedy=remedy)

@@ -143,7 +143,7 @@ def iq_othnccd(folder: Path, *, seed: int = 0) -> Manifest:
 
     Patients with near-duplicate slices share a group, and so a split.
     """
-    return split_by_patient(join_duplicates(_not_covid(folder, "iq-othnccd")), 5, seed=seed)
+    return split_by_patient(join_duplicates(_not_covid(folder, "iq-othnccd"), neighbours=False), 5, seed=seed)
 
 
 def pneumonia224(folder: Path, *, seed: int = 0) -> Manifest:

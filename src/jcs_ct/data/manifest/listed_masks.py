@@ -1,0 +1,42 @@
+"""Masks that a table lists as if they were slices, told from the table and from their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.rows import ManifestRow
+from jcs_ct.imaging.gate_pictures import DRAWN_WORDS
+
+LISTED_MASK_REMEDY = "list slices only, each with its mask in the mask column of its row"
+
+
+def listed_masks(rows: Sequence[ManifestRow]) -> list[Problem]:
+    """Images that stand in a mask column too, or are called as another row's image with ``_seg``, ``_mask``, ...."""
+    masks = {row.mask.resolve() for row in rows if row.mask is not None}
+    names = {(row.path.parent, row.path.stem.lower()) for row in rows}
+    problems = []
+    for row in rows:
+        what = ""
+        if row.path.resolve() in masks:
+            what = "is listed as an image, and is a mask of the table"
+        elif (row.path.parent, _without_drawn_words(row.path)) in names and is_called_mask(row.path):
+            what = "is listed as an image, and is called as the mask of another one"
+        if what:
+            problems.append(Problem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
+    return problems
+
+
+def is_called_mask(path: Path) -> bool:
+    """Whether a file's own name says that it was drawn over a slice: ``c01_0088_seg.png``."""
+    return any(word in DRAWN_WORDS for word in re.split(r"[^a-z]+", path.stem.lower()))
+
+
+def _without_drawn_words(path: Path) -> str:
+    """``c01_0088_seg`` -> ``c01_0088``."""
+    parts = re.split(r"([-_. ]+)", path.stem.lower())
+    while len(parts) > 2 and parts[-1] in DRAWN_WORDS:
+        parts = parts[:-2]
+    return "".join(parts)
