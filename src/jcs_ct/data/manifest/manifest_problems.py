@@ -83,6 +83,8 @@ class ManifestError(ConfigError):
         leaks: Pairs of slices, or patients, on both sides of a split, as records.
     """
 
+    code = "MANIFEST"
+
     def __init__(self, head: str, problems: Sequence[Problem], leaks: Sequence[Mapping[str, Any]] = ()) -> None:
         remedies = {problem.remedy for problem in problems}
         super().__init__(
@@ -91,7 +93,6 @@ class ManifestError(ConfigError):
         )
         self.problems = tuple(problems)
         self.leaks = tuple(leaks)
-        self.code = "LEAK" if all(problem.kind is ProblemKind.LEAK for problem in problems) else "MANIFEST"
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -99,10 +100,17 @@ class ManifestError(ConfigError):
         return {"problems": problem_records(self.problems), "leaks": list(self.leaks)}
 
 
+class LeakError(ManifestError):
+    """Nothing is wrong with a manifest but that slices or patients stand on both sides of a split."""
+
+    code = "LEAK"
+
+
 def refuse(head: str, problems: Sequence[Problem], leaks: Sequence[Mapping[str, Any]] = ()) -> None:
     """Raise one ManifestError of all problems, when there are any; ``{count}`` in ``head`` is their number."""
     if problems:
-        raise ManifestError(head.replace("{count}", str(len(problems))), problems, leaks)
+        kind = LeakError if all(problem.kind is ProblemKind.LEAK for problem in problems) else ManifestError
+        raise kind(head.replace("{count}", str(len(problems))), problems, leaks)
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
