@@ -44,7 +44,7 @@ INSTRUCTIONS = {
     "AVX512-BF16": ("AVX512_CORE_BF16", "openvino", "bf16"),
     "all it has": ("DEFAULT", "auto", "auto"),
 }
-#: Different slices of a long phantom; each is used again with other noise, nearer to its neighbours.
+#: Different slices of a long phantom; those between two of them are blends of both, with noise of their own.
 _DRAWN_SLICES = 150
 _LOOKING_S = 0.05
 
@@ -133,7 +133,7 @@ def watched(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def phantom(folder: Path, slices: int) -> Path:
-    """A DICOM study of so many slices; beyond ``_DRAWN_SLICES`` drawn ones are repeated with other noise."""
+    """A DICOM study of so many slices; beyond ``_DRAWN_SLICES`` others lie between those that were drawn."""
     from pydicom import dcmread
 
     from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
@@ -150,9 +150,12 @@ def phantom(folder: Path, slices: int) -> Path:
     first, last = (float(source.ImagePositionPatient[2]) for source in (sources[0], sources[-1]))
     step = (last - first) / (slices - 1)
     for number in range(slices):
-        source, plane = sources[number * drawn // slices], planes[number * drawn // slices]
-        noisy = plane + noise.integers(-6, 7, plane.shape, dtype=np.int16)
-        source.PixelData = np.where(plane <= PADDING_HU + 1024, plane, noisy).astype("<i2").tobytes()
+        place = number * (drawn - 1) / (slices - 1)
+        above = min(int(place), drawn - 2)
+        source, near, far, share = sources[above], planes[above], planes[above + 1], place - above
+        noisy = np.rint((1 - share) * near + share * far).astype(np.int16)
+        noisy += noise.integers(-6, 7, near.shape, dtype=np.int16)
+        source.PixelData = np.where(near <= PADDING_HU + 1024, near, noisy).astype("<i2").tobytes()
         x, y, _ = source.ImagePositionPatient
         source.ImagePositionPatient = [x, y, f"{first + number * step:.6g}"]
         source.SliceLocation = source.ImagePositionPatient[2]

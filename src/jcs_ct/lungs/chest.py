@@ -145,7 +145,8 @@ def lungs_in_view(
     edge = edge_of(field_of_view(hu))
     voxels, cut = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
     for plane in labels:
-        voxels += np.bincount(plane.ravel(), minlength=4)
+        for side in (RIGHT, LEFT, UNKNOWN_SIDE):
+            voxels[side] += np.count_nonzero(plane == side)
         cut += np.bincount(plane[edge], minlength=4) > least
     total = max(1, int(voxels[1:].sum()))
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)

@@ -16,6 +16,7 @@ from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
 
 _GRID_COLUMNS = 256
+_Box = tuple[slice, slice]
 
 
 def segment_lungs(
@@ -102,13 +103,31 @@ def _refined(
     """Labels of the coarse grid on the slices' own: along the border of air each pixel decides by its own HU."""
     out = np.zeros(hu.shape, dtype=np.uint8)
     for index in np.flatnonzero(filled.any(axis=(1, 2))):
-        inner, near = neighbourhood(filled[index])
+        part, own_part = _around(filled[index], step, hu.shape[1:])
+        lung = filled[index][part]
+        inner, near = neighbourhood(lung)
         # The border of what was filled in is not one of density: it stays where it is.
-        dense = np.where((filled[index] > 0) & (air[index] == 0), filled[index], 0)
-        kept = _enlarged(np.maximum(inner, dense), step, hu.shape[1:])
-        own = _enlarged(np.where(filled[index] > 0, filled[index], near), step, hu.shape[1:])
-        out[index] = np.where(kept > 0, kept, np.where(hu[index] < thresholds[index], own, 0))
+        dense = np.where((lung > 0) & (air[index][part] == 0), lung, 0)
+        shape = out[index][own_part].shape
+        kept = _enlarged(np.maximum(inner, dense), step, shape)
+        own = _enlarged(np.where(lung > 0, lung, near), step, shape)
+        is_air = hu[index][own_part] < thresholds[index]
+        out[index][own_part] = np.where(kept > 0, kept, np.where(is_air, own, 0))
     return out
+
+
+def _around(lung: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> tuple[_Box, _Box]:
+    """The rectangle of a coarse slice that holds its lungs and a pixel more, and the same on the slice's own grid.
+
+    Outside it no pixel is changed: memory that is not written is not taken.
+    """
+    coarse, own = [], []
+    for axis, wanted in enumerate(shape):
+        present = np.flatnonzero(lung.any(axis=1 - axis))
+        first, last = max(0, int(present[0]) - 1), min(lung.shape[axis], int(present[-1]) + 2)
+        coarse.append(slice(first, last))
+        own.append(slice(first * step, wanted if last == lung.shape[axis] else last * step))
+    return (coarse[0], coarse[1]), (own[0], own[1])
 
 
 def _enlarged(plane: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from jcs_ct.volume import CTVolume
 
 #: HU above which opacity counts as high (consolidation), as PHO is usually cut.
 HIGH_OPACITY_CUT_HU = -200.0
+#: Lung labels, 0 outside included.
+_LABELS = max(SIDES) + 1
 HISTOGRAM_EDGES_HU = tuple(float(edge) for edge in range(-1024, 201, 24))
 
 
@@ -70,48 +73,79 @@ def measure_burden(
         raise ValueError(
             f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
         )
-    sides = _with_lesions(lungs, lesion_mask)
-    lung_voxels, opacity_voxels = int(np.count_nonzero(sides)), int(np.count_nonzero(lesion_mask))
-    high = None
-    if not volume.hu_is_assumed and lung_voxels:
-        high = 100.0 * int(np.count_nonzero(volume.hu[lesion_mask] > high_opacity_cut_hu)) / lung_voxels
+    counts = _Counts.of(volume, lungs, lesion_mask, densities, high_opacity_cut_hu)
+    lung_voxels, opacity_voxels = int(counts.lung[:, 1:].sum()), int(counts.opacity.sum())
     by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
     if densities is not None and lung_voxels:
-        by_density = {kind: 100.0 * int(np.count_nonzero(densities == kind)) / lung_voxels for kind in by_density}
+        by_density = {kind: 100.0 * int(counts.densities[kind]) / lung_voxels for kind in by_density}
+    is_high_known = not volume.hu_is_assumed and lung_voxels > 0
     voxel_ml = volume.voxel_ml
     return Burden(
         lung_volume_ml=None if voxel_ml is None else lung_voxels * voxel_ml,
         opacification_volume_ml=None if voxel_ml is None else opacity_voxels * voxel_ml,
         percent_opacity=100.0 * opacity_voxels / lung_voxels if lung_voxels else None,
-        percent_high_opacity=high,
+        percent_high_opacity=100.0 * counts.high / lung_voxels if is_high_known else None,
         high_opacity_cut_hu=high_opacity_cut_hu,
         percent_ground_glass=by_density[GROUND_GLASS],
         percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
-        hu_counts=tuple(int(value) for value in _histogram(volume, sides)),
-        zones=measure_zones(sides, lesion_mask),
+        hu_counts=tuple(counts.hu.tolist()),
+        zones=measure_zones(counts.lung, counts.opacity),
     )
 
 
-def _histogram(volume: CTVolume, lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Voxels of lung by HU, slice by slice: of a whole volume the sorted copies are larger than the volume."""
-    counts = np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64)
-    for hu, lung in zip(volume.hu, lungs, strict=True):
-        inside = np.clip(hu[lung > 0], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
-        counts += np.histogram(inside, HISTOGRAM_EDGES_HU)[0]
-    return counts
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """Voxels of a study, counted slice by slice: another volume, of the lungs with their lesions, is never held.
+
+    Args:
+        lung, opacity: (slices, 4): voxels of each lung label, lesions beside the lungs included, and those of them
+            that are opacified.
+        high: Lesion voxels above the cut.
+        densities: (3,): voxels of each density.
+        hu: Voxels of lung by HU, in the bins of :data:`HISTOGRAM_EDGES_HU`.
+    """
+
+    lung: NDArray[np.int64]
+    opacity: NDArray[np.int64]
+    high: int
+    densities: NDArray[np.int64]
+    hu: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        volume: CTVolume,
+        lungs: NDArray[np.uint8],
+        lesion_mask: NDArray[np.bool_],
+        densities: NDArray[np.uint8] | None,
+        high_opacity_cut_hu: float,
+    ) -> Self:
+        nearer = _nearer_lungs(lungs)
+        lung, opacity = (np.zeros((len(lungs), _LABELS), dtype=np.int64) for _ in range(2))
+        kinds, hu_counts, high = np.zeros(3, dtype=np.int64), np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64), 0
+        for index, (plane, lesions, hu) in enumerate(zip(lungs, lesion_mask, volume.hu, strict=True)):
+            sides = np.where(lesions & (plane == 0), nearer, plane)
+            inside = sides > 0
+            if not inside.any():
+                continue
+            lung[index] = np.bincount(sides[inside], minlength=_LABELS)
+            opacity[index] = np.bincount(sides[lesions], minlength=_LABELS)
+            high += int(np.count_nonzero(hu[lesions] > high_opacity_cut_hu))
+            if densities is not None:
+                kinds += np.bincount(densities[index][lesions], minlength=len(kinds))
+            within = np.clip(hu[inside], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
+            hu_counts += np.histogram(within, HISTOGRAM_EDGES_HU)[0]
+        return cls(lung, opacity, high, kinds, hu_counts)
 
 
-def _with_lesions(lungs: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Lung labels, and lesion voxels outside them given to the lung that is nearer by column."""
+def _nearer_lungs(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(columns,) label of the lung that is nearer to each column: what lesion voxels outside the lungs count for."""
     means = _mean_columns(lungs)
     labels = np.array(list(means) or [UNKNOWN_SIDE], dtype=np.uint8)
     middles = np.array(list(means.values()) or [0.0])
-    nearer = labels[np.abs(np.arange(lungs.shape[2])[:, None] - middles).argmin(axis=1)]
-    sides = lungs.copy()
-    for plane, lesions in zip(sides, lesion_mask, strict=True):
-        np.copyto(plane, nearer, where=lesions & (plane == 0))
-    return sides
+    nearest: NDArray[np.uint8] = labels[np.abs(np.arange(lungs.shape[2])[:, None] - middles).argmin(axis=1)]
+    return nearest
 
 
 def _mean_columns(lungs: NDArray[np.uint8]) -> dict[int, float]:

@@ -317,8 +317,18 @@ def _lesion_mask(
     for index, probability in segment_slices(
         models.segmenter, volume.hu, indices, execution=execution, progress=progress
     ):
-        mask[index] = (probability >= cut) & dilated_by_square(lungs[index] > 0, margin)
+        lung = lungs[index] > 0
+        rows, columns = (_with_margin(lung.any(axis=axis), margin) for axis in (1, 0))
+        mask[index, rows, columns] = (probability[rows, columns] >= cut) & dilated_by_square(
+            lung[rows, columns], margin
+        )
     return mask
+
+
+def _with_margin(present: NDArray[np.bool_], margin: int) -> slice:
+    """From the first place where something is to the last, and ``margin`` more on both sides."""
+    places = np.flatnonzero(present)
+    return slice(max(0, int(places[0]) - margin), int(places[-1]) + margin + 1)
 
 
 def _facts(ready: ReadyNetwork) -> dict[str, Any]:

@@ -98,12 +98,12 @@ def find_lesions(
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
     box = _bounding_box(mask)
-    inside = mask[box]
-    components, count = _components(inside)
-    # Of the lesions only: counting and renumbering want 8 bytes a voxel.
-    numbers = components[inside]
-    del components
-    sizes = np.bincount(numbers, minlength=count + 1)
+    inside, labels = mask[box], np.zeros(mask.shape, dtype=np.uint16)
+    components, count = _components(inside, labels[box])
+    # Plane by plane, of the lesions only: counting and renumbering want 8 bytes a voxel.
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for plane, lesion in zip(components, inside, strict=True):
+        sizes += np.bincount(plane[lesion], minlength=count + 1)
     least = least_voxels if volume.voxel_ml is None else max(1, int(np.ceil(least_volume_ml / volume.voxel_ml)))
     kept = [number for number in range(1, count + 1) if sizes[number] >= least]
     kept.sort(key=lambda number: (-int(sizes[number]), number))
@@ -111,8 +111,8 @@ def find_lesions(
         raise ValueError(f"{len(kept)} lesions are more than a label volume can hold (65 535)")
     renumber = np.zeros(count + 1, dtype=np.uint16)
     renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
-    labels = np.zeros(mask.shape, dtype=np.uint16)
-    labels[box][inside] = renumber[numbers]
+    for plane, lesion, out in zip(components, inside, labels[box], strict=True):
+        out[lesion] = renumber[plane[lesion]]
     heights = lung_heights(lungs)
     boxes = ndimage.find_objects(labels)
     lesions = tuple(
@@ -121,10 +121,9 @@ def find_lesions(
     return labels, lesions
 
 
-def _components(inside: NDArray[np.bool_]) -> tuple[NDArray[np.integer[Any]], int]:
-    """Parts that touch at least at a corner, numbered from 1, and how many; in half the memory where they are few."""
+def _components(inside: NDArray[np.bool_], few: NDArray[np.uint16]) -> tuple[NDArray[np.integer[Any]], int]:
+    """Parts that touch at least at a corner, numbered from 1, and how many; in ``few`` if 16 bits number them."""
     corners = np.ones((3, 3, 3), dtype=bool)
-    few = np.empty(inside.shape, dtype=np.uint16)
     try:
         return few, int(ndimage.label(inside, structure=corners, output=few))
     except RuntimeError:  # "insufficient bit-depth": more parts than 16 bits can number, most of them specks

@@ -45,17 +45,20 @@ def third_of(slice_index: float, height: tuple[int, int] | None) -> str:
     return THIRDS[min(2, max(0, int(share * 3)))]
 
 
-def measure_zones(sides: NDArray[np.uint8], lesion_mask: NDArray[np.bool_]) -> tuple[Zone, ...] | None:
-    """Side x third of each lung's own height; zonal, not lobar. None where the side of some lung is not known."""
-    if any((plane == UNKNOWN_SIDE).any() for plane in sides):
+def measure_zones(lung_voxels: NDArray[np.int64], opacity_voxels: NDArray[np.int64]) -> tuple[Zone, ...] | None:
+    """Side x third of each lung's own height; zonal, not lobar. None where the side of some lung is not known.
+
+    Args:
+        lung_voxels: (slices, labels): voxels of each lung label on each slice.
+        opacity_voxels: (slices, labels): those of them that are opacified.
+    """
+    if lung_voxels[:, UNKNOWN_SIDE].any():
         return None
     zones = []
-    heights = lung_heights(sides)
-    pairs = list(zip(sides, lesion_mask, strict=True))
     for side in (RIGHT, LEFT):
-        lung = np.array([np.count_nonzero(plane == side) for plane in sides])
-        opacity = np.array([np.count_nonzero(lesions[plane == side]) for plane, lesions in pairs])
-        height = heights.get(side)
+        lung, opacity = lung_voxels[:, side], opacity_voxels[:, side]
+        present = np.flatnonzero(lung)
+        height = (int(present[0]), int(present[-1])) if len(present) else None
         thirds = np.array([third_of(index, height) for index in range(len(lung))])
         for third in THIRDS:
             total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())

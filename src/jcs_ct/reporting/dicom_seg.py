@@ -74,7 +74,7 @@ def lesion_segmentation(
     slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
     segmentation = Segmentation(
         source_images=source.images_of(slices),
-        pixel_array=np.ascontiguousarray(labels[slices]),
+        pixel_array=_copied(labels, slices),
         segmentation_type="BINARY",
         segment_descriptions=segments,
         series_instance_uid=identity.uid("series", "seg"),
@@ -87,6 +87,14 @@ def lesion_segmentation(
     )
     source.restore_references(segmentation, slices)
     return segmentation
+
+
+def _copied(labels: NDArray[np.unsignedinteger[Any]], slices: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
+    """Those slices, in the smallest type that holds their numbers: of a long study the copy is large."""
+    copy = np.empty((len(slices), *labels.shape[1:]), dtype=np.min_scalar_type(labels.max()))
+    for plane, index in zip(copy, slices, strict=True):
+        plane[...] = labels[index]
+    return copy
 
 
 def _check_labels(diagnosis: Diagnosis) -> None:

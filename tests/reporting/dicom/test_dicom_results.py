@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from io import SEEK_END, BufferedReader
 
 import highdicom
 import numpy as np
@@ -22,7 +23,7 @@ from jcs_ct.imaging import open_study
 from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
-from jcs_ct.reporting import dicom_pdf, dicom_sc
+from jcs_ct.reporting import dicom_maps, dicom_pdf, dicom_sc
 from jcs_ct.reporting.dicom_identity import report_series_uid
 from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.model_limits import shipped_figures
@@ -111,6 +112,8 @@ def test_activation_comes_back_as_float_at_its_positions(results):
     frames = dataset.pixel_array
     assert frames.dtype == np.float32
     assert dataset.NumberOfFrames == 5
+    opened = highdicom.pm.ParametricMap.from_dataset(dataset).get_volume().array
+    assert any(np.array_equal(frames, opened[::step]) for step in (1, -1))
     for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
         position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
         index = np.linalg.solve(study.volume.affine, [*position, 1.0])
@@ -140,6 +143,27 @@ def test_maps_have_a_frame_for_every_slice_between_infected_ones(make_series, ma
     }
     assert {index for index, most in held.items() if most > 0} == {1, 2, 5}
     assert sorted(held) == [1, 2, 3, 4, 5]
+
+
+def test_frames_of_a_map_are_made_as_they_are_read():
+    slices = np.linspace(0, 1, 3000, dtype=np.float16)
+    planes = np.broadcast_to(slices[:, None, None], (3000, 512, 512))  # 3 GB of float32 that are never held
+    frames = BufferedReader(dicom_maps._FloatFrames(planes, [2999, 7, 1500]))
+    size = 512 * 512 * 4
+    assert frames.seek(0, SEEK_END) == 3 * size
+    assert frames.read() == b""
+    frames.seek(size - 400)
+    across = np.frombuffer(frames.read(800), "<f4")
+    assert np.array_equal(across, np.repeat(slices[[2999, 7]], 100).astype(np.float32))
+    frames.seek(-8, SEEK_END)
+    assert np.array_equal(np.frombuffer(frames.read(), "<f4"), slices[[1500, 1500]].astype(np.float32))
+
+
+def test_a_map_that_no_object_can_hold_is_refused(make_series, make_findings, tmp_path, monkeypatch):
+    study = make_series()
+    monkeypatch.setattr(dicom_maps, "_MOST_BYTES", 1000)
+    with pytest.raises(OutputError, match=r"frames of \d+x\d+ pixels take \d+ bytes and one DICOM object holds 1000"):
+        write_dicom_results(study, make_findings(study), tmp_path / "out", kinds=("pm",))
 
 
 def test_the_structured_report_ties_volumes_to_segments(results):
