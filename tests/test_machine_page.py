@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jcs_ct
 from jcs_ct.cli import endings
+from jcs_ct.cli.documents import SCHEMA_VERSION
 from jcs_ct.errors import REMEDIES
 
 SOURCES = Path(jcs_ct.__file__).parent
@@ -35,7 +36,7 @@ def test_exit_codes():
 def test_codes_and_remedies():
     stated = {code.strip("`"): remedy for code, remedy in rows(section("JSON"))}
     assert stated == {str(code): remedy for code, remedy in REMEDIES.items()}
-    assert f'"schema_version": "{endings.SCHEMA_VERSION}"' in section("JSON")
+    assert f'"schema_version": "{SCHEMA_VERSION}"' in section("JSON")
 
 
 def read_variables():

@@ -218,10 +218,13 @@ class StoppedError(JCSError):
     Args:
         left: What is left on disk, and how far the work was.
         go_on: How to go on.
+        terminated: By SIGTERM, and not by Ctrl-C.
     """
 
     exit_code = 130  # 128 + SIGINT, as shells count
     code = "INTERRUPTED"
 
-    def __init__(self, left: str, go_on: str) -> None:
+    def __init__(self, left: str, go_on: str, *, terminated: bool = False) -> None:
         super().__init__(f"stopped: {left}; {go_on}", remedy=go_on)
+        if terminated:
+            self.exit_code = 143  # 128 + SIGTERM

@@ -35,6 +35,10 @@ class Played(Executor):
     def window(self):
         return self._window
 
+    @property
+    def workers(self):
+        return 1
+
     def submit(self, order: Order):
         self.orders.append(order)
         self.most = max(self.most, len(self.orders))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,6 +89,22 @@ def test_what_is_no_dicom(tmp_path, add_study):
     assert [one.where.removeprefix(f"{root}/") for one in found] == ["a.nii.gz", "b.nii.gz", "dicom", "pictures"]
     assert [one.kind for one in found] == [Kind.SINGLE, Kind.SINGLE, Kind.DICOM, Kind.SINGLE]
     assert found == find_in_folder(root), "the same names for the same files"
+
+
+def test_masks_and_results_of_earlier_readings_are_no_studies(tmp_path, add_study):
+    add_study(tmp_path / "dicom", number="1")
+    for name, dtype in (("ct", np.int16), ("truth/lungs", np.uint8), ("report/lesions", np.int16)):
+        path = tmp_path / f"{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 9), dtype), np.eye(4)), path)
+    own = {"file": "lesions.nii.gz", "byte_count": (tmp_path / "report/lesions.nii.gz").stat().st_size}
+    (tmp_path / "report/run.json").write_text(json.dumps({"software": {"name": "jcs-ct"}, "outputs": [own]}))
+    found = find_in_folder(tmp_path)
+    assert places(found, tmp_path) == [("ct.nii.gz", 0, ""), ("dicom", 0, ""), ("truth/lungs.nii.gz", 0, "NO_HU")]
+    assert [one.slice_count for one in found] == [9, 6, 9]
+    assert "a mask rather than a CT" in found[2].message
+    counts = write_manifest(tmp_path / "manifest.csv", found)
+    assert (counts.studies, counts.slices, counts.refused) == (2, 15, {"NO_HU": 1})
 
 
 def test_nothing_there(tmp_path):

@@ -1,7 +1,6 @@
 """`jcs calibrate`, and that `--threshold` means there what it means in `jcs diagnose`."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -46,7 +45,8 @@ def test_a_threshold_is_taken_as_it_is_unless_its_spacing_is_said(jcs, random_mo
     stored = json.loads(done.stdout)["operating_point"]
     found = (stored["positive_slice_threshold"], stored["reference_spacing_mm"], stored["small_study_share"])
     assert found == rule
-    assert re.search(r"classifier: 4/4 in .*\nsegmenter: 2/2 in ", done.stderr)
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["stage"], line["done"]) for line in told] == [("classifier", 4), ("segmenter", 2)]
     infos = [read_info(tmp_path / f"{task}.safetensors") for task in ("classifier", "segmenter")]
     assert {info.operating_point.positive_slice_threshold for info in infos} == {rule[0]}
 

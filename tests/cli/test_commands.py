@@ -184,7 +184,7 @@ def test_phantom_manifest_and_check(monkeypatch, capsys, tmp_path):
     assert made.exit_code == 0, made.output
     checked = runner.invoke(app, ["data", "check", str(table), "--json"])
     assert checked.exit_code == 0, checked.output
-    assert "files: 8/8 in " in checked.stderr
+    assert json.loads(checked.stderr.splitlines()[-1]) == {"stage": "files", "done": 8, "total": 8}
     counts = json.loads(checked.stdout)["counts"]
     assert sum(row["infected"] + row["uninfected"] for row in counts) == 8
     assert sum(row["patients"] for row in counts) == 2

@@ -5,12 +5,20 @@ import json
 import pytest
 
 from jcs_ct.cli import console
-from jcs_ct.cli.console import print_json, stage_progress, step_progress
+from jcs_ct.cli.common_options import Shown, showing
+from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.hints import hint_once
+from jcs_ct.cli.training_progress import step_progress
 
 
 def test_json_goes_to_stdout(capsys):
     print_json({"a": 1.5})
-    assert json.loads(capsys.readouterr().out) == {"schema_version": "1.0", "outcome": "done", "a": 1.5}
+    assert json.loads(capsys.readouterr().out) == {
+        "schema_version": "1.0",
+        "outcome": "done",
+        "exit_code": 0,
+        "a": 1.5,
+    }
     print_json([1, 2])
     assert json.loads(capsys.readouterr().out) == [1, 2]
 
@@ -69,6 +77,21 @@ def test_slow_steps_are_said_one_by_one_and_a_run_that_continues_is_timed_from_t
     ]
 
 
+@pytest.mark.parametrize(("done", "said"), [(14, "goes on from step 14 of 40"), (40, "all 40 steps are done")])
+def test_a_run_that_goes_on_says_from_where(capsys, tmp_path, done, said):
+    log = tmp_path / "runs" / "log.jsonl"
+    with step_progress(40, log=log) as progress:
+        progress(done, 40, {})
+    assert capsys.readouterr().err == f"{said}, of {log.parent}\n"
+    with showing(Shown(as_json=True)), step_progress(40, log=log) as progress:
+        progress(done, 40, {})
+        progress(done + 1, 40, {})
+    assert json.loads(capsys.readouterr().err) == {"stage": "train", "done": done, "total": 40, "goes_on": True}
+    with showing(Shown(quiet=True)), step_progress(40, log=log) as progress:
+        progress(done, 40, {})
+    assert capsys.readouterr().err == ""
+
+
 def test_stages_without_a_terminal_are_plain_lines(capsys, clock):
     with stage_progress() as progress:
         for done in range(0, 61, 10):
@@ -102,3 +125,19 @@ def test_a_terminal_shows_bars_with_the_time_left(monkeypatch):
     assert "3/10" in shown.getvalue()
     assert "left" in shown.getvalue()
     assert "loss 0.5000" in shown.getvalue()
+
+
+def test_a_hint_is_given_once_and_never_to_programs(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("JCS_CT_CACHE", str(tmp_path / "cache"))
+    for wanted in (Shown(quiet=True), Shown(as_json=True)):
+        with showing(wanted):
+            hint_once("faster", "do this")
+    assert capsys.readouterr().err == ""
+    hint_once("faster", "do this")
+    hint_once("faster", "do this")
+    assert capsys.readouterr().err == "hint: do this\n"
+    (tmp_path / "file").write_text("no folder")
+    for nowhere in (str(tmp_path / "file"), ""):
+        monkeypatch.setenv("JCS_CT_CACHE", nowhere)
+        hint_once("faster", "do this")
+    assert capsys.readouterr().err == ""

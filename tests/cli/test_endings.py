@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import jcs_ct
 from jcs_ct.cli import app, endings, main
-from jcs_ct.cli.endings import EXIT_INTERRUPTED, OUTCOMES, SCHEMA_VERSION
+from jcs_ct.cli.documents import SCHEMA_VERSION
+from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_USAGE, OUTCOMES
 from jcs_ct.errors import (
     REMEDIES,
     ConfigError,
@@ -32,7 +33,7 @@ from jcs_ct.errors import (
 def commands(command=None, path=()):
     command = command or typer.main.get_command(app)
     inner = getattr(command, "commands", {})
-    if not inner:
+    if not inner or (path and command.invoke_without_command):
         yield path, command
     for name, below in inner.items():
         yield from commands(below, (*path, name))
@@ -268,6 +269,31 @@ def test_little_is_imported_before_a_signal_can_be_answered():
     program = "import sys; before = set(sys.modules); import jcs_ct.__main__; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & {"typing", "typer", "re", "inspect", "dataclasses", "logging", "json"} == set()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_ends_with_one_document(monkeypatch, end, path):
+    """Whatever is wrong or stops it: one document of one form, the message for people on stderr, no traceback."""
+    code, document, err = end(*path, "--no-such-option", "--json")
+    assert code == EXIT_USAGE
+    check_ending(document, EXIT_USAGE, "USAGE")
+    assert set(document) == {"schema_version", "outcome", "exit_code", "error", "notice"}
+    assert set(document["error"]) == {"code", "message", "remedy"}
+    assert err == f"jcs: {document['error']['message']}\n"
+
+    def stopped(parameters, values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jcs_ct.cli.common_options.require_inputs", stopped)
+    given = []
+    for parameter in COMMANDS[path].params:
+        if parameter.required:
+            value = "torchvision-vgg16" if parameter.opts[0] == "--as" else "1"
+            given += [value] if parameter.param_type_name == "argument" else [parameter.opts[0], value]
+    code, document, err = end(*path, *given, "--json")
+    assert code == EXIT_INTERRUPTED, err
+    check_ending(document, EXIT_INTERRUPTED, "INTERRUPTED")
+    assert err.startswith("jcs: stopped")
 
 
 def test_a_usage_error_is_a_box_for_people_and_a_line_beside_a_document(end):

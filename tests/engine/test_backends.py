@@ -18,7 +18,7 @@ from jcs_ct.engine import Execution, choose, classify_slices, execution_facts, r
 from jcs_ct.engine import cache as cache_module
 from jcs_ct.engine import execution as execution_module
 from jcs_ct.engine import runners as runners_module
-from jcs_ct.engine.execution import is_installed
+from jcs_ct.engine.execution import WITHOUT_OPENVINO, is_installed
 from jcs_ct.errors import BackendError, ConfigError
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
@@ -212,15 +212,13 @@ def test_auto_without_a_backend_is_torch_and_says_what_would_be_faster(installed
     installed()
     choice = choose(Execution(device="cpu"))
     assert choice.backend == "torch"
-    assert choice.notes == (
-        "openvino is not installed: torch runs the networks; pip install 'jcs-ct[openvino]' is faster on a CPU",
-    )
+    assert choice.notes == (WITHOUT_OPENVINO,)
 
 
 @pytest.mark.parametrize(("backend", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
 def test_a_backend_asked_for_and_not_there_is_an_error_with_its_extra(backend, extra, installed, tiny):
     installed()
-    with pytest.raises(ConfigError, match=rf"{backend} needs .* pip install 'jcs-ct\[{extra}\]'"):
+    with pytest.raises(ConfigError, match=rf"{backend} .*needs an extra: pip install 'jcs-ct\[{extra}\]'"):
         runner_for(tiny("classifier"), on(backend))
 
 

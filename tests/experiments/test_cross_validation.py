@@ -90,7 +90,7 @@ def test_crossval_continues_and_its_predictions_can_be_scored_again(table, perfe
     assert content["warnings"][0].startswith("short budget: 1 steps of batch 2 a fold")
     assert not list(out.rglob("state-*.pt"))
     again = run("compare", out / "tiny/predictions", "-r", table, "-o", tmp_path / "c", "--draws", 100, "--json")
-    assert json.loads(again.stdout)["scores"][0]["dice_percent"] == pytest.approx(
+    assert json.loads(again.stdout)["tables"]["scores"][0]["dice_percent"] == pytest.approx(
         content["tables"]["scores"]["rows"][0]["dice_percent"]
     )
     other = run("crossval", recipe, "-m", table, "-o", out, "--set", "steps=2")

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import MissingExtraError
 from jcs_ct.training.recipe import Recipe
 from jcs_ct.training.run_log import Board, Shown
 from jcs_ct.training.sample_pictures import choose_samples
@@ -133,7 +133,5 @@ def test_a_continued_board_forgets_what_lies_behind_its_step(tmp_path):
 
 def test_the_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(
-        ConfigError, match=r"--tensorboard needs the extra 'tensorboard': pip install \"jcs-ct\[tensor"
-    ):
+    with pytest.raises(MissingExtraError, match=r"--tensorboard needs an extra: pip install 'jcs-ct\[tensorboard\]'"):
         Board(tmp_path, 0)

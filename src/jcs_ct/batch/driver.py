@@ -41,7 +41,7 @@ class Standing:
 
     Args:
         counts: Jobs by state.
-        running: Orders that are out.
+        running: Studies that are being read.
         ended_here: Jobs that this driver brought to an end, well or not.
         seconds: Since this driver began.
         waiting_for: What it waits for, when it does (``disk``).
@@ -255,4 +255,5 @@ class Driver:
     def _standing(self, seconds: float) -> Standing:
         counts = self.ledger.counts(reading_id=self.reading_id)
         waiting = "disk" if self._blocked_since is not None else ""
-        return Standing(counts, len(self._held), self._ended, seconds, waiting)
+        running = min(len(self._held), self.executor.workers)
+        return Standing(counts, running, self._ended, seconds, waiting)

@@ -42,6 +42,10 @@ class Executor(Protocol):
     def window(self) -> int:
         """Orders that may be out at once: what runs, and a few that wait."""
 
+    @property
+    def workers(self) -> int:
+        """Orders that are worked on at once, at most."""
+
     def submit(self, order: Order) -> None:
         """Take an order; returns at once."""
 

@@ -46,6 +46,11 @@ class LocalExecutor:
         """One waits for each that runs."""
         return 2 * len(self._workers)
 
+    @property
+    def workers(self) -> int:
+        """See :class:`~jcs_ct.batch.executor.Executor`."""
+        return len(self._workers)
+
     def submit(self, order: Order) -> None:
         """See :class:`~jcs_ct.batch.executor.Executor`."""
         self._orders.put(order)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
-from jcs_ct.errors import ConfigError, NotFoundError, StudyError
+from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError
 from jcs_ct.imaging.earlier_results import earlier_results
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.headers import identity_hash
+from jcs_ct.imaging.nifti_heads import read_nifti_head
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, survey_dicom
 from jcs_ct.imaging.series_choice import choose_series, refuse
 from jcs_ct.imaging.study_files import FileKind, file_kind, natural_key
@@ -25,6 +26,9 @@ from jcs_ct.jobs import FailureCode
 
 logger = logging.getLogger(__name__)
 
+_MASK_MESSAGE = (
+    f"the volume holds whole numbers of 8 bits, labels and no HU: a mask rather than a CT ({GateCode.NO_HU})"
+)
 #: DICOM files whose headers are read at once.
 FILES_AT_ONCE = 2000
 #: A folder with this file holds results of a batch, not studies.
@@ -242,16 +246,23 @@ def _singles(
 
 
 def single_study(where: Path, root: Path, files: Sequence[Path] = ()) -> FoundStudy:
-    """A study that is known by its place below ``root``, and by the size and time of its files."""
+    """A study that is known by its place below ``root``, and by the size and time of its files.
+
+    The head of a NIfTI volume tells its slices, and whether it is a mask: that is refused (NO_HU), not read.
+    """
     states = [path.stat() for path in files or [where]]
     place = str(where.relative_to(root)) if where.is_relative_to(root) else str(where)
     facts = [f"{state.st_size} {state.st_mtime_ns}" for state in states]
+    head = None if files else read_nifti_head(where)
+    is_mask = head is not None and head.is_labels
     return FoundStudy(
         study=hashlib.sha256("\n".join([place, *facts]).encode()).hexdigest()[:32],
         kind=Kind.SINGLE,
         where=str(where),
-        slice_count=len(files),
+        slice_count=len(files) if head is None else head.shape[2],
         byte_count=sum(state.st_size for state in states),
+        code=str(GateCode.NO_HU) if is_mask else "",
+        message=_MASK_MESSAGE if is_mask else "",
     )
 
 

@@ -53,7 +53,8 @@ class RayExecutor:
         if self._starts_ray:
             self._connect(address, workers, threads, memory_bytes, gpus)
         cpus = int(self._ray.cluster_resources().get("CPU", 1))
-        self._window = window or max(2, 2 * cpus // threads)
+        self._workers = max(1, cpus // threads)
+        self._window = window or 2 * self._workers
         remote = self._ray.remote(run_order)
         self._run = remote.options(
             num_cpus=threads,
@@ -85,6 +86,11 @@ class RayExecutor:
     def window(self) -> int:
         """See :class:`~jcs_ct.batch.executor.Executor`; grows with the cluster."""
         return self._window
+
+    @property
+    def workers(self) -> int:
+        """See :class:`~jcs_ct.batch.executor.Executor`; as the cluster was at the beginning."""
+        return self._workers
 
     def submit(self, order: Order) -> None:
         """See :class:`~jcs_ct.batch.executor.Executor`."""

@@ -100,6 +100,11 @@ class SlurmExecutor:
         """See :class:`~jcs_ct.batch.executor.Executor`."""
         return self._settings.jobs * self._settings.studies_per_job
 
+    @property
+    def workers(self) -> int:
+        """See :class:`~jcs_ct.batch.executor.Executor`; a Slurm job reads one study at a time."""
+        return self._settings.jobs
+
     def submit(self, order: Order) -> None:
         """See :class:`~jcs_ct.batch.executor.Executor`; the order waits for others of its Slurm job."""
         if not self._waiting:

@@ -5,7 +5,6 @@ Commands import what they need when they run, so that ``jcs --help`` answers at 
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +37,15 @@ from jcs_ct.cli import (
     transfer,
     weights,
 )
-from jcs_ct.cli.common_options import Quiet, Verbose, log_verbosely, showing, shown, with_common_options
+from jcs_ct.cli.common_options import (
+    Quiet,
+    Verbose,
+    log_verbosely,
+    log_warnings,
+    showing,
+    shown,
+    with_common_options,
+)
 
 app = typer.Typer(
     name="jcs",
@@ -90,7 +97,7 @@ def root(
     quiet: Quiet = False,
 ) -> None:
     """Options of every command; they may stand behind its name, too."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_warnings()
     if verbose:
         log_verbosely()
     if quiet:

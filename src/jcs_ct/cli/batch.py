@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -14,9 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from jcs_ct.cli import common_options
-from jcs_ct.cli.batch_printing import batch_progress, counts_line, named_counts, print_end, print_plan, with_running
+from jcs_ct.cli.batch_printing import (
+    GO_ON,
+    batch_progress,
+    counts_line,
+    left,
+    named_counts,
+    print_end,
+    print_plan,
+    with_running,
+)
 from jcs_ct.cli.console import print_json
-from jcs_ct.cli.endings import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY
+from jcs_ct.cli.documents import EXIT_DONE
+from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
 from jcs_ct.cli.inputs import LOCAL_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
     BackendOption,
@@ -31,6 +40,7 @@ from jcs_ct.cli.options import (
     ThresholdOption,
 )
 from jcs_ct.cli.outputs import require_apart
+from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
@@ -50,6 +60,7 @@ ExecutorName = Literal["local", "ray", "slurm"]
 
 
 @app.command("run")
+@stoppable(lambda options: lambda: f"what is done is in {options['output']}", GO_ON)
 def run(
     source: Annotated[
         str,
@@ -180,14 +191,16 @@ def run(
                     limits=limits,
                     least_free_bytes=int(least_free_gb * _GIB),
                     on_change=shown.standing,
-                    keep_going=lambda: not stopping.is_set(),
+                    keep_going=lambda: not stopping,
                 )
             from jcs_ct.batch.summary import write_all
 
             write_all(batch, ledger)
     code = EXIT_PARTLY if standing.counts[State.SET_ASIDE] else EXIT_DONE
-    code = EXIT_INTERRUPTED if stopping.is_set() else code
-    print_end(output, counts, standing, code, as_json)
+    stopped = StoppedError(left(standing), GO_ON, terminated=signal.SIGTERM in stopping) if stopping else None
+    print_end(output, counts, standing, code if stopped is None else stopped.exit_code, as_json)
+    if stopped is not None:
+        raise stopped
     if code != EXIT_DONE:
         raise typer.Exit(code)
 
@@ -273,11 +286,11 @@ def _day(text: str | None) -> date | None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM ask for an orderly end: what runs is given back."""
-    stopping = threading.Event()
+def _stop_on_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask for an orderly end, what runs is given back; yields those that came."""
+    stopping: list[int] = []
     names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, lambda *_: stopping.set()) for name in names}
+    before = {name: signal.signal(name, lambda number, _: stopping.append(number)) for name in names}
     try:
         yield stopping
     finally:

@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.cli.console import print_json
-from jcs_ct.cli.endings import OUTCOMES, print_document
+from jcs_ct.choices import State
+from jcs_ct.cli.console import print_json, spoken_seconds
+from jcs_ct.cli.documents import print_document
+from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_TERMINATED, OUTCOMES, ending
+from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
     from jcs_ct.batch.cohort_manifest import ManifestCounts
     from jcs_ct.batch.driver import Standing
     from jcs_ct.batch.estimate import Estimate
-    from jcs_ct.jobs import State
 
+#: How a batch that was stopped goes on, and what to do with studies that failed.
+GO_ON = "the same command goes on from there"
+RETRY = "see `jcs batch status`, then run the same command with --retry-failed"
 _GIB = 1024**3
 _LINE_EVERY_S = 10.0
 
@@ -95,6 +100,8 @@ def named_counts(counts: Mapping[str, int]) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 99.5:
+        return spoken_seconds(seconds)
     hours, minutes = divmod(round(seconds / 60), 60)
     days, hours = divmod(hours, 24)
     if days:
@@ -116,13 +123,26 @@ def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> Non
     typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
 
 
+def left(standing: Standing) -> str:
+    """What a batch leaves that is stopped now."""
+    return f"{standing.counts[State.DONE]} studies are done, {standing.open} are left"
+
+
 def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: int, as_json: bool) -> None:
     """How a batch ended, and where its summary lies."""
+    failed = standing.counts[State.SET_ASIDE]
     if as_json:
+        told: dict[str, Any] = {}
+        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            stopped = StoppedError(left(standing), GO_ON)
+            told = ending(code, stopped.code, str(stopped), stopped.remedy)
+        elif code == EXIT_PARTLY:
+            told = ending(code, "FAILED", f"{failed} studies failed three times", RETRY)
         states = {str(state): count for state, count in standing.counts.items()}
         print_document(
             {
                 "exit_code": code,
+                **told,
                 "manifest": asdict(counts),
                 "counts": states,
                 "seconds": round(standing.seconds, 1),
@@ -138,5 +158,7 @@ def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: in
         f"{counts_line(with_running(standing.counts, 0))}"
         + (f"; {refused} refused by their headers" if refused else "")
     )
+    if code == EXIT_PARTLY:
+        typer.echo(f"jcs: {failed} studies failed three times; {RETRY}", err=True)
     typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
     typer.echo(NOTICE)

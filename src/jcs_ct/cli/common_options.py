@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
+from jcs_ct import NOTICE
+from jcs_ct.cli.documents import Stdout, print_document
 from jcs_ct.cli.inputs import flags_of, require_inputs
 from jcs_ct.cli.outputs import no_empty_folder_left
 
 _JSON_FLAG = "--json"
+_HANDLER = "jcs"
 _NAMES = ("verbose", "quiet", "json_ending")
 
 
@@ -52,9 +55,21 @@ def showing(wanted: Shown) -> Iterator[None]:
         _shown.reset(token)
 
 
+def log_warnings() -> None:
+    """Log warnings to stderr, and nothing below, whatever level a library gives its own logger."""
+    handler = logging.StreamHandler()
+    handler.set_name(_HANDLER)
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+
+
 def log_verbosely() -> None:
     """Log what is done, with hashed identifiers only."""
-    logging.getLogger().setLevel(logging.INFO)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    for handler in root.handlers:
+        if handler.name == _HANDLER:
+            handler.setLevel(logging.INFO)
 
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done (hashed identifiers only).")]
@@ -88,12 +103,17 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if given["verbose"]:
             log_verbosely()
         require_inputs(signature.parameters, values)
+        as_json = shown().as_json or given["json_ending"] or bool(values.get("as_json"))
+        Stdout.result = {}
         with (
-            showing(replace(shown(), quiet=shown().quiet or given["quiet"])),
+            showing(Shown(quiet=shown().quiet or given["quiet"], as_json=as_json)),
             no_empty_folder_left(values.get("output")),
             redirect_stdout(sys.stderr) if given["json_ending"] else nullcontext(),  # stdout is the ending's
         ):
-            return function(*args, **values)
+            returned = function(*args, **values)
+        if given["json_ending"] and Stdout.result:
+            print_document({**Stdout.result, "notice": NOTICE})
+        return returned
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from jcs_ct.choices import EvaluationProtocol, SplitName
-from jcs_ct.cli.console import print_json, print_tables, stage_progress
+from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
-from jcs_ct.cli.judged_networks import stoppable_evaluation
+from jcs_ct.cli.judged_networks import stoppable_evaluation, write_page
 from jcs_ct.cli.options import DrawsOption
 
 
@@ -43,7 +43,6 @@ def compare(
     ] = None,
     draws: DrawsOption = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
     """Score lesion predictions that lie in folders, and compare each method with the first, slice by slice.
 
@@ -54,7 +53,6 @@ def compare(
 
     Example:  jcs compare miniseg=downloads/miniseg ours=runs/cv/predictions -r ct100 --protocol miniseg -o compared
     """
-    from jcs_ct.evaluation.pages.page import write_evaluation
     from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
     from jcs_ct.experiments.judged_slices import open_cases
     from jcs_ct.experiments.lesion_predictions import read_given
@@ -77,9 +75,4 @@ def compare(
             resampling=Resampling(draws=draws, seed=seed),
             progress=progress,
         )
-    page = write_evaluation(output, evaluation)
-    if as_json:
-        print_json({t.name: t.to_dict()["rows"] for t in evaluation.tables if t.name != "per_image"})
-        return
-    print_tables(table for table in evaluation.tables if table.name in ("miniseg", "scores", "differences"))
-    typer.echo(f"page: {page}")
+    write_page(output, evaluation, printed=("miniseg", "scores", "differences"))

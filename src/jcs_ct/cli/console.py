@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from jcs_ct.cli.common_options import shown
-from jcs_ct.cli.endings import print_document
+from jcs_ct.cli.documents import print_document
 
 if TYPE_CHECKING:
     from jcs_ct.evaluation.pages.tables import Table
@@ -120,10 +119,10 @@ def _json_lines() -> Callable[[str, int, int], None]:
 
 
 def _plain_lines() -> Callable[[str, int, int], None]:
-    clocks: dict[str, _LineClock] = {}
+    clocks: dict[str, LineClock] = {}
 
     def lines(stage: str, done: int, total: int) -> None:
-        clock = clocks.setdefault(stage, _LineClock())
+        clock = clocks.setdefault(stage, LineClock())
         left = clock.left(done, total)
         if done >= total and not clock.is_over:
             clock.is_over = True
@@ -134,7 +133,7 @@ def _plain_lines() -> Callable[[str, int, int], None]:
     return lines
 
 
-class _LineClock:
+class LineClock:
     """When the next line of a stage is due, and how long it still takes at its pace so far."""
 
     def __init__(self) -> None:
@@ -143,15 +142,18 @@ class _LineClock:
         self.is_over = False
 
     def elapsed(self) -> float:
+        """Seconds since it began."""
         return time.monotonic() - self._started
 
     def is_due(self) -> bool:
+        """Whether a line is due; it is then taken as said."""
         if time.monotonic() - self._said < SECONDS_PER_LINE:
             return False
         self.said()
         return True
 
     def said(self) -> None:
+        """Count the wait for the next line from now."""
         self._said = time.monotonic()
 
     def left(self, done: int, total: int) -> str:
@@ -171,101 +173,3 @@ def spoken_seconds(seconds: float) -> str:
         return f"{max(0.0, seconds):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-@contextmanager
-def step_progress(
-    steps: int, *, line_every: int = 25, silent: bool = False, log: Path | None = None
-) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
-    """Steps of a training with loss, last validation and time left, on stderr, from the first step on.
-
-    A bar on a terminal; elsewhere a line at the first step, every ``line_every`` steps and every
-    ``SECONDS_PER_LINE``; with --json the same as JSON lines; with -q nothing.
-
-    Args:
-        steps: There are to do.
-        line_every: Steps between two lines.
-        silent: Nothing is shown (a further process of one training).
-        log: The run's ``log.jsonl``, whose last line is the last validation.
-    """
-    wanted = shown()
-    validation = _LastValidation(log)
-    if silent or wanted.quiet:
-        yield lambda step, total, losses: None
-        return
-    if wanted.as_json or not is_terminal():
-        yield _training_lines(line_every, validation, as_json=wanted.as_json)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("preparing", total=steps)
-
-        def update(step: int, total: int, losses: Mapping[str, float]) -> None:
-            said = [f"loss {losses['loss']:.4f}"] if losses else []
-            if validation.figures():
-                said.append(f"validation {validation.in_words()}")
-            bar.update(task, completed=step, total=total, description=", ".join(said) if said else None)
-
-        yield update
-
-
-def _training_lines(
-    line_every: int, validation: _LastValidation, *, as_json: bool
-) -> Callable[[int, int, Mapping[str, float]], None]:
-    clock = _LineClock()
-
-    def lines(step: int, total: int, losses: Mapping[str, float]) -> None:
-        left = clock.left(step, total)
-        is_news = step % line_every == 0 or step in (1, total) or validation.is_new()
-        if not losses or not (is_news or clock.is_due()):
-            return
-        clock.said()
-        if as_json:
-            facts = {"stage": "train", "done": step, "total": total, "losses": dict(losses)}
-            typer.echo(json.dumps({**facts, "validation": validation.figures() or None}), err=True)
-            return
-        named = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        judged = f"; validation {validation.in_words()}" if validation.figures() else ""
-        typer.echo(f"step {step}/{total}: {named}{judged}" + (f"; {left}" if step < total else ""), err=True)
-
-    return lines
-
-
-class _LastValidation:
-    """The last line of a run's log, read when the file has grown."""
-
-    def __init__(self, log: Path | None) -> None:
-        self._log = log
-        self._size = self._seen = log.stat().st_size if log is not None and log.is_file() else 0
-        self._figures: dict[str, float] = {}
-
-    def figures(self) -> dict[str, float]:
-        """Of this run, without what is no figure of a validation; empty before the first."""
-        if self._log is not None and self._log.is_file() and self._log.stat().st_size != self._size:
-            text = self._log.read_text(encoding="utf-8")
-            self._size = self._log.stat().st_size
-            whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            record = json.loads(whole[-1]) if whole else {}
-            self._figures = {name: value for name, value in record.items() if name not in _NO_FIGURES}
-        return self._figures
-
-    def is_new(self) -> bool:
-        """Whether it has not been asked for since it came."""
-        self.figures()
-        is_new, self._seen = self._size != self._seen, self._size
-        return is_new
-
-    def in_words(self) -> str:
-        return ", ".join(f"{name} {value:.3f}" for name, value in self._figures.items())
-
-
-_NO_FIGURES = ("step", "train_loss", "validation_s")

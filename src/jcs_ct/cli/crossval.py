@@ -11,6 +11,7 @@ import typer
 
 from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -274,6 +275,7 @@ def run_asked(
             methods, folds, asked.output, only=asked.only, device=asked.device, progress=progress
         )
     if not finished:
+        say_result({"complete": False, "folder": str(asked.output)})
         typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return
     shared: dict[str, Any] = {

@@ -146,6 +146,9 @@ def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
 
 
 def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
+    from jcs_ct.cli.hints import hint_once
+    from jcs_ct.engine.execution import FASTER_WITH_OPENVINO, WITHOUT_OPENVINO
+
     counts = f"{result.positive_slice_count} of {result.lung_slice_count} lung slices infected"
     threshold = result.positive_slice_threshold
     rule = "too few for a verdict on the patient" if threshold is None else f"positive above {threshold}"
@@ -159,7 +162,10 @@ def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
     for flag in result.flags:
         typer.echo(f"note: {flag.message} ({flag.code})")
     ran = result.execution
-    typer.echo("; ".join([f"computed with {ran['backend']}, {ran['device']}, {ran['precision']}", *ran["notes"]]))
+    notes = [note for note in ran["notes"] if note != WITHOUT_OPENVINO]
+    typer.echo("; ".join([f"computed with {ran['backend']}, {ran['device']}, {ran['precision']}", *notes]))
+    if len(notes) < len(ran["notes"]):
+        hint_once("faster-with-openvino", FASTER_WITH_OPENVINO)
     typer.echo(f"report: {paths.html}")
     if paths.dicom:
         typer.echo(f"DICOM results: {len(paths.dicom)} objects in {paths.folder}")

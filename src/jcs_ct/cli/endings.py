@@ -17,7 +17,6 @@ code    outcome     meaning
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import threading
@@ -31,13 +30,12 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.cli.common_options import Shown, showing
+from jcs_ct.cli.documents import DONE, EXIT_DONE, Stdout, print_document
 from jcs_ct.errors import REMEDIES, JCSError, StoppedError
 
-#: Of the documents on stdout; its first number changes when a field changes its meaning or goes.
-SCHEMA_VERSION = "1.0"
 START_OVER = "run the same command again to start over"
-DONE, REFUSED, FAILED, INTERRUPTED = "done", "refused", "failed", "interrupted"
-EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
+REFUSED, FAILED, INTERRUPTED = "refused", "failed", "interrupted"
+EXIT_FAULT, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
 EXIT_PARTLY, EXIT_MACHINE, EXIT_INTERRUPTED, EXIT_TERMINATED = 4, 5, 130, 143
 OUTCOMES = {
     EXIT_DONE: DONE,
@@ -49,20 +47,6 @@ OUTCOMES = {
     EXIT_INTERRUPTED: INTERRUPTED,
     EXIT_TERMINATED: INTERRUPTED,
 }
-
-
-class Stdout:
-    """Whether the running command has printed its document; one process runs one command."""
-
-    has_document = False
-
-
-def print_document(value: Any, *, outcome: str = DONE) -> None:
-    """One JSON document on stdout; one that is an object says its schema version and how the command ended."""
-    if isinstance(value, dict):
-        value = {"schema_version": SCHEMA_VERSION, "outcome": outcome, **value}
-    Stdout.has_document = True
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def ending(exit_code: int, code: str, message: str, remedy: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.choices import CT100Folds, SplitName
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
     manifest_warnings,
@@ -287,4 +288,5 @@ def card(
     evaluations = [read_evaluation(run) for run in runs]
     write_text(output / "MODEL_CARD.md", model_card(infos, evaluations))
     write_text(output / "CLAIM.md", claim_table(infos, evaluations))
+    say_result({"model_card": str(output / "MODEL_CARD.md"), "claim": str(output / "CLAIM.md")})
     typer.echo(f"{output / 'MODEL_CARD.md'}, {output / 'CLAIM.md'}")

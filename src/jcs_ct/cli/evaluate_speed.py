@@ -41,7 +41,6 @@ def speed(
     backend: Annotated[
         Backend, typer.Option(help="What runs the networks; the plain way beside it is torch.")
     ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="evaluation.json on stdout, progress as JSON.")] = False,
 ) -> None:
     """Time a study: seconds for an infected and an uninfected one, and the plain way beside (Table II).
 
@@ -53,7 +52,6 @@ def speed(
     from jcs_ct.checkpoints import load_models
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.pages.page import write_evaluation
     from jcs_ct.evaluation.speed.speed_tables import evaluate_speed
     from jcs_ct.evaluation.speed.study_timing import WITHOUT_WEIGHTS, TimedNetworks, phantom_study, untrained_networks
 
@@ -67,7 +65,7 @@ def speed(
         else:
             loaded = load_models(name)
             networks.append(TimedNetworks(Path(name).name, loaded.classifier, loaded.segmenter))
-    with stage_progress(as_json=as_json) as progress:
+    with stage_progress() as progress:
         evaluation = evaluate_speed(
             networks,
             phantom_study(measured or slices),
@@ -77,8 +75,4 @@ def speed(
             peer=peer,
             progress=progress,
         )
-    if as_json:
-        write_evaluation(output, evaluation)
-        typer.echo((output / "evaluation.json").read_text(encoding="utf-8"), nl=False)
-    else:
-        write_page(output, evaluation)
+    write_page(output, evaluation)

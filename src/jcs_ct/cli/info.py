@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct.cli.console import print_json
-from jcs_ct.cli.endings import REFUSED, ending, print_document
+from jcs_ct.cli.documents import print_document
+from jcs_ct.cli.endings import REFUSED, ending
 from jcs_ct.cli.inputs import STUDY_INPUT
 from jcs_ct.cli.options import DeflatedOption
 
@@ -70,9 +72,16 @@ def _series_facts(one: SeriesInfo) -> dict[str, Any]:
         "kernel": one.kernel,
         "rows_columns": one.shape,
         "spacing_mm": one.spacing_mm,
-        "extent_mm": one.extent_mm,
+        "extent_mm": _extent_mm((one.slice_count, *(one.shape or ())), one.spacing_mm),
         "flags": [{"code": str(flag.code), "message": flag.message} for flag in one.flags],
     }
+
+
+def _extent_mm(shape: Sequence[int], spacing_mm: Sequence[float] | None) -> list[float] | None:
+    """Of slices, rows, columns, from edge to edge; None where a size or a spacing is not known."""
+    if spacing_mm is None or len(shape) != len(spacing_mm):
+        return None
+    return [count * mm for count, mm in zip(shape, spacing_mm, strict=True)]
 
 
 def _study_facts(opened: Study) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def _study_facts(opened: Study) -> dict[str, Any]:
         "kind": opened.kind,
         "shape": volume.shape,
         "spacing_mm": spacing,
-        "extent_mm": None if spacing is None else [n * mm for n, mm in zip(volume.shape, spacing, strict=True)],
+        "extent_mm": _extent_mm(volume.shape, spacing),
         "hu_minimum": float(volume.hu.min()),
         "hu_maximum": float(volume.hu.max()),
         "hu_is_assumed": volume.hu_is_assumed,

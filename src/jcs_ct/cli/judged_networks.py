@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from jcs_ct.cli.console import print_tables
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import earlier_or_new, stoppable
 
 if TYPE_CHECKING:
@@ -60,12 +61,38 @@ def manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
     return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
 
 
-def write_page(output: Path, evaluation: Evaluation, *, beside: Callable[[Path], None] | None = None) -> None:
-    """Write the evaluation and what belongs ``beside`` it; warnings to stderr, tables and the path to stdout."""
-    from jcs_ct.evaluation.pages.page import write_evaluation
+def write_page(
+    output: Path,
+    evaluation: Evaluation,
+    *,
+    beside: Callable[[Path], None] | None = None,
+    printed: Collection[str] = (),
+) -> None:
+    """Write the evaluation; warnings to stderr, tables and the path to stdout; with ``--json`` the same as JSON.
+
+    Args:
+        output: Folder of the page.
+        evaluation: What is written.
+        beside: As of ``write_evaluation``.
+        printed: Names of the tables to print; without them those of few rows.
+    """
+    from jcs_ct.evaluation.pages.page import DATA, write_evaluation
 
     page = write_evaluation(output, evaluation, beside=beside)
+    tables = [
+        table
+        for table in evaluation.tables
+        if (table.name in printed if printed else len(table.rows) <= MOST_ROWS_PRINTED)
+    ]
+    say_result(
+        {
+            "page": str(page),
+            "evaluation": str(output / DATA),
+            "warnings": list(evaluation.warnings),
+            "tables": {table.name: table.to_dict()["rows"] for table in tables},
+        }
+    )
     for warning in evaluation.warnings:
         typer.echo(f"note: {warning}", err=True)
-    print_tables(table for table in evaluation.tables if len(table.rows) <= MOST_ROWS_PRINTED)
+    print_tables(tables)
     typer.echo(f"page: {page}")

@@ -10,6 +10,7 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.errors import ConfigError, MissingExtraError
 
@@ -58,6 +59,7 @@ def fetch(
     """
     with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive, stage_progress() as progress:
         fetched = archive.fetch_study(study_uid, output, advance=lambda done, total: progress("images", done, total))
+    say_result({"image_count": fetched.image_count, "folder": str(output)})
     typer.echo(f"{fetched.image_count} CT images in {output}")
 
 
@@ -81,6 +83,7 @@ def send(
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
     with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
         receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
+    say_result({"stored": receipt.stored, "present": receipt.present})
     there = f", {receipt.present} of them were there already" if receipt.present else ""
     typer.echo(f"{receipt.stored} objects stored{there}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
+from jcs_ct.cli.console import print_json
 from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
@@ -124,7 +124,7 @@ def jobs(
             }
             for job in found
         ]
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     for job in found:
         typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())

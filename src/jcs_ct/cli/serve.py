@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import ModelsOption
 from jcs_ct.errors import ConfigError, MissingExtraError
@@ -117,6 +118,14 @@ def export(
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     exported = export_corrected(folder, output)
+    say_result(
+        {
+            "manifest": str(exported.manifest),
+            "studies": exported.studies,
+            "left_out": exported.left_out,
+            "refused": [str(line) for line in exported.found.refused],
+        }
+    )
     typer.echo(f"{exported.studies} corrected studies -> {exported.manifest}")
     if exported.left_out:
         typer.echo(f"{exported.left_out} corrected studies are no DICOM and were left out")
@@ -155,7 +164,9 @@ def list_(folder: Folder = _DEFAULT_FOLDER) -> None:
 
     Example:  jcs serve users list --folder studies/
     """
-    for user in _users(folder).all():
+    users = _users(folder).all()
+    say_result({"users": [{"name": user.name, "role": str(user.role)} for user in users]})
+    for user in users:
         typer.echo(f"{user.name}  {user.role}")
 
 
@@ -176,7 +187,9 @@ def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
 
     Example:  jcs serve users token jane --folder studies/
     """
-    typer.echo(_users(folder).add_token(name))
+    made = _users(folder).add_token(name)
+    say_result({"token": made})
+    typer.echo(made)
 
 
 def _users(folder: Path) -> Users:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jcs_ct.cli.console import parse_settings, step_progress
+from jcs_ct.cli.console import parse_settings
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import stoppable
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
+from jcs_ct.cli.training_progress import step_progress
 
 if TYPE_CHECKING:
     from jcs_ct.data.covid_cs.feature_lists import FeatureLists
@@ -127,10 +129,25 @@ def train(
         )
     if not is_first:
         return
-    last = state.history[-1] if state.history else {}
-    typer.echo(", ".join(f"{name} {value:.4g}" for name, value in last.items()))
-    kept = "best" if loaded.choose_weights == "best" else "last"
-    typer.echo(f"{kept} weights: {output / f'{kept}.safetensors'}")
+    kept = output / loaded.weights_file
+    best = _best(state.history) if loaded.choose_weights == "best" else {}
+    say_result({"folder": str(output), "step": state.step, "weights": str(kept), "validation": best or None})
+    if not best:
+        typer.echo(f"last weights: {kept} (step {state.step})")
+        return
+    last = state.history[-1]
+    if last != best:
+        typer.echo(f"last step, {last['step']:.0f}: {_figures(last)}")
+    typer.echo(f"best weights: {kept} (step {best['step']:.0f}: {_figures(best)})")
+
+
+def _best(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The validation that best.safetensors is of: the first of the highest score."""
+    return max(history, key=lambda one: one["score"], default={})
+
+
+def _figures(validation: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in validation.items() if name != "step")
 
 
 _FIRST_STAGE_NOTE = (

@@ -15,6 +15,7 @@ from jcs_ct.cli.crossval import (
     SpecificityOption,
     WithTestOption,
 )
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -76,6 +77,7 @@ def transfer(
     with stage_progress() as progress:
         finished = cross_validate(method, tuple(runs.values()), output, only=only, device=device, progress=progress)
     if not finished:
+        say_result({"complete": False, "folder": str(output)})
         typer.echo(f"training sets are missing; run the others with the same output folder ({output})")
         return
     evaluation = evaluate_transfer(

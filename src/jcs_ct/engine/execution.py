@@ -136,6 +136,9 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
+#: What a choice says where torch runs the networks for want of anything faster, and what a person may do then.
+WITHOUT_OPENVINO = "openvino is not installed: torch runs the networks"
+FASTER_WITH_OPENVINO = "pip install 'jcs-ct[openvino]' reads the same faster on a CPU"
 #: The driver's library of NVIDIA GPUs; without it no build of torch for CUDA finds one.
 _DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 
@@ -226,8 +229,7 @@ def _choose_backend(execution: Execution) -> Choice:
     wanted = [name for name in _FASTEST_ON_CPU if not (in_bf16 and name == "onnxruntime")]
     found = next(name for name in wanted if is_installed(name))
     if found == "torch":
-        note = "openvino is not installed: torch runs the networks; pip install 'jcs-ct[openvino]' is faster on a CPU"
-        return Choice("torch", "cpu", "fp32", (note,))
+        return Choice("torch", "cpu", "fp32", (WITHOUT_OPENVINO,))
     return Choice(found, "cpu", "fp32")
 
 

@@ -11,7 +11,7 @@ from jcs_ct.errors import ConfigError, GateCode, StudyError
 from jcs_ct.imaging.gate_finding import Finding
 from jcs_ct.imaging.gate_pictures import check_picture_names
 from jcs_ct.imaging.series import DicomSurvey, survey_dicom
-from jcs_ct.imaging.series_choice import describe_series
+from jcs_ct.imaging.series_choice import describe_series, not_read_after_all
 from jcs_ct.imaging.series_reading import read_dicom
 from jcs_ct.imaging.single import describe_single, open_nifti, open_pictures
 from jcs_ct.imaging.study import QualityFlag, SeriesInfo, Study
@@ -97,11 +97,11 @@ def inspect_study(
 
 
 def _inspect_dicom(survey: DicomSurvey, series: str | None, *, lenient: bool) -> Inspection:
-    listed = describe_series(survey, None, lenient=lenient)
+    listed = describe_series(survey, series, lenient=lenient)
     try:
         return Inspection(listed, read_dicom(survey, series, lenient=lenient))
     except StudyError as error:
-        return Inspection(listed, error)
+        return Inspection(not_read_after_all(listed, error), error)
 
 
 def _inspect_single(source: SourceFiles, series: str | None, *, lenient: bool) -> Inspection:

@@ -17,6 +17,7 @@ series that tie on all six, or candidates from different studies, are not chosen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -118,11 +119,23 @@ def describe_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -
     try:
         chosen = choose_series(survey, wanted, lenient=lenient)
     except StudyError as error:
-        undecided = str(error) if error.code is GateCode.MIXED_SERIES else ""
-    return tuple(_info(one, chosen, undecided, lenient=lenient) for one in survey.series)
+        undecided = str(error) if error.code is GateCode.MIXED_SERIES and wanted is None else ""
+    why = "the best by the rule" if wanted is None else "asked for"
+    listed = tuple(_info(one, chosen, why, undecided, lenient=lenient) for one in survey.series)
+    return not_read_after_all(listed, refuse(survey.damaged[:3])) if survey.damaged and not lenient else listed
 
 
-def _info(one: DicomSeries, chosen: DicomSeries | None, undecided: str, *, lenient: bool) -> SeriesInfo:
+def not_read_after_all(listed: Sequence[SeriesInfo], error: StudyError) -> tuple[SeriesInfo, ...]:
+    """The chosen series among ``listed`` as refused, by what was found in its voxels or in files beside it."""
+    return tuple(
+        replace(one, fate=SeriesFate.REFUSED, code=error.code, message=f"not {one.message}: {error}")
+        if one.fate is SeriesFate.CHOSEN
+        else one
+        for one in listed
+    )
+
+
+def _info(one: DicomSeries, chosen: DicomSeries | None, why: str, undecided: str, *, lenient: bool) -> SeriesInfo:
     first, examination = one.headers[0], one.examination
     refusals = examination.refusals(lenient=lenient)
     code: GateCode | None = None
@@ -130,7 +143,7 @@ def _info(one: DicomSeries, chosen: DicomSeries | None, undecided: str, *, lenie
         error = refuse(refusals)
         fate, code, message = SeriesFate.REFUSED, error.code, str(error)
     elif one is chosen:
-        fate, message = SeriesFate.CHOSEN, "read: the best by the rule"
+        fate, message = SeriesFate.CHOSEN, f"read: {why}"
     else:
         fate, message = SeriesFate.CANDIDATE, undecided or "could be read with --series"
     stack = examination.stack

@@ -56,6 +56,7 @@ _OPTIONAL = (
     "PatientWeight",
     "Manufacturer",
     "ManufacturerModelName",
+    "BodyPartExamined",
 )
 _READ = (
     "SpecificCharacterSet",

@@ -30,9 +30,18 @@ if TYPE_CHECKING:
     from jcs_ct.reading.lesions import Lesion
 
 SERIES_NUMBER = 9103
+_CT_CHEST = Code("24627-2", "LN", "CT Chest")
+#: Body Part Examined of a chest, as PS3.16 Annex L and scanners write it.
+_CHEST = frozenset({"CHEST", "THORAX", "LUNG"})
 _CM3 = codes.UCUM.CubicCentimeter
 _NUMBER = codes.UCUM.NoUnits
 _VOXEL_SUM = codes.DCM.SumOfSegmentedVoxelMethodForVolume
+
+
+def _procedure(source: SourceSeries) -> Code:
+    """What was done, as far as the source says which part of the body was imaged (CID 100 is extensible)."""
+    part = str(source.images[0].get("BodyPartExamined") or "").upper()
+    return _CT_CHEST if part in _CHEST else codes.LN.CTUnspecifiedBodyRegion
 
 
 def build_report(
@@ -60,7 +69,7 @@ def build_report(
         groups += [_lesion_group(lesion, source, diagnosis, identity, segmentation) for lesion in diagnosis.lesions]
     report = sr.MeasurementReport(
         observation_context=_observation_context(diagnosis, correction),
-        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        procedure_reported=_procedure(source),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )

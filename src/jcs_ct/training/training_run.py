@@ -37,7 +37,10 @@ SHOWN_EVERY = 25
 
 
 class StepProgress(Protocol):
-    """Called after a step with its number, how many there are, and losses by name (empty between two looks)."""
+    """Called after a step with its number, how many there are, and losses by name (empty between two looks).
+
+    A run that continues calls it once before, with the steps that are done and no losses.
+    """
 
     def __call__(self, step: int, steps: int, losses: Mapping[str, float], /) -> None:
         """Show it."""
@@ -106,6 +109,8 @@ def train(
         logger.info("continuing at step %d of %d", state.step, recipe.steps)
         if fabric.is_global_zero:
             trim_log(folder / LOG, state.step)
+            if progress is not None:
+                progress(state.step, recipe.steps, {})
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
     run = Run(task, recipe, inputs, preprocessor, folder, fabric, shown.samples, board, progress)
     fit(run, state, workers=workers)

@@ -92,12 +92,12 @@ def test_the_missing_extra_is_named(tmp_path):
         "from jcs_ct.data.manifest import read_manifest; read_manifest(Path('x.parquet'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "Parquet needs the extra 'parquet': pip install \"jcs-ct[parquet]\"; or use CSV" in done.stderr
+    assert "Parquet needs an extra: pip install 'jcs-ct[parquet]'; or use CSV" in done.stderr
 
 
 def test_the_extra_is_missed_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match="needs the extra 'parquet'"):
+    with pytest.raises(ConfigError, match="Parquet needs an extra"):
         write_table(tmp_path / "x.parquet", {"a": str}, [{"a": "1"}])
     assert list(tmp_path.iterdir()) == []
 

@@ -158,7 +158,7 @@ def test_wrong_predictions_end_with_exit_code_2(perfect, ct100_like, tmp_path):
 def test_miniseg_files_give_the_published_figures_through_the_command(shared_data, tmp_path):
     files = shared_data / "ct100/reference_predictions/miniseg"
     done = run("compare", files, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
-    tables = json.loads(done.stdout)
+    tables = json.loads(done.stdout)["tables"]
     ours, published = tables["miniseg"][:2]
     for key in ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px"):
         assert round(ours[key], 2) == published[key]
@@ -177,7 +177,7 @@ def test_our_own_published_predictions_give_the_figures_of_the_results_page(shar
     done = run("compare", *given, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
     page = (docs / "results.md").read_text(encoding="utf-8")
     keys = ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px")
-    rows = json.loads(done.stdout)["miniseg"][: len(names)]
+    rows = json.loads(done.stdout)["tables"]["miniseg"][: len(names)]
     assert [row["method"] for row in rows] == list(names)
     for row in rows:
         figures = " | ".join(f"{row[key]:.2f}" for key in keys)

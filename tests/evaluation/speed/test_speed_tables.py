@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,9 +165,13 @@ def test_the_command_writes_the_table_and_says_what_was_scaled(networks, tmp_pat
     out = tmp_path / "speed"
     options = ["--measured", "2", "--slices", "6", "--rounds", "2", "--precision", "fp32", "--device", "cpu"]
     result = CliRunner().invoke(
-        app, ["evaluate", "speed", "-o", str(out), "--models", str(tmp_path / "models"), *options]
+        app, ["evaluate", "speed", "-o", str(out), "--models", str(tmp_path / "models"), *options, "--json"]
     )
     assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["outcome"], document["page"]) == ("done", str(out / "index.html"))
+    assert Path(document["evaluation"]).is_file()
+    assert document["tables"]["table_ii"][0].keys() >= {"method", "infected_s"}
     assert "2 slices were measured; the times of 6 are scaled linearly" in result.output
     rows = {row["method"]: row for row in read_rows(out / "table_ii.csv")}
     ours, eager, paper = rows["models: jcs"], rows["models: eager"], rows["JCS on an RTX 2080 Ti"]

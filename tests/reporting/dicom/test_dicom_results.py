@@ -413,6 +413,27 @@ def test_ground_glass_and_consolidation_stand_in_the_report(make_series, make_fi
     assert not {"JCS012", "JCS013"} & {item.name.value for item in whole.get_measurements()}
 
 
+@pytest.mark.parametrize(
+    ("said", "procedure"),
+    [
+        ({"BodyPartExamined": "CHEST"}, ("24627-2", "LN")),
+        ({"BodyPartExamined": "ABDOMEN"}, ("25045-6", "LN")),
+        ({}, ("25045-6", "LN")),
+    ],
+    ids=["chest", "abdomen", "not said"],
+)
+def test_the_procedure_is_that_of_the_body_part(make_series, make_findings, tmp_path, said, procedure):
+    study = make_series(**said)
+    write_dicom_results(study, make_findings(study), tmp_path, kinds=("sr",))
+    items = dcmread(tmp_path / "findings.sr.dcm").ContentSequence
+    (code,) = [
+        item.ConceptCodeSequence[0]
+        for item in items
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Procedure reported"
+    ]
+    assert (code.CodeValue, code.CodingSchemeDesignator) == procedure
+
+
 def test_a_named_revision_has_the_same_identifiers_whatever_was_found(make_series, make_findings, tmp_path):
     study = make_series()
     diagnosis = make_findings(study)

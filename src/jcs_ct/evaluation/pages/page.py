@@ -45,6 +45,7 @@ class Evaluation:
 
 
 PAGE = "index.html"
+DATA = "evaluation.json"
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, *, beside: Callable[[Path], None] | None = None) -> Path:
@@ -74,7 +75,7 @@ def _write_into(folder: Path, evaluation: Evaluation) -> None:
     for table in evaluation.tables:
         write_text(folder / f"{table.name}.csv", table.to_csv())
     facts = {**evaluation.facts, **software_facts()}
-    write_text(folder / "evaluation.json", _json(evaluation, facts))
+    write_text(folder / DATA, _json(evaluation, facts))
     write_text(folder / PAGE, _html(evaluation, facts, pictures))
 
 
