@@ -117,6 +117,15 @@ def test_hugging_face_reads_every_figure(card):
     assert not re.search(r"\s", "".join(card.data.datasets))
 
 
+def test_the_card_states_the_error_of_the_burden():
+    (row,) = json.loads((WEIGHTS / "figures.json").read_text())["weights"]["segmenter"]["burden"]
+    text = " ".join(text_of("src/jcs_ct/weights/MODEL_CARD.md").split()).replace("−", "-")
+    assert "the eight patients of `zenodo20` each left out of a training like this one" in text
+    assert (row["source"], row["volumes"]) == ("zenodo20", 8)
+    limits = f"limits of agreement {row['lowest_percent']} to {row['highest_percent']}"
+    assert f"found less true: {row['mean_percent']} on average, {limits};" in text
+
+
 def test_the_card_states_the_operating_point_of_the_weights():
     point, text = load_models("compact").operating_point, text_of("src/jcs_ct/weights/MODEL_CARD.md")
     assert f"infected from probability {point.slice_probability:.2f}" in text

@@ -61,7 +61,8 @@ def test_only_the_measured_weights_at_the_measured_cut_have_figures(shipped):
     assert model_limits(other_cut).slices == ()
     assert model_limits(other_cut).lesions == weights.segmenter.lesions
     retrained = model_limits(replace(shipped, models={"classifier": {"sha256": "ab" * 32}}))
-    assert (retrained.slices, retrained.lesions, retrained.never_seen) == ((), (), ())
+    assert (retrained.slices, retrained.never_seen) == ((), ())
+    assert (retrained.lesions, retrained.burden) == ((), ())
     assert "other_pneumonia" in retrained.not_told_apart, "no network of this kind tells them apart"
 
 
@@ -72,6 +73,8 @@ def test_the_report_says_the_limits_beside_the_verdict(shipped, make_study):
         (one["source"], one["sensitivity"], one["uninfected_slice_count"]) for one in limits["slice_figures"]
     ] == [(row.source, row.sensitivity, row.not_infected) for row in known.slices]
     assert limits["lesion_figures"][0]["mean_dice_percent"] == known.lesions[0].dice_percent
+    (burden,) = limits["burden_figures"]
+    assert burden["limits_of_agreement_percent"] == [known.burden[0].lowest_percent, known.burden[0].highest_percent]
     assert limits["never_seen"] == list(known.never_seen)
     assert limits["not_told_apart"] == list(known.not_told_apart)
 
@@ -83,6 +86,8 @@ def test_sentences_say_them(shipped):
         assert row.sensitivity is None or f"{100 * row.sensitivity:.0f} % of {row.infected} infected" in said
     assert "Not told apart from COVID-19: another pneumonia, oedema" in said
     assert "Never looked at: children" in said
+    assert "Burden found less true: -1.2 % of the lungs on average, 95 % limits of agreement -7.3 to 5.0 %" in said
+    assert "Burden" not in " ".join(limit_sentences(replace(shipped, burden=None)))
     negative = " ".join(limit_sentences(replace(shipped, verdict=Verdict.NEGATIVE)))
     assert "can be present without an opacification" in negative
     assert "was not measured" in " ".join(limit_sentences(replace(shipped, models={})))

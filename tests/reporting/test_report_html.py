@@ -235,8 +235,16 @@ def test_limits_stand_beside_the_verdict(make_study, make_diagnosis):
         assert row.source in header
         for share, number in ((row.sensitivity, row.infected), (row.specificity, row.not_infected)):
             assert share is None or f"{100 * share:.0f} % of {number}" in header
+    (error,) = figures.segmenter.burden
+    low, high = (
+        f"{shipped.burden.lung_volume_ml * share / 100:.0f}"
+        for share in (error.lowest_percent, error.highest_percent)
+    )
+    assert f"Of these lungs that is {low.replace('-', '−')} to {high} ml." in words
+    assert "limits of agreement −7.3 to 5.0 % (8 volumes of zenodo20" in words
     unknown = _Outline(render_report(study, found)).words()
     assert "was not measured" in unknown
+    assert "limits of agreement" not in unknown
     assert figures.classifier.slices[0].source not in unknown
     negative = _Outline(render_report(study, make_diagnosis(study, positive=False))).words()
     assert "COVID-19 can be present without an opacification" in negative

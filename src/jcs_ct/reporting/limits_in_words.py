@@ -30,6 +30,13 @@ def limit_sentences(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"Slices called rightly at probability {cut:.2f}: {figures}."
     else:
         yield "How often these networks are right at this cut was not measured, or is not known to this software."
+    if diagnosis.burden is not None and diagnosis.burden.percent_opacity is not None:
+        for row in limits.burden:
+            yield (
+                f"Burden found less true: {row.mean_percent:.1f} % of the lungs on average, 95 % limits of agreement "
+                f"{row.lowest_percent:.1f} to {row.highest_percent:.1f} % ({row.volumes} volumes of {row.source}, "
+                "networks trained alike without them)."
+            )
     if limits.never_seen:
         yield f"Never looked at: {', '.join(NEVER_SEEN[kind] for kind in limits.never_seen)}."
 

@@ -53,6 +53,23 @@ class LesionFigures(_Stored):
     dice_percent: float = Field(ge=0, le=100)
 
 
+class BurdenFigures(_Stored):
+    """How far the burden is from readers' (Bland-Altman), by networks trained like these without the volumes judged.
+
+    Args:
+        source: Name of the data set.
+        volumes: Whole volumes judged, each of another patient.
+        mean_percent: Found less true, in per cent of the lungs: the mean.
+        lowest_percent, highest_percent: The 95 % limits of agreement.
+    """
+
+    source: str
+    volumes: int = Field(gt=0)
+    mean_percent: float
+    lowest_percent: float
+    highest_percent: float
+
+
 class ClassifierFigures(_Stored):
     """Figures of one classifier's weights, at one cut."""
 
@@ -67,6 +84,7 @@ class SegmenterFigures(_Stored):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     lesion_probability: float
     lesions: tuple[LesionFigures, ...]
+    burden: tuple[BurdenFigures, ...]
 
 
 class ShippedWeights(_Stored):
@@ -91,13 +109,14 @@ class ModelLimits:
 
     Args:
         slices: Of the classifier that read the study; empty where its weights or its cut were not measured.
-        lesions: Of the segmenter, likewise.
+        lesions, burden: Of the segmenter, likewise.
         not_told_apart: What looks alike to the networks.
         never_seen: What they were not shown; empty for weights that are not the shipped ones.
     """
 
     slices: tuple[SliceFigures, ...]
     lesions: tuple[LesionFigures, ...]
+    burden: tuple[BurdenFigures, ...]
     not_told_apart: tuple[LookAlike, ...]
     never_seen: tuple[NeverSeen, ...]
 
@@ -124,6 +143,7 @@ def model_limits(diagnosis: Diagnosis) -> ModelLimits:
     return ModelLimits(
         slices=classifier.slices if slices_are_known else (),
         lesions=segmenter.lesions if lesions_are_known else (),
+        burden=segmenter.burden if lesions_are_known else (),
         not_told_apart=known.not_told_apart,
         never_seen=known.never_seen if is_classifier else (),
     )

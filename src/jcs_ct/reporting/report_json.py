@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.reading.zones import Zone
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 
 RULES = {
     VerdictBasis.SLICE_COUNT: "positive when positive_slice_count is larger than positive_slice_threshold",
@@ -157,6 +157,15 @@ def _limits(diagnosis: Diagnosis) -> dict[str, Any]:
                 "mean_dice_percent": row.dice_percent,
             }
             for row in known.lesions
+        ],
+        "burden_figures": [
+            {
+                "source": row.source,
+                "volume_count": row.volumes,
+                "mean_difference_percent": row.mean_percent,
+                "limits_of_agreement_percent": [row.lowest_percent, row.highest_percent],
+            }
+            for row in known.burden
         ],
         "not_told_apart": list(known.not_told_apart),
         "never_seen": list(known.never_seen),
