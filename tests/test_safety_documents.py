@@ -123,7 +123,7 @@ def test_the_card_states_the_error_of_the_burden():
     assert "the eight patients of `zenodo20` each left out of a training like this one" in text
     assert (row["source"], row["volumes"]) == ("zenodo20", 8)
     limits = f"limits of agreement {row['lowest_percent']} to {row['highest_percent']}"
-    assert f"found less true: {row['mean_percent']} on average, {limits};" in text
+    assert f"found minus true: {row['mean_percent']} on average, {limits};" in text
 
 
 def test_the_card_states_the_operating_point_of_the_weights():

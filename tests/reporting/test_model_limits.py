@@ -86,7 +86,7 @@ def test_sentences_say_them(shipped):
         assert row.sensitivity is None or f"{100 * row.sensitivity:.0f} % of {row.infected} infected" in said
     assert "Not told apart from COVID-19: another pneumonia, oedema" in said
     assert "Never looked at: children" in said
-    assert "Burden found less true: -1.2 % of the lungs on average, 95 % limits of agreement -7.3 to 5.0 %" in said
+    assert "Burden found minus true: -1.2 % of the lungs on average, 95 % limits of agreement -7.3 to 5.0 %" in said
     assert "Burden" not in " ".join(limit_sentences(replace(shipped, burden=None)))
     negative = " ".join(limit_sentences(replace(shipped, verdict=Verdict.NEGATIVE)))
     assert "can be present without an opacification" in negative

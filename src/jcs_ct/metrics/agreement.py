@@ -12,7 +12,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Agreement:
-    """Differences, measured less true, in the unit of what was measured.
+    """Differences, measured minus true, in the unit of what was measured.
 
     Args:
         n: Pairs.

@@ -33,8 +33,8 @@ def limit_sentences(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.burden is not None and diagnosis.burden.percent_opacity is not None:
         for row in limits.burden:
             yield (
-                f"Burden found less true: {row.mean_percent:.1f} % of the lungs on average, 95 % limits of agreement "
-                f"{row.lowest_percent:.1f} to {row.highest_percent:.1f} % ({row.volumes} volumes of {row.source}, "
+                f"Burden found minus true: {row.mean_percent:.1f} % of the lungs on average, 95 % limits of "
+                f"agreement {row.lowest_percent:.1f} to {row.highest_percent:.1f} % ({row.volumes} volumes of {row.source}, "
                 "networks trained alike without them)."
             )
     if limits.never_seen:

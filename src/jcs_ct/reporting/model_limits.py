@@ -59,7 +59,7 @@ class BurdenFigures(_Stored):
     Args:
         source: Name of the data set.
         volumes: Whole volumes judged, each of another patient.
-        mean_percent: Found less true, in per cent of the lungs: the mean.
+        mean_percent: Found minus true, in per cent of the lungs: the mean.
         lowest_percent, highest_percent: The 95 % limits of agreement.
     """
 

@@ -147,7 +147,7 @@ def agreement_picture(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDAr
 
 
 def agreement_figure(measured: NDArray[Any], true: NDArray[Any], *, unit: str) -> Figure:
-    """Bland and Altman's plot: measured less true against the mean of both, with bias and limits of agreement.
+    """Bland and Altman's plot: measured minus true against the mean of both, with bias and limits of agreement.
 
     Args:
         measured, true: (n,) of the same studies, n >= 2.
@@ -170,7 +170,7 @@ def agreement_figure(measured: NDArray[Any], true: NDArray[Any], *, unit: str) -
     axis.axhline(0.0, color="0.8", linewidth=0.8)
     axis.set(
         xlabel=f"mean of measured and true ({unit})",
-        ylabel=f"measured less true ({unit})",
+        ylabel=f"measured minus true ({unit})",
         title=f"n = {agreement.n}",
     )
     axis.title.set_fontsize(9)
