@@ -124,6 +124,16 @@ def test_restore_puts_values_back_where_they_came_from():
     assert restored[89].max() == 0.0
 
 
+@pytest.mark.parametrize(
+    "part", [Region(20, 50, 30, 90), Region(0, 96, 0, 128), Region(0, 5, 0, 5), Region(80, 96, 0, 9)]
+)
+def test_a_part_is_restored_as_it_lies_in_the_whole(part):
+    preprocessor = SlicePreprocessor(size=64, body_crop=True, channels=1, mean=(0.0,), std=(1.0,))
+    tensor, region = preprocessor(thorax())
+    whole = preprocessor.restore(tensor[0], region, (96, 128))
+    assert np.array_equal(preprocessor.restore(tensor[0], region, (96, 128), part=part), part.of(whole))
+
+
 def test_it_survives_its_own_dictionary():
     preprocessor = SlicePreprocessor(size=160, window=Window(40, 400), body_crop=True)
     assert SlicePreprocessor.from_dict(preprocessor.to_dict()) == preprocessor

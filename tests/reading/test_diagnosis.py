@@ -55,10 +55,10 @@ def know(monkeypatch, phantom):
             grey = np.full((4, 4), 0.5, dtype=np.float32)
             return [ClassifiedSlice(index, probabilities[index], grey, region) for index in indices]
 
-        def segment(ready, hu, indices, **_):
+        def segment(ready, hu, indices, *, parts, **_):
             for index in indices:
                 calls.append(index)
-                yield index, (phantom.lesions.labels[index] > 0).astype(np.float32)
+                yield index, parts[index].of(phantom.lesions.labels[index] > 0).astype(np.float32)
 
         monkeypatch.setattr(diagnosis_module, "classify_slices", classify)
         monkeypatch.setattr(diagnosis_module, "segment_slices", segment)

@@ -31,16 +31,14 @@ def found(study, make_diagnosis):
 
 
 def test_lines_count_lung_and_what_of_it_is_opacified(study, found):
-    front = lines_of_sight(study.volume.hu, found, Sight.FRONT)
+    front, right, left = lines_of_sight(study.volume.hu, found, (Sight.FRONT, Sight.RIGHT, Sight.LEFT))
     assert front.density_hu.shape == (12, 48)
     assert front.lung[2, 10] == 32
     assert front.opacified[2, 10] == 6
     assert front.share[2, 10] == pytest.approx(6 / 32)
     assert front.share[2, 24] == 0, "no lung, no share"
-    right = lines_of_sight(study.volume.hu, found, Sight.RIGHT)
     assert right.share[2, 8] == pytest.approx(8 / 16)
     assert not right.share[8:].any(), "the left lung's lesion is not seen through the right one"
-    left = lines_of_sight(study.volume.hu, found, Sight.LEFT)
     assert left.share[9, 30] == pytest.approx(8 / 16)
     assert not left.share[:8].any()
 
@@ -49,8 +47,9 @@ def test_a_lesion_beside_the_lung_counts_on_its_side(study, found):
     lungs = found.lung_labels.copy()
     lungs[BOXES[1]] = 0
     outside = replace(found, lung_labels=lungs)
-    assert lines_of_sight(study.volume.hu, outside, Sight.LEFT).share[9, 30] == pytest.approx(8 / 16)
-    assert not lines_of_sight(study.volume.hu, outside, Sight.RIGHT).share[8:].any()
+    right, left = lines_of_sight(study.volume.hu, outside, (Sight.RIGHT, Sight.LEFT))
+    assert left.share[9, 30] == pytest.approx(8 / 16)
+    assert not right.share[8:].any()
 
 
 def test_the_right_lung_is_on_the_left_and_superior_on_top(study, found):

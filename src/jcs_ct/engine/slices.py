@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -81,15 +81,27 @@ def segment_slices(
     indices: Sequence[int],
     *,
     execution: Execution,
+    parts: Mapping[int, Region] | None = None,
     progress: CountProgress | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Run a segmenter over slices -> (index, (rows, columns) lesion probability on the slice's grid), in order."""
+    """Run a segmenter over slices -> (index, (rows, columns) lesion probability on the slice's grid), in order.
+
+    Args:
+        ready: A segmenter.
+        hu: (slices, rows, columns).
+        indices: Slices to read.
+        execution: Backend, device, precision and batch size.
+        parts: The rectangle of each slice whose probability is asked for; None for whole slices.
+        progress: Called with (done, total).
+    """
     model = runner_for(ready, execution).model
     shape = (hu.shape[1], hu.shape[2])
+    restore = ready.preprocessor.restore
     done = 0
     for batch, (lesions,), regions in _answers(ready.preprocessor, hu, indices, model, execution.batch_size):
         for position, index in enumerate(batch):
-            yield index, ready.preprocessor.restore(lesions[position, 0], regions[position], shape)
+            part = None if parts is None else parts[index]
+            yield index, restore(lesions[position, 0], regions[position], shape, part=part)
         done += len(batch)
         if progress is not None:
             progress(done, len(indices))

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -119,6 +118,10 @@ def _write(
     highest: float,
 ) -> None:
     """Header and voxels plane by plane: (slices, rows, columns) in memory order is the file's, columns fastest."""
+    # With pydicom, which nothing else needs here, this is a fifth of all that a reading imports: it waits until a
+    # thread writes, beside other work.
+    import nibabel
+
     new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
     nothing = np.broadcast_to(np.zeros((), kind), shape[::-1])  # of one voxel: the header asks for shape and type
     image = new_image(nothing, None if affine is None else ras_affine(affine))

@@ -35,6 +35,21 @@ class Region:
         """(rows, columns)."""
         return self.bottom - self.top, self.right - self.left
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Of rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def common(self, other: Region) -> Region | None:
+        """What lies in both; None where nothing does."""
+        top, bottom = max(self.top, other.top), min(self.bottom, other.bottom)
+        left, right = max(self.left, other.left), min(self.right, other.right)
+        return Region(top, bottom, left, right) if top < bottom and left < right else None
+
+    def within(self, outer: Region) -> Region:
+        """The same rectangle, counted from a corner of one that holds it."""
+        return Region(self.top - outer.top, self.bottom - outer.top, self.left - outer.left, self.right - outer.left)
+
     def of(self, plane: NDArray[_Value]) -> NDArray[_Value]:
         """(rows, columns) -> this rectangle of it, a view."""
-        return plane[self.top : self.bottom, self.left : self.right]
+        return plane[self.slices]

@@ -27,15 +27,19 @@ def shrunk(plane: _Plane, shape: tuple[int, int]) -> _Plane:
     return _weighted_rows(np.ascontiguousarray(across.T), *_triangles(plane.shape[0], shape[0]))
 
 
-def enlarged(plane: _Plane, shape: tuple[int, int]) -> _Plane:
+def enlarged(
+    plane: _Plane, shape: tuple[int, int], *, part: tuple[slice, slice] = (slice(None), slice(None))
+) -> _Plane:
     """(h, w) -> ``shape`` by the two nearest pixels along either side.
 
     Args:
         plane: float32.
-        shape: (rows, columns) of the result.
+        shape: (rows, columns) of the whole result.
+        part: Its rows and columns that are asked for; others are not computed.
     """
-    across = _between_rows(np.ascontiguousarray(plane.T), *_neighbours(plane.shape[1], shape[1]))
-    return _between_rows(np.ascontiguousarray(across.T), *_neighbours(plane.shape[0], shape[0]))
+    rows, columns = part
+    across = _between_rows(np.ascontiguousarray(plane.T), shape[1], columns)
+    return _between_rows(np.ascontiguousarray(across.T), shape[0], rows)
 
 
 def _weighted_rows(plane: _Plane, first: NDArray[np.intp], weights: NDArray[np.float64]) -> _Plane:
@@ -51,7 +55,10 @@ def _weighted_rows(plane: _Plane, first: NDArray[np.intp], weights: NDArray[np.f
     return total
 
 
-def _between_rows(plane: _Plane, low: NDArray[np.intp], high: NDArray[np.intp], share: NDArray[np.float32]) -> _Plane:
+def _between_rows(plane: _Plane, wanted: int, part: slice) -> _Plane:
+    """Of ``wanted`` rows those that are asked for."""
+    neighbours = _neighbours(len(plane), wanted)
+    low, high, share = neighbours[0][part], neighbours[1][part], neighbours[2][part]
     upper = plane[high]
     upper *= share[:, None]
     found = plane[low].astype(np.float64)

@@ -105,10 +105,22 @@ class SlicePreprocessor:
         grey, region = self.grey_and_region(hu)
         return self.normalise(self.resize(grey)), region
 
-    def restore(self, values: NDArray[np.float32], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """(h, w) network output -> (rows, columns) on the slice's own grid; 0 outside the region."""
-        out = np.zeros(shape, dtype=np.float32)
-        out[region.top : region.bottom, region.left : region.right] = enlarged(values, region.shape)
+    def restore(
+        self, values: NDArray[np.float32], region: Region, shape: tuple[int, int], *, part: Region | None = None
+    ) -> NDArray[np.float32]:
+        """(h, w) network output -> (rows, columns) on the slice's own grid; 0 outside the region.
+
+        Args:
+            values: Of the region.
+            region: Where they lie on the slice.
+            shape: Of the slice.
+            part: The rectangle of the slice that is asked for; None for all of it.
+        """
+        part = part or Region(0, shape[0], 0, shape[1])
+        out = np.zeros(part.shape, dtype=np.float32)
+        seen = part.common(region)
+        if seen is not None:
+            seen.within(part).of(out)[...] = enlarged(values, region.shape, part=seen.within(region).slices)
         return out
 
     def to_dict(self) -> dict[str, Any]:

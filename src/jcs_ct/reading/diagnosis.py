@@ -27,7 +27,7 @@ from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
 from jcs_ct.lungs.morphology import dilated_by_square
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
-from jcs_ct.preprocessing import enlarged
+from jcs_ct.preprocessing import Region, enlarged
 from jcs_ct.progress import CountProgress, Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
@@ -314,21 +314,26 @@ def _lesion_mask(
     mask = np.zeros(volume.shape, dtype=bool)
     margin = max(1, round(LESION_MARGIN_MM / pixel_mm_of(volume)))
     cut = models.operating_point.lesion_probability
+    parts = {index: _with_margin(lungs[index] > 0, margin) for index in indices}
     for index, probability in segment_slices(
-        models.segmenter, volume.hu, indices, execution=execution, progress=progress
+        models.segmenter, volume.hu, indices, execution=execution, parts=parts, progress=progress
     ):
-        lung = lungs[index] > 0
-        rows, columns = (_with_margin(lung.any(axis=axis), margin) for axis in (1, 0))
-        mask[index, rows, columns] = (probability[rows, columns] >= cut) & dilated_by_square(
-            lung[rows, columns], margin
-        )
+        part = parts[index]
+        near = dilated_by_square(part.of(lungs[index]) > 0, margin)
+        part.of(mask[index])[...] = (probability >= cut) & near
     return mask
 
 
-def _with_margin(present: NDArray[np.bool_], margin: int) -> slice:
-    """From the first place where something is to the last, and ``margin`` more on both sides."""
-    places = np.flatnonzero(present)
-    return slice(max(0, int(places[0]) - margin), int(places[-1]) + margin + 1)
+def _with_margin(lung: NDArray[np.bool_], margin: int) -> Region:
+    """The rectangle that holds a slice's lungs and ``margin`` pixels around them: no lesion is taken beyond."""
+    box = Region.around(lung)
+    rows, columns = lung.shape
+    return Region(
+        max(0, box.top - margin),
+        min(rows, box.bottom + margin),
+        max(0, box.left - margin),
+        min(columns, box.right + margin),
+    )
 
 
 def _facts(ready: ReadyNetwork) -> dict[str, Any]:

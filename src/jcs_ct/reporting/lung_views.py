@@ -99,35 +99,42 @@ def lung_views(study: Study, diagnosis: Diagnosis) -> tuple[LungView, ...]:
     sights = (Sight.FRONT, Sight.RIGHT, Sight.LEFT) if sides_are_known else (Sight.FRONT, Sight.BOTH)
     slices, rows, columns = study.volume.shape
     views = []
-    for sight in sights:
-        lines = lines_of_sight(study.volume.hu, diagnosis, sight)
+    for sight, lines in zip(sights, lines_of_sight(study.volume.hu, diagnosis, sights), strict=True):
         count, step = (columns, spacing[2]) if sight is Sight.FRONT else (rows, spacing[1])
         height = slices * spacing[0] if study.volume.is_measurable else 0.8 * count * step
         views.append(LungView(sight, _picture(lines), count * step, height, slices))
     return tuple(views)
 
 
-def lines_of_sight(hu: NDArray[Any], diagnosis: Diagnosis, sight: Sight) -> LinesOfSight:
-    """Look through a volume.
+def lines_of_sight(hu: NDArray[Any], diagnosis: Diagnosis, sights: Sequence[Sight]) -> tuple[LinesOfSight, ...]:
+    """Look through a volume, once for all sights.
 
     Args:
         hu: (slices, rows, columns).
         diagnosis: Its lungs and lesions.
-        sight: From the front a line runs along the rows' axis; from the side along the columns'.
+        sights: From the front a line runs along the rows' axis; from the side along the columns'.
     """
-    along = 0 if sight is Sight.FRONT else 1
-    side = {Sight.RIGHT: RIGHT, Sight.LEFT: LEFT}.get(sight)
-    columns = slice(None) if side is None else _columns(diagnosis.lung_labels, side)
     side_of_lesion = _side_of_lesions(diagnosis)
-    density, lung_counts, opacified_counts = [], [], []
-    for plane, lungs, labels in zip(hu, diagnosis.lung_labels, diagnosis.lesion_labels, strict=True):
-        # A lesion beside the lung mask counts on the side that the reading gave it.
-        sides = np.where((labels > 0) & (lungs == 0), side_of_lesion[labels], lungs) if labels.any() else lungs
-        lung = sides > 0 if side is None else sides == side
-        density.append(plane[:, columns].mean(axis=along, dtype=np.float32))
-        lung_counts.append(np.count_nonzero(lung, axis=along))
-        opacified_counts.append(np.count_nonzero(lung & (labels > 0), axis=along))
-    return LinesOfSight(np.stack(density), np.stack(lung_counts), np.stack(opacified_counts))
+    wanted = [{Sight.RIGHT: RIGHT, Sight.LEFT: LEFT}.get(sight) for sight in sights]
+    axes = [0 if sight is Sight.FRONT else 1 for sight in sights]
+    shown = [slice(None) if side is None else _columns(diagnosis.lung_labels, side) for side in wanted]
+    shapes = [(hu.shape[0], hu.shape[2 - axis]) for axis in axes]
+    density = [np.empty(shape, dtype=np.float32) for shape in shapes]
+    lung_counts, opacified_counts = ([np.zeros(shape, dtype=np.int64) for shape in shapes] for _ in range(2))
+    for index, (plane, lungs, labels) in enumerate(
+        zip(hu, diagnosis.lung_labels, diagnosis.lesion_labels, strict=True)
+    ):
+        sides, lesions = lungs, labels > 0
+        beside = lesions & (lungs == 0)
+        if beside.any():  # a lesion beside the lung mask counts on the side that the reading gave it
+            sides = lungs.copy()
+            sides[beside] = side_of_lesion[labels[beside]]
+        for number, (side, axis) in enumerate(zip(wanted, axes, strict=True)):
+            density[number][index] = plane[:, shown[number]].mean(axis=axis, dtype=np.float32)
+            lung = sides > 0 if side is None else sides == side
+            lung_counts[number][index] = np.count_nonzero(lung, axis=axis)
+            opacified_counts[number][index] = np.count_nonzero(lung & lesions, axis=axis)
+    return tuple(LinesOfSight(*counts) for counts in zip(density, lung_counts, opacified_counts, strict=True))
 
 
 def _side_of_lesions(diagnosis: Diagnosis) -> NDArray[np.uint8]:

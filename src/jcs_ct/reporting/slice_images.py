@@ -50,7 +50,7 @@ class DisplayWindow:
     def __call__(self, hu: NDArray[Any]) -> NDArray[np.uint8]:
         """HU, any shape -> grey 0 to 255, same shape."""
         if hu.dtype == np.int16:
-            return _table(self.level_hu, self.width_hu)[hu.view(np.uint16)]
+            return _table(self.level_hu, self.width_hu).take(hu.view(np.uint16))
         return _grey(hu, self.level_hu, self.width_hu)
 
 
