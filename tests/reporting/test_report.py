@@ -71,7 +71,7 @@ def test_a_run_that_fails_leaves_the_earlier_report_as_it_was(tmp_path, read, mo
         Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jcs_ct.imaging.nifti_writing.nibabel.openers.ImageOpener", full_disk)
+    monkeypatch.setattr("nibabel.openers.ImageOpener", full_disk)
     with pytest.raises(OutputError, match=r"the disk is full.*DISK_FULL"):
         write_report(*read, tmp_path, label="new")
     assert _content(tmp_path) == before
