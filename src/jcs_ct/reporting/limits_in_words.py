@@ -34,8 +34,8 @@ def limit_sentences(diagnosis: Diagnosis) -> Iterator[str]:
         for row in limits.burden:
             yield (
                 f"Burden found minus true: {row.mean_percent:.1f} % of the lungs on average, 95 % limits of "
-                f"agreement {row.lowest_percent:.1f} to {row.highest_percent:.1f} % ({row.volumes} volumes of {row.source}, "
-                "networks trained alike without them)."
+                f"agreement {row.lowest_percent:.1f} to {row.highest_percent:.1f} % ({row.volumes} volumes of "
+                f"{row.source}, networks trained alike without them)."
             )
     if limits.never_seen:
         yield f"Never looked at: {', '.join(NEVER_SEEN[kind] for kind in limits.never_seen)}."
