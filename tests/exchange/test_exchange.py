@@ -12,10 +12,11 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from PIL import Image
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
-from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions, read_manifest
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError
 from jcs_ct.exchange.nifti_folders import export_nnunet
@@ -253,7 +254,6 @@ def test_what_cannot_be_exported_is_said_at_once_and_nothing_is_left(studies, tm
         replace(rows["cal"], mask=rows["ann"].mask),
         rows["dot"],
         rows["dot"],
-        ManifestRow(tmp_path / "slice.png", "f", 0),
         ManifestRow(tmp_path / "none.nii.gz", "g", 0),
     )
     folder = tmp_path / "Dataset001_x"
@@ -261,12 +261,11 @@ def test_what_cannot_be_exported_is_said_at_once_and_nothing_is_left(studies, tm
         export_nnunet(Manifest(bad), folder)
     said = str(found.value)
     for words in (
-        "6 problem(s) with 7 rows, nothing is exported:",
+        "5 problem(s) with 6 rows, nothing is exported:",
         "its lesions are not known: give a mask",
         "labelled 0 (not infected), and its mask marks",
         "mm from its CT",
         "the same study stands in a row before",
-        "a slice has no place in the patient",
         "none.nii.gz",
     ):
         assert words in said
@@ -280,3 +279,81 @@ def test_what_cannot_be_exported_is_said_at_once_and_nothing_is_left(studies, tm
     assert [row.patient for row in kept] == ["cal"]
     Manifest((rows["ann"],)).write(tmp_path / "a.csv")
     assert "it is no DICOM series" in refused("data", "export", "dicom", tmp_path / "a.csv", "-o", tmp_path / "d")
+
+
+@pytest.fixture
+def slices(tmp_path) -> Path:
+    """Eight slices of four patients under two windows, one of them HU as real numbers; one has no known lesions."""
+    generator, rows = np.random.default_rng(0), []
+    for number in range(8):
+        path, mask = tmp_path / f"{number}.png", tmp_path / f"{number}_mask.png"
+        patient, window = f"p{number // 2}", {"level_hu": 40.0, "width_hu": 400.0} if number % 2 else {}
+        Image.fromarray(generator.integers(0, 256, (40, 32), dtype=np.uint8)).save(path)
+        if number == 7:
+            path, window = tmp_path / "7.tif", {}
+            Image.fromarray(generator.uniform(-1000, 900, (40, 32)).astype(np.float32)).save(path)
+        plane = np.zeros((40, 32), dtype=np.uint8)
+        plane[10:14, 3 : 5 + number] = 200
+        known = number % 4 != 3
+        if known:
+            Image.fromarray(plane).save(mask)
+        split = ("train", "val", "test", "train")[number // 2]
+        label = 1 if known else 0
+        rows.append(ManifestRow(path, patient, label, mask if known else None, split, "own", **window))
+    rows[6] = replace(rows[6], label=None, mask=None)
+    Manifest(tuple(rows)).write(tmp_path / "slices.csv")
+    return tmp_path / "slices.csv"
+
+
+def test_slices_go_to_nnunet_in_two_dimensions_and_come_back(slices):
+    """Pixels by SimpleITK, which nnU-Net's readers use too; HU and lesions as they were, to half a unit."""
+    folder = slices.parent / "Dataset117_OWN"
+    said = refused("data", "export", "nnunet", slices, "-o", folder)
+    assert "nothing is exported, 1 problem(s) with 8 slices:" in said
+    assert "6.png: its lesions are not known" in said
+    assert "-> give a mask, or leave such slices out with --skip-unmasked" in said
+    assert not folder.exists() or not list(folder.iterdir())
+    said = jcs("data", "export", "nnunet", slices, "-o", folder, "--skip-unmasked")
+    assert "7 slices of 4 patients, 7 with a mask" in said
+    facts = json.loads((folder / "dataset.json").read_text())
+    assert (facts["file_ending"], facts["numTraining"]) == (".png", 5)
+    assert facts["overwrite_image_reader_writer"] == "NaturalImage2DIO"
+    before = [row for row in read_manifest(slices) if row.label is not None]
+    after = read_manifest(folder / "manifest.csv").rows
+    for old, new in zip(before, after, strict=True):
+        part = "Ts" if old.split == "test" else "Tr"
+        assert new.path.parent == folder / f"images{part}"
+        assert new.path.name.endswith("_0000.png")
+        levels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(new.path)))
+        assert levels.dtype == np.uint16
+        hu = read_hu(old.path, old.window)
+        assert np.abs(levels.astype(np.float32) - 1024 - np.maximum(hu, -1024)).max() <= 0.5
+        assert np.abs(read_hu(new.path) - np.maximum(hu, -1024)).max() <= 0.5
+        labels = folder / f"labels{part}" / new.path.name.replace("_0000", "")
+        truth = read_lesions(old)
+        expected = np.zeros(hu.shape, dtype=bool) if truth is None else truth
+        assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(labels))), expected)
+        assert new.patient == old.patient
+    (split,) = json.loads((folder / "splits_final.json").read_text())
+    assert (len(split["train"]), len(split["val"])) == (3, 2)
+    assert all((folder / "imagesTr" / f"{name}_0000.png").is_file() for name in split["train"] + split["val"])
+    whose = refused("data", "make", "nnunet", folder, "-o", slices.parent / "x.csv")
+    assert "7 slices, as p0001_" in whose
+    pattern = whose.split("--patient-pattern '")[1].split("'")[0]
+    jcs("data", "make", "nnunet", folder, "-o", slices.parent / "again.csv", "--patient-pattern", pattern)
+    again = {row.path.name: row for row in read_manifest(slices.parent / "again.csv")}
+    assert {name: (row.label, row.split) for name, row in again.items()} == {
+        row.path.name: (row.label, row.split) for row in after
+    }
+    groups = [{row.patient for row in (again[new.path.name], new)} for new in after]
+    assert len({frozenset(group) for group in groups}) == 4, "patients are as they were, under other names"
+
+
+def test_slices_cannot_go_where_a_place_in_the_patient_is_needed(slices, studies):
+    for kind in ("nifti", "dicom"):
+        said = refused("data", "export", kind, slices, "-o", slices.parent / kind)
+        assert "8 of 8 rows are slices, as" in said
+        assert "\n" not in said
+    both = Manifest((*read_manifest(slices).rows, *read_manifest(studies).rows))
+    with pytest.raises(ConfigError, match=r"8 rows of the manifest are slices, as .* and 5 are studies"):
+        export_nnunet(both, slices.parent / "Dataset118_x")

@@ -125,7 +125,7 @@ def test_two_processes_follow_the_loss_of_one(drawn_slices: Manifest, tmp_path):
     drawn_slices.write(manifest)
     recipe = written(tmp_path, "plain", PLAIN)
     for devices in (1, 2):
-        command = [sys.executable, "-m", "jcs_ct", "train", str(recipe), "-m", str(manifest)]
+        command = [sys.executable, "-m", "jcs_ct", "train", str(recipe), "-m", str(manifest), "--accept-leaks"]
         command += ["-o", str(tmp_path / f"run-{devices}"), "--devices", str(devices), "--threads", "1"]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -21,6 +21,7 @@ from jcs_ct.cli.crossval import (
     recipe_with,
     run_asked,
 )
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import RECIPE_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -40,6 +41,7 @@ def ablate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Find out what each part of the segmenter brings: train it without and with EFM, AFF and combination.
 
@@ -61,6 +63,7 @@ def ablate(
         only=fold,
         extra=extra,
         parted=parted_patients,
+        accept_leaks=accept_leaks,
         device=device,
         threads=threads,
         draws=draws,

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
+from jcs_ct.cli.used_manifests import open_used
 
 
 def calibrate(
@@ -44,6 +46,7 @@ def calibrate(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    accept_leaks: AcceptLeaks = False,
     as_json: Annotated[bool, typer.Option("--json", help="The operating point and its figures as JSON.")] = False,
 ) -> None:
     """Choose from which probability a slice is infected and a pixel a lesion, and store that with two networks.
@@ -56,16 +59,16 @@ def calibrate(
     from dataclasses import asdict, replace
 
     from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.experiments.operating_point_choice import choose_operating_point
 
     trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
+    table = open_used(manifest, used=("val",), accept_leaks=accept_leaks).manifest
     with stage_progress() as progress:
         chosen = choose_operating_point(
             trained_classifier,
             trained_segmenter,
-            read_manifest(manifest).split("val"),
+            table.split("val"),
             least_specificity=least_specificity,
             lesion_probability=lesion_probability,
             execution=Execution(device=device),

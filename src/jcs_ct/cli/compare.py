@@ -9,9 +9,11 @@ import typer
 
 from jcs_ct.choices import EvaluationProtocol, SplitName
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_evaluation, write_page
 from jcs_ct.cli.options import DrawsOption
+from jcs_ct.cli.used_manifests import open_used
 
 
 @stoppable_evaluation
@@ -43,6 +45,7 @@ def compare(
     ] = None,
     draws: DrawsOption = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Score lesion predictions that lie in folders, and compare each method with the first, slice by slice.
 
@@ -61,6 +64,8 @@ def compare(
     from jcs_ct.metrics.bootstrap import Resampling
 
     cases = open_cases(reference, protocol=protocol, split=split)
+    # Predictions are scored against masks: the images need not be there.
+    warnings = () if reference.is_dir() else open_used(reference, used=(), accept_leaks=accept_leaks).warnings
     given = [read_given(one, cases) for one in predictions or []]
     methods, cuts = with_own_cuts(
         given, cut_by_folds or [], cases, lambda name: output / f"{method_folder(name)}-own-cut"
@@ -72,6 +77,7 @@ def compare(
             title="Comparison of segmentations",
             protocol=protocol,
             facts={"cuts": cuts} if cuts else None,
+            warnings=warnings,
             resampling=Resampling(draws=draws, seed=seed),
             progress=progress,
         )

@@ -11,10 +11,12 @@ import typer
 
 from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
+from jcs_ct.cli.used_manifests import kept_together, open_used
 
 if TYPE_CHECKING:
     from jcs_ct.evaluation.pages.paper_results import Row
@@ -140,6 +142,7 @@ def crossval(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Train one network for each fold and judge it on the slices of that fold, which it has not seen.
 
@@ -172,8 +175,8 @@ def crossval(
         methods = [Method(recipe.stem, loaded, borrowed, pretrained, flip_average, least_specificity)]
     asked = AskedExperiment(
         manifest=manifest, output=output, only=fold, sources=source, with_test=with_test, extra=extra,
-        parted=parted_patients, count=folds, seed=seed, device=device, threads=threads, draws=draws,
-        protocol=protocol,
+        parted=parted_patients, accept_leaks=accept_leaks, count=folds, seed=seed, device=device, threads=threads,
+        draws=draws, protocol=protocol,
     )  # fmt: skip
     run_asked(
         asked, methods, title="Cross-validation", against=against or [], own_cuts=cut_by_folds, beside=beside,
@@ -195,6 +198,7 @@ class AskedExperiment:
     with_test: bool = False
     extra: Path | None = None
     parted: bool = False
+    accept_leaks: bool = False
     count: int | None = None
     seed: int = 0
     protocol: EvaluationProtocol = "image"
@@ -244,7 +248,6 @@ def run_asked(
     """
     import torch
 
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.held_out_page import evaluate_held_out_lesions, evaluate_held_out_scores
     from jcs_ct.experiments.cross_validation import run_experiment
@@ -252,22 +255,28 @@ def run_asked(
     from jcs_ct.experiments.lesion_predictions import read_given
     from jcs_ct.metrics.bootstrap import Resampling
 
+    segments = methods[0].is_segmenter
+    if not segments and (against or own_cuts):
+        raise ConfigError("--against and --cut-by-folds are for segmenters, and this recipe trains a classifier")
     if asked.threads:
         torch.set_num_threads(asked.threads)
+    extra = None if asked.extra is None else open_used(asked.extra, accept_leaks=asked.accept_leaks).manifest
+    opened = open_used(asked.manifest, accept_leaks=asked.accept_leaks or asked.parted)
+    table, notes = opened.manifest, list[str]()
+    if asked.count is not None:
+        table, notes = kept_together(table, accept_leaks=asked.accept_leaks)
+    warnings = (*warnings, *opened.warnings, *notes)
     folds = folds_of(
-        read_manifest(asked.manifest),
+        table,
         sources=asked.sources,
         with_test=asked.with_test,
-        extra=None if asked.extra is None else read_manifest(asked.extra),
+        extra=extra,
         parted=asked.parted,
         count=asked.count,
         seed=asked.seed,
     )
     where = ", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])])
     title = f"{title}: {', '.join(method.name for method in methods[:1])} on {where}"
-    segments = methods[0].is_segmenter
-    if not segments and (against or own_cuts):
-        raise ConfigError("--against and --cut-by-folds are for segmenters, and this recipe trains a classifier")
     cases = folds.cases(where) if segments else None
     others = [] if cases is None else [read_given(given, cases) for given in against]
     with stage_progress() as progress:

@@ -47,6 +47,7 @@ def look(manifest: Path, *, as_json: bool = False, accept_leaks: bool = False) -
     from jcs_ct.data.manifest import count_manifest
     from jcs_ct.data.manifest.manifest_checks import check_manifest, leak_problems
     from jcs_ct.data.manifest.manifest_problems import refuse
+    from jcs_ct.data.manifest.usable import remember_clean
 
     with stage_progress() as progress:
         checked = check_manifest(manifest, progress=lambda done, total: progress("files", done, total))
@@ -54,6 +55,8 @@ def look(manifest: Path, *, as_json: bool = False, accept_leaks: bool = False) -
     if not accept_leaks:
         remedy = f"jcs data split {manifest} -o NEW.csv --join-duplicates deals anew; --accept-leaks goes on as it is"
         refuse(f"the manifest {manifest} has {{count}} leak(s):", leak_problems(checked.leaks, remedy), records)
+    if not records:
+        remember_clean(checked.manifest)
     if as_json:
         print_json({"counts": count_manifest(checked.manifest), "notes": checked.notes, "leaks": records})
         return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="export",
-    help="Turn a manifest of studies into a data set that other tools read; all of it, or nothing.",
+    help="Turn a manifest into a data set that other tools read; all of it, or nothing.",
     no_args_is_help=True,
 )
 
@@ -43,20 +43,24 @@ def nifti(manifest: Studies, output: Output) -> None:
 
 @app.command("nnunet")
 def nnunet(
-    manifest: Studies,
+    manifest: Annotated[Path, typer.Argument(help="Manifest of studies or of slices (CSV or Parquet)."), SOME_INPUT],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to make, called as nnU-Net wants it: DatasetNNN_NAME.")
     ],
     skip_unmasked: Annotated[
-        bool, typer.Option("--skip-unmasked", help="Leave studies out whose lesions are not known.")
+        bool, typer.Option("--skip-unmasked", help="Leave out what has no known lesions.")
     ] = False,
 ) -> None:
-    """A raw data set of nnU-Net (version 2); its test cases are the manifest's test split.
+    """A raw data set of nnU-Net (version 2), of volumes or of slices; its test cases are the test split.
+
+    Slices are written as PNG of 16 bits in HU + 1024, whatever window they were stored under, for nnU-Net's `2d`.
 
     splits_final.json keeps each patient's studies together, by the manifest's folds or its val split: copy it into
     nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net deals single cases.
 
     Example:  jcs data export nnunet studies.csv -o nnUNet_raw/Dataset115_COVID
+
+    Example:  jcs data export nnunet slices.csv -o nnUNet_raw/Dataset116_COVID --skip-unmasked
     """
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.exchange.nifti_folders import export_nnunet
@@ -71,7 +75,7 @@ def nnunet(
         )
     _say(written, output)
     if len(written) < len(studies):
-        typer.echo(f"{len(studies) - len(written)} studies left out: their lesions are not known")
+        typer.echo(f"{len(studies) - len(written)} left out: their lesions are not known")
 
 
 @app.command("dicom")
@@ -95,4 +99,5 @@ def dicom(manifest: Studies, output: Output) -> None:
 def _say(written: Manifest, output: Path) -> None:
     masks = sum(row.mask is not None for row in written)
     patients = len({row.patient for row in written})
-    typer.echo(f"{len(written)} studies of {patients} patients, {masks} with a mask -> {output}")
+    kind = "studies" if all(row.is_study for row in written) else "slices"
+    typer.echo(f"{len(written)} {kind} of {patients} patients, {masks} with a mask -> {output}")

@@ -77,16 +77,21 @@ def nnunet(
         typer.Option(help="splits_final.json of nnU-Net: its folds are kept; one that lies in the folder is found."),
         SOME_INPUT,
     ] = None,
+    one_slice_each: Annotated[
+        bool, typer.Option("--one-slice-each", help="Slices of a 2-D data set are each of another patient.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Make a manifest of a raw data set of nnU-Net, a row a case; then see `jcs data slices`.
+    """Make a manifest of a raw data set of nnU-Net, a row a case; then, of volumes, see `jcs data slices`.
 
     Example:  jcs data make nnunet nnUNet_raw/Dataset115_COVID -o studies.csv
     """
     from jcs_ct.data.sources.volume_pairs import VolumePairs, nnunet_raw
 
     labels = lesion_numbers(lesion_labels)
-    wanted = VolumePairs(patient_pattern=patient_pattern, lesion_labels=labels, seed=seed)
+    wanted = VolumePairs(
+        patient_pattern=patient_pattern, lesion_labels=labels, one_slice_each=one_slice_each, seed=seed
+    )
     with stage_progress() as progress:
         made = nnunet_raw(folder, wanted, splits=splits, progress=lambda done, total: progress("cases", done, total))
     _write_studies(made, output)
@@ -204,7 +209,8 @@ def _write_studies(manifest: Manifest, output: Path) -> None:
     manifest.write(output)
     labels = sorted({label for row in manifest for label in row.lesion_labels})
     lesion = f"the value(s) {', '.join(map(str, labels))}" if labels else "every value but 0"
-    typer.echo(f"{len(manifest)} studies of {len({row.patient for row in manifest})} patients -> {output}")
+    kind = "studies" if all(row.is_study for row in manifest) else "slices"
+    typer.echo(f"{len(manifest)} {kind} of {len({row.patient for row in manifest})} patients -> {output}")
     typer.echo(f"lesion in the masks: {lesion}; infected: {sum(row.label == 1 for row in manifest)}")
 
 

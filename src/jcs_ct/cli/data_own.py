@@ -197,8 +197,12 @@ def images(
 
 def _write_made(made: MadeManifest, output: Path, *, is_checked: bool) -> None:
     """Write a manifest and say what is in it."""
+    from jcs_ct.data.manifest.usable import remember_clean
+
     manifest = made.manifest
     manifest.write(output)
+    if is_checked and not made.leaks:
+        remember_clean(manifest)
     for note in (*made.notes, *map(str, made.leaks)):
         typer.echo(f"note: {note}", err=True)
     counts = ", ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,11 @@ import typer
 
 from jcs_ct.choices import CT100Folds, SplitName
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
+    judged_manifest,
     manifest_warnings,
     named_checkpoints,
     split_warnings,
@@ -42,6 +45,7 @@ def segmentation(
     split: SplitOption = "test",
     device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Judge segmenters: Dice, IoU, E-measure and more, with intervals over patients (Tables VI, VII, Fig. 10, 11).
 
@@ -51,7 +55,6 @@ def segmentation(
     Example:  jcs evaluate segmentation models/segmenter.safetensors -m slices.csv -o evaluation
     """
     from jcs_ct.checkpoints import load_segmenter, read_info
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.pages.paper_results import TABLE_VI, TABLE_VII
     from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
@@ -61,9 +64,9 @@ def segmentation(
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
-    table = read_manifest(manifest)
+    table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
     cases = manifest_cases(table, split, title=manifest.stem)
-    methods, thresholds, warnings, weights = [], {}, split_warnings(split), {}
+    methods, thresholds, warnings, weights = [], {}, [*split_warnings(split), *known], {}
     with stage_progress() as progress:
         for name, path in named_checkpoints(segmenters, "segmenter"):
             ready, info = load_segmenter(path), read_info(path)
@@ -115,6 +118,7 @@ def patients(
     split: SplitOption = "test",
     device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Judge the verdict on patients: right and wrong ones by threshold, ROC, calibration, subgroups (Table IV).
 
@@ -123,7 +127,6 @@ def patients(
     Example:  jcs evaluate patients --studies studies.csv --models models -o evaluation
     """
     from jcs_ct.checkpoints import load_models
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.patients.cohort import cohort_of_manifest, cohort_of_studies, read_study_list
@@ -133,6 +136,7 @@ def patients(
     if (studies is None) == (manifest is None):
         raise ConfigError("give either --studies or --manifest")
     loaded = load_models(models)
+    table, known = (None, []) if manifest is None else judged_manifest(manifest, split, accept_leaks=accept_leaks)
     with stage_progress() as progress:
         if studies is not None:
             cohort = cohort_of_studies(
@@ -144,10 +148,11 @@ def patients(
             )
         else:
             assert manifest is not None  # checked above
+            assert table is not None  # opened then
             cohort = cohort_of_manifest(
                 loaded.classifier,
                 loaded.operating_point,
-                read_manifest(manifest).split(split),
+                table.split(split),
                 execution=Execution(device=device),
                 title=f"{manifest.stem}, split {split}",
                 progress=lambda done, total: progress("slices", done, total),
@@ -155,7 +160,7 @@ def patients(
     evaluation = evaluate_cohort(
         cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
     )
-    write_page(output, evaluation)
+    write_page(output, replace(evaluation, warnings=(*evaluation.warnings, *known)))
 
 
 @app.command("explanations")
@@ -173,6 +178,7 @@ def explanations(
     ] = 16,
     device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Judge activation maps: how well they point at the lesions, beside what their grid allows (Fig. 9 in numbers).
 
@@ -181,7 +187,7 @@ def explanations(
     Example:  jcs evaluate explanations plain=a.safetensors lseg=b.safetensors -m ct100.csv -o maps
     """
     from jcs_ct.checkpoints import load_classifier, read_info
-    from jcs_ct.data.manifest import Manifest, read_manifest
+    from jcs_ct.data.manifest import Manifest
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
     from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
@@ -189,7 +195,7 @@ def explanations(
 
     # Each classifier sees few slices one by one: compiling would not pay.
     execution = Execution(backend="torch", device=device)
-    table = read_manifest(manifest)
+    table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
 
     def with_lesions(name: str) -> CaseSet:
         rows = tuple(row for row in table.split(name) if row.mask is not None and row.label == 1)
@@ -197,7 +203,7 @@ def explanations(
         return CaseSet(found.title, tuple(case for case in found if case.read_mask().any()))
 
     judged, tuning = with_lesions(split), with_lesions("train").cases
-    results, warnings, weights = [], split_warnings(split), {}
+    results, warnings, weights = [], [*split_warnings(split), *known], {}
     with stage_progress() as progress:
         for name, path in named_checkpoints(classifiers, "classifier"):
             ready = load_classifier(path)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
+    judged_manifest,
     manifest_warnings,
     named_checkpoints,
     split_warnings,
@@ -38,6 +41,7 @@ def classifier(
     split: SplitOption = "test",
     device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Judge classifiers slice by slice: AUC, sensitivity and specificity by source, with intervals over patients.
 
@@ -46,7 +50,6 @@ def classifier(
 
     Example:  jcs evaluate classifier compact -m slices.csv -o evaluation/classifier
     """
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.classifier.slice_discrimination import evaluate_scores
     from jcs_ct.experiments.judged_slices import slice_names
@@ -55,8 +58,8 @@ def classifier(
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
-    table = read_manifest(manifest)
-    methods, warnings, weights = [], split_warnings(split), {}
+    table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
+    methods, warnings, weights = [], [*split_warnings(split), *known], {}
     with stage_progress() as progress:
         for number, (name, path) in enumerate(named_checkpoints(classifiers, "classifier")):
             progress("classifiers", number, len(classifiers))
@@ -101,6 +104,7 @@ def shortcuts(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the text and frames that are added.")] = 0,
     device: DeviceOption = "auto",
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Test whether a classifier reads the lungs: slices are blanked outside them, marked, windowed, emptied.
 
@@ -108,17 +112,16 @@ def shortcuts(
 
     Example:  jcs evaluate shortcuts compact -m slices.csv -o evaluation/shortcuts --limit 100
     """
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts
     from jcs_ct.evaluation.classifier.shortcuts import manifest_planes, measure_shortcuts, spread_slices
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
-    table = read_manifest(manifest)
+    table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
     chosen = spread_slices(table.split(split), limit)
     planes = manifest_planes(chosen, seed=seed)
-    results, warnings, weights = [], split_warnings(split), {}
+    results, warnings, weights = [], [*split_warnings(split), *known], {}
     with stage_progress() as progress:
         for name, path in named_checkpoints(classifiers, "classifier"):
             ready, cut, found = _opened(name, path, table)
@@ -153,6 +156,7 @@ def trivial(
         int, typer.Option(min=0, help="Seed of the decision trees, and of the folds where the manifest has none.")
     ] = 0,
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Measure what size, brightness and sharpness of the pictures alone tell of the label, source by source.
 
@@ -160,11 +164,11 @@ def trivial(
 
     Example:  jcs evaluate trivial -m sarscov2.csv -o evaluation/trivial
     """
-    from jcs_ct.data.manifest import Manifest, read_manifest
+    from jcs_ct.data.manifest import Manifest
     from jcs_ct.evaluation.classifier.trivial_features import evaluate_trivial_features, score_trivially
     from jcs_ct.metrics.bootstrap import Resampling
 
-    table = read_manifest(manifest)
+    table, known = judged_manifest(manifest, None, accept_leaks=accept_leaks)
     scores = {}
     with stage_progress() as progress:
         for source in sorted({row.source for row in table}):
@@ -178,7 +182,8 @@ def trivial(
 
             scores[source] = score_trivially(rows, seed=seed, progress=measured)
     title = f"Trivial features: {manifest.stem}"
-    write_page(output, evaluate_trivial_features(scores, title=title, resampling=Resampling(draws=draws)))
+    evaluation = evaluate_trivial_features(scores, title=title, resampling=Resampling(draws=draws))
+    write_page(output, replace(evaluation, warnings=(*evaluation.warnings, *known)))
 
 
 def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyClassifier, float, list[str]]:

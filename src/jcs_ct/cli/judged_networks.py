@@ -11,9 +11,10 @@ import typer
 from jcs_ct.cli.console import print_tables
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import earlier_or_new, stoppable
+from jcs_ct.cli.used_manifests import open_used
 
 if TYPE_CHECKING:
-    from jcs_ct.choices import NetworkTask
+    from jcs_ct.choices import NetworkTask, SplitName
     from jcs_ct.data.manifest import Manifest
     from jcs_ct.evaluation.pages.page import Evaluation
 
@@ -45,6 +46,19 @@ def named_checkpoints(given: list[str], task: NetworkTask) -> list[tuple[str, Pa
     if len(set(names)) < len(names):
         raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
     return found
+
+
+def judged_manifest(path: Path, split: SplitName | None, *, accept_leaks: bool) -> tuple[Manifest, list[str]]:
+    """A manifest that was looked at, and what the page must say of it; without a split all of it is judged.
+
+    Raises:
+        ManifestError: wrong labels, masks or images of the split, or leaks that are not accepted.
+    """
+    from jcs_ct.data.manifest.usable import few_patients_warning
+
+    found = open_used(path, used=None if split is None else (split,), accept_leaks=accept_leaks)
+    few = [] if split is None else few_patients_warning(found.manifest, split)
+    return found.manifest, [*found.warnings, *few]
 
 
 def split_warnings(split: str) -> list[str]:

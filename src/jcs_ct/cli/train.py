@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jcs_ct.cli.console import parse_settings
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import stoppable
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
 from jcs_ct.cli.training_progress import step_progress
+from jcs_ct.cli.used_manifests import open_used
 
 if TYPE_CHECKING:
     from jcs_ct.data.covid_cs.feature_lists import FeatureLists
@@ -91,11 +93,13 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write a TensorBoard log too (extra 'tensorboard').")
     ] = False,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Train a classifier or a segmenter; a run that was stopped continues where it was.
 
     Writes best.safetensors (by validation), last.safetensors, log.jsonl, a picture of a few validation slices each
-    time (samples/) and the state to resume from.
+    time (samples/) and the state to resume from. The manifest is looked at first, as `jcs data check` does: wrong
+    labels and masks, and leaks between its splits, are refused.
 
     Example:  jcs train compact-classifier -m slices.csv -o runs/classifier
     """
@@ -109,7 +113,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     loaded = load_recipe(recipe, parse_settings(settings))
-    data = _data(manifest, features, validation, root)
+    data = _data(manifest, features, validation, root, accept_leaks=accept_leaks)
     task = make_task(loaded, classifier, pretrained)
     if features is not None and pretrained is None:
         typer.echo(_FIRST_STAGE_NOTE, err=True)
@@ -157,7 +161,7 @@ _FIRST_STAGE_NOTE = (
 
 
 def _data(
-    manifest: Path | None, features: Path | None, validation: Path | None, root: Path | None
+    manifest: Path | None, features: Path | None, validation: Path | None, root: Path | None, *, accept_leaks: bool
 ) -> Manifest | FeatureLists:
     from jcs_ct.data.covid_cs.feature_lists import FeatureLists, read_list
     from jcs_ct.data.manifest import read_manifest
@@ -168,6 +172,8 @@ def _data(
     if manifest is not None:
         if validation is not None or root is not None:
             raise ConfigError("--validation and --root are for --features; a manifest has a val split and a folder")
-        return read_manifest(manifest)
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # another process looks at it
+            return read_manifest(manifest)
+        return open_used(manifest, used=("train", "val"), accept_leaks=accept_leaks).manifest
     assert features is not None  # one of the two is there
     return FeatureLists(read_list(features, root), () if validation is None else read_list(validation, root))

@@ -15,10 +15,12 @@ from jcs_ct.cli.crossval import (
     SpecificityOption,
     WithTestOption,
 )
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
+from jcs_ct.cli.used_manifests import kept_together, open_used
 
 
 @stoppable_experiment
@@ -45,6 +47,7 @@ def transfer(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     draws: DrawsOption = 2000,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Find out whether a classifier carries over: train on all sources, all but each, each alone; judge on every one.
 
@@ -56,7 +59,6 @@ def transfer(
     """
     import torch
 
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.evaluation.classifier.transfer_matrix import evaluate_transfer, transfer_cells
     from jcs_ct.experiments.cross_validation import cross_validate
     from jcs_ct.experiments.fold_runs import labelled_slices
@@ -69,7 +71,10 @@ def transfer(
         torch.set_num_threads(threads)
     loaded = load_recipe(recipe, parse_settings(settings))
     method = Method(recipe.stem, loaded, pretrained=pretrained, least_specificity=least_specificity)
-    judged = labelled_slices(read_manifest(manifest), None, with_test=with_test)
+    opened = open_used(manifest, accept_leaks=accept_leaks)
+    judged, notes = kept_together(
+        labelled_slices(opened.manifest, None, with_test=with_test), accept_leaks=accept_leaks
+    )
     group_of = read_groups(group or [], judged)
     sets = training_sets(method, judged, group_of, seed=seed)
     runs = possible_runs(sets, train)
@@ -86,6 +91,7 @@ def transfer(
         method,
         title=f"Across sources: {recipe.stem} on {manifest.stem}",
         facts={"groups": group_of, "fold_seed": seed, "test_split_took_part": with_test},
+        warnings=(*opened.warnings, *notes),
         resampling=Resampling(draws=draws),
     )
     write_page(output, evaluation)

@@ -64,8 +64,14 @@ def export_cases(
             this form, all at once.
         OutputError: the folder cannot be written or the disk is full.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; choose a new folder")
+    refuse_filled(folder)
+    slices = [row for row in manifest if not row.is_study]
+    if slices:
+        raise ConfigError(
+            f"{len(slices)} of {len(manifest)} rows are slices, as {slices[0].path}, and a slice has no place in the "
+            "patient: export the manifest of the studies they come from; slices go to nnU-Net as they are (`jcs data "
+            "export nnunet`)"
+        )
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(row.patient for row in manifest), 1)}
     written: dict[str, ManifestRow | None] = {}
     problems: list[str] = []
@@ -92,9 +98,17 @@ def export_cases(
     return read_manifest(folder / MANIFEST_NAME)
 
 
+def refuse_filled(folder: Path) -> None:
+    """Refuse a folder that holds something already.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty; choose a new folder")
+
+
 def _open(row: ManifestRow, patient_number: int) -> Case:
-    if not row.is_study:
-        raise ConfigError("a slice has no place in the patient; export the manifest of the studies it comes from")
     study, lesions = open_row(row)
     if study.volume.affine is None:
         raise ConfigError("its geometry is not known; other tools would take an invented one for true")

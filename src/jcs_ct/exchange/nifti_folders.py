@@ -14,6 +14,7 @@ from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.data.sources.nnunet_splits import CHANNEL_ENDINGS, SPLITS_NAME, splits_text
 from jcs_ct.errors import ConfigError
 from jcs_ct.exchange.cases import Case, export_cases
+from jcs_ct.exchange.nnunet_slices import export_slices, refuse_mixed
 from jcs_ct.files import write_text
 from jcs_ct.progress import CountProgress
 
@@ -51,7 +52,7 @@ def export_nnunet(
     left to itself nnU-Net deals cases, and one patient's studies part. It belongs in ``nnUNet_preprocessed``.
 
     Args:
-        manifest: Studies.
+        manifest: Studies; or slices, which make a two-dimensional data set (:func:`export_slices`).
         folder: ``DatasetNNN_NAME``.
         skip_unmasked: Leave studies out whose lesions are not known, instead of refusing them; those of the test
             split need no mask.
@@ -75,6 +76,8 @@ def export_nnunet(
         labels = staging / f"labels{part}" / f"{case.name}.nii.gz"
         return _write_pair(case, staging / f"images{part}" / f"{case.name}{CHANNEL_ENDINGS[0]}", labels)
 
+    if refuse_mixed(manifest):
+        return export_slices(manifest, folder, finish=_write_facts, skip_unmasked=skip_unmasked, progress=progress)
     return export_cases(manifest, folder, write, finish=_write_facts, progress=progress)
 
 
@@ -99,8 +102,10 @@ def _write_facts(written: Manifest, folder: Path) -> None:
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "lesion": 1},
         "numTraining": len(trained),
-        "file_ending": ".nii.gz",
+        "file_ending": ".nii.gz" if trained[0].is_study else ".png",
     }
+    if not trained[0].is_study:
+        facts["overwrite_image_reader_writer"] = "NaturalImage2DIO"
     write_text(folder / "dataset.json", json.dumps(facts, indent=2) + "\n")
     splits = splits_text(trained)
     if splits:

@@ -89,16 +89,20 @@ def open_inputs(
         workers: Processes that will make batches: they prepare every slice now, which they share later.
 
     Raises:
-        ConfigError: an empty split, studies in the place of slices, or features that do not fit the recipe.
+        ConfigError: an empty split, one label only for a classifier, studies in the place of slices, or features that
+            do not fit the recipe.
     """
     chooses = recipe.choose_weights == "best"
     if isinstance(data, FeatureLists):
         _check_features(data, recipe, network, validates=chooses)
-        return Inputs(FeatureDataset(data.train), FeatureDataset(data.val) if chooses else None, data.sha256)
+        features = Inputs(FeatureDataset(data.train), FeatureDataset(data.val) if chooses else None, data.sha256)
+        _refuse_one_label(features, recipe)
+        return features
     if recipe.task == "segmenter":
         data = data.with_masks()
     training = SliceDataset(_split(data, "train"), preprocessor, cache=recipe.cache_slices)
     validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
+    _refuse_one_label(Inputs(training, validation, ""), recipe)
     if workers:
         for dataset in (training, validation):
             if dataset is not None:
@@ -118,6 +122,23 @@ def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
         return LesionPasting.among(training, recipe.copy_paste)
     except ValueError as error:
         raise ConfigError(f"copy_paste: {error}") from error
+
+
+def _refuse_one_label(inputs: Inputs, recipe: Recipe) -> None:
+    """Refuse to teach a classifier one label, or to choose its weights on one."""
+    if recipe.task != "classifier":
+        return
+    parts = {"train": inputs.training, "val": inputs.validation}
+    problems = [
+        f"the split {name!r} has {len(data)} slice(s), all {'infected' if data.labels[0] else 'uninfected'}"
+        for name, data in parts.items()
+        if data is not None and len(set(data.labels)) == 1
+    ]
+    if problems:
+        raise ConfigError(
+            f"a classifier needs infected and uninfected slices: {'; '.join(problems)}. `jcs data split` deals "
+            "patients anew; without both labels in val, --set choose_weights=last keeps the last weights"
+        )
 
 
 def _split(manifest: Manifest, name: str) -> Manifest:

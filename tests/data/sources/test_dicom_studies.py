@@ -176,6 +176,16 @@ def test_a_network_trains_on_the_slices_and_is_evaluated(task, slices, tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     done = run("data", "check", slices)
     assert done.exit_code == 0, done.output
+    if task == "classifier":
+        rows = read_manifest(slices).rows
+        mixed = next(
+            row.patient
+            for row in rows
+            if row.label == 0 and any(o.label == 1 and o.patient == row.patient for o in rows)
+        )
+        slices = tmp_path / "mixed.csv"
+        splits = {True: "val", False: "train"}
+        Manifest(tuple(replace(row, split=splits[row.patient == mixed]) for row in rows)).write(slices)
     done = run("train", tmp_path / "recipe.yaml", "-m", slices, "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "run/samples/step-000002.png").is_file()
@@ -184,7 +194,8 @@ def test_a_network_trains_on_the_slices_and_is_evaluated(task, slices, tmp_path)
         done = run("evaluate", "segmentation", best, "-m", slices, "-o", tmp_path / "judged", "--draws", 20)
         assert done.exit_code == 0, done.output
         content = json.loads((tmp_path / "judged/evaluation.json").read_text())
-        assert content["warnings"] == []
+        (warning,) = content["warnings"]
+        assert "the split 'test' has 1 infected and 1 uninfected patient(s)" in warning
         assert content["tables"]["scores"]["rows"][0]["n_images"] == 6
 
 

@@ -1,5 +1,6 @@
 """Anyone's table becomes a manifest, or says what it lacks."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -372,3 +373,69 @@ def test_masks_that_cannot_be_used_are_said_at_once(own):
 
 def test_the_command_offers_every_public_set():
     assert set(PUBLIC_SETS) == set(MAKERS)
+
+
+@pytest.fixture
+def classes(own) -> Path:
+    """The slices of ``own`` in images/COVID/PATIENT and images/non-COVID/PATIENT, without masks."""
+    for number, name in enumerate(names()):
+        folder = own / "set" / ("CT_COVID", "CT_NonCOVID")[number % 2] / f"p{number // 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (own / "images" / f"{name}.jpg").rename(folder / f"{name}.jpg")
+    return own / "set"
+
+
+def test_folders_that_are_called_as_classes_are_classes(classes):
+    done = make("images", classes, "-o", classes / "slices.csv")
+    assert done.exit_code == 0, str(done.exception)
+    manifest = read_manifest(classes / "slices.csv")
+    assert {(row.patient.split("/")[0], row.label) for row in manifest} == {("CT_COVID", 1), ("CT_NonCOVID", 0)}
+    assert len({row.patient for row in manifest}) == 6
+    for split in ("train", "val", "test"):
+        assert {row.label for row in manifest.split(split)} == {0, 1}
+    (classes / "CT_NonCOVID").rename(classes / "CAP")
+    with pytest.raises(ConfigError, match="or two folders that are called as COVID and non-COVID"):
+        images(classes)
+    said = images(classes, OwnFolder(label_words={"CAP": 0, "ct_covid": 1})).manifest
+    assert {(row.patient.split("/")[0], row.label) for row in said} == {("CT_COVID", 1), ("CAP", 0)}
+    (classes / "CT_COVID/p0").rename(classes / "normal")
+    with pytest.raises(ManifestError, match=r"is 'CAP' \(6 lines\): what each means is not plain"):
+        images(classes)
+
+
+def test_slices_without_masks_are_uninfected_where_it_is_said(own):
+    for number, name in enumerate(names()):
+        for kind, ending in (("images", "jpg"), ("masks", "png")):
+            folder = own / "set" / kind / f"p{number // 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (own / kind / f"{name}.{ending}").rename(folder / f"{name}.{ending}")
+    for patient in ("p0", "p1"):
+        shutil.rmtree(own / "set/masks" / patient)
+    made = images(own / "set")
+    assert sum(row.label is None for row in made.manifest) == 4
+    assert any("--uninfected 'NAME*'" in note for note in made.notes)
+    for split in ("train", "val", "test"):
+        assert {0, 1} <= {row.label for row in made.manifest.split(split)}
+    done = make("images", own / "set", "-o", own / "x.csv", "--uninfected", "p0", "--uninfected", "c01_*")
+    assert "6 infected, 6 not infected" not in done.output
+    assert "4 infected, 8 not infected, 0 not known" in done.output
+    marked = make("images", own / "set", "-o", own / "x.csv", "--uninfected", "p5")
+    assert "the row is labelled 0 (not infected), and its mask marks 11 pixel(s)" in str(marked.exception)
+    nothing = make("images", own / "set", "-o", own / "x.csv", "--uninfected", "p9")
+    assert "--uninfected 'p9' names no slice and no folder" in str(nothing.exception)
+
+
+def test_masks_beside_their_images_are_taken_for_masks(own):
+    for name in names():
+        (own / "masks" / f"{name}.png").rename(own / "images" / f"{name}_seg.png")
+    (own / "masks").rmdir()
+    made = images(own, OwnFolder(patient_pattern="(c[0-9]+)_"))
+    assert [row.label for row in made.manifest] == [0, 1] * 6
+    assert "12 pictures are taken for masks by their names, as c00_0000_seg.png" in made.notes
+
+
+def test_ages_that_are_no_numbers_are_left_empty(own):
+    lines = [f"{n}.jpg,{n[:3]},{i % 2},{'61' if i else 'Young Child'}" for i, n in enumerate(names())]
+    made = make_table(table(own, "image,patient,label,age", lines), OwnTable()).made
+    assert [row.age for row in made.manifest] == [None, *[61.0] * 11]
+    assert "age: 1 cell(s) are no number, as 'Young Child', and left empty" in made.notes

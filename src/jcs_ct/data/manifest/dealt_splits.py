@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jcs_ct.data.manifest.rows import SPLITS, Manifest, ManifestRow
@@ -50,14 +50,25 @@ def split_remarks(manifest: Manifest) -> list[str]:
         return []
     remarks = [f"no patient is left for the split {name}" for name in SPLITS if name not in parts]
     for name in ("val", "test"):
-        counts = {
-            word: len({row.unit for row in parts.get(name, ()) if row.label == label})
-            for label, word in ((1, "infected"), (0, "uninfected"))
-        }
-        if 0 < min(counts.values()) < FEW_PATIENTS:
-            said = " and ".join(f"{count} {word}" for word, count in counts.items())
+        said = few_patients(parts.get(name, ()))
+        if said:
             remarks.append(f"{name} has slices of {said} patient(s): figures of so few patients say little")
     return remarks
+
+
+def few_patients(rows: Iterable[ManifestRow]) -> str:
+    """``1 infected and 7 uninfected``, where there are few patients of a label; else empty."""
+    rows = list(rows)
+    counts = {
+        word: len({row.unit for row in rows if row.label == label})
+        for label, word in ((1, "infected"), (0, "uninfected"))
+    }
+    known = [count for count in counts.values() if count]
+    return (
+        " and ".join(f"{count} {word}" for word, count in counts.items())
+        if known and min(known) < FEW_PATIENTS
+        else ""
+    )
 
 
 def _labels(rows: Sequence[ManifestRow]) -> frozenset[int]:

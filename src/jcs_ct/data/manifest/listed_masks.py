@@ -16,17 +16,32 @@ LISTED_MASK_REMEDY = "list slices only, each with its mask in the mask column of
 def listed_masks(rows: Sequence[ManifestRow]) -> list[Problem]:
     """Images that stand in a mask column too, or are called as another row's image with ``_seg``, ``_mask``, ...."""
     masks = {row.mask.resolve() for row in rows if row.mask is not None}
-    names = {(row.path.parent, row.path.stem.lower()) for row in rows}
+    beside = masks_beside([row.path for row in rows])
     problems = []
     for row in rows:
         what = ""
         if row.path.resolve() in masks:
             what = "is listed as an image, and is a mask of the table"
-        elif (row.path.parent, _without_drawn_words(row.path)) in names and is_called_mask(row.path):
+        elif row.path in beside:
             what = "is listed as an image, and is called as the mask of another one"
         if what:
             problems.append(Problem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
     return problems
+
+
+def masks_beside(files: Sequence[Path]) -> dict[Path, Path]:
+    """The files that are called as the mask of another one, ``c01_seg.png`` beside ``c01.jpg``.
+
+    Returns:
+        That other file, without its ending, by the mask.
+    """
+    stems = {str(file.with_suffix("")).lower(): file.with_suffix("") for file in files}
+    found = {}
+    for file in files:
+        other = stems.get(str(file.parent / _without_drawn_words(file)).lower())
+        if is_called_mask(file) and other is not None and other != file.with_suffix(""):
+            found[file] = other
+    return found
 
 
 def is_called_mask(path: Path) -> bool:

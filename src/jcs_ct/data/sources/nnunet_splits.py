@@ -14,7 +14,8 @@ from jcs_ct.errors import ConfigError
 
 SPLITS_NAME = "splits_final.json"
 #: What follows a case's name in the file of its first channel.
-CHANNEL_ENDINGS = ("_0000.nii.gz", "_0000.nii")
+CHANNEL_ENDING_2D = "_0000.png"
+CHANNEL_ENDINGS = ("_0000.nii.gz", "_0000.nii", CHANNEL_ENDING_2D)
 
 
 def case_name(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,13 @@ from jcs_ct.data.manifest.parsing import Cells, parse_row
 from jcs_ct.data.manifest.table_files import TextTable, read_table
 from jcs_ct.data.sources.file_places import Place, find_places
 from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
-from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
+from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.data.sources.table_headings import SPLIT_WORDS, find_columns, label_words
 from jcs_ct.preprocessing import Window
 from jcs_ct.progress import CountProgress
 
-#: Of a slice's name: whose it is, and its number.
-_NUMBERED = re.compile(r"(.+?)[-_. ]+\d+$")
-_SHOWN = 3
+#: Columns of numbers that nothing but statistics depends on.
+_STATISTICS = ("age", "thickness_mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +98,7 @@ def make_table(
     problems += unclear
     places = find_places(path.parent, _names(table, columns), {"path": wanted.root, "mask": wanted.mask_root})
     problems += places.problems
+    table, emptied = _statistics_as_numbers(table, columns)
     rows, others = _read_rows(table, columns, meanings, places.by_column, wanted)
     problems += others
     if any(problem.kind is ProblemKind.PATIENT for problem in found.problems):
@@ -117,7 +117,7 @@ def make_table(
     )
     counts = Counter(cells)
     return MadeTable(
-        replace(made, notes=(*places.notes, *made.notes)),
+        replace(made, notes=(*places.notes, *emptied, *made.notes)),
         columns=columns,
         meanings={word: (meanings[word], count) for word, count in counts.items()},
         unread_columns=tuple(name for name in table.columns if name and name not in columns.values()),
@@ -131,6 +131,28 @@ def _names(table: TextTable, columns: Mapping[str, str]) -> dict[str, list[str]]
         for name in ("path", "mask")
         if name in columns
     }
+
+
+def _statistics_as_numbers(table: TextTable, columns: Mapping[str, str]) -> tuple[TextTable, list[str]]:
+    """The table without cells of columns for statistics that are no numbers, and a note of each such column."""
+    rows = table.rows
+    notes = []
+    for name in _STATISTICS:
+        column = columns.get(name, "")
+        odd = [values[column] for _, values in rows if column and not _is_number(values[column])]
+        if odd:
+            rows = tuple(
+                (where, values if _is_number(values[column]) else {**values, column: ""}) for where, values in rows
+            )
+            notes.append(f"{column}: {len(odd)} cell(s) are no number, as {odd[0]!r}, and left empty")
+    return replace(table, rows=rows), notes
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return cell == "" or math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _read_rows(
@@ -191,15 +213,7 @@ def _translated(
 
 def _with_pattern(problem: Problem, rows: Sequence[ManifestRow]) -> Problem:
     """The problem that nothing says whose a slice is, with the pattern that the files' names suggest."""
-    if problem.kind is not ProblemKind.PATIENT or "heading" not in problem.what:
+    suggested = suggested_pattern(row.path for row in rows)
+    if problem.kind is not ProblemKind.PATIENT or "heading" not in problem.what or not suggested:
         return problem
-    found = [_NUMBERED.match(row.path.stem) for row in rows]
-    names = sorted({match[1] for match in found if match is not None})
-    if not rows or None in found or len(names) in (1, len(rows)):
-        return problem
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    remedy = (
-        f"--patient-column NAME, or, if what stands before a name's last number is the patient ({len(names)} of "
-        f"them: {shown}), --patient-pattern '([^/]+?)[-_. ]+[0-9]+[.]'"
-    )
-    return replace(problem, remedy=remedy)
+    return replace(problem, remedy=f"--patient-column NAME, or, {suggested}")

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask
+from jcs_ct.data.manifest.listed_masks import masks_beside
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
 from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
-from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
+from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.data.sources.table_headings import PLAIN_LABELS, label_words, letters
 from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
@@ -62,6 +63,7 @@ def images(
 ) -> MadeManifest:
     """A plain folder: ``images/`` and perhaps ``masks/`` with equal names but for their endings, dealt by patient.
 
+    Masks may lie beside their images, too, called ``NAME_seg``, ``NAME_mask`` or so.
     A folder below ``images/`` is a patient; folders called ``COVID`` and ``non-COVID`` (or in another plain way) are
     classes, with patients in them, and may lie in ``folder`` itself. A slice is infected by its class, else when its
     mask has a pixel; without either it is what ``uninfected`` says, or not known.
@@ -87,6 +89,9 @@ def images(
             "or two folders that are called as COVID and non-COVID. A table of slices goes to `jcs data make table`"
         )
     masks = {path.relative_to(folder / "masks").with_suffix(""): path for path in drawn}
+    beside = masks_beside(inside)
+    inside = [name for name in inside if name not in beside]
+    masks |= {stem: root / name for name, stem in beside.items() if stem not in masks}
     stems = {name.with_suffix("") for name in inside}
     problems += [
         Problem(ProblemKind.MASK, f"{root.name}/ has no slice of this name", str(path))
@@ -111,7 +116,8 @@ def images(
         class_remedy="--uninfected 'NAME*' for slices, or folders of patients, that show no infection; or ",
         progress=progress,
     )
-    return replace(made, notes=(*made.notes, *_unknown(made.manifest)))
+    called = f"{len(beside)} pictures are taken for masks by their names, as {next(iter(beside), '')}"
+    return replace(made, notes=(*([called] if beside else []), *made.notes, *_unknown(made.manifest)))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -156,9 +162,10 @@ def _patients(
         f"{len(flat)} slices lie in {where}{' and other classes' if classes else ''}, as {flat[0]} and {flat[1]}, "
         "and nothing says whose they are: neighbouring slices of one patient would part over train, val and test"
     )
+    example = "say which part of a name is the patient, as --patient-pattern '(c[0-9]+)_' for c01_0088.jpg"
     remedy = (
-        "put each patient's slices in a folder, or say which part of a name is the patient, as --patient-pattern "
-        "'(c[0-9]+)_' for c01_0088.jpg, or --one-slice-each if every slice is of another patient"
+        f"put each patient's slices in a folder, or, {suggested_pattern(flat) or example}, or --one-slice-each if "
+        "every slice is of another patient"
     )
     return patients, [Problem(ProblemKind.PATIENT, what, remedy=remedy)]
 

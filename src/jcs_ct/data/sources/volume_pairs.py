@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.data.manifest import Manifest, ManifestRow, split_by_patient
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_mask
+from jcs_ct.data.manifest.dealt_splits import deal_splits
 from jcs_ct.data.sources.nnunet_splits import SPLITS_NAME, with_splits
-from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in
+from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.imaging.masks import open_mask
 from jcs_ct.progress import CountProgress, counted
 
 _ENDINGS = (".nii.gz", ".nii")
-#: Parts that patients are dealt to: one tests, one validates. Fewer patients all train.
-_PARTS = 5
+#: Of slices, in a two-dimensional data set of nnU-Net.
+_SLICE_ENDING = ".png"
+_OUR_PATTERN = "--patient-pattern '^(p[0-9]+)_', as `jcs data export` names them"
+#: A case as our exports name it: the number of its patient, and a hash.
+_OUR_CASE = re.compile(r"p\d{4,}_[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +34,13 @@ class VolumePairs:
         patient_pattern: Regular expression whose first group, found in a volume's name, is the patient; without one
             every volume is of another patient.
         lesion_labels: Values of the masks that are lesion; where there are none, every value but 0 is.
+        one_slice_each: Whether every slice of a two-dimensional data set is of another patient.
         seed: Of the split.
     """
 
     patient_pattern: str | None = None
     lesion_labels: tuple[int, ...] = ()
+    one_slice_each: bool = False
     seed: int = 0
 
 
@@ -62,6 +69,8 @@ def nnunet_raw(
 ) -> Manifest:
     """A raw data set of nnU-Net: ``dataset.json``, ``imagesTr/NAME_0000.nii.gz`` and ``labelsTr/NAME.nii.gz``.
 
+    In a two-dimensional one of PNG a case is a slice, and ``patient_pattern`` must say whose it is.
+
     A case is infected when its mask has a lesion voxel. Cases of ``imagesTs`` test (without ``labelsTs`` their label
     is not known) and the others are dealt to train and val; without ``imagesTs`` all are split 60/20/20. Where no
     labels are wanted, all that ``dataset.json`` names are lesion but the background and the one to ignore.
@@ -79,13 +88,16 @@ def nnunet_raw(
     """
     facts = _facts(folder / "dataset.json")
     labels = wanted.lesion_labels or _foreground(facts)
-    wanted = VolumePairs(patient_pattern=wanted.patient_pattern, lesion_labels=labels, seed=wanted.seed)
+    wanted = replace(wanted, lesion_labels=labels)
     source = str(facts.get("name") or folder.resolve().name)
     problems: list[str] = []
     found: dict[str, list[ManifestRow]] = {}
+    endings = _ENDINGS if facts.get("file_ending", ".nii.gz") in _ENDINGS else (_SLICE_ENDING,)
     for part in ("Tr", "Ts"):
-        volumes = {name.removesuffix("_0000"): path for name, path in _volumes(folder / f"images{part}").items()}
-        masks = _volumes(folder / f"labels{part}")
+        volumes = {
+            name.removesuffix("_0000"): path for name, path in _volumes(folder / f"images{part}", endings).items()
+        }
+        masks = _volumes(folder / f"labels{part}", endings)
         needed = volumes if part == "Tr" else {}
         problems += [
             f"{path}: labelsTr has no mask of case {name}" for name, path in needed.items() if name not in masks
@@ -95,7 +107,8 @@ def nnunet_raw(
         ]
         found[part] = _rows(volumes, masks, source, wanted, problems, progress)
     if not found["Tr"]:
-        problems.append("imagesTr has no NIfTI volume; give the folder that holds dataset.json")
+        problems.append(f"imagesTr has no {' or '.join(endings)}; give the folder that holds dataset.json")
+    problems += _one_slice_problem([*found["Tr"], *found["Ts"]], wanted)
     tested = {row.patient for row in found["Ts"]}
     problems += [
         f"{row.path}: patient {row.patient} is in imagesTs, too" for row in found["Tr"] if row.patient in tested
@@ -123,8 +136,8 @@ def _facts(path: Path) -> Mapping[str, Any]:
     if len(channels) != 1:
         raise ConfigError(f"{path} names {len(channels)} channels; one (CT) is read")
     ending = str(facts.get("file_ending", ".nii.gz"))
-    if ending not in _ENDINGS:
-        raise ConfigError(f"{path} says files end in {ending}; convert them to NIfTI (.nii.gz)")
+    if ending not in (*_ENDINGS, _SLICE_ENDING):
+        raise ConfigError(f"{path} says files end in {ending}; convert them to NIfTI (.nii.gz), or slices to PNG")
     return facts
 
 
@@ -139,11 +152,24 @@ def _foreground(facts: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(sorted(labels - {0}))
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
-    """The NIfTI volumes of a folder by their names without ending."""
+def _one_slice_problem(rows: Sequence[ManifestRow], wanted: VolumePairs) -> list[str]:
+    """That nothing says whose the slices of a two-dimensional data set are."""
+    slices = [row.path for row in rows if not row.is_study]
+    if len(slices) < 2 or wanted.patient_pattern is not None or wanted.one_slice_each:
+        return []
+    ours = all(_OUR_CASE.match(path.name) for path in slices)
+    pattern = _OUR_PATTERN if ours else suggested_pattern(slices)
+    return [
+        f"{len(slices)} slices, as {slices[0].name}, and nothing says whose they are: neighbours of one patient "
+        f"would part; {pattern or '--patient-pattern with a regular expression'}, or --one-slice-each"
+    ]
+
+
+def _volumes(folder: Path, endings: Sequence[str] = _ENDINGS) -> dict[str, Path]:
+    """The volumes (or slices) of a folder by their names without ending."""
     return {
         path.name.removesuffix(ending): path
-        for ending in _ENDINGS
+        for ending in endings
         for path in sorted(folder.glob(f"*{ending}"))
         if not path.name.startswith(".")
     }
@@ -174,14 +200,14 @@ def _rows(
 
 
 def _has_lesion(mask: Path, labels: Collection[int]) -> bool:
+    if mask.name.endswith(_SLICE_ENDING):
+        return bool(read_mask(mask, labels).any())
     return bool(open_mask(mask, labels).lesions.labels.any())
 
 
 def _dealt(rows: list[ManifestRow], seed: int, *, tests: bool = True) -> tuple[ManifestRow, ...]:
     """The rows with splits; what would test trains where other rows do."""
-    if len({row.patient for row in rows}) < _PARTS:
-        return tuple(rows)
-    dealt = split_by_patient(Manifest(tuple(rows)), _PARTS, seed=seed)
+    dealt = deal_splits(rows, seed=seed)
     return tuple(replace(row, split="train") if row.split == "test" and not tests else row for row in dealt)
 
 
