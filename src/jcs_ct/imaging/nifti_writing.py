@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,14 @@ def _holds(kind: type[np.integer[Any]], low: int, high: int) -> bool:
     return bool(limits.min <= low and high <= limits.max)
 
 
+def nifti_library() -> ModuleType:
+    """nibabel; with pydicom, which it loads, a fifth of all that a reading imports: best done beside other work."""
+    import nibabel
+
+    library: ModuleType = nibabel
+    return library
+
+
 def _write(
     path: Path,
     planes: Iterable[NDArray[Any]],
@@ -118,10 +127,7 @@ def _write(
     highest: float,
 ) -> None:
     """Header and voxels plane by plane: (slices, rows, columns) in memory order is the file's, columns fastest."""
-    # With pydicom, which nothing else needs here, this is a fifth of all that a reading imports: it waits until a
-    # thread writes, beside other work.
-    import nibabel
-
+    nibabel = nifti_library()
     new_image: Any = nibabel.Nifti1Image  # nibabel's own annotations are partial
     nothing = np.broadcast_to(np.zeros((), kind), shape[::-1])  # of one voxel: the header asks for shape and type
     image = new_image(nothing, None if affine is None else ras_affine(affine))

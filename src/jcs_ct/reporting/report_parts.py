@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.beside import Beside
-from jcs_ct.imaging.nifti_writing import write_activation_volume
+from jcs_ct.imaging.nifti_writing import nifti_library, write_activation_volume
 from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.run_record import voxels_sha256
 
@@ -43,6 +43,8 @@ class ReportParts:
         if "html" in self._formats:
             self.pictures.begin_ct(beside)
         self._voxels = beside.start(voxels_sha256, self._study)
+        if "nifti" in self._formats:
+            beside.start(nifti_library)
 
     def begin_with_activation(self, activation: NDArray[np.float16], beside: Beside) -> None:
         """What needs the activation map, (slices, rows, columns), too."""

@@ -118,9 +118,9 @@ def ct_picture(hu: NDArray[Any], window: DisplayWindow) -> str:
 
 def map_picture(activation: NDArray[Any]) -> str | None:
     """(rows, columns) activation in [0, 1] -> paletted PNG data URI with alpha, or None when nothing is active."""
-    if float(activation.max(initial=0.0)) < _MAP_FLOOR:
-        return None
     plane = activation.astype(np.float32)
+    if float(plane.max(initial=0.0)) < _MAP_FLOOR:
+        return None
     small = np.asarray(_shrunk(Image.fromarray(plane), MAP_PIXELS))
     levels = np.rint(np.clip(small, 0.0, 1.0) * (_MAP_LEVELS - 1)).astype(np.uint8)
     picture = Image.fromarray(levels).convert("P")
