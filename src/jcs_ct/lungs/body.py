@@ -171,10 +171,31 @@ def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, middle: f
         middle: Column of the patient's midline.
         pixel_mm: Size of a pixel.
     """
-    width = max(1.0, float(np.count_nonzero(body.any(axis=0))))
+    kept = np.zeros_like(air)
+    box = _box_around(air)
+    if box is not None:
+        width = max(1.0, float(np.count_nonzero(body.any(axis=0))))
+        middle -= box[1].start
+        kept[box] = _lung_air(air[box], plane[box], middle, AIRWAY_REACH * width, pixel_mm)
+    return kept
+
+
+def _box_around(mask: Mask) -> tuple[slice, slice] | None:
+    """Where a mask is, and a pixel around it: work within gives what it gives on the whole. None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return (
+        slice(max(0, int(rows[0]) - 1), int(rows[-1]) + 2),
+        slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2),
+    )
+
+
+def _lung_air(air: Mask, plane: NDArray[np.float32], middle: float, reach: float, pixel_mm: float) -> Mask:
+    """:func:`without_airways` of the part of a slice that has air."""
 
     def airways(dark: Mask, darkest_mean_hu: float) -> Mask:
-        return _airways(dark, plane, middle, AIRWAY_REACH * width, pixel_mm, darkest_mean_hu)
+        return _airways(dark, plane, middle, reach, pixel_mm, darkest_mean_hu)
 
     lumen = airways(air & _darker_around(plane, air, LUMEN_HU), LUMEN_HU)
     if lumen.any():
@@ -190,9 +211,8 @@ def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, middle: f
 def _darker_around(plane: NDArray[np.float32], where: Mask, hu: float) -> Mask:
     """Where the mean of a pixel's 3 x 3 is below ``hu``; known only ``where``, False far from it."""
     darker = np.zeros_like(where)
-    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-    if len(rows):
-        box = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
+    box = _box_around(where)
+    if box is not None:
         darker[box] = ndimage.uniform_filter(plane[box], 3) < hu
     return darker
 
@@ -222,15 +242,21 @@ def _airways(
 
 def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
     """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none."""
+    kept = np.zeros_like(air)
+    box = _box_around(air)
+    if box is not None:
+        kept[box] = _not_gas(air[box], plane[box], pixel_mm)
+    return kept
+
+
+def _not_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
     labels, count = ndimage.label(air)
-    if count == 0:
-        return air
     # The border of a region is denser by partial volume: it says nothing of the inside.
     inside = eroded(air, max(1, round(2.0 / pixel_mm)))
     keep = np.ones(count + 1, dtype=bool)
     keep[0] = False
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        values = plane[box][inside[box] & (labels[box] == number)]
+    for number, region in enumerate(ndimage.find_objects(labels), start=1):
+        values = plane[region][inside[region] & (labels[region] == number)]
         keep[number] = values.size == 0 or values.mean() > GAS_HU or np.percentile(values, 95) > VESSEL_HU
     kept: Mask = keep[labels]
     return kept
