@@ -43,10 +43,12 @@ _FEW_STEPS = (
     "optimiser.warmup_steps=1",
 )
 SHORT_TRAINING = tuple(part for setting in _FEW_STEPS for part in ("--set", setting))
-#: Options behind the commands that start with these words; the last of an option given twice counts.
+SHORT_CLASSIFIER = tuple(part for setting in _FEW_STEPS for part in ("--set-classifier", setting))
+#: Options behind the commands that start with these words, the first that fits; the last of an option given twice counts.
 SHORTER: dict[str, tuple[str, ...]] = {
     "phantom": ("--size", "128"),
     "train": SHORT_TRAINING,
+    "crossval compact-joint": (*SHORT_TRAINING, *SHORT_CLASSIFIER, "--draws", "20"),
     "crossval": (*SHORT_TRAINING, "--draws", "20"),
     "ablate": (*SHORT_TRAINING, "--draws", "20"),
     "transfer": (*SHORT_TRAINING, "--draws", "20"),

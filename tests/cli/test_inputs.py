@@ -12,7 +12,8 @@ import typer
 
 from jcs_ct.cli import app, common_options
 from jcs_ct.cli.endings import EXIT_REFUSED, EXIT_USAGE
-from jcs_ct.cli.inputs import LOCAL_INPUT, Input
+from jcs_ct.cli.inputs import COHORT_INPUT, Input
+from jcs_ct.cli.outputs import Output
 from jcs_ct.imaging.study_files import require_images
 
 HEAVY = ("torch", "numpy", "scipy", "pydicom", "openvino")
@@ -20,7 +21,6 @@ HEAVY = ("torch", "numpy", "scipy", "pydicom", "openvino")
 GIVEN = {"--as": "torchvision-vgg16"}
 #: Of a path type, and not read: written, made when missing, or looked for by the command itself.
 NOT_READ = {
-    "output",
     "log_file",
     "salt",
     "certificate",
@@ -59,7 +59,10 @@ def test_every_path_is_one_that_is_read_or_one_that_is_written():
         callback = getattr(command.callback, "__wrapped__", command.callback)
         for name, parameter in signature(callback, eval_str=True).parameters.items():
             is_path = "Path" in str(getattr(parameter.annotation, "__origin__", ""))
-            if is_path and name not in marked(command) and not {name, f"{path} {name}"} & NOT_READ:
+            is_told = any(
+                isinstance(one, Input | Output) for one in getattr(parameter.annotation, "__metadata__", ())
+            )
+            if is_path and not is_told and not {name, f"{path} {name}"} & NOT_READ:
                 unknown.append(f"{path} {name}")
     assert unknown == []
 
@@ -116,10 +119,14 @@ def test_what_is_not_there_is_said_before_anything_heavy_is_imported(endings):
     ],
     ids=["an empty folder", "a text file that is called DICOM", "a folder in a folder"],
 )
-def test_a_folder_without_an_image_is_refused_at_once(tmp_path, make, code):
+@pytest.mark.parametrize("command", [["diagnose"], ["batch", "run"]], ids=" ".join)
+def test_a_folder_without_an_image_is_refused_at_once(tmp_path, make, code, command):
     make(tmp_path)
-    line = f"import sys\nfrom jcs_ct.cli import app, endings\nprint(endings.run(app, ['diagnose', {str(tmp_path)!r}, "
-    line += f"'-o', {str(tmp_path / 'out')!r}]))\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    arguments = [*command, str(tmp_path), "-o", str(tmp_path / "out")]
+    line = (
+        f"import sys\nfrom jcs_ct.cli import app, endings\nprint(endings.run(app, {arguments!r}))\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(EXIT_REFUSED), "[]"]
     assert f"({code})" in done.stderr
@@ -140,8 +147,8 @@ def test_the_first_image_is_enough(tmp_path, monkeypatch):
 
 
 def test_addresses_are_no_paths_of_this_machine():
-    assert LOCAL_INPUT.paths("s3://bucket/cohort") == ()
-    assert [str(path) for path in LOCAL_INPUT.paths("cohort/")] == ["cohort"]
+    assert COHORT_INPUT.paths("s3://bucket/cohort") == ()
+    assert [str(path) for path in COHORT_INPUT.paths("cohort/")] == ["cohort"]
 
 
 def test_flags_are_named_as_they_are_typed():

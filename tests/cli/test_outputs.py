@@ -1,11 +1,14 @@
 """Where results go: nothing empty is left of what failed, and nothing lies among what was read."""
 
+import inspect
 import json
+from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from jcs_ct.cli import main
-from jcs_ct.cli.outputs import no_empty_folder_left
+from jcs_ct.cli.outputs import FILE_OUTPUT, FOLDER_OUTPUT, prepared_outputs
 from jcs_ct.errors import OutputError
 from jcs_ct.files import prepare_output_folder, write_text
 
@@ -23,17 +26,26 @@ def end(monkeypatch, capsys):
     return run
 
 
+def prepared(output, kind=FOLDER_OUTPUT):
+    """As of a command whose option --output is of this kind."""
+    annotation = Annotated[Path, kind]
+    parameter = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    return prepared_outputs({"output": parameter}, {"output": output})
+
+
 def failing(output, *, write=""):
-    with no_empty_folder_left(output):
-        prepare_output_folder(output / "below")
+    with prepared(output):
         if write:
             write_text(output / write, "kept")
         raise KeyboardInterrupt
 
 
 def test_folders_that_were_made_for_nothing_go(tmp_path):
-    with pytest.raises(KeyboardInterrupt), no_empty_folder_left(tmp_path / "a" / "b"):
-        prepare_output_folder(tmp_path / "a" / "b")
+    with pytest.raises(KeyboardInterrupt), prepared(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), prepared(tmp_path / "a" / "b.csv", FILE_OUTPUT):
+        assert [path.name for path in tmp_path.rglob("*")] == ["a"]
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -75,3 +87,15 @@ def test_what_is_in_the_way_is_said(tmp_path):
         assert refused.value.remedy in str(refused.value)
     with pytest.raises(OutputError, match="a folder of that name is in the way of a file; name a file"):
         write_text(tmp_path, "text")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [(("evaluate", "patients"), "a file of that name is in the way"), (("data", "join", "{it}"), "a folder of that")],
+)
+def test_the_output_is_tried_out_before_the_work_begins(end, tmp_path, command, kind):
+    place = tmp_path / "place"
+    place.write_text("a file") if command[0] == "evaluate" else place.mkdir()
+    code, document = end(*(one.format(it=tmp_path) for one in command), "-o", place)
+    assert (code, document["error"]["code"]) == (2, "OUTPUT_UNWRITABLE")
+    assert kind in document["error"]["message"]

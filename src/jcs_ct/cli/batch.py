@@ -26,7 +26,7 @@ from jcs_ct.cli.batch_printing import (
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.documents import EXIT_DONE
 from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
-from jcs_ct.cli.inputs import LOCAL_INPUT, SOME_INPUT
+from jcs_ct.cli.inputs import COHORT_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -39,7 +39,7 @@ from jcs_ct.cli.options import (
     SegmentOption,
     ThresholdOption,
 )
-from jcs_ct.cli.outputs import require_apart
+from jcs_ct.cli.outputs import FOLDER_OUTPUT, require_apart
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ def run(
         typer.Argument(
             help="Folder tree, CSV or Parquet list, s3://... or other address, or DICOMweb root (https://)."
         ),
-        LOCAL_INPUT,
+        COHORT_INPUT,
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the batch, on this machine's disk.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the batch, on this machine's disk."), FOLDER_OUTPUT
+    ],
     results: Annotated[
         str | None, typer.Option(help="Where results go instead of OUTPUT/results: a shared folder, or s3://...")
     ] = None,

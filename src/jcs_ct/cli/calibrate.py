@@ -11,6 +11,7 @@ from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import open_used
 
 
@@ -20,7 +21,7 @@ def calibrate(
     manifest: Annotated[
         Path, typer.Option("--manifest", "-m", help="The manifest they were trained with."), SOME_INPUT
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the models."), FOLDER_OUTPUT],
     threshold: Annotated[
         int | None,
         typer.Option(

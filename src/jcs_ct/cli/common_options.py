@@ -17,7 +17,7 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.cli.documents import Stdout, print_document
 from jcs_ct.cli.inputs import flags_of, require_inputs
-from jcs_ct.cli.outputs import no_empty_folder_left
+from jcs_ct.cli.outputs import prepared_outputs
 
 _JSON_FLAG = "--json"
 _HANDLER = "jcs"
@@ -107,7 +107,7 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         Stdout.result = {}
         with (
             showing(Shown(quiet=shown().quiet or given["quiet"], as_json=as_json)),
-            no_empty_folder_left(values.get("output")),
+            prepared_outputs(signature.parameters, values),
             redirect_stdout(sys.stderr) if given["json_ending"] else nullcontext(),  # stdout is the ending's
         ):
             returned = function(*args, **values)

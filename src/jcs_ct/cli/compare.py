@@ -13,6 +13,7 @@ from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_evaluation, write_page
 from jcs_ct.cli.options import DrawsOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import open_used
 
 
@@ -23,7 +24,7 @@ def compare(
         typer.Option("--reference", "-r", help="The truth: a manifest (CSV), CT100's folder, or a folder of masks."),
         SOME_INPUT,
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures."), FOLDER_OUTPUT],
     predictions: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),

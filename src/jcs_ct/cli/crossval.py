@@ -16,6 +16,7 @@ from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import kept_together, open_used
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ ManifestOption = Annotated[
     SOME_INPUT,
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for weights, answers and the page; what is finished is kept.")
+    Path,
+    typer.Option("--output", "-o", help="Folder for weights, answers and the page; what is finished is kept."),
+    FOLDER_OUTPUT,
 ]
 FoldOption = Annotated[
     list[int] | None,

@@ -10,6 +10,7 @@ import typer
 from jcs_ct.cli import data_check, data_export, data_make
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT, FOLDER_OUTPUT
 
 app = typer.Typer(
     name="data", help="Make, join, check and export manifests: tables of slices or studies.", no_args_is_help=True
@@ -24,7 +25,7 @@ def split(
     manifest: Annotated[
         Path, typer.Argument(help="Manifest of slices or studies; its own splits are forgotten."), SOME_INPUT
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write."), FILE_OUTPUT],
     parts: Annotated[
         int | None, typer.Option(min=3, help="Parts of the patients: one tests, one validates; 5 without it.")
     ] = None,
@@ -74,7 +75,7 @@ def split(
 def slices(
     studies: Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet)."), SOME_INPUT],
     folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the slices and their masks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the slices.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the slices."), FILE_OUTPUT],
     level: Annotated[float, typer.Option(help="Centre of the HU that are kept.")] = -600.0,
     width: Annotated[float, typer.Option(min=1.0, help="How many HU around it are kept.")] = 1500.0,
     every: Annotated[int, typer.Option(min=1, help="Take every such slice only.")] = 1,
@@ -112,7 +113,9 @@ def slices(
 def paint(
     manifest: Annotated[Path, typer.Argument(help="Manifest whose uninfected slices are painted on."), SOME_INPUT],
     folder: Annotated[Path, typer.Option("--folder", "-f", help="Folder for the painted slices and their masks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet of the painted slices.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="CSV or Parquet of the painted slices."), FILE_OUTPUT
+    ],
     per_slice: Annotated[int, typer.Option(min=1, help="Copies of each slice, each with its own lesions.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other lesions.")] = 0,
 ) -> None:
@@ -141,7 +144,7 @@ def paint(
 @app.command("join")
 def join(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests to join."), SOME_INPUT],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write."), FILE_OUTPUT],
 ) -> None:
     """Join manifests into one; a patient that stands in two splits is an error.
 
@@ -156,7 +159,7 @@ def join(
 @app.command("annotate")
 def annotate(
     manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies with masks."), SOME_INPUT],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, one row a lesion.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write, one row a lesion."), FILE_OUTPUT],
 ) -> None:
     """Write the paper's annotation fields (Fig. 6) of every lesion, from the masks.
 
@@ -177,7 +180,9 @@ def annotate(
 @app.command("stats")
 def stats(
     manifest: Annotated[Path, typer.Argument(help="CSV or Parquet of slices or studies."), SOME_INPUT],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for page, tables and figures."), FOLDER_OUTPUT
+    ],
 ) -> None:
     """Describe a data set as the paper does: ages and sexes, thickness, scanners, lesions (Table III, Fig. 7 and 8).
 

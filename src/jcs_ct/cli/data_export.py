@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 Studies = Annotated[Path, typer.Argument(help="Manifest of studies (CSV or Parquet)."), SOME_INPUT]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to make; empty where it exists.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to make; empty where it exists."), FOLDER_OUTPUT]
 
 
 @app.command("nifti")
@@ -45,7 +46,9 @@ def nifti(manifest: Studies, output: Output) -> None:
 def nnunet(
     manifest: Annotated[Path, typer.Argument(help="Manifest of studies or of slices (CSV or Parquet)."), SOME_INPUT],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to make, called as nnU-Net wants it: DatasetNNN_NAME.")
+        Path,
+        typer.Option("--output", "-o", help="Folder to make, called as nnU-Net wants it: DatasetNNN_NAME."),
+        FOLDER_OUTPUT,
     ],
     skip_unmasked: Annotated[
         bool, typer.Option("--skip-unmasked", help="Leave out what has no known lesions.")

@@ -13,6 +13,7 @@ from jcs_ct.cli import data_own
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_own import LesionLabels, PatientPattern, Seed, lesion_numbers
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write."), FILE_OUTPUT]
 Folder = Annotated[Path, typer.Argument(help="Folder of the data set as it is handed out."), SOME_INPUT]
 #: Public sets that need no more than their folder, and what they are.
 PUBLIC_SETS = {

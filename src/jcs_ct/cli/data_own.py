@@ -12,12 +12,13 @@ from jcs_ct.choices import ContradictionRule
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks, CheckOption, show_counts
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT
 
 if TYPE_CHECKING:
     from jcs_ct.data.sources.own_manifest import MadeManifest
     from jcs_ct.preprocessing import Window
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write."), FILE_OUTPUT]
 PatientPattern = Annotated[
     str | None,
     typer.Option(

@@ -25,7 +25,7 @@ from jcs_ct.cli.options import (
     SegmentOption,
     ThresholdOption,
 )
-from jcs_ct.cli.outputs import require_apart
+from jcs_ct.cli.outputs import FOLDER_OUTPUT, require_apart
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
@@ -40,7 +40,9 @@ def diagnose(
         typer.Argument(help="DICOM folder or file, NIfTI volume, folder of PNG/JPEG/TIFF slices, or archive."),
         STUDY_INPUT,
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made when missing.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the report; made when missing."), FOLDER_OUTPUT
+    ],
     models: ModelsOption = "compact",
     series: Annotated[
         str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
@@ -90,7 +92,6 @@ def diagnose(
 
         from jcs_ct.checkpoints import load_models
         from jcs_ct.engine import Execution, choose
-        from jcs_ct.files import prepare_output_folder
         from jcs_ct.reporting.read_and_report import read_and_report
         from jcs_ct.reporting.report_html import checked_label
 
@@ -98,7 +99,6 @@ def diagnose(
         choose(execution)
         if label is not None:
             checked_label(label)
-        prepare_output_folder(output)
         ready = load_models(models)
         if threshold is not None or reference_spacing_mm is not None:
             stored = ready.operating_point

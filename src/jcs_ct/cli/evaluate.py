@@ -22,13 +22,16 @@ from jcs_ct.cli.judged_networks import (
     write_page,
 )
 from jcs_ct.cli.options import DeviceOption, DrawsOption, MapOption, ModelsOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
 
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-m", help="CSV or Parquet of slices; its test split is judged."), SOME_INPUT
 ]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for page, tables and figures.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for page, tables and figures."), FOLDER_OUTPUT
+]
 SplitOption = Annotated[
     SplitName, typer.Option(help="Split that is judged; train and val were looked at in training.")
 ]
@@ -275,7 +278,9 @@ def card(
         list[Path], typer.Argument(help="Folders that jcs evaluate, crossval or data stats wrote."), SOME_INPUT
     ],
     models: Annotated[Path, typer.Option(help="Folder of checkpoints (*.safetensors)."), SOME_INPUT],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md."), FOLDER_OUTPUT
+    ],
 ) -> None:
     """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.
 

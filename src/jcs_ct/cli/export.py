@@ -12,6 +12,7 @@ from jcs_ct.choices import ExportPrecision
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import MapOption
+from jcs_ct.cli.outputs import FILE_OUTPUT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,9 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Facts as JSON.")]
 @app.command("onnx")
 def onnx(
     weights: WeightsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.onnx); a .json comes beside it.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write (.onnx); a .json comes beside it."), FILE_OUTPUT
+    ],
     variant: MapOption = "paper",
     tolerance: ToleranceOption = 1e-4,
     as_json: JSONOption = False,
@@ -57,7 +60,9 @@ def onnx(
 @app.command("openvino")
 def openvino(
     weights: WeightsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.xml); .bin and .json beside it.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write (.xml); .bin and .json beside it."), FILE_OUTPUT
+    ],
     variant: MapOption = "paper",
     tolerance: ToleranceOption = 1e-4,
     precision: Annotated[

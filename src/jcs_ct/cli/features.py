@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 
 app = typer.Typer(name="features", help="Write and check first-stage features (COVID-CS).", no_args_is_help=True)
 
@@ -19,7 +20,9 @@ def write(
     network: Annotated[
         Path, typer.Option(help="Checkpoint whose first stage runs: a classifier or a segmenter."), SOME_INPUT
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for features/, masks/ and the lists.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for features/, masks/ and the lists."), FOLDER_OUTPUT
+    ],
     half_size: Annotated[
         bool, typer.Option("--half-size", help="Halve the slices' rows and columns first: a quarter of the storage.")
     ] = False,

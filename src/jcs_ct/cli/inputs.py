@@ -104,6 +104,19 @@ def _look_for_images(path: Path) -> None:
     require_images(path)
 
 
+def _look_for_studies(path: Path) -> None:
+    """At a cohort: a list is looked at later, and so is a tree in which images are not among the first files."""
+    from jcs_ct.errors import GateCode, StudyError
+
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        return
+    try:
+        _look_for_images(path)
+    except StudyError as error:
+        if error.code is not GateCode.UNSUPPORTED:
+            raise
+
+
 #: A file or folder.
 SOME_INPUT = Input()
 #: A study, in which there is an image at least.
@@ -112,7 +125,7 @@ STUDY_INPUT = Input(look=_look_for_images)
 MODELS_INPUT = Input(_models_paths)
 #: ``NAME=FILE``, ``FILE`` or ``compact``; files joined by ``+``.
 NAMED_INPUT = Input(_named_paths)
-#: A path of this machine, or an address.
-LOCAL_INPUT = Input(_local_paths)
+#: A cohort: a folder, a list, or an address.
+COHORT_INPUT = Input(_local_paths, look=_look_for_studies)
 #: A recipe's name or path.
 RECIPE_INPUT = Input(_recipe_paths)

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import explain_unwritable, prepare_output_folder
+
+
+@dataclass(frozen=True)
+class Output:
+    """Names what the command writes, in a parameter's annotation: it is tried out before the work begins."""
+
+    is_folder: bool
+
+
+FOLDER_OUTPUT = Output(is_folder=True)
+FILE_OUTPUT = Output(is_folder=False)
 
 
 @contextmanager
-def no_empty_folder_left(output: Path | None) -> Iterator[None]:
-    """Take folders away again that were made for the results of what failed, as far as they are empty.
+def prepared_outputs(parameters: Mapping[str, inspect.Parameter], values: Mapping[str, Any]) -> Iterator[None]:
+    """Make the folders that results go to, and take those away again that are empty when the command fails.
 
     Args:
-        output: The folder, or a file in it; with all above it.
+        parameters: Of the command, with resolved annotations.
+        values: By their names.
+
+    Raises:
+        OutputError: one cannot be made or written, or a file is in its way; or a folder in that of a file.
     """
-    made = () if output is None else tuple(place for place in (output, *output.parents) if not place.exists())
+    given = [
+        (values[name], output)
+        for name, parameter in parameters.items()
+        for output in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(output, Output) and values.get(name) is not None
+    ]
+    made = [place for path, _ in given for place in (path, *path.parents) if not place.exists()]
     try:
+        for path, output in given:
+            if not output.is_folder and path.is_dir():
+                raise explain_unwritable(path, IsADirectoryError(errno.EISDIR, ""))
+            prepare_output_folder(path if output.is_folder else path.parent)
         yield
     except BaseException:
         for folder in made:

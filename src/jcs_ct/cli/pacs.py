@@ -12,6 +12,7 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Certificate = Annotated[
 def fetch(
     url: Url,
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CT images.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CT images."), FOLDER_OUTPUT],
     ca_bundle: CaBundle = None,
     ae_title: AeTitle = "JCS",
     move_port: MovePort = None,

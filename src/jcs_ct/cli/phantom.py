@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 
 
 class PhantomFormat(StrEnum):
@@ -22,7 +23,7 @@ class PhantomFormat(StrEnum):
 def phantom(
     folder: Annotated[Path | None, typer.Argument(help="Another way to give -o.", metavar="[OUTPUT]")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write to; made when missing.")
+        Path | None, typer.Option("--output", "-o", help="Folder to write to; made when missing."), FOLDER_OUTPUT
     ] = None,
     slices: Annotated[
         int, typer.Option(help="Axial slices; they cover the whole chest unless --spacing says otherwise.")

@@ -9,6 +9,7 @@ import typer
 
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.inputs import RECIPE_INPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT
 
 app = typer.Typer(
     name="recipes", help="List, show and copy the recipes that come with the package.", no_args_is_help=True
@@ -64,7 +65,9 @@ def show(
 @app.command("copy")
 def copy(
     recipe: RecipeArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; one that is there stays.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; one that is there stays."), FILE_OUTPUT
+    ],
 ) -> None:
     """Copy a recipe to a file of your own, to change it there.
 

@@ -11,6 +11,7 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import ModelsOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def serve(
 
 @app.command("export")
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for images, masks and manifest.csv.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New folder for images, masks and manifest.csv."), FOLDER_OUTPUT
+    ],
     folder: Folder = _DEFAULT_FOLDER,
 ) -> None:
     """Write corrected studies as training data: a manifest of studies with the readers' masks.

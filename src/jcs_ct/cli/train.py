@@ -15,6 +15,7 @@ from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import stoppable
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
+from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.training_progress import step_progress
 from jcs_ct.cli.used_manifests import open_used
 
@@ -41,7 +42,9 @@ def train(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path."), RECIPE_INPUT
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Run folder; a run that is there continues."), FOLDER_OUTPUT
+    ],
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", "-m", help="CSV or Parquet of slices, from `jcs data make`."),

@@ -10,6 +10,7 @@ import typer
 from jcs_ct.choices import PublishedName
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT
 
 app = typer.Typer(name="weights", help="Import published weights and look into weights files.", no_args_is_help=True)
 
@@ -21,7 +22,7 @@ def import_(
         PublishedName,
         typer.Option("--as", help="Which published weights these are; `jcs weights show` says what fits."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint (.safetensors) to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint (.safetensors) to write."), FILE_OUTPUT],
     as_json: Annotated[bool, typer.Option("--json", help="Facts as JSON.")] = False,
 ) -> None:
     """Import a published weights file, strictly key by key; offline, and no code in the file is run.
