@@ -44,7 +44,7 @@ _FEW_STEPS = (
 )
 SHORT_TRAINING = tuple(part for setting in _FEW_STEPS for part in ("--set", setting))
 SHORT_CLASSIFIER = tuple(part for setting in _FEW_STEPS for part in ("--set-classifier", setting))
-#: Options behind the commands that start with these words, the first that fits; the last of an option given twice counts.
+#: Options behind commands that start with these words, the first that fit; the last of an option given twice counts.
 SHORTER: dict[str, tuple[str, ...]] = {
     "phantom": ("--size", "128"),
     "train": SHORT_TRAINING,
