@@ -310,7 +310,7 @@ def test_slices_go_to_nnunet_in_two_dimensions_and_come_back(slices):
     folder = slices.parent / "Dataset117_OWN"
     said = refused("data", "export", "nnunet", slices, "-o", folder)
     assert "nothing is exported, 1 problem(s) with 8 slices:" in said
-    assert "6.png: its lesions are not known" in said
+    assert "6.png: no mask, and no label 0" in said
     assert "-> give a mask, or leave such slices out with --skip-unmasked" in said
     assert not folder.exists() or not list(folder.iterdir())
     said = jcs("data", "export", "nnunet", slices, "-o", folder, "--skip-unmasked")

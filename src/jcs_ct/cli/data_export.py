@@ -74,7 +74,7 @@ def nnunet(
             studies,
             output,
             skip_unmasked=skip_unmasked,
-            progress=lambda done, total: progress("studies", done, total),
+            progress=lambda done, total: progress("cases", done, total),
         )
     _say(written, output)
     if len(written) < len(studies):

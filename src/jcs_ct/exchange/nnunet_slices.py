@@ -85,7 +85,7 @@ def export_slices(
 
 def _unmasked(row: ManifestRow) -> Problem:
     remedy = "give a mask, or leave such slices out with --skip-unmasked"
-    return Problem(ProblemKind.MASK, "its lesions are not known", str(row.path), remedy)
+    return Problem(ProblemKind.UNMASKED, "no mask, and no label 0", str(row.path), remedy)
 
 
 def _write_case(

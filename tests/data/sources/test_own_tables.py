@@ -439,3 +439,22 @@ def test_ages_that_are_no_numbers_are_left_empty(own):
     made = make_table(table(own, "image,patient,label,age", lines), OwnTable()).made
     assert [row.age for row in made.manifest] == [None, *[61.0] * 11]
     assert "age: 1 cell(s) are no number, as 'Young Child', and left empty" in made.notes
+
+
+def test_a_table_of_a_western_spreadsheet_is_read_and_a_workbook_is_refused(own):
+    lines = [f"{n}.jpg;{n[:3]};{('unauffällig', 'positiv')[i % 2]}" for i, n in enumerate(names())]
+    path = own / "liste.csv"
+    path.write_bytes("\r\n".join(["Datei;Fall;Befund", *lines]).encode("cp1252"))
+    made = make_table(path, OwnTable())
+    assert made.meanings == {"unauffällig": (0, 6), "positiv": (1, 6)}
+    assert made.made.notes[0].startswith("liste.csv is no UTF-8 and was read as Windows-1252")
+    path.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(ConfigError, match=r"is a spreadsheet's own file; save it as CSV \(UTF-8\)"):
+        make_table(path, OwnTable())
+
+
+def test_masks_in_a_folder_of_their_own_may_have_longer_names(own):
+    for name in names():
+        (own / "masks" / f"{name}.png").rename(own / "masks" / f"{name}_seg.png")
+    made = images(own, OwnFolder(patient_pattern="(c[0-9]+)_"))
+    assert [row.label for row in made.manifest] == [0, 1] * 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
@@ -38,10 +38,21 @@ def masks_beside(files: Sequence[Path]) -> dict[Path, Path]:
     stems = {str(file.with_suffix("")).lower(): file.with_suffix("") for file in files}
     found = {}
     for file in files:
-        other = stems.get(str(file.parent / _without_drawn_words(file)).lower())
+        other = stems.get(str(file.parent / without_drawn_words(file)).lower())
         if is_called_mask(file) and other is not None and other != file.with_suffix(""):
             found[file] = other
     return found
+
+
+def image_of(mask: Path, images: Collection[Path]) -> Path:
+    """The image that a mask is of, by its name: the same, or the same without ``_seg``, ``_mask``, ....
+
+    Args:
+        mask: As its image would be called.
+        images: Without endings.
+    """
+    same, bare = mask.with_suffix(""), mask.parent / without_drawn_words(mask)
+    return bare if same not in images and bare in images else same
 
 
 def is_called_mask(path: Path) -> bool:
@@ -49,9 +60,9 @@ def is_called_mask(path: Path) -> bool:
     return any(word in DRAWN_WORDS for word in re.split(r"[^a-z]+", path.stem.lower()))
 
 
-def _without_drawn_words(path: Path) -> str:
+def without_drawn_words(path: Path) -> str:
     """``c01_0088_seg`` -> ``c01_0088``."""
-    parts = re.split(r"([-_. ]+)", path.stem.lower())
-    while len(parts) > 2 and parts[-1] in DRAWN_WORDS:
+    parts = re.split(r"([-_. ]+)", path.stem)
+    while len(parts) > 2 and parts[-1].lower() in DRAWN_WORDS:
         parts = parts[:-2]
     return "".join(parts)

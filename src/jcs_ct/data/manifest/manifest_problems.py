@@ -29,6 +29,7 @@ class ProblemKind(StrEnum):
     IMAGE = "IMAGE"
     MASK_AS_IMAGE = "MASK_AS_IMAGE"
     MASK = "MASK"
+    UNMASKED = "UNMASKED"
     EMPTY_MASK = "EMPTY_MASK"
     MARKED_MASK = "MARKED_MASK"
     ONE_CLASS = "ONE_CLASS"
@@ -47,6 +48,7 @@ TITLES: Mapping[ProblemKind, str] = {
     ProblemKind.IMAGE: "images that cannot be used",
     ProblemKind.MASK_AS_IMAGE: "masks that are listed as images",
     ProblemKind.MASK: "masks that cannot be used",
+    ProblemKind.UNMASKED: "slices whose lesions are not known",
     ProblemKind.EMPTY_MASK: "rows that are labelled 1 (infected) and have an empty mask",
     ProblemKind.MARKED_MASK: "rows that are labelled 0 (not infected) and whose mask marks pixels",
     ProblemKind.ONE_CLASS: "labels of one kind",

@@ -20,6 +20,9 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 #: What may stand between the cells of a CSV; the one that the head line has most of does.
 SEPARATORS = (",", ";", "\t")
 
+#: How files of Excel (since 2007) and LibreOffice, which are ZIP archives, and of older Excel begin.
+_WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
 Cell = str | int | float | None
 
 
@@ -31,11 +34,13 @@ class TextTable:
         columns: Names in order, in small letters.
         rows: (where it stands, as ``line 7``; text by column).
         problems: Lines whose cells cannot be told apart; they are not among the rows.
+        note: How the text was decoded, where it is not UTF-8 or UTF-16.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, Mapping[str, str]], ...]
     problems: tuple[str, ...] = ()
+    note: str = ""
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         return iter(self.rows)
@@ -46,25 +51,27 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in PARQUET_SUFFIXES
 
 
-def read_table(path: Path, *, what: str = "manifest") -> TextTable:
+def read_table(path: Path, *, what: str = "manifest", may_be_foreign: bool = False) -> TextTable:
     """Read CSV (cells parted by commas, semicolons or tabs; UTF-8, or UTF-16 with its mark) or Parquet.
 
     Args:
         path: Its ending says which.
         what: The table's name in errors.
+        may_be_foreign: Whether bytes that are no UTF-8 are read as Windows-1252, as spreadsheets of Western Europe
+            write them; the table's note says so.
 
     Raises:
         ConfigError: it cannot be read, a column stands twice, or Parquet without the extra ``parquet``.
     """
-    table = _read_parquet(path, what) if is_parquet(path) else _read_csv(path, what)
+    table = _read_parquet(path, what) if is_parquet(path) else _read_csv(path, what, may_be_foreign)
     twice = sorted(name for name, count in Counter(table.columns).items() if name and count > 1)
     if twice:
         raise ConfigError(f"the {what} {path} has the column(s) {', '.join(twice)} twice; keep one of each")
     return table
 
 
-def _read_csv(path: Path, what: str) -> TextTable:
-    text = _decoded(path, what)
+def _read_csv(path: Path, what: str, may_be_foreign: bool) -> TextTable:
+    text, note = _decoded(path, what, may_be_foreign)
     first, _, rest = text.partition("\n")
     skipped = 0
     if first.strip().lower().startswith("sep="):  # a spreadsheet's note to itself
@@ -89,21 +96,30 @@ def _read_csv(path: Path, what: str) -> TextTable:
                 problems.append(f"{where}: has {len(values)} cell(s), the head line has {len(columns)}")
     except csv.Error as error:
         problems.append(f"line {begins}: a quote is not closed, or stands inside a cell ({error})")
-    return TextTable(columns or (), tuple(rows), tuple(problems))
+    return TextTable(columns or (), tuple(rows), tuple(problems), note)
 
 
-def _decoded(path: Path, what: str) -> str:
-    """The text of a CSV with newlines as ``\\n``."""
+def _decoded(path: Path, what: str, may_be_foreign: bool) -> tuple[str, str]:
+    """The text of a CSV with newlines as ``\\n``, and a note where it is neither UTF-8 nor UTF-16."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
+    if data.startswith(_WORKBOOK):
+        raise ConfigError(f"the {what} {path} is a spreadsheet's own file; save it as CSV (UTF-8) and give that")
+    note = ""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"the {what} {path} is no CSV in UTF-8 ({error.reason} at byte {error.start})") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        if not may_be_foreign or b"\0" in data:
+            why = f"{error.reason} at byte {error.start}"
+            raise ConfigError(f"the {what} {path} is no CSV in UTF-8 ({why}); save it as CSV (UTF-8)") from error
+        text = data.decode("cp1252", errors="replace")
+        note = (
+            f"{path.name} is no UTF-8 and was read as Windows-1252; where letters are wrong, save it as CSV (UTF-8)"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n"), note
 
 
 def write_table(path: Path, columns: Mapping[str, type], rows: Sequence[Mapping[str, Cell]]) -> None:

@@ -122,7 +122,12 @@ def make_manifest(
     refuse(
         f"{what} cannot be used, {{count}} problem(s); nothing is written:", problems, [one.record() for one in leaks]
     )
-    notes += [*file_notes(found), *one_slice_sources(drawn), *class_notes(drawn), *split_remarks(Manifest(drawn))]
+    notes += [
+        *file_notes(found),
+        *one_slice_sources([row for row in drawn if not row.is_study]),
+        *class_notes(drawn),
+        *split_remarks(Manifest(drawn)),
+    ]
     return MadeManifest(Manifest(drawn), tuple(notes), tuple(leaks), deal)
 
 

@@ -86,7 +86,7 @@ def make_table(
         ManifestError: columns, lines, labels, patients, files, masks and leaks that cannot be used, all at once.
     """
     making = making or Making()
-    table = read_table(path, what="table")
+    table = read_table(path, what="table", may_be_foreign=True)
     found = find_columns(table, wanted.columns, has_patients=wanted.patient_pattern is not None)
     columns = {name: column for name, column in found.columns.items() if column in table.columns}
     problems = [*found.problems, *(Problem(ProblemKind.LINE, problem) for problem in table.problems)]
@@ -117,7 +117,7 @@ def make_table(
     )
     counts = Counter(cells)
     return MadeTable(
-        replace(made, notes=(*places.notes, *emptied, *made.notes)),
+        replace(made, notes=(*filter(None, [table.note]), *places.notes, *emptied, *made.notes)),
         columns=columns,
         meanings={word: (meanings[word], count) for word, count in counts.items()},
         unread_columns=tuple(name for name in table.columns if name and name not in columns.values()),

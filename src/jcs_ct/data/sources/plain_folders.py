@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask
-from jcs_ct.data.manifest.listed_masks import masks_beside
+from jcs_ct.data.manifest.listed_masks import image_of, masks_beside
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
 from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
@@ -88,11 +88,11 @@ def images(
             f"no image in {folder / 'images'}; it takes images/ and masks/ with a folder for each patient in both, "
             "or two folders that are called as COVID and non-COVID. A table of slices goes to `jcs data make table`"
         )
-    masks = {path.relative_to(folder / "masks").with_suffix(""): path for path in drawn}
     beside = masks_beside(inside)
     inside = [name for name in inside if name not in beside]
-    masks |= {stem: root / name for name, stem in beside.items() if stem not in masks}
     stems = {name.with_suffix("") for name in inside}
+    masks = {image_of(path.relative_to(folder / "masks"), stems): path for path in drawn}
+    masks |= {stem: root / name for name, stem in beside.items() if stem not in masks}
     problems += [
         Problem(ProblemKind.MASK, f"{root.name}/ has no slice of this name", str(path))
         for stem, path in masks.items()
