@@ -114,7 +114,7 @@ def few_patients_warning(manifest: Manifest, split: str) -> list[str]:
     said = few_patients(manifest.split(split).rows)
     if not said:
         return []
-    return [f"the split {split!r} has {said} patient(s): intervals over so few are narrower than they should be"]
+    return [f"the split {split!r} has {said} patient(s): figures of so few patients say little"]
 
 
 def _look(
