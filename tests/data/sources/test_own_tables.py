@@ -69,7 +69,7 @@ def test_one_command_makes_a_manifest_that_passes_its_check(own):
         "--lesion-labels", "1", "--window", "-350", "1500",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "path = file" in done.output
+    assert "columns: path = File, label = Diagnosis, mask = Mask, age = Age" in done.output
     assert "labels: none = 0, not infected (6), covid = 1, infected (6)" in done.output
     assert "12 rows of 6 patients: 6 infected, 6 not infected, 0 not known" in done.output
     assert "files: 12/12 in " in done.stderr, "it is checked at once"

@@ -7,7 +7,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -35,12 +35,18 @@ class TextTable:
         rows: (where it stands, as ``line 7``; text by column).
         problems: Lines whose cells cannot be told apart; they are not among the rows.
         note: How the text was decoded, where it is not UTF-8 or UTF-16.
+        headings: Columns as they were typed, by their name.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, Mapping[str, str]], ...]
     problems: tuple[str, ...] = ()
     note: str = ""
+    headings: Mapping[str, str] = field(default_factory=dict)
+
+    def typed(self, column: str) -> str:
+        """A column's heading, as it was typed."""
+        return self.headings.get(column, column)
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         return iter(self.rows)
@@ -79,6 +85,7 @@ def _read_csv(path: Path, what: str, may_be_foreign: bool) -> TextTable:
     separator = max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     columns: tuple[str, ...] | None = None
+    headings: dict[str, str] = {}
     rows: list[tuple[str, Mapping[str, str]]] = []
     problems: list[str] = []
     begins = 1 + skipped
@@ -89,14 +96,17 @@ def _read_csv(path: Path, what: str, may_be_foreign: bool) -> TextTable:
             if not any(values):
                 continue
             if columns is None:
-                columns = tuple(value.lower() for value in values)
+                columns, headings = (
+                    tuple(value.lower() for value in values),
+                    {value.lower(): value for value in values},
+                )
             elif len(values) == len(columns):
                 rows.append((where, dict(zip(columns, values, strict=True))))
             else:
                 problems.append(f"{where}: has {len(values)} cell(s), the head line has {len(columns)}")
     except csv.Error as error:
         problems.append(f"line {begins}: a quote is not closed, or stands inside a cell ({error})")
-    return TextTable(columns or (), tuple(rows), tuple(problems), note)
+    return TextTable(columns or (), tuple(rows), tuple(problems), note, headings)
 
 
 def _decoded(path: Path, what: str, may_be_foreign: bool) -> tuple[str, str]:

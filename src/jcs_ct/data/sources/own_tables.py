@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jcs_ct.data.manifest import ManifestRow
+from jcs_ct.data.manifest import COLUMNS, ManifestRow
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
 from jcs_ct.data.manifest.parsing import Cells, parse_row
 from jcs_ct.data.manifest.table_files import TextTable, read_table
@@ -118,9 +118,9 @@ def make_table(
     counts = Counter(cells)
     return MadeTable(
         replace(made, notes=(*filter(None, [table.note]), *places.notes, *emptied, *made.notes)),
-        columns=columns,
+        columns={name: table.typed(columns[name]) for name in COLUMNS if name in columns},
         meanings={word: (meanings[word], count) for word, count in counts.items()},
-        unread_columns=tuple(name for name in table.columns if name and name not in columns.values()),
+        unread_columns=tuple(table.typed(name) for name in table.columns if name and name not in columns.values()),
     )
 
 

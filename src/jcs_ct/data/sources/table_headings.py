@@ -118,9 +118,9 @@ def find_columns(table: TextTable, named: Mapping[str, str], *, has_patients: bo
             columns[name] = found[0]
         elif found:
             undecided.add(name)
-            problems.append(_choice(name, found))
+            problems.append(_choice(name, [table.typed(heading) for heading in found]))
     columns |= {name: heading.lower() for name, heading in named.items()}
-    had = ", ".join(filter(None, table.columns)) or "none"
+    had = ", ".join(table.typed(heading) for heading in table.columns if heading) or "none"
     problems += [
         Problem(ProblemKind.COLUMN, f"it has no column {heading}; it has {had}")
         for heading in columns.values()
@@ -218,7 +218,7 @@ def _choice(name: str, found: Sequence[str]) -> Problem:
 
 
 def _missing(name: str, table: TextTable, columns: Mapping[str, str]) -> Problem:
-    left = [heading for heading in table.columns if heading and heading not in columns.values()]
+    left = [table.typed(heading) for heading in table.columns if heading and heading not in columns.values()]
     what = f"no heading says which column holds the {option_of(name)[2:-7]}; left are {', '.join(left) or 'none'}"
     remedy = f"{option_of(name)} {_quoted(left[0]) if len(left) == 1 else 'NAME'}"
     if name == "patient":
