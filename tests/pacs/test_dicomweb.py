@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import tracemalloc
 
 import pytest
 
@@ -421,3 +422,20 @@ def test_identifiers_that_would_leave_the_address_are_refused(web, tmp_path):
     for uid in ("../admin", "1.2/../../x", "1..2", ".", "1.2.", ""):
         with pytest.raises(ConfigError, match="letters that no UID has"):
             web.fetch_study(uid, tmp_path)
+
+
+def test_a_long_list_is_not_kept_as_it_came(web, monkeypatch):
+    def result(number):
+        uid = {"0020000D": {"vr": "UI", "Value": [f"1.2.{number}"]}}
+        return uid | {f"0009{tag:04X}": {"vr": "LO", "Value": [f"{number}"]} for tag in range(16, 36)}
+
+    def page(path, parameters, offset, limit):
+        return [result(number) for number in range(offset, min(offset + limit, 1_000))], False
+
+    monkeypatch.setattr(web, "_page", page)
+    tracemalloc.start()
+    try:
+        assert len(web.studies()) == 1_000
+        assert tracemalloc.get_traced_memory()[1] < 4e6, "the answers themselves are some 10 MB"
+    finally:
+        tracemalloc.stop()

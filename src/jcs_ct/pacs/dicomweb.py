@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jcs_ct.files import write_bytes
 from jcs_ct.imaging.identifiers import read_identifiers
@@ -30,6 +31,8 @@ from jcs_ct.pacs.storing import StoreReceipt, batches, read_receipt
 from jcs_ct.pacs.transport import Connection
 
 logger = logging.getLogger(__name__)
+
+_Read = TypeVar("_Read")
 
 #: Results asked for at a time; some services refuse more than 200.
 PAGE = 100
@@ -75,9 +78,12 @@ class DicomWeb(Archive):
             parameters["PatientID"] = query.patient_id
         if query.accession_number:
             parameters["AccessionNumber"] = query.accession_number
-        items = self._search("/studies", parameters, _STUDY_UID, most=most)
-        found = [_study(item) for item in items if _is_asked_for(item, query)]
-        return [one for one in found if query.admits_date(one.date)]
+
+        def read(item: Attributes) -> RemoteStudy | None:
+            return _study(item) if _is_asked_for(item, query) else None
+
+        found = self._search("/studies", parameters, _STUDY_UID, read, most=most)
+        return [one for one in found if one is not None and query.admits_date(one.date)]
 
     def ct_studies(self) -> list[str]:
         """Study Instance UIDs of :meth:`studies`."""
@@ -86,14 +92,18 @@ class DicomWeb(Archive):
     def _series_of(self, study_uid: str) -> list[RemoteSeries]:
         path = f"/studies/{checked_uid(study_uid)}/series"
         fields = f"{_SERIES_INSTANCES},{_SERIES_DESCRIPTION},{_BODY_PART}"
-        items = self._search(path, {"includefield": fields}, _SERIES_UID)
-        return [_series(study_uid, item) for item in items if uid_value(item, _STUDY_UID) in ("", study_uid)]
+        found = self._search(path, {"includefield": fields}, _SERIES_UID, lambda item: _series(study_uid, item))
+        return [one for one in found if one is not None]
 
     def _instances_of(self, series: RemoteSeries) -> dict[str, str]:
         path = f"/studies/{checked_uid(series.study_uid)}/series/{checked_uid(series.uid)}/instances"
-        items = self._search(path, {}, _INSTANCE_UID, enough=series.instance_count)
-        mine = [item for item in items if uid_value(item, _SERIES_UID) in ("", series.uid)]
-        return {uid_value(item, _INSTANCE_UID): text_value(item, _SOP_CLASS) for item in mine}
+
+        def read(item: Attributes) -> tuple[str, str] | None:
+            is_mine = uid_value(item, _SERIES_UID) in ("", series.uid)
+            return (uid_value(item, _INSTANCE_UID), text_value(item, _SOP_CLASS)) if is_mine else None
+
+        found = self._search(path, {}, _INSTANCE_UID, read, enough=series.instance_count)
+        return dict(one for one in found if one is not None)
 
     def instances(self, series: RemoteSeries) -> list[str]:
         """SOP Instance UIDs of a series."""
@@ -107,10 +117,8 @@ class DicomWeb(Archive):
     def study(self, study_uid: str) -> RemoteStudy:
         """See :meth:`Archive.study`."""
         parameters = {"StudyInstanceUID": checked_uid(study_uid), "includefield": _STUDY_INSTANCES}
-        for item in self._search("/studies", parameters, _STUDY_UID):
-            if uid_value(item, _STUDY_UID) == study_uid:
-                return _study(item)
-        return RemoteStudy(study_uid)
+        found = self._search("/studies", parameters, _STUDY_UID, _study)
+        return next((one for one in found if one.uid == study_uid), RemoteStudy(study_uid))
 
     def instance(self, series: RemoteSeries, uid: str) -> bytes:
         """One DICOM file in the transfer syntax it is stored in.
@@ -175,10 +183,12 @@ class DicomWeb(Archive):
 
     def _holds(self, instance_uid: str) -> bool:
         try:
-            found = self._search("/instances", {"SOPInstanceUID": instance_uid}, _INSTANCE_UID, enough=1)
+            uids = self._search(
+                "/instances", {"SOPInstanceUID": instance_uid}, _INSTANCE_UID, _instance_uid, enough=1
+            )
         except (PacsGoneError, PacsRefusedError, PacsAnswerError, PacsDeniedError):
             return False  # it does not search over all studies: nothing is known
-        return any(uid_value(item, _INSTANCE_UID) == instance_uid for item in found)
+        return instance_uid in uids
 
     def answers(self) -> bool:
         """Whether the server answers a small search."""
@@ -195,26 +205,29 @@ class DicomWeb(Archive):
         path: str,
         parameters: Mapping[str, str],
         key: str,
+        read: Callable[[Attributes], _Read],
         *,
         enough: int | None = None,
         most: int | None = None,
-    ) -> list[Attributes]:
-        """All results, in the server's order, one for each value of ``key``; pages until nothing new comes.
+    ) -> list[_Read]:
+        """What ``read`` makes of all results, in the server's order, one for each value of ``key``.
+
+        Read a page at a time, until nothing new comes: the results themselves take some ten times as much memory.
 
         A short page proves nothing: servers cap below what was asked for. Nor does an empty page after full ones:
         Orthanc 1.10.1 counts the offset within the limit when it filters by modality or day, others ignore it. The
         same is asked once more with a limit above the offset. ``enough`` is how many there are, where that is known;
         ``most`` is how many are wanted at all.
         """
-        found: dict[str, Attributes] = {}
+        found: dict[str, _Read] = {}
         offset, limit, promised = 0, PAGE, False
         while (page := self._page(path, parameters, offset, limit)) is not None:
             (items, has_more), known = page, len(found)
             for item in items:
                 uid = uid_value(item, key)
-                if uid:
-                    found.setdefault(uid, item)
-                else:
+                if uid and uid not in found:
+                    found[uid] = read(item)
+                elif not uid:
                     logger.warning("a result without a usable identifier was left out")
             if len(found) == known:
                 if not offset or offset % PAGE or limit > offset:
@@ -272,6 +285,10 @@ def _is_asked_for(item: Attributes, query: StudyQuery) -> bool:
     return all(not wanted or text_value(item, tag) == wanted for tag, wanted in pairs)
 
 
+def _instance_uid(item: Attributes) -> str:
+    return uid_value(item, _INSTANCE_UID)
+
+
 def _study(item: Attributes) -> RemoteStudy:
     return RemoteStudy(
         uid=uid_value(item, _STUDY_UID),
@@ -282,7 +299,10 @@ def _study(item: Attributes) -> RemoteStudy:
     )
 
 
-def _series(study_uid: str, item: Attributes) -> RemoteSeries:
+def _series(study_uid: str, item: Attributes) -> RemoteSeries | None:
+    """A series of this study; None for one of another study."""
+    if uid_value(item, _STUDY_UID) not in ("", study_uid):
+        return None
     return RemoteSeries(
         study_uid=study_uid,
         uid=uid_value(item, _SERIES_UID),

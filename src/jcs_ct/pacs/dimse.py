@@ -77,28 +77,35 @@ class Dimse(Archive):
         keys["AccessionNumber"] = query.accession_number
         if query.since is not None:
             keys["StudyDate"] = f"{query.since:%Y%m%d}-"
-        matches = [one for one in self._find("STUDY", keys, most=most) if _is_asked_for(one, query)]
-        found = [_study(one) for one in matches]
-        return [one for one in found if one.uid and query.admits_date(one.date)]
+
+        def read(match: Dataset) -> RemoteStudy | None:
+            return _study(match) if _is_asked_for(match, query) else None
+
+        found = self._find("STUDY", keys, read, most=most)
+        return [one for one in found if one is not None and one.uid and query.admits_date(one.date)]
 
     def study(self, study_uid: str) -> RemoteStudy:
         """See :meth:`Archive.study`."""
-        for one in self._find("STUDY", {**_STUDY_KEYS, "StudyInstanceUID": checked_uid(study_uid)}):
-            if _text(one, "StudyInstanceUID") == study_uid:
-                return _study(one)
-        return RemoteStudy(study_uid)
+        found = self._find("STUDY", {**_STUDY_KEYS, "StudyInstanceUID": checked_uid(study_uid)}, _study)
+        return next((one for one in found if one.uid == study_uid), RemoteStudy(study_uid))
 
     def _series_of(self, study_uid: str) -> list[RemoteSeries]:
-        found = self._find("SERIES", {**_SERIES_KEYS, "StudyInstanceUID": checked_uid(study_uid)})
-        mine = [one for one in found if _text(one, "StudyInstanceUID") in ("", study_uid)]
-        series = {uid: _series(study_uid, uid, one) for one in mine if (uid := _uid(one, "SeriesInstanceUID"))}
-        return list(series.values())
+        def read(match: Dataset) -> RemoteSeries | None:
+            uid, is_mine = _uid(match, "SeriesInstanceUID"), _text(match, "StudyInstanceUID") in ("", study_uid)
+            return _series(study_uid, uid, match) if uid and is_mine else None
+
+        found = self._find("SERIES", {**_SERIES_KEYS, "StudyInstanceUID": checked_uid(study_uid)}, read)
+        return list({one.uid: one for one in found if one is not None}.values())
 
     def _instances_of(self, series: RemoteSeries) -> dict[str, str]:
         keys = {"StudyInstanceUID": checked_uid(series.study_uid), "SeriesInstanceUID": checked_uid(series.uid)}
-        found = self._find("IMAGE", {**keys, "SOPInstanceUID": "", "SOPClassUID": ""})
-        mine = [one for one in found if _text(one, "SeriesInstanceUID") in ("", series.uid)]
-        return {uid: _text(one, "SOPClassUID") for one in mine if (uid := _uid(one, "SOPInstanceUID"))}
+
+        def read(match: Dataset) -> tuple[str, str]:
+            is_mine = _text(match, "SeriesInstanceUID") in ("", series.uid)
+            return (_uid(match, "SOPInstanceUID") if is_mine else "", _text(match, "SOPClassUID"))
+
+        found = self._find("IMAGE", {**keys, "SOPInstanceUID": "", "SOPClassUID": ""}, read)
+        return {uid: sop_class for uid, sop_class in found if uid}
 
     def answers(self) -> bool:
         """Whether the server answers C-ECHO."""
@@ -108,8 +115,12 @@ class Dimse(Archive):
         except PacsUnavailableError:
             return False
 
-    def _find(self, level: str, keys: dict[str, str], *, most: int | None = None) -> list[Dataset]:
-        """All matches of a search (PS3.4 C.4.1), or the first ``most``.
+    def _find(
+        self, level: str, keys: dict[str, str], read: Callable[[Dataset], _Answer], *, most: int | None = None
+    ) -> list[_Answer]:
+        """What ``read`` makes of all matches of a search (PS3.4 C.4.1), or of the first ``most``.
+
+        Read as they come: the matches themselves take some ten times as much memory.
 
         Raises:
             PacsIncompleteError: the server stops before the end.
@@ -117,13 +128,13 @@ class Dimse(Archive):
         """
         model, identifier = StudyRootQueryRetrieveInformationModelFind, _identifier(level, keys)
 
-        def find() -> list[Dataset]:
-            found: list[Dataset] = []
+        def find() -> list[_Answer]:
+            found: list[_Answer] = []
             with associated(self._server, [build_context(model)]) as association:
                 for status, match in association.send_c_find(identifier, model):
                     code = _code(status)
                     if code in _PENDING and match is not None:
-                        found.append(match)
+                        found.append(read(match))
                         if most is not None and len(found) >= most:
                             association.abort()
                             break
