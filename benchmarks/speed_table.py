@@ -13,7 +13,8 @@ memory        the phantom of 1 200 slices with --dicom.
 Every row is a process of its own, watched from outside with its children: seconds of the clock, CPU seconds, peak of
 the resident memory, and seconds a stage where the way says them. A round runs every row once, each beginning with
 another one; figures are medians. Without STUDY a phantom of 133 slices is read. Printed are the machine and one
-table in Markdown; --json adds every measurement. Nothing is left behind; networks are compiled before that.
+table in Markdown; --json keeps every measurement, from the first run on. Nothing else is left behind; networks are
+compiled before that.
 """
 
 from __future__ import annotations
@@ -187,8 +188,8 @@ def rows_of(parts: Sequence[str], study: Path, made: Callable[[int], Path], cach
     return rows
 
 
-def in_rounds(rows: Sequence[Row], rounds: int, scratch: Path) -> dict[str, list[Run]]:
-    """Every row once a round, each round beginning with another one."""
+def in_rounds(rows: Sequence[Row], rounds: int, scratch: Path, kept: Path | None) -> dict[str, list[Run]]:
+    """Every row once a round, each round beginning with another one; kept as JSON after every run."""
     found: dict[str, list[Run]] = {row.way: [] for row in rows}
     for number in range(rounds):
         first = number % len(rows)
@@ -196,6 +197,9 @@ def in_rounds(rows: Sequence[Row], rounds: int, scratch: Path) -> dict[str, list
             run = measured(row, scratch)
             found[row.way].append(run)
             print(f"round {number + 1}: {row.way}: {run.seconds:.1f} s, {run.cpu_seconds:.1f} CPU s", file=sys.stderr)
+            if kept is not None:
+                everything = {way: [vars(one) for one in runs] for way, runs in found.items()}
+                kept.write_text(json.dumps({"runs": everything}, indent=2), encoding="utf-8")
     return found
 
 
@@ -228,7 +232,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=known, default=["study", "threads", "instructions"])
-    parser.add_argument("--json", type=Path, default=None, help="Every measurement, too.")
+    parser.add_argument("--json", type=Path, default=None, help="Keep every measurement here.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -243,7 +247,7 @@ def main() -> None:
         for settings in {json.dumps(dict(row.environment), sort_keys=True) for row in rows}:
             warm = next(row for row in rows if json.dumps(dict(row.environment), sort_keys=True) == settings)
             measured(warm, scratch)  # networks are compiled and files are in the system's cache
-        found = in_rounds(rows, given.rounds, scratch)
+        found = in_rounds(rows, given.rounds, scratch, given.json)
     from jcs_ct.evaluation.speed.timing_rounds import machine_facts  # imports torch, which no row should wait for
 
     facts = machine_facts()
