@@ -265,6 +265,31 @@ def test_a_signal_while_the_command_line_is_imported_is_answered(tmp_path, numbe
     check_ending(json.loads(done.stdout), code, "NO_IMAGES" if ignored else "INTERRUPTED")
 
 
+SPARSE = """
+import builtins, os, sys
+from jcs_ct import __main__ as process
+imports = builtins.__import__
+def importing(name, *more):
+    if name == "jcs_ct.cli":
+        import numpy
+        held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        before = held()
+        volume = numpy.zeros(128 << 20, dtype=numpy.uint8)
+        volume[:: 2 << 20] = 1
+        print((held() - before) >> 20, flush=True)
+        os._exit(0)
+    return imports(name, *more)
+builtins.__import__ = importing
+process.enter()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_label_here_and_there_takes_no_whole_volume():
+    done = subprocess.run([sys.executable, "-c", SPARSE], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) < 16, "MiB held of 128, with 64 voxels set"
+
+
 def test_little_is_imported_before_a_signal_can_be_answered():
     program = "import sys; before = set(sys.modules); import jcs_ct.__main__; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
