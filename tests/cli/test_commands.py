@@ -66,6 +66,17 @@ def test_every_command_teaches_by_an_example(path):
 
 
 @pytest.mark.parametrize("path", ALL)
+def test_choices_are_whole_in_a_narrow_window(path, monkeypatch):
+    """In a sentence where they are many; in the column of types a long list would break within a word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = runner.invoke(app, [*path.split()[1:], "--help"]).output
+    for lines in re.findall(r"<(\w+(?:\|[^>\s│]*)+)", shown):
+        assert len(lines) <= 16, lines
+    if path == "jcs diagnose":
+        assert "One of positive, always, never." in " ".join(re.sub(r"[│\n]", " ", shown).split())
+
+
+@pytest.mark.parametrize("path", ALL)
 def test_one_word_for_one_thing(path):
     options = {parameter.name: parameter for parameter in ALL[path].params}
     output = options.get("output")

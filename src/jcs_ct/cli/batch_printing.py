@@ -109,23 +109,29 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
+def _size(count: int) -> str:
+    """Bytes for a person: MiB below a tenth of a GiB."""
+    return f"{count / _GIB:.2f} GiB" if count >= _GIB / 10 else f"{count / 1024**2:.1f} MiB"
+
+
 def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:
     """What a dry run found, and how long it would take."""
     if as_json:
         print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
         return
-    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {counts.bytes / _GIB:.2f} GiB")
+    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {_size(counts.bytes)}")
     if counts.duplicates:
         typer.echo(f"{counts.duplicates} were found twice and count once")
     for code, count in counts.refused.items():
         typer.echo(f"{count} refused: {code}")
-    room = f"{expected.output_bytes / _GIB:.2f} GiB of results"
+    room = f"{_size(expected.output_bytes)} of results"
     typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
 
 
 def left(standing: Standing) -> str:
     """What a batch leaves that is stopped now."""
-    return f"{standing.counts[State.DONE]} studies are done, {standing.open} are left"
+    done = standing.counts[State.DONE]
+    return f"{done} of {done + standing.open} studies are done"
 
 
 def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: int, as_json: bool) -> None:

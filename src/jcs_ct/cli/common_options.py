@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.choices_in_words import choices_in_words
 from jcs_ct.cli.documents import Stdout, print_document
 from jcs_ct.cli.inputs import flags_of, require_inputs
 from jcs_ct.cli.outputs import prepared_outputs
@@ -92,6 +93,7 @@ def with_common_options(app: typer.Typer) -> None:
 
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function, eval_str=True)
+    signature = signature.replace(parameters=[choices_in_words(one) for one in signature.parameters.values()])
     has_json = any(_JSON_FLAG in flags_of(parameter.annotation) for parameter in signature.parameters.values())
     options: dict[str, Any] = {"verbose": Verbose, "quiet": Quiet}
     if not has_json:

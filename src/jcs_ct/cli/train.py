@@ -106,17 +106,19 @@ def train(
 
     Example:  jcs train compact-classifier -m slices.csv -o runs/classifier
     """
-    import torch
-
     from jcs_ct.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe, parse_settings(settings))
+    data = _data(manifest, features, validation, root, accept_leaks=accept_leaks)
+
+    import torch  # now that recipe and data are known to be right
+
     from jcs_ct.training.run_log import Shown
     from jcs_ct.training.training_run import train as run_training
     from jcs_ct.training.training_tasks import make_task
 
     if threads:
         torch.set_num_threads(threads)
-    loaded = load_recipe(recipe, parse_settings(settings))
-    data = _data(manifest, features, validation, root, accept_leaks=accept_leaks)
     task = make_task(loaded, classifier, pretrained)
     if features is not None and pretrained is None:
         typer.echo(_FIRST_STAGE_NOTE, err=True)
