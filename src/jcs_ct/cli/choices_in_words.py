@@ -1,4 +1,4 @@
-"""Long lists of choices stand in an option's sentence: in the column of types they break words and names of options."""
+"""Long lists of choices stand in an option's sentence: in the column of types they break words and options' names."""
 
 from __future__ import annotations
 
