@@ -48,6 +48,8 @@ def split(
     Example:  jcs data split slices.csv -o folds.csv --folds 5
     """
     from jcs_ct.data.manifest import fold_by_patient, leaks, read_manifest, split_by_patient
+    from jcs_ct.data.manifest.dealt_splits import split_remarks
+    from jcs_ct.data.manifest.manifest_checks import class_notes
     from jcs_ct.errors import ConfigError
 
     if folds is not None and parts is not None:
@@ -69,6 +71,8 @@ def split(
     for name, rows in divided.parts().items():
         infected = sum(row.label == 1 for row in rows)
         typer.echo(f"{name}: {len({row.patient for row in rows})} patients, {len(rows)} rows, {infected} infected")
+    for remark in (*class_notes(divided.rows), *split_remarks(divided)):
+        typer.echo(f"note: {remark}", err=True)
 
 
 @app.command("slices")

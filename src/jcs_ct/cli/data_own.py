@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jcs_ct.choices import ContradictionRule
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks, CheckOption, show_counts
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.outputs import FILE_OUTPUT
 
@@ -138,7 +139,12 @@ def table(
     typer.echo(f"labels: {', '.join(_meaning(*one) for one in found.meanings.items())}")
     if found.unread_columns:
         typer.echo(f"not kept: {', '.join(found.unread_columns)}")
-    _write_made(found.made, output, is_checked=check)
+    understood = {
+        "columns": found.columns,
+        "labels": {word: {"label": label, "rows": count} for word, (label, count) in found.meanings.items()},
+        "not_kept": found.unread_columns,
+    }
+    _write_made(found.made, output, is_checked=check, understood=understood)
 
 
 def images(
@@ -166,6 +172,7 @@ def images(
     join_duplicates: JoinDuplicates = True,
     one_class: OneClass = False,
     check: CheckOption = True,
+    accept_leaks: AcceptLeaks = False,
 ) -> None:
     """Make a checked manifest of a plain folder: images/ and masks/ with a folder for each patient in both.
 
@@ -189,15 +196,21 @@ def images(
         label_words=_label_words(labels),
     )
     making = Making(
-        contradictions=contradictions, join_duplicates=join_duplicates, one_class=one_class, look=check, seed=seed
+        contradictions=contradictions,
+        join_duplicates=join_duplicates,
+        one_class=one_class,
+        accept_leaks=accept_leaks,
+        look=check,
+        seed=seed,
     )
     with stage_progress() as progress:
         made = make(folder, wanted, making, progress=lambda done, total: progress("files", done, total))
-    _write_made(made, output, is_checked=check)
+    _write_made(made, output, is_checked=check, understood={})
 
 
-def _write_made(made: MadeManifest, output: Path, *, is_checked: bool) -> None:
-    """Write a manifest and say what is in it."""
+def _write_made(made: MadeManifest, output: Path, *, is_checked: bool, understood: Mapping[str, Any]) -> None:
+    """Write a manifest and say what is in it, to people and as JSON with how its source was ``understood``."""
+    from jcs_ct.data.manifest import count_manifest
     from jcs_ct.data.manifest.usable import remember_clean
 
     manifest = made.manifest
@@ -214,6 +227,17 @@ def _write_made(made: MadeManifest, output: Path, *, is_checked: bool) -> None:
     if made.split_is_dealt:
         typer.echo("patients were dealt to the splits; another --seed deals them otherwise")
     show_counts(manifest)
+    say_result(
+        {
+            "manifest": str(output),
+            **understood,
+            "is_checked": is_checked,
+            "counts": count_manifest(manifest),
+            "without_label": sum(row.label is None for row in manifest),
+            "notes": made.notes,
+            "leaks": [leak.record() for leak in made.leaks],
+        }
+    )
     typer.echo(f"{'checked' if is_checked else 'not checked, read every file with `jcs data check`'} -> {output}")
 
 

@@ -1,5 +1,6 @@
 """Anyone's table becomes a manifest, or says what it lacks."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from jcs_ct.cli import app
+from jcs_ct.cli import app, main
 from jcs_ct.cli.data_make import PUBLIC_SETS
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.data.manifest.manifest_checks import check_manifest
@@ -458,3 +459,24 @@ def test_masks_in_a_folder_of_their_own_may_have_longer_names(own):
         (own / "masks" / f"{name}.png").rename(own / "masks" / f"{name}_seg.png")
     made = images(own, OwnFolder(patient_pattern="(c[0-9]+)_"))
     assert [row.label for row in made.manifest] == [0, 1] * 6
+
+
+def test_what_was_taken_for_what_is_said_to_machines_too(own, capsys, monkeypatch):
+    lines = [f"{n}.jpg,{n[:3]},{('no', 'yes')[i % 2]}," for i, n in enumerate(names())]
+    path = table(own, "image,patient,infected,note", lines)
+    monkeypatch.setattr("sys.argv", ["jcs", "data", "make", "table", str(path), "-o", str(own / "x.csv"), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = json.loads(capsys.readouterr().out)
+    assert (ended.value.code, said["outcome"], said["is_checked"]) == (0, "done", True)
+    assert said["columns"] == {"path": "image", "patient": "patient", "label": "infected"}
+    assert said["labels"] == {"no": {"label": 0, "rows": 6}, "yes": {"label": 1, "rows": 6}}
+    assert said["not_kept"] == ["note"]
+    assert sum(row["infected"] for row in said["counts"]) == 6
+    path.write_text(path.read_text().replace("yes", "cap"))
+    with pytest.raises(SystemExit):
+        main()
+    refusal = json.loads(capsys.readouterr().out)
+    assert (refusal["outcome"], refusal["error"]["code"]) == ("failed", "MANIFEST")
+    (problem,) = refusal["problems"]
+    assert (problem["code"], problem["count"], problem["remedies"][0][:15]) == ("LABEL", 1, "--labels cap=? ")

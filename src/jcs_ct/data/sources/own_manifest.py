@@ -106,23 +106,20 @@ def make_manifest(
     drawn = _labelled_by_masks(settled.rows, found)
     if not making.one_class and not _LABELS_UNKNOWN & {problem.kind for problem in problems}:
         problems += _one_class(drawn, class_remedy)
-    notes = [*settled.notes]
-    leaks: list[Leak | PartedUnit] = []
+    joined: list[str] = []
     if deal and not problems:
         drawn, joined = _joined(drawn, found) if making.join_duplicates else (drawn, [])
-        notes += joined
         drawn = deal_splits(drawn, seed=making.seed)
-    elif not deal:
+    leaks = [] if deal and making.join_duplicates else _leaks(drawn, found)
+    if not deal:
         problems += [Problem(ProblemKind.PARTED, problem, remedy="--deal") for problem in split_problems(drawn)]
-    if not deal or not making.join_duplicates:
-        hashed = _hashed(drawn, found)
-        leaks = [*fold_leaks(drawn), *find_leaks([row for row, _ in hashed], [code for _, code in hashed])]
     if not making.accept_leaks:
         problems += leak_problems(leaks, "without --no-join-duplicates" if deal else DEAL_REMEDY)
-    refuse(
-        f"{what} cannot be used, {{count}} problem(s); nothing is written:", problems, [one.record() for one in leaks]
-    )
-    notes += [
+    records = [leak.record() for leak in leaks]
+    refuse(f"{what} cannot be used, {{count}} problem(s); nothing is written:", problems, records)
+    notes = [
+        *settled.notes,
+        *joined,
         *file_notes(found),
         *one_slice_sources([row for row in drawn if not row.is_study]),
         *class_notes(drawn),
@@ -163,6 +160,11 @@ def _one_class(rows: Sequence[ManifestRow], remedy: str) -> list[Problem]:
 def _hashed(rows: Sequence[ManifestRow], found: Findings) -> list[tuple[ManifestRow, NDArray[np.uint64]]]:
     codes: Mapping[Path, NDArray[np.uint64]] = {row.path: code for row, code in found.hashes}
     return [(row, codes[row.path]) for row in rows if row.path in codes]
+
+
+def _leaks(rows: Sequence[ManifestRow], found: Findings) -> list[Leak | PartedUnit]:
+    hashed = _hashed(rows, found)
+    return [*fold_leaks(rows), *find_leaks([row for row, _ in hashed], [code for _, code in hashed])]
 
 
 def _joined(rows: Sequence[ManifestRow], found: Findings) -> tuple[tuple[ManifestRow, ...], list[str]]:
