@@ -18,6 +18,7 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.choices_in_words import choices_in_words
 from jcs_ct.cli.documents import Stdout, print_document
 from jcs_ct.cli.inputs import flags_of, require_inputs
+from jcs_ct.cli.narrow_help import WholeNamesCommand
 from jcs_ct.cli.outputs import prepared_outputs
 
 _JSON_FLAG = "--json"
@@ -83,6 +84,7 @@ def with_common_options(app: typer.Typer) -> None:
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = _with_options(command.callback)
+            command.cls = WholeNamesCommand
     for group in app.registered_groups:
         if group.typer_instance is not None:
             with_common_options(group.typer_instance)
