@@ -165,8 +165,8 @@ def ct100_like(tmp_path) -> Path:
     y, x = np.mgrid[0:24, 0:20]
     for number in range(10):
         lesion = (x - 6 - number // 3) ** 2 + (y - 12) ** 2 < 9 + 4 * number
-        scan = np.random.default_rng(number).integers(0, 50, (6, 5)).repeat(4, axis=0).repeat(4, axis=1)
-        save_plane(folder / "images" / f"{number:04d}.png", 40 + 100 * lesion + scan)
+        scan = np.random.default_rng(number).integers(0, 80, (12, 10)).repeat(2, axis=0).repeat(2, axis=1)
+        save_plane(folder / "images" / f"{number:04d}.png", 30 + 100 * lesion + scan)
         save_plane(folder / "masks" / f"{number:04d}.png", 255 * lesion)
     folds = {f"val{fold}": [fold, fold + 5] for fold in range(5)}
     splits = {"miniseg_folds": folds, "patient_safe_folds": folds, "same_acquisition_groups": [[0, 5]]}

@@ -32,8 +32,6 @@ def drawn_slices(tmp_path_factory) -> Manifest:
             grey[((x - centre) / 8) ** 2 + ((y - 24) / 16) ** 2 < 1] = 40
         lesion = (x - 15) ** 2 + (y - generator.integers(18, 30)) ** 2 < 16 * infected
         grey[lesion] = 120
-        # What one patient has and no other: slices are told apart by their coarse shapes.
-        grey += np.random.default_rng(number).normal(0, 12, (12, 12)).repeat(4, axis=0).repeat(4, axis=1)
         grey = np.clip(grey + generator.normal(0, 6, grey.shape), 0, 255).astype(np.uint8)
         Image.fromarray(grey).save(folder / f"{number}.png")
         Image.fromarray(lesion.astype(np.uint8) * 255).save(folder / f"{number}-mask.png")
