@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -292,7 +293,10 @@ def test_a_label_here_and_there_takes_no_whole_volume():
 
 def test_little_is_imported_before_a_signal_can_be_answered():
     program = "import sys; before = set(sys.modules); import jcs_ct.__main__; print(*(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    place = {**os.environ, "PYTHONPATH": str(Path(jcs_ct.__file__).parents[1])}  # without site nothing is installed
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, env=place
+    )
     assert set(done.stdout.split()) & {"typing", "typer", "re", "inspect", "dataclasses", "logging", "json"} == set()
 
 

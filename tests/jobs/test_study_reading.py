@@ -40,4 +40,6 @@ def test_the_process_reports_what_the_command_reports(small_study, random_models
             assert (tmp_path / name / "report.json").read_bytes() == (plain / "report.json").read_bytes()
         refused = worker.run(READ_STUDY, ReadingRequest(str(plain), str(tmp_path / "r")).to_arguments())
     assert list(dict.fromkeys(seen)) == ["read", "classify", "lungs", "map", "segment", "findings", "report"]
-    assert (refused.ending, refused.code) == (Ending.REFUSED, "NOT_CT")
+    assert (refused.ending, refused.code) == (Ending.REFUSED, "NO_IMAGES"), (
+        "results of an earlier reading are no study"
+    )
