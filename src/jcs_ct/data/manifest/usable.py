@@ -82,16 +82,19 @@ def usable_manifest(
         problems += leak_problems(leaks, remedy)
     records = [leak.record() for leak in leaks]
     refuse(f"the manifest {path} has {{count}} problem(s), and nothing is begun:", problems, records)
-    if not (absent or others_problems or leaks):
-        remember_clean(manifest)
+    if record is not None and not (others_problems or leaks):
+        _keep(record)
     return UsableManifest(manifest, (*leak_warnings(leaks), *unseen))
 
 
 def remember_clean(manifest: Manifest) -> None:
     """Keep in the user's cache that nothing is wrong with a manifest's files and that nothing leaks."""
     record = _record(manifest)
-    if record is None:
-        return
+    if record is not None:
+        _keep(record)
+
+
+def _keep(record: Path) -> None:
     try:
         write_text(record, "looked at: no problem, no leak\n")
     except OutputError as error:
