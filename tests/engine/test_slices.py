@@ -1,11 +1,22 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
 
-from jcs_ct.engine import Execution, ReadyClassifier, ReadyNetwork, ReadySegmenter, classify_slices, segment_slices
+from jcs_ct.engine import (
+    Execution,
+    ReadyClassifier,
+    ReadyNetwork,
+    ReadySegmenter,
+    SegmenterAhead,
+    classify_slices,
+    segment_slices,
+)
 from jcs_ct.engine import execution as execution_module
+from jcs_ct.engine import slices as slices_module
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
-from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.preprocessing import Region, SlicePreprocessor
 
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
 FP32 = Execution(device="cpu", precision="fp32", batch_size=3, backend="torch")
@@ -56,6 +67,63 @@ def test_segmentation_comes_back_on_the_slices_own_grid():
     for _, probability in results:
         assert probability.shape == (80, 96)
         assert 0 <= probability.min() <= probability.max() <= 1
+
+
+def answers_of(results):
+    return {index: probability.tobytes() for index, probability in results}
+
+
+@pytest.mark.parametrize("likely", [[], [5, 1, 2, 6], [0, 1, 2, 3, 4, 5, 6]])
+def test_slices_begun_ahead_have_the_same_answers_and_only_wanted_ones_come(likely):
+    hu, network, wanted = volume(), ready("segmenter"), [1, 3, 4, 5]
+    part = {index: Region(8, 40, 10, 60) for index in wanted}
+    with SegmenterAhead(network, hu, execution=FP32) as ahead:
+        ahead.begin(likely)
+        found = list(segment_slices(network, hu, wanted, execution=FP32, parts=part, ahead=ahead))
+    assert [index for index, _ in found] == [
+        *(i for i in likely if i in wanted),
+        *(i for i in wanted if i not in likely),
+    ]
+    plain = dict(segment_slices(network, hu, wanted, execution=FP32, parts=part))
+    for index, probability in found:
+        assert probability == pytest.approx(plain[index], abs=1e-6)
+
+
+def test_answers_do_not_depend_on_how_far_the_segmenter_came_ahead():
+    hu, network = volume(), ready("segmenter")
+
+    def read(wait):
+        with SegmenterAhead(network, hu, execution=FP32) as ahead:
+            ahead.begin([6, 0, 3, 2])
+            if wait:
+                ahead._running.result()
+            return answers_of(segment_slices(network, hu, range(7), execution=FP32, ahead=ahead))
+
+    assert read(wait=True) == read(wait=False)
+
+
+def test_what_was_begun_ahead_and_is_not_wanted_is_dropped(monkeypatch):
+    run, may_go_on = [], threading.Event()
+
+    def slow(preprocessor, hu, indices, model, size):
+        for index in indices:
+            run.append(index)
+            may_go_on.wait(10)
+            yield [index], (np.zeros((1, 1, 64, 64), np.float32),), [Region(0, 80, 0, 96)]
+
+    monkeypatch.setattr(slices_module, "_answers", slow)
+    with SegmenterAhead(ready("segmenter"), volume(), execution=FP32) as ahead:
+        ahead.begin(range(7))
+        threading.Timer(0.05, may_go_on.set).start()
+    assert run == [0]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_an_error_ahead_is_raised_where_the_answers_are_asked_for():
+    hu, network = volume(), ready("segmenter")
+    with pytest.raises(IndexError), SegmenterAhead(network, hu, execution=FP32) as ahead:
+        ahead.begin([0, 99])
+        list(segment_slices(network, hu, range(7), execution=FP32, ahead=ahead))
 
 
 def test_a_consumer_never_runs_in_inference_mode():

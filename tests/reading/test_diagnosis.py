@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jcs_ct.checkpoints import Models
-from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter
+from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter, SegmenterAhead
 from jcs_ct.errors import StoppedError, StudyError
 from jcs_ct.imaging.study import Study
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
@@ -49,6 +49,10 @@ def know(monkeypatch, phantom):
     """Let the classifier answer ``probabilities`` and the segmenter the phantom's own mask; returns the calls."""
     calls = []
 
+    class Ahead(SegmenterAhead):
+        def begin(self, likely):
+            self.likely = tuple(likely)
+
     def set_answers(probabilities):
         def classify(ready, hu, indices, **_):
             region = Region(0, hu.shape[1], 0, hu.shape[2])
@@ -62,6 +66,7 @@ def know(monkeypatch, phantom):
 
         monkeypatch.setattr(diagnosis_module, "classify_slices", classify)
         monkeypatch.setattr(diagnosis_module, "segment_slices", segment)
+        monkeypatch.setattr(diagnosis_module, "SegmenterAhead", Ahead)
         return calls
 
     return set_answers
@@ -92,6 +97,17 @@ def test_a_positive_study_is_segmented_on_its_lung_slices_only(phantom, models, 
     assert result.burden.opacification_volume_ml == pytest.approx(
         found.sum() * np.prod(phantom.volume.spacing_mm) / 1000, rel=1e-6
     )
+
+
+@pytest.mark.parametrize(("segment", "likely"), [("positive", [1, 4, 9]), ("always", [1, 4, 9]), ("never", None)])
+def test_the_segmenter_begins_with_what_the_classifier_calls_infected(
+    phantom, models, know, monkeypatch, segment, likely
+):
+    know([0.9 if index in (1, 4, 9) else 0.1 for index in range(10)])
+    begun = []
+    monkeypatch.setattr(diagnosis_module.SegmenterAhead, "begin", lambda ahead, likely: begun.append(likely))
+    diagnose(study_of(phantom.volume), models, segment=segment)
+    assert begun == ([] if likely is None else [likely])
 
 
 def test_a_negative_study_is_not_segmented(phantom, models, know):

@@ -30,8 +30,12 @@ def found(study, make_diagnosis):
     return replace(make_diagnosis(study, boxes=BOXES), lung_labels=lungs)
 
 
+def seen(diagnosis):
+    return diagnosis.lung_labels, diagnosis.lesion_labels, diagnosis.lesions
+
+
 def test_lines_count_lung_and_what_of_it_is_opacified(study, found):
-    front, right, left = lines_of_sight(study.volume.hu, found, (Sight.FRONT, Sight.RIGHT, Sight.LEFT))
+    front, right, left = lines_of_sight(study.volume.hu, *seen(found), (Sight.FRONT, Sight.RIGHT, Sight.LEFT))
     assert front.density_hu.shape == (12, 48)
     assert front.lung[2, 10] == 32
     assert front.opacified[2, 10] == 6
@@ -47,13 +51,13 @@ def test_a_lesion_beside_the_lung_counts_on_its_side(study, found):
     lungs = found.lung_labels.copy()
     lungs[BOXES[1]] = 0
     outside = replace(found, lung_labels=lungs)
-    right, left = lines_of_sight(study.volume.hu, outside, (Sight.RIGHT, Sight.LEFT))
+    right, left = lines_of_sight(study.volume.hu, *seen(outside), (Sight.RIGHT, Sight.LEFT))
     assert left.share[9, 30] == pytest.approx(8 / 16)
     assert not right.share[8:].any()
 
 
 def test_the_right_lung_is_on_the_left_and_superior_on_top(study, found):
-    views = lung_views(study, found)
+    views = lung_views(study.volume, *seen(found))
     assert [view.sight for view in views] == [Sight.FRONT, Sight.RIGHT, Sight.LEFT]
     reddest = {view.sight: _reddest(view.picture) for view in views}
     (front, right, left) = (reddest[view.sight] for view in views)
@@ -66,7 +70,7 @@ def test_the_right_lung_is_on_the_left_and_superior_on_top(study, found):
 
 def test_lung_of_unknown_side_is_seen_as_a_whole(study, found):
     unknown = replace(found, lung_labels=np.where(found.lung_labels == LEFT, UNKNOWN_SIDE, found.lung_labels))
-    assert [view.sight for view in lung_views(study, unknown)] == [Sight.FRONT, Sight.BOTH]
+    assert [view.sight for view in lung_views(study.volume, *seen(unknown))] == [Sight.FRONT, Sight.BOTH]
 
 
 def _reddest(picture: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from jcs_ct.engine.execution import (
 )
 from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, StoredNetwork
 from jcs_ct.engine.runners import Runner, execution_facts, runner_for
-from jcs_ct.engine.slices import ClassifiedSlice, classify_slices, segment_slices
+from jcs_ct.engine.slices import ClassifiedSlice, SegmenterAhead, classify_slices, segment_slices
 
 if TYPE_CHECKING:
     from jcs_ct.engine.torch_backend import inference, placed
@@ -32,6 +32,7 @@ __all__ = [
     "ReadyNetwork",
     "ReadySegmenter",
     "Runner",
+    "SegmenterAhead",
     "StoredNetwork",
     "choose",
     "classify_slices",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +27,8 @@ from jcs_ct.progress import CountProgress
 
 #: Batches that are prepared or run while one is taken.
 _AHEAD = 2
+#: Slices whose answers are kept at the network's own resolution until it is known whether they are wanted.
+_MOST_LIKELY = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +89,7 @@ def segment_slices(
     *,
     execution: Execution,
     parts: Mapping[int, Region] | None = None,
+    ahead: SegmenterAhead | None = None,
     progress: CountProgress | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Run a segmenter over slices -> (index, (rows, columns) lesion probability on the slice's grid), in order.
@@ -92,19 +100,80 @@ def segment_slices(
         indices: Slices to read.
         execution: Backend, device, precision and batch size.
         parts: The rectangle of each slice whose probability is asked for; None for whole slices.
+        ahead: Of this segmenter and volume; the slices that it began with come first.
         progress: Called with (done, total).
     """
+    shape, restore = (hu.shape[1], hu.shape[2]), ready.preprocessor.restore
+    wanted, done = set(indices), 0
+    rest = indices if ahead is None else [index for index in indices if index not in ahead.likely]
     model = runner_for(ready, execution).model
-    shape = (hu.shape[1], hu.shape[2])
-    restore = ready.preprocessor.restore
-    done = 0
-    for batch, (lesions,), regions in _answers(ready.preprocessor, hu, indices, model, execution.batch_size):
+    begun = iter(()) if ahead is None else ahead.answers()
+    for batch, (lesions,), regions in chain(
+        begun, _answers(ready.preprocessor, hu, rest, model, execution.batch_size)
+    ):
         for position, index in enumerate(batch):
-            part = None if parts is None else parts[index]
-            yield index, restore(lesions[position, 0], regions[position], shape, part=part)
-        done += len(batch)
+            if index in wanted:
+                part = None if parts is None else parts[index]
+                yield index, restore(lesions[position, 0], regions[position], shape, part=part)
+                done += 1
         if progress is not None:
             progress(done, len(indices))
+
+
+class SegmenterAhead:
+    """A segmenter that begins with the slices that will most likely be asked for, before it is known which are.
+
+    Left without its answers being asked for, it drops what it has not begun. The slices are run in the batches that
+    :func:`segment_slices` would run them in: what is asked for does not depend on how far this has come.
+
+    Args:
+        ready: A segmenter.
+        hu: (slices, rows, columns).
+        execution: Backend, device, precision and batch size.
+    """
+
+    def __init__(self, ready: ReadySegmenter, hu: NDArray[Any], *, execution: Execution) -> None:
+        self._ready, self._hu, self._execution = ready, hu, execution
+        self._beside = Beside("ahead")
+        self._found: SimpleQueue[_Answer | None] = SimpleQueue()
+        self._running: Future[None] | None = None
+        self._dropped = threading.Event()
+        #: The slices that it began with.
+        self.likely: tuple[int, ...] = ()
+
+    def begin(self, likely: Sequence[int]) -> None:
+        """Run the first of these slices, as many as may be kept, in a thread."""
+        self.likely = tuple(likely[:_MOST_LIKELY])
+        self._running = self._beside.start(self._run)
+
+    def answers(self) -> Iterator[_Answer]:
+        """What the network says of the likely slices, batch by batch; waits for it."""
+        if self._running is None:
+            return
+        while (answer := self._found.get()) is not None:
+            yield answer
+        self._running.result()
+
+    def _run(self) -> None:
+        model = runner_for(self._ready, self._execution).model
+        answers = _answers(self._ready.preprocessor, self._hu, self.likely, model, self._execution.batch_size)
+        try:
+            with closing(answers):
+                for answer in answers:
+                    if self._dropped.is_set():
+                        return
+                    self._found.put(answer)
+        finally:
+            self._found.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._dropped.set()
+        self._beside.__exit__(kind, error, trace)
 
 
 _Answer = tuple[list[int], tuple[NDArray[np.float32], ...], list[Region]]
@@ -112,7 +181,7 @@ _Answer = tuple[list[int], tuple[NDArray[np.float32], ...], list[Region]]
 
 def _answers(
     preprocessor: SlicePreprocessor, hu: NDArray[Any], indices: Sequence[int], model: Model, size: int
-) -> Iterator[_Answer]:
+) -> Generator[_Answer]:
     """Batches in order with what the network says of them; two more are prepared and run meanwhile."""
 
     def prepare(group: list[int]) -> tuple[Any, list[Region]]:

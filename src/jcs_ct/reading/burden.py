@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs import UNKNOWN_SIDE
+from jcs_ct.preprocessing import Region
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
 from jcs_ct.reading.zones import SIDES, Zone, measure_zones
 from jcs_ct.volume import CTVolume
@@ -124,16 +125,18 @@ class _Counts:
         nearer = _nearer_lungs(lungs)
         lung, opacity = (np.zeros((len(lungs), _LABELS), dtype=np.int64) for _ in range(2))
         kinds, hu_counts, high = np.zeros(3, dtype=np.int64), np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64), 0
-        for index, (plane, lesions, hu) in enumerate(zip(lungs, lesion_mask, volume.hu, strict=True)):
-            sides = np.where(lesions & (plane == 0), nearer, plane)
-            inside = sides > 0
-            if not inside.any():
+        for index, (plane, lesion_plane) in enumerate(zip(lungs, lesion_mask, strict=True)):
+            seen = (plane > 0) | lesion_plane
+            if not seen.any():
                 continue
+            box = Region.around(seen).slices
+            inside, lesions, hu = seen[box], lesion_plane[box], volume.hu[index][box]
+            sides = np.where(lesions & (plane[box] == 0), nearer[box[1]], plane[box])
             lung[index] = np.bincount(sides[inside], minlength=_LABELS)
             opacity[index] = np.bincount(sides[lesions], minlength=_LABELS)
             high += int(np.count_nonzero(hu[lesions] > high_opacity_cut_hu))
             if densities is not None:
-                kinds += np.bincount(densities[index][lesions], minlength=len(kinds))
+                kinds += np.bincount(densities[index][box][lesions], minlength=len(kinds))
             within = np.clip(hu[inside], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
             hu_counts += np.histogram(within, HISTOGRAM_EDGES_HU)[0]
         return cls(lung, opacity, high, kinds, hu_counts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from functools import partial
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from jcs_ct.engine import (
     Execution,
     ReadyClassifier,
     ReadyNetwork,
+    SegmenterAhead,
     classify_slices,
     execution_facts,
     runner_for,
@@ -70,7 +72,8 @@ class Diagnosis:
         lesions, burden: Findings; ``burden`` is None when not segmented.
         operating_point: What decided.
         flags: The gate's flags and those of the reading.
-        timings_s: Seconds a stage; of the lungs, which are found beside the classifier, what they took after it.
+        timings_s: Seconds a stage; of the lungs, which are found beside the classifier, what they took after it, and
+            of segmenting, which begins while they are found, what it took after them.
         models: Facts about the networks: name, preset, sha256, of classifier and segmenter.
         execution: What the networks ran on: backend with version, device, precision, batch size, threads, notes.
     """
@@ -101,6 +104,19 @@ class Diagnosis:
         return self.verdict is Verdict.POSITIVE
 
 
+class Onlooker(Protocol):
+    """Told what stands as soon as it stands, by the thread that reads: what takes long belongs in another."""
+
+    def classified(self) -> None:
+        """Every slice is classified; the lungs are not known yet."""
+
+    def segmented(self, activation: NDArray[np.float16]) -> None:
+        """Every slice is segmented, and the activation volume stands; the lesions are not measured yet."""
+
+    def found(self, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: tuple[Lesion, ...]) -> None:
+        """Lungs and lesions stand, all (slices, rows, columns); densities and burden do not."""
+
+
 def diagnose(
     study: Study,
     models: Models,
@@ -108,7 +124,7 @@ def diagnose(
     segment: SegmentRule = "positive",
     map_variant: MapVariant = "paper",
     execution: Execution | None = None,
-    mapped: Callable[[NDArray[np.float16]], None] | None = None,
+    onlooker: Onlooker | None = None,
     progress: Progress = silent,
     cancelled: Callable[[], bool] | None = None,
 ) -> Diagnosis:
@@ -120,7 +136,7 @@ def diagnose(
         segment: When the segmentation branch runs: ``positive`` (the paper), ``always`` or ``never``.
         map_variant: ``paper`` (Eq. 1-2) or ``grad_cam``.
         execution: Backend, device, precision, batch size.
-        mapped: Called with the activation volume as soon as it stands, before lesions are sought.
+        onlooker: Told what stands while the rest is still sought.
         progress: Called as the work goes on.
         cancelled: Asked as the work goes on, after every stage and batch of slices; True stops it.
 
@@ -134,23 +150,35 @@ def diagnose(
     execution = execution or Execution()
     clock = StageClock(progress if cancelled is None else stopping(progress, cancelled))
     volume, point = study.volume, models.operating_point
-    classified, lungs = _classify_beside_lungs(volume, models.classifier, map_variant, execution, clock)
-    slices = slice_predictions(classified, lungs.shown, point)
-    spacing = volume.spacing_mm[0] if volume.spacing_mm else None
-    patient = _judge_patient(slices, point, spacing)
-    with clock.stage("map", 1):
-        activation = _activation_volume(classified, slices, volume.shape)
-    if mapped is not None:
-        mapped(activation)
-    # Without a verdict on the patient, what infected slices show is all that can be said.
-    segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
-    findings = LesionFindings.not_sought(volume.shape)
+    with SegmenterAhead(models.segmenter, volume.hu, execution=execution) as ahead:
+
+        def classified_all(found: Sequence[ClassifiedSlice]) -> None:
+            if segment != "never":
+                ahead.begin([item.slice_index for item in found if item.probability >= point.slice_probability])
+            if onlooker is not None:
+                onlooker.classified()
+
+        classified, lungs = _classify_beside_lungs(
+            volume, models.classifier, map_variant, execution, clock, classified_all
+        )
+        slices = slice_predictions(classified, lungs.shown, point)
+        spacing = volume.spacing_mm[0] if volume.spacing_mm else None
+        patient = _judge_patient(slices, point, spacing)
+        with clock.stage("map", 1):
+            activation = _activation_volume(classified, slices, volume.shape)
+        # Without a verdict on the patient, what infected slices show is all that can be said.
+        segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
+        findings = LesionFindings.not_sought(volume.shape)
+        if segmented:
+            wanted = [int(index) for index in np.flatnonzero(lungs.shown)]
+            with clock.stage("segment", len(wanted)) as report:
+                mask = _lesion_mask(models, volume, lungs.labels, wanted, execution, ahead, report)
     if segmented:
-        wanted = [int(index) for index in np.flatnonzero(lungs.shown)]
-        with clock.stage("segment", len(wanted)) as report:
-            mask = _lesion_mask(models, volume, lungs.labels, wanted, execution, report)
+        if onlooker is not None:
+            onlooker.segmented(activation)
         with clock.stage("findings", 1):
-            findings = measure_findings(mask, volume, lungs.labels)
+            found = None if onlooker is None else partial(onlooker.found, lungs.labels)
+            findings = measure_findings(mask, volume, lungs.labels, found=found)
         del mask
     return Diagnosis(
         verdict=patient.verdict,
@@ -201,9 +229,14 @@ class _Lungs:
 
 
 def _classify_beside_lungs(
-    volume: CTVolume, classifier: ReadyClassifier, variant: MapVariant, execution: Execution, clock: StageClock
+    volume: CTVolume,
+    classifier: ReadyClassifier,
+    variant: MapVariant,
+    execution: Execution,
+    clock: StageClock,
+    done: Callable[[Sequence[ClassifiedSlice]], None],
 ) -> tuple[list[ClassifiedSlice], _Lungs]:
-    """Every slice classified, while the lungs are found on a thread beside."""
+    """Every slice classified, while the lungs are found on a thread beside; ``done`` hears of it before they are."""
     with Beside("lungs") as beside:
         finding = beside.start(_find_lungs, volume)
         with clock.stage("classify", volume.shape[0]) as report:
@@ -216,6 +249,7 @@ def _classify_beside_lungs(
                 threads_beside=1,
                 progress=_unless_failed(finding, report),
             )
+        done(classified)
         with clock.stage("lungs", 1):
             return classified, finding.result()
 
@@ -308,7 +342,8 @@ def _lesion_mask(
     lungs: NDArray[np.uint8],
     indices: Sequence[int],
     execution: Execution,
-    progress: Callable[[int, int], None],
+    ahead: SegmenterAhead,
+    progress: CountProgress,
 ) -> NDArray[np.bool_]:
     """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
     mask = np.zeros(volume.shape, dtype=bool)
@@ -316,7 +351,7 @@ def _lesion_mask(
     cut = models.operating_point.lesion_probability
     parts = {index: _with_margin(lungs[index] > 0, margin) for index in indices}
     for index, probability in segment_slices(
-        models.segmenter, volume.hu, indices, execution=execution, parts=parts, progress=progress
+        models.segmenter, volume.hu, indices, execution=execution, parts=parts, ahead=ahead, progress=progress
     ):
         part = parts[index]
         near = dilated_by_square(part.of(lungs[index]) > 0, margin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,7 @@ def measure_findings(
     *,
     least_volume_ml: float = LEAST_LESION_ML,
     least_voxels: int = LEAST_LESION_VOXELS,
+    found: Callable[[NDArray[np.uint16], tuple[Lesion, ...]], None] | None = None,
 ) -> LesionFindings:
     """Lesions, densities and burden of a lesion mask.
 
@@ -51,11 +53,14 @@ def measure_findings(
         mask: (slices, rows, columns) bool; lesions that are too small are taken out of it in place, for the sake of
             another volume in memory.
         volume, lungs, least_volume_ml, least_voxels: As of :func:`find_lesions`.
+        found: Called with labels and lesions as soon as they stand, before densities and burden are measured.
 
     Raises:
         ValueError: shapes that differ, or more than 65 535 lesions.
     """
     labels, lesions = find_lesions(mask, volume, lungs, least_volume_ml=least_volume_ml, least_voxels=least_voxels)
+    if found is not None:
+        found(labels, lesions)
     np.greater(labels, 0, out=mask)
     densities = split_densities(volume.hu, lungs, mask, pixel_mm_of(volume))
     return LesionFindings(labels, lesions, densities, measure_burden(volume, lungs, mask, densities=densities))

@@ -114,9 +114,10 @@ def find_lesions(
     for plane, lesion, out in zip(components, inside, labels[box], strict=True):
         out[lesion] = renumber[plane[lesion]]
     heights = lung_heights(lungs)
-    boxes = ndimage.find_objects(labels)
+    parts = ndimage.find_objects(labels[box], max_label=len(kept)) if kept else []
     lesions = tuple(
-        _describe(number, box, labels, volume, lungs, heights) for number, box in enumerate(boxes, start=1)
+        _describe(number, _moved(part, box), labels, volume, lungs, heights)
+        for number, part in enumerate(parts, start=1)
     )
     return labels, lesions
 
@@ -139,6 +140,11 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Box:
         present = np.flatnonzero(mask.any(axis=others))
         ranges.append(slice(int(present[0]), int(present[-1]) + 1) if len(present) else slice(0, 0))
     return tuple(ranges)
+
+
+def _moved(part: Box, box: Box) -> Box:
+    """A part of a box, counted from the corner of what the box is of."""
+    return tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
 
 
 def _describe(

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE
+from jcs_ct.preprocessing import Region
 from jcs_ct.reporting.language import marked
 from jcs_ct.reporting.slice_images import DisplayWindow
 
 if TYPE_CHECKING:
-    from jcs_ct.imaging.study import Study
-    from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion
+    from jcs_ct.volume import CTVolume
 
 #: Colours of 0 to 100 % of the lung on a line of sight, opaque from the first step on; also the page's legend.
 BURDEN_COLOURS = ((255, 196, 120), (255, 140, 50), (226, 74, 20), (150, 20, 10))
@@ -92,55 +93,73 @@ class LinesOfSight:
         return share
 
 
-def lung_views(study: Study, diagnosis: Diagnosis) -> tuple[LungView, ...]:
-    """The front, then the right and the left lung from the side; both lungs together where some side is unknown."""
-    spacing = study.volume.spacing_mm or (1.0, 1.0, 1.0)
-    sides_are_known = not bool((diagnosis.lung_labels == UNKNOWN_SIDE).any())
+def lung_views(
+    volume: CTVolume, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: Sequence[Lesion]
+) -> tuple[LungView, ...]:
+    """The front, then the right and the left lung from the side; both lungs together where some side is unknown.
+
+    Args:
+        volume: Grid, geometry and HU.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
+        labels: Same shape: lesion_id, 0 background.
+        lesions: In the order of their ids.
+    """
+    spacing = volume.spacing_mm or (1.0, 1.0, 1.0)
+    sides_are_known = not bool((lungs == UNKNOWN_SIDE).any())
     sights = (Sight.FRONT, Sight.RIGHT, Sight.LEFT) if sides_are_known else (Sight.FRONT, Sight.BOTH)
-    slices, rows, columns = study.volume.shape
+    slices, rows, columns = volume.shape
     views = []
-    for sight, lines in zip(sights, lines_of_sight(study.volume.hu, diagnosis, sights), strict=True):
+    for sight, lines in zip(sights, lines_of_sight(volume.hu, lungs, labels, lesions, sights), strict=True):
         count, step = (columns, spacing[2]) if sight is Sight.FRONT else (rows, spacing[1])
-        height = slices * spacing[0] if study.volume.is_measurable else 0.8 * count * step
+        height = slices * spacing[0] if volume.is_measurable else 0.8 * count * step
         views.append(LungView(sight, _picture(lines), count * step, height, slices))
     return tuple(views)
 
 
-def lines_of_sight(hu: NDArray[Any], diagnosis: Diagnosis, sights: Sequence[Sight]) -> tuple[LinesOfSight, ...]:
+def lines_of_sight(
+    hu: NDArray[Any],
+    lungs: NDArray[np.uint8],
+    labels: NDArray[np.uint16],
+    lesions: Sequence[Lesion],
+    sights: Sequence[Sight],
+) -> tuple[LinesOfSight, ...]:
     """Look through a volume, once for all sights.
 
     Args:
         hu: (slices, rows, columns).
-        diagnosis: Its lungs and lesions.
+        lungs, labels, lesions: As of :func:`lung_views`.
         sights: From the front a line runs along the rows' axis; from the side along the columns'.
     """
-    side_of_lesion = _side_of_lesions(diagnosis)
+    side_of_lesion = _side_of_lesions(lesions)
     wanted = [{Sight.RIGHT: RIGHT, Sight.LEFT: LEFT}.get(sight) for sight in sights]
     axes = [0 if sight is Sight.FRONT else 1 for sight in sights]
-    shown = [slice(None) if side is None else _columns(diagnosis.lung_labels, side) for side in wanted]
+    shown = [slice(None) if side is None else _columns(lungs, side) for side in wanted]
     shapes = [(hu.shape[0], hu.shape[2 - axis]) for axis in axes]
     density = [np.empty(shape, dtype=np.float32) for shape in shapes]
     lung_counts, opacified_counts = ([np.zeros(shape, dtype=np.int64) for shape in shapes] for _ in range(2))
-    for index, (plane, lungs, labels) in enumerate(
-        zip(hu, diagnosis.lung_labels, diagnosis.lesion_labels, strict=True)
-    ):
-        sides, lesions = lungs, labels > 0
-        beside = lesions & (lungs == 0)
+    for index, (plane, sides, ids) in enumerate(zip(hu, lungs, labels, strict=True)):
+        opacified = ids > 0
+        beside = opacified & (sides == 0)
         if beside.any():  # a lesion beside the lung mask counts on the side that the reading gave it
-            sides = lungs.copy()
-            sides[beside] = side_of_lesion[labels[beside]]
-        for number, (side, axis) in enumerate(zip(wanted, axes, strict=True)):
+            sides = sides.copy()
+            sides[beside] = side_of_lesion[ids[beside]]
+        for number, axis in enumerate(axes):
             density[number][index] = plane[:, shown[number]].mean(axis=axis, dtype=np.float32)
+        if not sides.any():
+            continue
+        box = Region.around(sides > 0).slices
+        sides, opacified = sides[box], opacified[box]
+        for number, (side, axis) in enumerate(zip(wanted, axes, strict=True)):
             lung = sides > 0 if side is None else sides == side
-            lung_counts[number][index] = np.count_nonzero(lung, axis=axis)
-            opacified_counts[number][index] = np.count_nonzero(lung & lesions, axis=axis)
+            lung_counts[number][index, box[1 - axis]] = np.count_nonzero(lung, axis=axis)
+            opacified_counts[number][index, box[1 - axis]] = np.count_nonzero(lung & opacified, axis=axis)
     return tuple(LinesOfSight(*counts) for counts in zip(density, lung_counts, opacified_counts, strict=True))
 
 
-def _side_of_lesions(diagnosis: Diagnosis) -> NDArray[np.uint8]:
+def _side_of_lesions(lesions: Sequence[Lesion]) -> NDArray[np.uint8]:
     """(lesions + 1,) label of each lesion's side, by lesion_id; 0 for none."""
-    labels = {name: label for label, name in _SIDE_NAMES.items()}
-    return np.array([0, *(labels[lesion.side] for lesion in diagnosis.lesions)], dtype=np.uint8)
+    numbers = {name: label for label, name in _SIDE_NAMES.items()}
+    return np.array([0, *(numbers[lesion.side] for lesion in lesions)], dtype=np.uint8)
 
 
 def _columns(lungs: NDArray[np.uint8], side: int) -> slice:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import measure
 
+from jcs_ct.preprocessing import Region
 from jcs_ct.reporting.slice_images import Display
 
 #: Outlines are simplified by at most this many pixels.
@@ -18,13 +19,17 @@ OUTLINE_TOLERANCE_PIXEL = 0.35
 def lesion_outlines(labels: NDArray[Any], display: Display) -> list[tuple[int, str]]:
     """(rows, columns) lesion ids -> (lesion_id, SVG path) of every lesion on the slice, in picture units."""
     find_contours: Any = measure.find_contours  # scikit-image has no annotations
+    if not labels.any():
+        return []
+    around = Region.around(labels > 0)
+    labels = around.of(labels)
     boxes: Any = ndimage.find_objects(labels)
     outlines = []
     for index, box in enumerate(boxes):
         if box is None:
             continue
         mask = np.pad(labels[box] == index + 1, 1)
-        corner = np.array([box[0].start - 1, box[1].start - 1])
+        corner = np.array([around.top + box[0].start - 1, around.left + box[1].start - 1])
         parts = []
         for contour in find_contours(mask.astype(np.float32), 0.5):
             path = simplified(contour, OUTLINE_TOLERANCE_PIXEL) + corner

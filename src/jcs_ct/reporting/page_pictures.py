@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from jcs_ct.beside import Beside
 from jcs_ct.progress import CountProgress
+from jcs_ct.reporting.lung_views import LungView, lung_views
 from jcs_ct.reporting.outlines import lesion_outlines
 from jcs_ct.reporting.slice_images import LUNG_WINDOW, MEDIASTINAL_WINDOW, Display, ct_picture, map_picture
 from jcs_ct.volume import CTVolume
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion
 
 #: A page shows at most this many slices; longer studies are thinned evenly (tables and plots stay whole).
 MOST_SLICES_SHOWN = 320
@@ -32,7 +34,7 @@ def shown_slices(slice_count: int) -> list[int]:
 
 
 class PagePictures:
-    """The pictures of the slices that a page shows, drawn in threads: most of their time holds no interpreter's lock.
+    """The pictures that a page shows, drawn in threads: most of their time holds no interpreter's lock.
 
     Args:
         volume: The study's.
@@ -45,6 +47,7 @@ class PagePictures:
         self._ct: _Drawn = []
         self._maps: _Drawn = []
         self._outlines: _Drawn = []
+        self._views: Future[tuple[LungView, ...]] | None = None
 
     def begin_ct(self, beside: Beside) -> None:
         """Draw the CT, which needs no diagnosis."""
@@ -54,18 +57,27 @@ class PagePictures:
         """Draw the activation map, (slices, rows, columns), which needs no lesion."""
         self._maps = self._begun(beside, lambda index: {"map": map_picture(activation[index])})
 
+    def begin_lesions(
+        self, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: Sequence[Lesion], beside: Beside
+    ) -> None:
+        """Draw the lesions' outlines and the views through the lungs; arguments as of :func:`lung_views`."""
+        self._begin_outlines(labels, beside)
+        self._views = beside.start(lung_views, self._volume, lungs, labels, lesions)
+
     def begin_rest(self, diagnosis: Diagnosis, beside: Beside) -> None:
-        """Draw what nobody began to: the outlines of lesions at least."""
+        """Draw what nobody began to; the lungs are viewed where lesions were sought."""
         if not self._ct:
             self.begin_ct(beside)
         if not self._maps:
             self.begin_maps(diagnosis.activation, beside)
+        if not self._outlines and diagnosis.segmented:
+            self.begin_lesions(diagnosis.lung_labels, diagnosis.lesion_labels, diagnosis.lesions, beside)
+        elif not self._outlines:
+            self._begin_outlines(diagnosis.lesion_labels, beside)
 
-        def outlines(index: int) -> dict[str, Any]:
-            labels = diagnosis.lesion_labels[index]
-            return {"outlines": lesion_outlines(labels, self.display) if labels.any() else []}
-
-        self._outlines = self._begun(beside, outlines)
+    def views(self) -> tuple[LungView, ...]:
+        """The views through the lungs, none where no lesion was sought; waits for them."""
+        return () if self._views is None else self._views.result()
 
     def drawn(self, progress: CountProgress | None = None) -> list[dict[str, Any]]:
         """Of every shown slice: the CT in two windows, the activation map, the lesions' outlines; waits for them.
@@ -79,6 +91,12 @@ class PagePictures:
             if progress is not None:
                 progress(len(pictures), len(self.shown))
         return pictures
+
+    def _begin_outlines(self, labels: NDArray[np.uint16], beside: Beside) -> None:
+        def outlines(index: int) -> dict[str, Any]:
+            return {"outlines": lesion_outlines(labels[index], self.display)}
+
+        self._outlines = self._begun(beside, outlines)
 
     def _begun(self, beside: Beside, draw: Callable[[int], dict[str, Any]]) -> _Drawn:
         return [beside.start(draw, index) for index in self.shown]

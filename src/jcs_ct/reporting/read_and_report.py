@@ -1,14 +1,16 @@
 """One study from its path to its report: the one place that says what is done beside what.
 
-=====================  =========================================  =====================================
-while this is done     this is done beside it                     by
-=====================  =========================================  =====================================
-networks made ready    files are read by decoding children        a thread of the caller's
-classify               lungs are found                            ``diagnose``
-lungs and later        the page's pictures of the CT are drawn    a thread, from the classifier's end on
-findings               the activation map is packed and drawn     the same thread
-report                 volumes are packed, pictures drawn         ``write_report``
-=====================  =========================================  =====================================
+=====================  =============================================  =======================================
+while this is done     this is done beside it                         by
+=====================  =============================================  =======================================
+the command is read    the process that decoding children come from   ``jcs_ct.__main__``
+networks made ready    files are read by decoding children            a thread of the caller's
+classify               lungs are found                                ``diagnose``
+lungs                  the likely slices are segmented                ``diagnose``, from the classifier's end on
+lungs and later        the page's pictures of the CT are drawn        a thread, from the classifier's end on
+findings               map packed and drawn, lesions outlined         the same thread
+report                 volumes are packed, pictures drawn             ``write_report``
+=====================  =============================================  =======================================
 
 Every thread belongs to a :class:`~jcs_ct.beside.Beside`: an error or Ctrl-C anywhere ends them all.
 """
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.imaging import Study
+from jcs_ct.imaging.nifti_writing import nifti_library
 from jcs_ct.progress import Progress, silent
 from jcs_ct.reading.diagnosis import Diagnosis, diagnose, prepare_networks
 from jcs_ct.reading.stage_clock import StageClock
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from jcs_ct.checkpoints import Models
     from jcs_ct.choices import MapVariant, ReportLanguage, SegmentRule
     from jcs_ct.engine import Execution
+    from jcs_ct.reading.lesions import Lesion
 
 #: Whether DICOM results are written: never, always (another study is refused), or for studies that allow it.
 DicomWanted = Literal["no", "yes", "where possible"]
@@ -82,26 +86,20 @@ def read_and_report(
     clock = StageClock(progress)
     with clock.stage("read", 1):
         prepare_networks(models, execution)
+        if "nifti" in formats:
+            nifti_library()
         study = opening.result()
         with_dicom = _is_dicom_written(study, dicom)
-    parts, activations = ReportParts(study, formats), list[NDArray[np.float16]]()
+    parts = ReportParts(study, formats)
     with Beside("parts") as beside:
-
-        def told(stage: str, done: int, total: int, /) -> None:
-            if (stage, done) == ("lungs", 0):  # the classifier has ended: a core is free until the lungs are found
-                parts.begin_with_study(beside)
-            elif (stage, done) == ("findings", 0):  # so has the segmenter
-                parts.begin_with_activation(activations[0], beside)
-            progress(stage, done, total)
-
         diagnosis = diagnose(
             study,
             models,
             segment=segment,
             map_variant=map_variant,
             execution=execution,
-            mapped=activations.append,
-            progress=told,
+            onlooker=_PartsBegun(parts, beside),
+            progress=progress,
         )
         diagnosis = replace(diagnosis, timings_s={**clock.seconds, **diagnosis.timings_s})
         paths = write_report(
@@ -117,6 +115,23 @@ def read_and_report(
             progress=progress,
         )
     return ReportedStudy(study, diagnosis, paths)
+
+
+@dataclass(frozen=True)
+class _PartsBegun:
+    """Begins each part of the report as soon as what it needs stands."""
+
+    parts: ReportParts
+    beside: Beside
+
+    def classified(self) -> None:
+        self.parts.begin_with_study(self.beside)
+
+    def segmented(self, activation: NDArray[np.float16]) -> None:
+        self.parts.begin_with_activation(activation, self.beside)
+
+    def found(self, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: tuple[Lesion, ...]) -> None:
+        self.parts.begin_with_lesions(lungs, labels, lesions, self.beside)
 
 
 def _is_dicom_written(study: Study, wanted: DicomWanted) -> bool:

@@ -23,7 +23,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
 from jcs_ct.reporting.language import Words, template_functions
-from jcs_ct.reporting.lung_views import SIGHTS, legend_colours, lung_views
+from jcs_ct.reporting.lung_views import SIGHTS, legend_colours
 from jcs_ct.reporting.model_limits import model_limits
 from jcs_ct.reporting.page_contents import key_slices, lesion_rows, page_data, small_lesions, zone_table
 from jcs_ct.reporting.page_pictures import PagePictures
@@ -84,8 +84,7 @@ def render_report(
     display, shown = page_pictures.display, page_pictures.shown
     with Beside("pictures", os.cpu_count() or 1) as beside:
         page_pictures.begin_rest(diagnosis, beside)
-        views = lung_views(study, diagnosis) if report["burden"] is not None else ()
-        drawn = page_pictures.drawn(progress)
+        drawn, views = page_pictures.drawn(progress), page_pictures.views()
     first_looks = key_slices(report, shown, words)
     windows = window_presets(study, words)
     limits = model_limits(diagnosis)

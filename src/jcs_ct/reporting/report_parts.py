@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.beside import Beside
-from jcs_ct.imaging.nifti_writing import nifti_library, write_activation_volume
+from jcs_ct.imaging.nifti_writing import write_activation_volume
 from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.run_record import voxels_sha256
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
     from jcs_ct.reading.diagnosis import Diagnosis
+    from jcs_ct.reading.lesions import Lesion
 
 Format = Literal["json", "nifti", "html"]
 FORMATS: tuple[Format, ...] = ("json", "nifti", "html")
@@ -43,8 +44,6 @@ class ReportParts:
         if "html" in self._formats:
             self.pictures.begin_ct(beside)
         self._voxels = beside.start(voxels_sha256, self._study)
-        if "nifti" in self._formats:
-            beside.start(nifti_library)
 
     def begin_with_activation(self, activation: NDArray[np.float16], beside: Beside) -> None:
         """What needs the activation map, (slices, rows, columns), too."""
@@ -52,6 +51,13 @@ class ReportParts:
             self._activation = beside.start(self._pack, activation)
         if "html" in self._formats:
             self.pictures.begin_maps(activation, beside)
+
+    def begin_with_lesions(
+        self, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: Sequence[Lesion], beside: Beside
+    ) -> None:
+        """What needs lungs and lesions, too; arguments as of ``lung_views``."""
+        if "html" in self._formats:
+            self.pictures.begin_lesions(lungs, labels, lesions, beside)
 
     def begin_rest(self, diagnosis: Diagnosis, beside: Beside) -> None:
         """What nobody began, but for the pictures, which ``render_report`` begins."""
