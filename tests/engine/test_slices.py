@@ -1,4 +1,6 @@
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from jcs_ct.engine import (
     ReadySegmenter,
     SegmenterAhead,
     classify_slices,
+    runner_for,
     segment_slices,
 )
 from jcs_ct.engine import execution as execution_module
+from jcs_ct.engine import runners as runners_module
 from jcs_ct.engine import slices as slices_module
+from jcs_ct.errors import BackendError
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 
@@ -124,6 +129,36 @@ def test_an_error_ahead_is_raised_where_the_answers_are_asked_for():
     with pytest.raises(IndexError), SegmenterAhead(network, hu, execution=FP32) as ahead:
         ahead.begin([0, 99])
         list(segment_slices(network, hu, range(7), execution=FP32, ahead=ahead))
+
+
+def test_an_error_before_the_first_slice_is_raised_there_too(monkeypatch):
+    def fail(ready, execution):
+        raise BackendError("no such backend")
+
+    monkeypatch.setattr(slices_module, "runner_for", fail)
+    with (
+        pytest.raises(BackendError, match="no such backend"),
+        SegmenterAhead(ready("segmenter"), volume(), execution=FP32) as ahead,
+    ):
+        ahead.begin([0])
+        list(ahead.answers())
+
+
+def test_a_network_that_two_threads_ask_for_is_prepared_once(monkeypatch):
+    prepared = []
+
+    def prepare(ready, choice, *, fall_back):
+        prepared.append(threading.get_ident())
+        time.sleep(0.05)
+        return object()
+
+    monkeypatch.setattr(runners_module, "_prepare", prepare)
+    monkeypatch.setattr(runners_module, "_say", lambda *_: None)
+    network = ready("segmenter")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: runner_for(network, FP32), range(4)))
+    assert len(prepared) == 1
+    assert len(set(map(id, found))) == 1
 
 
 def test_a_consumer_never_runs_in_inference_mode():

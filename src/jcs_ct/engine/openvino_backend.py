@@ -148,4 +148,6 @@ def _settings(precision: str) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": min(threads, _MOST_STREAMS),
+        # Other stages work beside: a stream that is held to a core waits for them there while another core is free.
+        "ENABLE_CPU_PINNING": False,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -55,6 +56,8 @@ class Runner:
     origin: str
 
 
+#: Threads wait for one another: torch writes one ONNX graph at a time, and one network need not be prepared twice.
+_PREPARING = threading.Lock()
 _Settings = tuple[object, ...]
 #: Network -> input shape and settings -> what was prepared, and of which state of its weights; goes with the network.
 _PREPARED: WeakKeyDictionary[nn.Module | StoredNetwork, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
@@ -67,12 +70,13 @@ def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
         ConfigError: a backend that is not installed or cannot use the device, or a part of a network.
         BackendError: a backend asked for by name that cannot run this network. ``auto`` falls back to torch.
     """
-    known = _prepared(ready, execution)
-    if known is None:
-        known = _prepare(ready, choose(execution), fall_back=execution.backend == "auto")
-        _PREPARED.setdefault(ready.source, {})[_settings(ready, execution)] = ready.weights_version, known
-        _say(ready, known, execution)
-    return known
+    with _PREPARING:
+        known = _prepared(ready, execution)
+        if known is None:
+            known = _prepare(ready, choose(execution), fall_back=execution.backend == "auto")
+            _PREPARED.setdefault(ready.source, {})[_settings(ready, execution)] = ready.weights_version, known
+            _say(ready, known, execution)
+        return known
 
 
 def execution_facts(networks: Iterable[ReadyNetwork], execution: Execution) -> dict[str, Any]:

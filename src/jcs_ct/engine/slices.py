@@ -144,7 +144,8 @@ class SegmenterAhead:
     def begin(self, likely: Sequence[int]) -> None:
         """Run the first of these slices, as many as may be kept, in a thread."""
         self.likely = tuple(likely[:_MOST_LIKELY])
-        self._running = self._beside.start(self._run)
+        if self.likely:
+            self._running = self._beside.start(self._run)
 
     def answers(self) -> Iterator[_Answer]:
         """What the network says of the likely slices, batch by batch; waits for it."""
@@ -155,10 +156,10 @@ class SegmenterAhead:
         self._running.result()
 
     def _run(self) -> None:
-        model = runner_for(self._ready, self._execution).model
-        answers = _answers(self._ready.preprocessor, self._hu, self.likely, model, self._execution.batch_size)
         try:
-            with closing(answers):
+            model = runner_for(self._ready, self._execution).model
+            size = self._execution.batch_size
+            with closing(_answers(self._ready.preprocessor, self._hu, self.likely, model, size)) as answers:
                 for answer in answers:
                     if self._dropped.is_set():
                         return

@@ -155,12 +155,12 @@ def diagnose(
         def classified_all(found: Sequence[ClassifiedSlice]) -> None:
             if segment != "never":
                 ahead.begin([item.slice_index for item in found if item.probability >= point.slice_probability])
-            if onlooker is not None:
-                onlooker.classified()
 
         classified, lungs = _classify_beside_lungs(
             volume, models.classifier, map_variant, execution, clock, classified_all
         )
+        if onlooker is not None:
+            onlooker.classified()
         slices = slice_predictions(classified, lungs.shown, point)
         spacing = volume.spacing_mm[0] if volume.spacing_mm else None
         patient = _judge_patient(slices, point, spacing)
