@@ -53,11 +53,13 @@ def test_a_simplified_line_is_scikit_images_own(seed):
     radius = 20 + 3 * np.sin(5 * angle) + rng.normal(0, 0.4, 400)
     line = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     closed = np.concatenate([line, line[:1]])
-    for path in (line, closed):
-        np.testing.assert_array_equal(simplified(path, 0.5), measure.approximate_polygon(path, 0.5))
+    found = simplified([line, closed, line[::-1]], 0.5)
+    for one, path in zip(found, (line, closed, line[::-1]), strict=True):
+        np.testing.assert_array_equal(one, measure.approximate_polygon(path, 0.5))
 
 
 @pytest.mark.parametrize("path", [[(0, 0), (3, 4)], [(1, 1), (1, 1)], [(0, 0), (1, 0), (2, 0)]])
 def test_a_line_without_corners_keeps_its_ends(path):
     points = np.array(path, dtype=np.float64)
-    np.testing.assert_array_equal(simplified(points, 0.35), points[[0, -1]])
+    for found in simplified([points, points + 7], 0.35), simplified([points], 0.35):
+        np.testing.assert_array_equal(found[0], points[[0, -1]])
