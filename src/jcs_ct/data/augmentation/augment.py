@@ -32,6 +32,7 @@ class Augmentation:
         sharpen: Largest share of the difference to a blurred slice that is added, half the time where nothing blurs.
         resolution: Least share of rows and columns that a slice is shrunk to and brought back from, half the time.
         jpeg: Probability of JPEG compression, of quality 30 to 95.
+        fade: Probability that lesions are made fainter (``fading``), each by its own place in the slice.
     """
 
     flip_left_right: float = 0.5
@@ -49,6 +50,7 @@ class Augmentation:
     sharpen: float = 0.0
     resolution: float = 1.0
     jpeg: float = 0.0
+    fade: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -72,6 +74,7 @@ class Augmentation:
         elastic = self.elastic * extra.random()
         is_marked = bool(extra.random() < self.marks)
         chances, amounts = extra.random(3), extra.random(3)
+        is_faded = bool(extra.random() < self.fade)
         scale = math.exp(log_low + (log_high - log_low) * (u[0] + 1.0) / 2.0)
         # In the sampling grid's units (the side length is 2): the shown part just touches the border at 1 - scale.
         reach = 1.0 - scale if self.random_crop else 2.0 * self.shift
@@ -93,6 +96,7 @@ class Augmentation:
             sharpen=self.sharpen * amounts[0] if chances[0] < 0.5 and not blur else 0.0,
             resolution=1.0 - (1.0 - self.resolution) * amounts[1] if chances[1] < 0.5 else 1.0,
             jpeg_quality=round(_JPEG[0] + (_JPEG[1] - _JPEG[0]) * amounts[2]) if chances[2] < self.jpeg else None,
+            is_faded=is_faded,
         )
 
 
@@ -116,3 +120,4 @@ class AugmentationParameters:
     sharpen: float = 0.0
     resolution: float = 1.0
     jpeg_quality: int | None = None
+    is_faded: bool = False

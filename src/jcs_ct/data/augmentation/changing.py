@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jcs_ct.data.augmentation.augment import AugmentationParameters
+from jcs_ct.data.augmentation.fading import LEAST_KEPT, fade_lesions
 from jcs_ct.data.augmentation.jpeg import compressed
 from jcs_ct.data.augmentation.marks import burn_marks
 
 #: Points a side between which an elastic deformation is interpolated; the outermost lie on the picture's border.
 ELASTIC_POINTS = 5
+#: Points a side between which the share that fading leaves is interpolated.
+FADING_POINTS = 4
 #: Sigma in pixels of the blur that sharpening takes the difference to.
 _SHARPENED_OVER = 1.0
 #: A Gaussian of less sigma in pixels changes nothing that could be seen.
@@ -33,6 +36,10 @@ def change_slices(grey: Tensor, masks: Tensor, drawn: Sequence[AugmentationParam
     Returns:
         Grey in [0, 1] and masks in {0, 1}, of the same shapes.
     """
+    faded = [place for place, one in enumerate(drawn) if one.is_faded]
+    if faded:
+        grey = grey.clone()
+        grey[faded] = fade_lesions(grey[faded], masks[faded], _kept([drawn[place] for place in faded], grey))
     both = _resampled(torch.cat([grey, masks], dim=1), drawn)
     changed = _intensities(both[:, :1], drawn)
     for place, one in enumerate(drawn):
@@ -50,6 +57,21 @@ def _resampled(planes: Tensor, drawn: Sequence[AugmentationParameters]) -> Tenso
     return F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+def _kept(drawn: Sequence[AugmentationParameters], like: Tensor) -> Tensor:
+    """(N, 1, rows, columns) share of a lesion's excess that fading leaves, log-uniform between points that are drawn."""
+    points = _drawn_points(drawn, 4, (1, FADING_POINTS, FADING_POINTS), like.device)
+    exponent = F.interpolate(0.5 * (points + 1.0), like.shape[-2:], mode="bilinear", align_corners=True)
+    return torch.exp(math.log(LEAST_KEPT) * exponent)
+
+
+def _drawn_points(
+    drawn: Sequence[AugmentationParameters], stream: int, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """(N, *shape) uniform in [-1, 1], each slice's by its own seed; ``stream`` tells the seed's uses apart."""
+    points = [np.random.default_rng([one.noise_seed, stream]).uniform(-1.0, 1.0, shape) for one in drawn]
+    return torch.from_numpy(np.stack(points).astype(np.float32)).to(device)
+
+
 def _affine(one: AugmentationParameters) -> list[list[float]]:
     cos, sin = math.cos(one.angle) * one.scale, math.sin(one.angle) * one.scale
     columns = -1.0 if one.flip_columns else 1.0
@@ -59,13 +81,7 @@ def _affine(one: AugmentationParameters) -> list[list[float]]:
 
 def displacements(drawn: Sequence[AugmentationParameters], shape: Sequence[int], device: torch.device) -> Tensor:
     """(N, rows, columns, 2) elastic displacements in the sampling grid's units (the side length is 2)."""
-    points = np.stack(
-        [
-            np.random.default_rng([one.noise_seed, 3]).uniform(-1.0, 1.0, (2, ELASTIC_POINTS, ELASTIC_POINTS))
-            for one in drawn
-        ]
-    )
-    placed = torch.from_numpy(points.astype(np.float32)).to(device)
+    placed = _drawn_points(drawn, 3, (2, ELASTIC_POINTS, ELASTIC_POINTS), device)
     smooth = F.interpolate(placed, tuple(shape), mode="bicubic", align_corners=True)
     # Between the points a cubic may overshoot them.
     largest = _each([2.0 * one.elastic for one in drawn], smooth)
