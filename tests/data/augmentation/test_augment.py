@@ -90,7 +90,7 @@ def test_marks_are_burned_in_after_everything_else_and_the_mask_does_not_follow(
 def test_new_changes_leave_the_draws_of_older_recipes_where_they_were():
     plain, strong = np.random.default_rng(3), np.random.default_rng(3)
     first = Augmentation(noise=0.1, blur=1.0).draw(plain)
-    second = Augmentation(noise=0.1, blur=1.0, elastic=0.05, marks=0.5).draw(strong)
+    second = Augmentation(noise=0.1, blur=1.0, elastic=0.05, marks=0.5, fade=1.0).draw(strong)
     assert plain.bit_generator.state == strong.bit_generator.state
     assert (first.noise, first.noise_seed, first.blur) == (second.noise, second.noise_seed, second.blur)
     # Of the version that had neither.
@@ -135,12 +135,12 @@ def test_slices_of_a_batch_are_changed_as_each_alone():
     source = np.random.default_rng(0)
     strong = Augmentation(
         crop_scale=(0.7, 1.3), rotate_degrees=20, shift=0.1, window_jitter=0.2, gamma=0.4, noise=0.1, blur=2.0,
-        elastic=0.05, marks=0.5, sharpen=1.0, resolution=0.4, jpeg=0.5,
+        elastic=0.05, marks=0.5, sharpen=1.0, resolution=0.4, jpeg=0.5, fade=0.5,
     )  # fmt: skip
     grey = torch.from_numpy(source.random((12, 1, 40, 36), dtype=np.float32))
     masks = (grey > 0.7).float()
     drawn = [strong.draw(source) for _ in range(len(grey))]
-    for kind in ("blur", "sharpen", "is_marked", "jpeg_quality"):
+    for kind in ("blur", "sharpen", "is_marked", "jpeg_quality", "is_faded"):
         assert len({bool(getattr(one, kind)) for one in drawn}) == 2, kind
     before = grey.clone()
     together, their_masks = change_slices(grey, masks, drawn)
