@@ -70,7 +70,9 @@ class AugmentationConfig(_Frozen):
         1.0, description="Least share of the rows and columns that a slice is shrunk to and brought back from."
     )
     jpeg: Fraction = Field(0.0, description="Chance of JPEG compression, of quality 30 to 95.")
-    fade: Fraction = Field(0.0, description="Chance that a slice's lesions are made fainter, where a mask shows them.")
+    fade: Fraction = Field(
+        0.0, description="Chance that a slice's lesions are made fainter, where a mask shows them."
+    )
 
 
 class OptimiserConfig(_Frozen):

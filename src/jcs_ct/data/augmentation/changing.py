@@ -58,7 +58,7 @@ def _resampled(planes: Tensor, drawn: Sequence[AugmentationParameters]) -> Tenso
 
 
 def _kept(drawn: Sequence[AugmentationParameters], like: Tensor) -> Tensor:
-    """(N, 1, rows, columns) share of a lesion's excess that fading leaves, log-uniform between points that are drawn."""
+    """(N, 1, rows, columns) share of a lesion's excess that fading leaves, between points drawn log-uniformly."""
     points = _drawn_points(drawn, 4, (1, FADING_POINTS, FADING_POINTS), like.device)
     exponent = F.interpolate(0.5 * (points + 1.0), like.shape[-2:], mode="bilinear", align_corners=True)
     return torch.exp(math.log(LEAST_KEPT) * exponent)

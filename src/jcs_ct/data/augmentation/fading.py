@@ -1,7 +1,8 @@
 """Lesions made fainter: what separates them from the lung around them shrinks, their outline stays.
 
 Annotated slices hold mostly dense lesions; a network learns from them that ground glass of 50 to 150 HU above its
-lung is none. A faded lesion keeps its vessels and its noise: only its smooth excess over the lung around is taken away.
+lung is none. A faded lesion keeps its vessels and its noise: only its smooth excess over the lung around is taken
+away.
 """
 
 from __future__ import annotations
@@ -62,4 +63,3 @@ def _smoothed(planes: Tensor, sigma: float) -> Tensor:
     taps = taps / taps.sum()
     padded = F.pad(planes, (radius, radius, radius, radius), mode="replicate")
     return F.conv2d(F.conv2d(padded, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
-
