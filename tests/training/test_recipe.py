@@ -58,9 +58,13 @@ def test_a_setting_below_a_value_is_refused():
         load_recipe("compact-classifier", {"steps.x": 1})
 
 
-def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recipe(tmp_path):
-    path = write(tmp_path, "task: classifier\npreset: compact\ncopy_paste: 0.5\n")
-    with pytest.raises(ConfigError, match=r"recipe: copy_paste is for segmenters: .*`jcs data paint`\)$"):
+@pytest.mark.parametrize(
+    ("setting", "value", "named"),
+    [("copy_paste", "0.5", "copy_paste"), ("augmentation", "{fade: 0.5}", r"augmentation\.fade")],
+)
+def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recipe(tmp_path, setting, value, named):
+    path = write(tmp_path, f"task: classifier\npreset: compact\n{setting}: {value}\n")
+    with pytest.raises(ConfigError, match=rf"recipe: {named} is for segmenters: .*`jcs data paint`\)$"):
         load_recipe(path)
 
 

@@ -145,11 +145,18 @@ class Recipe(_Frozen):
         return f"{self.choose_weights}.safetensors"
 
     @model_validator(mode="after")
-    def _pasted_lesions_are_for_segmenters(self) -> Recipe:
-        if self.copy_paste and self.task == "classifier":
+    def _changed_lesions_are_for_segmenters(self) -> Recipe:
+        if self.task == "segmenter":
+            return self
+        if self.copy_paste:
             raise ValueError(
                 "copy_paste is for segmenters: a classifier could learn the seam of a pasted lesion instead of the "
                 "lesion; give it painted slices (`jcs data paint`)"
+            )
+        if self.augmentation.fade:
+            raise ValueError(
+                "augmentation.fade is for segmenters: only infected slices fade, so a classifier could learn the "
+                "fading instead of the lesion; give it painted slices (`jcs data paint`)"
             )
         return self
 
