@@ -6,6 +6,7 @@ The manifest names the slices of each patient from one end to the other, with ma
 grey PNG a slice, as ``jcs compare`` takes them.
 
 contrast     lesion pixels by how much denser they are than the aerated lung around (HU), and the share of them found
+unsuspected  share of the missed lesion pixels whose probability is below 0.02: no cut would find them
 averaging    probabilities averaged over neighbouring slices: weights and cut chosen on the other folds, against the
              cut alone chosen alike; and at one cut for all. Dice per volume and per slice with lesion, paired,
              patients resampled. Slices are neighbours only where the manifest leaves none out.
@@ -48,6 +49,7 @@ _AROUND, _APART = 12.0, 5
 #: Denser than the slice's own lung by this much is a vessel or a wall, not lung.
 _VESSEL_HU = 250.0
 DRAWS = 5000
+_UNSUSPECTED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,12 @@ def by_contrast(volume: Volume, cut: float) -> list[dict[str, float]]:
         }
         for place, low in enumerate(CONTRASTS_HU)
     ]
+
+
+def unsuspected(volume: Volume, cut: float) -> float:
+    """Share of the lesion pixels below the cut that are below any cut one would choose."""
+    missed = volume.probability[volume.truth & (volume.probability < cut)]
+    return round(float((missed < _UNSUSPECTED).mean()), 3) if missed.size else 0.0
 
 
 def dice(volume: Volume, weights: Sequence[float], cut: float) -> tuple[float, NDArray[np.float64]]:
@@ -171,7 +179,9 @@ def main() -> None:
     options = parser.parse_args()
     volumes = read_volumes(options.predictions, options.manifest)
     contrast = {patient: by_contrast(volume, options.cut) for patient, volume in volumes.items()}
-    print(json.dumps({"contrast": contrast, "averaging": averaging(volumes, options.cut)}, indent=1))
+    hopeless = {patient: unsuspected(volume, options.cut) for patient, volume in volumes.items()}
+    averaged = averaging(volumes, options.cut)
+    print(json.dumps({"contrast": contrast, "unsuspected": hopeless, "averaging": averaged}, indent=1))
 
 
 if __name__ == "__main__":
