@@ -1,10 +1,11 @@
 """How much of what the processor can multiply the networks reach.
 
-    python benchmarks/roofline.py [--presets compact paper] [--batch 4] [--rounds 3]
+    python benchmarks/roofline.py [--presets compact paper] [--batch 4] [--rounds 3] [--int8]
 
 Of every network: GFLOP a slice, milliseconds a slice and GFLOP/s in fp32 and in bf16 (where the processor has it) by
 the backend that `auto` takes, and in eager torch; beside them the best matrix product of the same precision: what no
-network exceeds, however it is run.
+network exceeds, however it is run. --int8 (extra `int8`) adds every layer in int8, calibrated on the slices timed:
+what that would give at most, with no word on what it does to answers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ import torch
 from jcs_ct.checkpoints import load_models
 from jcs_ct.choices import Precision
 from jcs_ct.engine import Execution, ReadyNetwork, multiplies_bf16, runner_for
+from jcs_ct.engine.graphs import graph_of
+from jcs_ct.engine.onnx_graph import onnx_bytes
+from jcs_ct.engine.openvino_backend import OpenVINOModel
+from jcs_ct.engine.quantisation import quantised_graph
 from jcs_ct.evaluation.speed.plain_way import plain_copy
 from jcs_ct.evaluation.speed.study_timing import WITHOUT_WEIGHTS, TimedNetworks, phantom_study, untrained_networks
 from jcs_ct.evaluation.speed.timing_rounds import TimedWay, interleaved, machine_facts, matmul_gflops, network_gflop
@@ -27,7 +32,7 @@ from jcs_ct.evaluation.speed.timing_rounds import TimedWay, interleaved, machine
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def rows_of(ready: ReadyNetwork, batch: int, rounds: int) -> list[dict[str, Any]]:
+def rows_of(ready: ReadyNetwork, batch: int, rounds: int, *, int8: bool) -> list[dict[str, Any]]:
     """One network, each way once a round."""
     study = phantom_study(batch)
     images = np.stack([ready.preprocessor(study.hu[index])[0] for index in study.indices])
@@ -39,7 +44,7 @@ def rows_of(ready: ReadyNetwork, batch: int, rounds: int) -> list[dict[str, Any]
             for image in torch.from_numpy(images):
                 plain(image[None])
 
-    ways, products = [TimedWay("eager", {"run": eager})], {name: list[float]() for name in precisions}
+    ways, products = [TimedWay("eager", {"run": eager})], {str(name): list[float]() for name in precisions}
     for name in precisions:
         model = runner_for(ready, Execution(device="cpu", precision=name)).model
         placed = model.place(images)
@@ -52,8 +57,14 @@ def rows_of(ready: ReadyNetwork, batch: int, rounds: int) -> list[dict[str, Any]
                 {"run": lambda best=best, kind=_TYPES[name]: best.append(matmul_gflops(size=3072, dtype=kind))},
             )
         )
+    if int8:
+        graph = quantised_graph(onnx_bytes(graph_of(ready), ready.input_shape), images)
+        whole = OpenVINOModel.from_graph(graph, "int8")
+        whole(images)
+        ways.append(TimedWay("int8", {"run": lambda: whole(images)}))
     found = interleaved(ways, rounds=rounds)
-    seconds = {way: statistics.median(one.seconds for one in found[way]["run"]) for way in ("eager", *precisions)}
+    names: tuple[str, ...] = ("eager", *precisions, *(["int8"] if int8 else []))
+    seconds = {way: statistics.median(one.seconds for one in found[way]["run"]) for way in names}
     gflop = network_gflop(plain, torch.from_numpy(images[:1]))
     return [
         {
@@ -65,7 +76,7 @@ def rows_of(ready: ReadyNetwork, batch: int, rounds: int) -> list[dict[str, Any]
             "product_gflop_a_second": round(max(products.get(way, products["fp32"])), 1),
             "times_eager": round(seconds["eager"] / seconds[way], 2),
         }
-        for way in ("eager", *precisions)
+        for way in names
     ]
 
 
@@ -84,12 +95,13 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=known, default=["compact", "paper"])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--int8", action="store_true")
     given = parser.parse_args()
     rows = [
         row
         for name in given.presets
         for ready in networks_of(name).both
-        for row in rows_of(ready, given.batch, given.rounds)
+        for row in rows_of(ready, given.batch, given.rounds, int8=given.int8)
     ]
     print(json.dumps({"machine": machine_facts(), "rows": rows}, indent=2))
 
