@@ -63,9 +63,17 @@ def write_activation_volume(
         affine: (slice, row, column, 1) -> LPS mm, or None when the geometry is not known.
         description: At most 79 bytes of ASCII for the header.
     """
-    levels = (np.rint(np.clip(plane.astype(np.float32), 0.0, 1.0) * ACTIVATION_LEVELS) for plane in activation)
-    planes, kind = (level.astype(np.uint8) for level in levels), np.dtype(np.uint8)
+    planes, kind = (_levels(plane) for plane in activation), np.dtype(np.uint8)
     _write(path, planes, activation.shape, kind, affine, description, slope=1.0 / ACTIVATION_LEVELS, highest=1.0)
+
+
+def _levels(plane: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    if not plane.any():  # most slices of most studies
+        return np.zeros(plane.shape, dtype=np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(plane.astype(np.float32), 0.0, 1.0) * ACTIVATION_LEVELS).astype(
+        np.uint8
+    )
+    return levels
 
 
 def write_array(path: Path, array: NDArray[Any], affine: NDArray[np.float64] | None, *, description: str) -> None:

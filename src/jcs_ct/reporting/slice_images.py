@@ -118,6 +118,8 @@ def ct_picture(hu: NDArray[Any], window: DisplayWindow) -> str:
 
 def map_picture(activation: NDArray[Any]) -> str | None:
     """(rows, columns) activation in [0, 1] -> paletted PNG data URI with alpha, or None when nothing is active."""
+    if not activation.any():
+        return None
     plane = activation.astype(np.float32)
     if float(plane.max(initial=0.0)) < _MAP_FLOOR:
         return None
@@ -137,7 +139,7 @@ def _shrunk(picture: Image.Image, longest: int) -> Image.Image:
     if ratio >= 1:
         return picture
     width, height = (max(1, round(side * ratio)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.BOX if ratio < 0.4 else Image.Resampling.LANCZOS)
+    return picture.resize((width, height), Image.Resampling.BOX if ratio < 0.4 else Image.Resampling.BICUBIC)
 
 
 def _map_palette() -> tuple[list[int], bytes]:
