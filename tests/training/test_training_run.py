@@ -155,5 +155,5 @@ def test_training_learns(drawn_slices, tmp_path):
 
 
 def test_a_joint_preset_without_a_classifier_says_what_to_do(drawn_slices):
-    with pytest.raises(ConfigError, match="train one first and give it with --classifier"):
+    with pytest.raises(ConfigError, match="train one first and give it with --classifier, or start from a trained"):
         make_task(recipe("segmenter", "compact-joint"))

@@ -44,6 +44,8 @@ def test_a_joint_segmenter_borrows_its_classifier_after_it_was_started(trained_c
     started = make_task(JOINT, other, joint).network
     assert torch.equal(task.network.backbone.conv1[0].weight, trained.backbone.conv1[0].weight)
     assert torch.equal(task.network.encoder.conv2_1.conv.weight, started.encoder.conv2_1.conv.weight)
+    without = make_task(JOINT, pretrained=joint).network
+    assert torch.equal(without.backbone.conv1[0].weight, started.backbone.conv1[0].weight), "it keeps the one it has"
 
 
 def test_a_checkpoint_of_another_task_is_refused(trained_classifier):

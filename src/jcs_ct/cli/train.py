@@ -67,7 +67,10 @@ def train(
     ] = None,
     classifier: Annotated[
         Path | None,
-        typer.Option(help="Trained classifier (.safetensors) that a joint segmenter borrows."),
+        typer.Option(
+            help="Trained classifier (.safetensors) that a joint segmenter borrows; without it, one that starts from "
+            "a joint segmenter keeps its own."
+        ),
         SOME_INPUT,
     ] = None,
     pretrained: Annotated[

@@ -28,7 +28,7 @@ class SlicePreprocessor:
         window: HU -> grey.
         body_crop: Blank what lies outside the body and crop to its bounding box. Guards against reading the
             table, burned-in text or the field of view instead of the lungs.
-        region: What ``body_crop`` cuts to: ``body``, or ``lungs`` (:func:`lung_box`; a tenth of a second a slice).
+        region: What ``body_crop`` cuts to: ``body``, or ``lungs`` (:func:`lung_box`; 10 ms a slice of 384 x 384).
         centre_share: Share of the region's sides that is kept around its middle. 1 keeps it whole; 224/256 is what
             is left where a slice is resized to 256 and the middle 224 pixels are cut out.
         channels: 1, or 3 to repeat the grey channel.

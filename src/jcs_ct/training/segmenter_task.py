@@ -33,8 +33,8 @@ class SegmentationTask:
         classifier: A trained classifier, whose trunk a joint preset borrows.
 
     Raises:
-        ConfigError: a joint preset without a classifier, a classifier for a preset that has no place for one, or
-            a published loss where none was published.
+        ConfigError: a classifier for a preset that has no place for one, or a published loss where none was
+            published.
     """
 
     def __init__(self, recipe: Recipe, classifier: Classifier | None = None) -> None:
@@ -43,14 +43,8 @@ class SegmentationTask:
         self.pretrained: PretrainedWeights | None = None
         self.loss_name = _published_loss(self.config) if recipe.loss == "published" else "deep_supervision"
         self.forward_methods: tuple[str, ...] = ("forward_with_edge",) if self.loss_name == "egnet" else ()
-        joint = isinstance(self.network, Segmenter) and self.network.config.joint
-        if joint and classifier is None:
-            raise ConfigError(
-                f"the preset {recipe.preset!r} borrows a trained classifier's features; "
-                "train one first and give it with --classifier"
-            )
         if classifier is not None:
-            if not isinstance(self.network, Segmenter) or not joint:
+            if not isinstance(self.network, Segmenter) or not self.network.config.joint:
                 raise ConfigError(
                     f"the preset {recipe.preset!r} has no place for a classifier; leave --classifier out"
                 )

@@ -61,7 +61,8 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
 
     Args:
         recipe: What to train.
-        classifier: Checkpoint of a trained classifier, for a joint segmenter.
+        classifier: Checkpoint of a trained classifier, for a joint segmenter; one that starts from a whole joint
+            segmenter may do without, and keeps the trunk it has.
         pretrained: What the network starts from, see ``start_from``; the classifier's trunk is borrowed afterwards.
 
     Raises:
@@ -77,8 +78,14 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
             return _started(ClassificationTask(recipe), pretrained)
         trained = load_classifier(classifier).network if classifier else None
         task = _started(SegmentationTask(recipe, trained), pretrained)
-        if trained is not None and isinstance(task.network, Segmenter):
-            task.network.load_classifier(trained)
+        if isinstance(task.network, Segmenter) and task.network.config.joint:
+            if trained is not None:
+                task.network.load_classifier(trained)
+            elif task.pretrained is None or task.pretrained.part != "whole":
+                raise ConfigError(
+                    f"the preset {recipe.preset!r} borrows a trained classifier's features; train one first and give "
+                    "it with --classifier, or start from a trained joint segmenter with --pretrained"
+                )
         return task
 
 
