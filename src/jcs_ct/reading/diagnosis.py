@@ -107,8 +107,8 @@ class Diagnosis:
 class Onlooker(Protocol):
     """Told what stands as soon as it stands, by the thread that reads: what takes long belongs in another."""
 
-    def classified(self) -> None:
-        """Every slice is classified; the lungs are not known yet."""
+    def lungs_found(self) -> None:
+        """Every slice is classified, and the lungs stand; no lesion was sought."""
 
     def segmented(self, activation: NDArray[np.float16]) -> None:
         """Every slice is segmented, and the activation volume stands; the lesions are not measured yet."""
@@ -152,15 +152,15 @@ def diagnose(
     volume, point = study.volume, models.operating_point
     with SegmenterAhead(models.segmenter, volume.hu, execution=execution) as ahead:
 
-        def classified_all(found: Sequence[ClassifiedSlice]) -> None:
+        def begin_likely(found: Sequence[ClassifiedSlice]) -> None:
             if segment != "never":
                 ahead.begin([item.slice_index for item in found if item.probability >= point.slice_probability])
 
         classified, lungs = _classify_beside_lungs(
-            volume, models.classifier, map_variant, execution, clock, classified_all
+            volume, models.classifier, map_variant, execution, clock, begin_likely
         )
         if onlooker is not None:
-            onlooker.classified()
+            onlooker.lungs_found()
         slices = slice_predictions(classified, lungs.shown, point)
         spacing = volume.spacing_mm[0] if volume.spacing_mm else None
         patient = _judge_patient(slices, point, spacing)

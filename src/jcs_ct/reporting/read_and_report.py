@@ -6,8 +6,8 @@ while this is done     this is done beside it                         by
 the command is read    the process that decoding children come from   ``jcs_ct.__main__``
 networks made ready    files are read by decoding children            a thread of the caller's
 classify               lungs are found                                ``diagnose``
-lungs                  the likely slices are segmented                ``diagnose``, from the classifier's end on
-lungs and later        the page's pictures of the CT are drawn        a thread, from the classifier's end on
+lungs                  slices that are likely infected are segmented  ``diagnose``
+segment                the page's pictures of the CT are drawn        a thread
 findings               map packed and drawn, lesions outlined         the same thread
 report                 volumes are packed, pictures drawn             ``write_report``
 =====================  =============================================  =======================================
@@ -124,7 +124,7 @@ class _PartsBegun:
     parts: ReportParts
     beside: Beside
 
-    def classified(self) -> None:
+    def lungs_found(self) -> None:
         self.parts.begin_with_study(self.beside)
 
     def segmented(self, activation: NDArray[np.float16]) -> None:
