@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Cross-validation as docs/results.md reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
+# Cross-validation as docs/results/ reports it: CT100 by MiniSeg's folds against its published maps, COVID-CT by
 # patients, and the matrix across sources. Continues where it was stopped; two CPU cores need about eight hours.
 #
 #   scripts/crossval.sh DATA SETS WORK

@@ -1,7 +1,7 @@
 """Ground glass and consolidation: lesions split by how dense they are between this patient's lung and soft tissue.
 
 Relative to both, the cut needs neither a known window nor true HU. It was chosen on the three-class masks of CT100
-(``jcs evaluate densities`` chooses it anew in every fold; docs/results.md has the figures).
+(``jcs evaluate densities`` chooses it anew in every fold; docs/results/ct100.md has the figures).
 """
 
 from __future__ import annotations
