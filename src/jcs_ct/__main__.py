@@ -26,10 +26,6 @@ def enter() -> None:
     # NumPy asks for pages of 2 MiB unless it is told otherwise before it is imported: label volumes that are mostly
     # empty would be held whole, 0.7 GiB more of a study of 1 200 slices, for no time that could be measured.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-    if sys.argv[1:2] == ["diagnose"]:  # the longest wait of a small study: begun before the command line is read
-        from jcs_ct.imaging.sandbox import warm_up
-
-        warm_up()
     import atexit
     import threading
 

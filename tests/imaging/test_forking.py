@@ -79,23 +79,6 @@ def test_warmth_for_one_study_ends_with_it(monkeypatch):
     assert process.poll() is not None
 
 
-def test_warmth_that_was_begun_before_a_study_ends_with_it_and_the_programs_own_does_not(monkeypatch):
-    monkeypatch.setattr(sandbox, "_parent", None)
-    monkeypatch.setattr(sandbox, "_is_for_one_study", False)
-    sandbox.warm_up()
-    process = sandbox._parent._process
-    with sandbox.kept_warm():
-        assert sandbox._parent._process is process
-    assert sandbox._parent is None
-    assert process.poll() is not None
-    sandbox.keep_warm(["json"])
-    sandbox.warm_up()
-    with sandbox.kept_warm():
-        pass
-    assert sandbox._parent._process.poll() is None
-    sandbox._parent.close()
-
-
 def test_a_crash_and_a_stall_cost_one_item(forked_child):
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     outcomes = run("value = 1", crash, "import time; time.sleep(60)", "value = 4", seconds_per_item=0.5)

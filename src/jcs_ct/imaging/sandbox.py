@@ -74,9 +74,8 @@ class _Started(Protocol):
         """Wait until it has ended."""
 
 
-#: Where children are forked from, when this program asked for that, and whether the next :func:`kept_warm` ends it.
+#: Where children are forked from, when this program asked for that.
 _parent: ForkingParent | None = None
-_is_for_one_study = False
 
 
 def keep_warm(modules: Sequence[str] = ALL_MODULES) -> None:
@@ -87,30 +86,21 @@ def keep_warm(modules: Sequence[str] = ALL_MODULES) -> None:
     Args:
         modules: What that process holds ready.
     """
-    global _parent, _is_for_one_study
-    _is_for_one_study = False
+    global _parent
     if _parent is None and hasattr(os, "pidfd_open"):
         _parent = ForkingParent(_environment(), modules)
-
-
-def warm_up() -> None:
-    """Begin what the next :func:`kept_warm` would, as soon as it is likely that there will be one."""
-    global _is_for_one_study
-    if _parent is None:
-        keep_warm(DICOM_MODULES)
-        _is_for_one_study = True
 
 
 @contextmanager
 def kept_warm() -> Iterator[None]:
     """:func:`keep_warm` while a block runs: for one study, most likely DICOM, that several children read."""
-    global _parent, _is_for_one_study
-    warm_up()
-    ends_here, _is_for_one_study = _is_for_one_study, False
+    global _parent
+    was_warm = _parent is not None
+    keep_warm(DICOM_MODULES)
     try:
         yield
     finally:
-        if ends_here and _parent is not None:
+        if not was_warm and _parent is not None:
             _parent.close()
             _parent = None
 

@@ -3,7 +3,6 @@
 =====================  =============================================  =======================================
 while this is done     this is done beside it                         by
 =====================  =============================================  =======================================
-the command is read    the process that decoding children come from   ``jcs_ct.__main__``
 networks made ready    files are read by decoding children            a thread of the caller's
 classify               lungs are found                                ``diagnose``
 lungs                  slices that are likely infected are segmented  ``diagnose``
