@@ -31,6 +31,7 @@ from jcs_ct.data.manifest import read_hu, read_manifest
 from jcs_ct.experiments.judged_slices import manifest_cases
 from jcs_ct.experiments.lesion_predictions import read_predictions
 from jcs_ct.lungs import segment_picture
+from jcs_ct.metrics.bootstrap import Resampling, paired_difference
 from jcs_ct.preprocessing import Window
 
 #: Weights of a slice and its neighbours on both sides.
@@ -132,18 +133,16 @@ def paired(
     scores: Mapping[str, tuple[float, NDArray[np.float64]]], before: Mapping[str, tuple[float, NDArray[np.float64]]]
 ) -> dict[str, Any]:
     """Differences of Dice with 95 % intervals, patients resampled."""
-    volumes = np.array([scores[patient][0] - before[patient][0] for patient in scores])
-    slices = [scores[patient][1] - before[patient][1] for patient in scores]
-    drawn = np.random.default_rng(0).integers(0, len(volumes), (DRAWS, len(volumes)))
-    of_slices = [np.concatenate([slices[place] for place in draw]).mean() for draw in drawn]
 
-    def said(value: float, draws: Any) -> list[float]:
-        return [round(float(one), 2) for one in (value, *np.percentile(draws, (2.5, 97.5)))]
+    def said(first: NDArray[np.float64], second: NDArray[np.float64], groups: Sequence[str]) -> list[float | None]:
+        resampling = Resampling(draws=DRAWS)
+        found = paired_difference(first, second, groups, generator=resampling.generator(), draws=DRAWS).interval
+        return [None if one is None else round(one, 2) for one in (found.value, found.low, found.high)]
 
-    return {
-        "volumes": said(volumes.mean(), volumes[drawn].mean(axis=1)),
-        "slices": said(np.concatenate(slices).mean(), of_slices),
-    }
+    volumes = [np.array([one[patient][0] for patient in scores]) for one in (before, scores)]
+    slices = [np.concatenate([one[patient][1] for patient in scores]) for one in (before, scores)]
+    patients = [patient for patient in scores for _ in scores[patient][1]]
+    return {"volumes": said(*volumes, list(scores)), "slices": said(*slices, patients)}
 
 
 def averaging(volumes: Mapping[str, Volume], cut: float) -> dict[str, Any]:

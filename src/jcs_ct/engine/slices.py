@@ -123,8 +123,8 @@ def segment_slices(
 class SegmenterAhead:
     """A segmenter that begins with the slices that will most likely be asked for, before it is known which are.
 
-    Left without its answers being asked for, it drops what it has not begun. The slices are run in the batches that
-    :func:`segment_slices` would run them in: what is asked for does not depend on how far this has come.
+    Left without its answers being asked for, it drops what it has not begun. The slices are run in batches of their
+    own, whether they are run before they are asked for or after: no answer depends on how far this has come.
 
     Args:
         ready: A segmenter.

@@ -117,6 +117,22 @@ class Onlooker(Protocol):
         """Lungs and lesions stand, all (slices, rows, columns); densities and burden do not."""
 
 
+class _Nobody:
+    """Looks on and does nothing."""
+
+    def lungs_found(self) -> None:
+        return
+
+    def segmented(self, activation: NDArray[np.float16]) -> None:
+        return
+
+    def found(self, lungs: NDArray[np.uint8], labels: NDArray[np.uint16], lesions: tuple[Lesion, ...]) -> None:
+        return
+
+
+NOBODY: Onlooker = _Nobody()
+
+
 def diagnose(
     study: Study,
     models: Models,
@@ -124,7 +140,7 @@ def diagnose(
     segment: SegmentRule = "positive",
     map_variant: MapVariant = "paper",
     execution: Execution | None = None,
-    onlooker: Onlooker | None = None,
+    onlooker: Onlooker = NOBODY,
     progress: Progress = silent,
     cancelled: Callable[[], bool] | None = None,
 ) -> Diagnosis:
@@ -159,8 +175,7 @@ def diagnose(
         classified, lungs = _classify_beside_lungs(
             volume, models.classifier, map_variant, execution, clock, begin_likely
         )
-        if onlooker is not None:
-            onlooker.lungs_found()
+        onlooker.lungs_found()
         slices = slice_predictions(classified, lungs.shown, point)
         spacing = volume.spacing_mm[0] if volume.spacing_mm else None
         patient = _judge_patient(slices, point, spacing)
@@ -174,10 +189,9 @@ def diagnose(
             with clock.stage("segment", len(wanted)) as report:
                 mask = _lesion_mask(models, volume, lungs.labels, wanted, execution, ahead, report)
     if segmented:
-        if onlooker is not None:
-            onlooker.segmented(activation)
+        onlooker.segmented(activation)
         with clock.stage("findings", 1):
-            found = None if onlooker is None else partial(onlooker.found, lungs.labels)
+            found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
         del mask
     return Diagnosis(

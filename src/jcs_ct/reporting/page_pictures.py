@@ -70,9 +70,11 @@ class PagePictures:
             self.begin_ct(beside)
         if not self._maps:
             self.begin_maps(diagnosis.activation, beside)
-        if not self._outlines and diagnosis.segmented:
+        if self._outlines:
+            return
+        if diagnosis.segmented:
             self.begin_lesions(diagnosis.lung_labels, diagnosis.lesion_labels, diagnosis.lesions, beside)
-        elif not self._outlines:
+        else:
             self._begin_outlines(diagnosis.lesion_labels, beside)
 
     def views(self) -> tuple[LungView, ...]:
