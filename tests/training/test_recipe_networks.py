@@ -56,6 +56,32 @@ def test_unknown_fields_and_presets_are_named():
         recipe_segmenter(Recipe(task="segmenter", preset="unet", network={"width": 0}))
 
 
+@pytest.mark.parametrize(
+    ("preset", "change", "problem"),
+    [
+        ("unet", {"network": {"width": 1 / 32}}, r"\(N, 3, H, W\), got \(1, 1, 64, 64\).*preprocessing.channels"),
+        ("compact", {"network": {"encoder": {"in_channels": 3}}}, r"\(N, 3, H, W\)"),
+        ("poolnet-resnet50-scratch", {"preprocessing": TINY["preprocessing"]}, "at least 128x128 pixels, got 64x64"),
+    ],
+)
+def test_slices_that_do_not_fit_the_network_are_refused_before_the_run(preset, change, problem):
+    with pytest.raises(ConfigError, match=problem):
+        make_task(tiny(preset, **change))
+    with pytest.raises(ConfigError, match="do not fit the preset 'paper'"):
+        make_task(Recipe(task="classifier", preset="paper", preprocessing={"channels": 1, "mean": [0], "std": [1]}))
+
+
+def test_looking_whether_slices_fit_changes_nothing_of_a_network():
+    task = make_task(tiny("unet"))
+    assert all(module.training for module in task.network.modules())
+    alone = make_task(tiny("unet", seed=0)).network.state_dict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn, _ = recipe_segmenter(tiny("unet"))
+    for name, value in drawn.state_dict().items():
+        assert torch.equal(value, alone[name]), name
+
+
 @pytest.mark.parametrize("preset", ["unet", "dss-vgg16-scratch", "poolnet-resnet50-scratch", "egnet-vgg16-scratch"])
 def test_comparison_networks_train_and_come_back_from_disk(preset, drawn_slices, tmp_path):
     recipe = tiny(preset)

@@ -5,20 +5,20 @@ import torch
 
 from jcs_ct.checkpoints import read_info
 from jcs_ct.errors import CheckpointError
-from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.training_tasks import make_task
 
-PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
-CLASSIFIER = Recipe(task="classifier", preset="compact")
-JOINT = Recipe(task="segmenter", preset="compact-joint")
+GREY = {"size": 64, "channels": 1, "mean": (0.45,), "std": (0.3,)}
+CLASSIFIER = Recipe(task="classifier", preset="compact", preprocessing=GREY)
+JOINT = Recipe(task="segmenter", preset="compact-joint", preprocessing=GREY)
+PREPROCESSOR = make_preprocessor(CLASSIFIER.preprocessing)
 
 
 @pytest.fixture
 def trained_classifier(tmp_path):
     """A classifier of another seed, as a run leaves it."""
     path = tmp_path / "classifier.safetensors"
-    make_task(Recipe(task="classifier", preset="compact", seed=7)).write(path, PREPROCESSOR, {})
+    make_task(CLASSIFIER.model_copy(update={"seed": 7})).write(path, PREPROCESSOR, {})
     return path
 
 
@@ -36,7 +36,7 @@ def test_a_run_starts_from_a_checkpoint_of_its_preset_and_says_so(trained_classi
 
 def test_a_joint_segmenter_borrows_its_classifier_after_it_was_started(trained_classifier, tmp_path):
     other = tmp_path / "other.safetensors"
-    make_task(Recipe(task="classifier", preset="compact", seed=9)).write(other, PREPROCESSOR, {})
+    make_task(CLASSIFIER.model_copy(update={"seed": 9})).write(other, PREPROCESSOR, {})
     joint = tmp_path / "joint.safetensors"
     make_task(JOINT, other).write(joint, PREPROCESSOR, {})
     task = make_task(JOINT, trained_classifier, joint)
@@ -50,4 +50,4 @@ def test_a_joint_segmenter_borrows_its_classifier_after_it_was_started(trained_c
 
 def test_a_checkpoint_of_another_task_is_refused(trained_classifier):
     with pytest.raises(CheckpointError, match=r"holds a classifier, this network is a segmenter; .* by --classifier"):
-        make_task(Recipe(task="segmenter", preset="compact"), pretrained=trained_classifier)
+        make_task(Recipe(task="segmenter", preset="compact", preprocessing=GREY), pretrained=trained_classifier)

@@ -195,7 +195,10 @@ def _make_dicom(
         typer.echo(f"{unlabelled} without a label: give a table with --labels")
     if found.lines_unused:
         typer.echo(f"{found.lines_unused} line(s) of {labels} belong to no study here")
-    typer.echo(f"pseudonyms follow from {salt}: keep it secret, and keep it for further manifests of these patients")
+    typer.echo(
+        f"pseudonyms and drawn splits follow from {salt}: keep it secret, and keep it for further manifests of these "
+        "patients"
+    )
 
 
 def _write(manifest: Manifest, output: Path) -> None:

@@ -95,7 +95,9 @@ def _write_facts(written: Manifest, folder: Path) -> None:
     """``dataset.json`` as version 2 of nnU-Net reads it, and the splits."""
     trained = [row for row in written if row.split != "test"]
     if not trained:
-        raise ConfigError("every study is of the test split; nnU-Net needs cases to train on")
+        raise ConfigError(
+            "every case is of the test split, and nnU-Net needs some to train on: `jcs data split` deals splits anew"
+        )
     facts = {
         "name": written.rows[0].source or "jcs-ct",
         "description": NOTICE,

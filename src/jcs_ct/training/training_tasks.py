@@ -23,6 +23,9 @@ from jcs_ct.training.training_data import Batch, TrainingData
 
 logger = logging.getLogger(__name__)
 
+#: No network asks for slices whose sides are longer than this.
+LARGEST_LEAST_SIDE = 128
+
 
 class Task(Protocol):
     """What differs between training a classifier and a segmenter."""
@@ -66,8 +69,8 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
         pretrained: What the network starts from, see ``start_from``; the classifier's trunk is borrowed afterwards.
 
     Raises:
-        ConfigError: an unknown preset, a classifier where none belongs or one is needed, or ``auto`` for a network
-            that no published weights fit.
+        ConfigError: an unknown preset, slices that do not fit it, a classifier where none belongs or one is needed,
+            or ``auto`` for a network that no published weights fit.
         CheckpointError: the classifier's or the pretrained file cannot be used.
     """
     with torch.random.fork_rng(devices=[]):
@@ -75,9 +78,9 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
         if recipe.task == "classifier":
             if classifier is not None:
                 raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
-            return _started(ClassificationTask(recipe), pretrained)
+            return _started(_fitting(ClassificationTask(recipe)), pretrained)
         trained = load_classifier(classifier).network if classifier else None
-        task = _started(SegmentationTask(recipe, trained), pretrained)
+        task = _started(_fitting(SegmentationTask(recipe, trained)), pretrained)
         if isinstance(task.network, Segmenter) and task.network.config.joint:
             if trained is not None:
                 task.network.load_classifier(trained)
@@ -90,6 +93,27 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
 
 
 T = TypeVar("T", ClassificationTask, SegmentationTask)
+
+
+def _fitting(task: T) -> T:
+    """The task, after its network took a slice as the recipe prepares it: what does not fit is said before a run.
+
+    Raises:
+        ConfigError: other channels or a smaller side than the network takes.
+    """
+    prepared = task.recipe.preprocessing
+    side = min(prepared.size, LARGEST_LEAST_SIDE)
+    network = task.network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, prepared.channels, side, side))
+    except ValueError as error:
+        raise ConfigError(
+            f"slices as the recipe prepares them do not fit the preset {task.recipe.preset!r}: {error} (see "
+            "preprocessing.channels and .size, and the network's in_channels)"
+        ) from error
+    network.train()
+    return task
 
 
 def _started(task: T, pretrained: Path | str | None) -> T:

@@ -90,6 +90,16 @@ def test_splits_follow_the_patient_and_not_its_neighbours(tmp_path):
     assert all_rows[0].split == all_rows[1].split
 
 
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(("val", "test"), [(0.15, 0.15), (0.4, 0.4), (0.45, 0.0)])
+def test_one_patient_of_each_kind_always_trains(seed, val, test):
+    """Of three studies with two labels the only uninfected one was drawn to test, one time in seven."""
+    labels = (1, 1, 0, None)
+    rows = [ManifestRow(Path(f"{number}.png"), f"p{number}", label) for number, label in enumerate(labels)]
+    drawn = assign_splits(rows, val=val, test=test, seed=seed)
+    assert {row.label for row in drawn if row.split == "train"} == set(labels)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_every_split_of_a_small_set_has_a_patient_of_each_kind_that_has_three(seed):
     rows = [ManifestRow(Path(f"{number}.png"), f"p{number // 2}", int(number < 6)) for number in range(14)]

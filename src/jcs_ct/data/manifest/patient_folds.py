@@ -79,8 +79,8 @@ def fold_by_patient(manifest: Manifest, count: int, *, seed: int, keep_test: boo
 def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed: int) -> tuple[ManifestRow, ...]:
     """Split by patient: a patient's place follows from a hash of its name and ``seed``, not from the others.
 
-    Only where val or test would get no patient of a kind (by the labels of its slices) that has three or more, the
-    one that comes first by its hash goes there: a small set can be trained and judged, too.
+    Only where a split would get no patient of a kind (by the labels of its slices), it gets one after all; val and
+    test only of a kind that has three or more. So a small set can be trained and judged, too.
 
     Args:
         rows: Rows whose split is to be set.
@@ -102,8 +102,11 @@ def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed:
     for patients in kinds.values():
         ordered = sorted(patients, key=draw)
         least = 1 if len(ordered) >= _LEAST_OF_A_KIND else 0
+        least_vals = least if val > 0 else 0
         tests = max(sum(draw(one) < test for one in ordered), least if test > 0 else 0)
-        vals = max(sum(draw(one) < test + val for one in ordered) - tests, least if val > 0 else 0)
+        vals = max(sum(draw(one) < test + val for one in ordered) - tests, least_vals)
+        tests = min(tests, len(ordered) - 1 - least_vals)
+        vals = min(vals, len(ordered) - 1 - tests)
         for number, patient in enumerate(ordered):
             place[patient] = "test" if number < tests else "val" if number < tests + vals else "train"
     return tuple(replace(row, split=place[row.unit]) for row in rows)
