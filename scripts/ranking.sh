@@ -2,7 +2,8 @@
 # Tables V, VI and VII at a budget where the ranking of networks means something: every segmenter alike, from scratch,
 # 1 500 steps of batch 8 at 128 x 128, three seeds. Six whole volumes of zenodo20 and CT100's training slices train, a
 # seventh volume is watched, the eighth and CT100's other 44 slices judge. Continues where it was stopped; about four
-# hours on one CPU core with bf16. PART=K/N does every N-th training from the K-th on, where cores share the work.
+# hours on one CPU core with bf16. PART=K/N does every N-th training from the K-th on, where cores share the work;
+# whichever part ends last judges.
 #
 #   scripts/ranking.sh DATA CLASSIFIER WORK
 #
@@ -10,7 +11,7 @@
 # 44, which the joint segmenters borrow (in docs/results: trained without zenodo20 and IQ-OTH/NCCD).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -eq 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 data=$1 classifier=$2 work=$3
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
 part=${PART:-0/1}
@@ -54,3 +55,18 @@ for seed in 0 1 2; do
       --set ema_decay=0.99 --set seed="$seed" "${own[@]}"
   done
 done
+
+# The U-Net once more, watched on the seventh volume: is its curve flat by then?
+if [ "${part%/*}" = 0 ]; then
+  "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/watched" --threads 1 --samples 0 \
+    --set preprocessing.size=128 --set steps=1500 --set validate_every=100 --set ema_decay=0.99 \
+    --set preset=unet "${quarter[@]}"
+fi
+
+methods=()
+for name in "${networks[@]}"; do
+  for seed in 0 1 2; do methods+=("$name-$seed=$work/$name-$seed/last.safetensors"); done
+done
+for method in "${methods[@]}"; do [ -f "${method#*=}" ] || exit 0; done
+"$jcs" evaluate segmentation "${methods[@]}" -m "$work/ranking.csv" -o "$work/evaluation"
+"$python" scripts/over_seeds.py "$work/evaluation/per_image.csv" -m "$work/ranking.csv" --source ct100 --baseline none
