@@ -2,7 +2,7 @@
 
 import pytest
 
-from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
+from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 
 PAPER = OperatingPoint(positive_slice_threshold=25, reference_spacing_mm=1.0)
 POINTS = [
@@ -91,3 +91,28 @@ def test_the_rule_is_monotone_and_continuous(point, spacing):
 def test_a_share_that_is_none_is_an_error(share):
     with pytest.raises(ValueError, match=r"small_study_share must be above 0 and below 1"):
         OperatingPoint(small_study_share=share)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "near"),
+    [(0, {1}), (1, {1, 2}), (5, {5, 6}), (12, set(range(10, 16))), (25, set(range(20, 32)))],
+)
+def test_a_verdict_is_near_where_a_few_slices_would_turn_it(threshold, near):
+    rule = PatientRule(VerdictBasis.SLICE_COUNT, threshold)
+    assert {count for count in range(100) if rule.is_near(count)} == near
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 12])
+def test_the_margin_is_how_many_slices_turn_the_verdict(threshold):
+    rule = PatientRule(VerdictBasis.SLICE_COUNT, threshold)
+    for count in range(40):
+        margin, turned = rule.margin(count), rule.verdict(count) is not Verdict.POSITIVE
+        towards = 1 if turned else -1
+        assert (rule.verdict(count + towards * margin) is Verdict.POSITIVE) == turned
+        assert (rule.verdict(count + towards * (margin - 1)) is Verdict.POSITIVE) != turned
+
+
+def test_a_withheld_verdict_has_no_margin():
+    rule = PatientRule(VerdictBasis.TOO_FEW_SLICES, None)
+    assert rule.margin(3) is None
+    assert not rule.is_near(3)

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 #: Slack for shares of whole slices in floating point.
 _ROUNDING = 1e-9
+#: A verdict is near where one in so many of the slices that make a patient positive would turn it.
+_NEAR = 4
 
 
 class Verdict(StrEnum):
@@ -44,6 +46,23 @@ class PatientRule:
         if self.positive_slice_threshold is None:
             return Verdict.WITHHELD
         return Verdict.POSITIVE if positive_slice_count > self.positive_slice_threshold else Verdict.NEGATIVE
+
+    def margin(self, positive_slice_count: int) -> int | None:
+        """Slices that would have to be judged otherwise for the other verdict; None where it is withheld."""
+        if self.positive_slice_threshold is None:
+            return None
+        above = positive_slice_count - self.positive_slice_threshold
+        return above if above > 0 else 1 - above
+
+    def is_near(self, positive_slice_count: int) -> bool:
+        """Whether the verdict hangs on a single slice, or on no more than a quarter of what makes a patient positive.
+
+        Never where no slice is infected.
+        """
+        margin = self.margin(positive_slice_count)
+        if margin is None or self.positive_slice_threshold is None or positive_slice_count == 0:
+            return False
+        return margin <= max(1, (self.positive_slice_threshold + 1) // _NEAR)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,12 @@ def test_a_small_study_is_judged_by_the_share_of_its_slices_and_says_so(phantom,
         f"{result.lung_slice_count} slices with lung are fewer than the 150 that a"
     )
     assert "positive above 17%" in flags["SMALL_STUDY"]
+    assert ("NEAR_THRESHOLD" in flags) == (infected < 9)
+    if infected == 2:
+        assert flags["NEAR_THRESHOLD"] == (
+            "2 slice(s) are infected, and more than 1 make the patient positive: with 1 slice(s) judged otherwise "
+            "the verdict would be the other"
+        )
 
 
 def test_too_few_slices_have_no_verdict_but_their_lesions(phantom, models, know):

@@ -34,7 +34,7 @@ from jcs_ct.progress import CountProgress, Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
 from jcs_ct.reading.lesions import Lesion
-from jcs_ct.reading.quality_flags import lung_flags, request_flags, rule_flags
+from jcs_ct.reading.quality_flags import lung_flags, margin_flags, request_flags, rule_flags
 from jcs_ct.reading.stage_clock import StageClock
 from jcs_ct.volume import CTVolume
 
@@ -215,6 +215,7 @@ def diagnose(
             *lung_flags(lungs.in_view),
             *request_flags(study, point, segmented, patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
+            *margin_flags(patient.rule, patient.positive_slice_count),
         ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},

@@ -74,3 +74,14 @@ def rule_flags(
         f"of {count} infected slices is meant for: the verdict rests on their share, positive above "
         f"{point.small_study_share:.0%} of the slices with lung",
     )
+
+
+def margin_flags(rule: PatientRule, positive_slice_count: int) -> Iterator[QualityFlag]:
+    """A verdict that a few slices would turn."""
+    if rule.is_near(positive_slice_count):
+        margin = rule.margin(positive_slice_count)
+        yield QualityFlag(
+            "NEAR_THRESHOLD",
+            f"{positive_slice_count} slice(s) are infected, and more than {rule.positive_slice_threshold} make the "
+            f"patient positive: with {margin} slice(s) judged otherwise the verdict would be the other",
+        )

@@ -94,6 +94,20 @@ FLAGS = {
     "SEGMENTED_ON_REQUEST": marked("Lesions were outlined on request"),
     "VERDICT_WITHHELD": marked("Too few slices for a verdict"),
     "SMALL_STUDY": marked("A small study, judged by the share of its slices"),
+    "NEAR_THRESHOLD": marked("A few slices would turn the verdict"),
+    "PARTIAL_CHEST": marked("Perhaps only part of the chest"),
+    "SPARSE_SLICES": marked("Space between thin slices"),
+    "OBLIQUE": marked("Slices lean over or are turned"),
+    "CORONAL_SLICES": marked("Cut out of coronal slices"),
+    "SAGITTAL_SLICES": marked("Cut out of sagittal slices"),
+    "PATIENT_POSITION": marked("The patient lay prone or on a side"),
+    "SEVERAL_ACQUISITIONS": marked("Several acquisitions in one series"),
+    "JOINED_SERIES": marked("One scan, joined from several series"),
+    "BLANK_SLICES": marked("Slices at the ends hold nothing"),
+    "NOT_IMAGED": marked("Part of the grid was not imaged"),
+    "LOSSY_COMPRESSION": marked("Lossy compression: HU are approximate"),
+    "DERIVED_SERIES": marked("A reformatted or averaged series"),
+    "NO_MODALITY": marked("No modality is stated"),
 }
 
 #: What each field that may be withheld is, by its name in report.json.
