@@ -175,7 +175,7 @@ def test_our_own_published_predictions_give_the_figures_of_the_results_page(shar
     files = (f"{first}+{second}", first, second, volumes, f"{volumes}+{first}+{second}")
     given = tuple(f"{name}={where}" for name, where in zip(names, files, strict=True))
     done = run("compare", *given, "-r", shared_data / "ct100", "--protocol", "miniseg", "-o", tmp_path, "--json")
-    page = (docs / "results.md").read_text(encoding="utf-8")
+    page = (docs / "results/ct100.md").read_text(encoding="utf-8")
     keys = ("miou_percent", "sensitivity_percent", "specificity_percent", "dice_percent", "hausdorff_px")
     rows = json.loads(done.stdout)["tables"]["miniseg"][: len(names)]
     assert [row["method"] for row in rows] == list(names)
