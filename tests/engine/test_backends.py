@@ -14,13 +14,23 @@ import pytest
 import torch
 
 from jcs_ct.checkpoints import load_checkpoint
-from jcs_ct.engine import Execution, choose, classify_slices, execution_facts, runner_for, segment_slices
+from jcs_ct.engine import (
+    Execution,
+    ReadySegmenter,
+    choose,
+    classify_slices,
+    execution_facts,
+    runner_for,
+    segment_slices,
+)
 from jcs_ct.engine import cache as cache_module
 from jcs_ct.engine import execution as execution_module
 from jcs_ct.engine import runners as runners_module
 from jcs_ct.engine.execution import WITHOUT_OPENVINO, is_installed
 from jcs_ct.errors import BackendError, ConfigError
+from jcs_ct.models.comparison import build_comparison, comparison_preset
 from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.preprocessing import SlicePreprocessor
 
 WEIGHTS = Path(str(resources.files("jcs_ct"))) / "weights"
 TORCH = Execution(device="cpu", precision="fp32", backend="torch")
@@ -60,6 +70,23 @@ def test_answers_are_torchs(backend, task, tiny, hu, cache):
     ready = tiny(task)
     assert differences(ready, hu, on(backend)) < 1e-4
     assert runner_for(ready, on(backend)).choice.backend == backend
+
+
+def comparison(preset):
+    torch.manual_seed(3)
+    network = build_comparison(replace(comparison_preset(preset), in_channels=1, width=1 / 32)).eval()
+    return ReadySegmenter(network, SlicePreprocessor(128, channels=1, mean=(0.45,), std=(0.3,)), preset, "", preset)
+
+
+@pytest.mark.parametrize("preset", ["unet", "unet-bilinear", "dss-vgg16", "egnet-vgg16"])
+@pytest.mark.parametrize("backend", OTHERS)
+def test_comparison_networks_give_torchs_answers(backend, preset, hu, cache, one_thread):
+    """DSS's mean of probabilities was one number for a whole batch on OpenVINO."""
+    assert differences(comparison(preset), hu[:2], on(backend)) < 1e-4
+
+
+def test_poolnet_runs_on_torch_where_its_pools_cannot_be_written_as_onnx(hu, cache, one_thread):
+    assert runner_for(comparison("poolnet-vgg16"), Execution(device="cpu")).choice.backend == "torch"
 
 
 @pytest.mark.parametrize("task", ["classifier", pytest.param("segmenter", marks=pytest.mark.slow)])

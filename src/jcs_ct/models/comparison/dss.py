@@ -106,8 +106,21 @@ class DSS(ComparisonNetwork):
             scores[side] = self.connections[str(side)](scores[side], [scores[number] for number in deeper])
         sides = [resize_to(scores[side], size_of(x)) for side in sorted(scores)]
         fusion = self.fusion(torch.cat(sides, dim=1))
-        prediction = mean_probability_logit([fusion, *(sides[side - 1] for side in _AVERAGED_SIDES)])
-        return [prediction, fusion, *sides]
+        return [mean_probability_logit(_averaged(fusion, sides)), fusion, *sides]
+
+    def predict(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, 1, H, W): the mean probability itself.
+
+        OpenVINO 2026 takes the ``logsumexp`` behind its logit for one over all axes.
+        """
+        _, fusion, *sides = self(x)
+        maps = [torch.sigmoid(each.float()) for each in _averaged(fusion, sides)]
+        return torch.cat(maps, dim=1).mean(dim=1, keepdim=True)
+
+
+def _averaged(fusion: Tensor, sides: Sequence[Tensor]) -> list[Tensor]:
+    """The maps whose probabilities the prediction averages."""
+    return [fusion, *(sides[side - 1] for side in _AVERAGED_SIDES)]
 
 
 def mean_probability_logit(logits: Sequence[Tensor]) -> Tensor:
