@@ -126,7 +126,7 @@ def truncate(content: bytes) -> bytes:
 
 
 def lose_header(content: bytes) -> bytes:
-    return b"\x00\xff" + content
+    return b"\xff" + content
 
 
 def age(content: bytes) -> bytes:

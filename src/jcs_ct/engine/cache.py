@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 #: Environment variable that names another folder; empty switches the cache off.
 FOLDER_VARIABLE = "JCS_CT_CACHE"
 #: Part of every entry's first line; changes when what the engine compiles changes.
-ENTRY_VERSION = 1
+ENTRY_VERSION = 2
 
 
 def cache_folder() -> Path | None:

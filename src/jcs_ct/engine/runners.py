@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct import __version__
 from jcs_ct.engine import openvino_backend
 from jcs_ct.engine.cache import CacheEntry
 from jcs_ct.engine.execution import Choice, Execution, choose
@@ -138,6 +139,7 @@ def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
         "backend_version": choice.version,
         "precision": choice.precision,
         "torch": version("torch"),
+        "jcs_ct": __version__,
     }
     name = f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}"
     if choice.backend == "openvino":
