@@ -3,7 +3,7 @@
 # 1 500 steps of batch 8 at 128 x 128, three seeds. Six whole volumes of zenodo20 and CT100's training slices train, a
 # seventh volume is watched, the eighth and CT100's other 44 slices judge. Continues where it was stopped; about four
 # hours on one CPU core with bf16. PART=K/N does every N-th training from the K-th on, where cores share the work;
-# whichever part ends last judges.
+# whichever part ends last judges. STEPS=3000 trains for twice as long (in another WORK).
 #
 #   scripts/ranking.sh DATA CLASSIFIER WORK
 #
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 [ $# -eq 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 data=$1 classifier=$2 work=$3
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
-part=${PART:-0/1}
+part=${PART:-0/1} steps=${STEPS:-1500}
 mkdir -p "$work"
 
 [ -f "$work/ranking.csv" ] || "$python" - "$data" "$work" <<'PY'
@@ -51,7 +51,7 @@ for seed in 0 1 2; do
     esac
     [[ $name != *-joint ]] || own+=(--set preset=compact-joint --classifier "$classifier")
     "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/$name-$seed" --threads 1 --samples 0 \
-      --set preprocessing.size=128 --set steps=1500 --set validate_every=100 --set choose_weights=last \
+      --set preprocessing.size=128 --set steps="$steps" --set validate_every=100 --set choose_weights=last \
       --set ema_decay=0.99 --set seed="$seed" "${own[@]}"
   done
 done
@@ -59,7 +59,7 @@ done
 # The U-Net once more, watched on the seventh volume: is its curve flat by then?
 if [ "${part%/*}" = 0 ]; then
   "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/watched" --threads 1 --samples 0 \
-    --set preprocessing.size=128 --set steps=1500 --set validate_every=100 --set ema_decay=0.99 \
+    --set preprocessing.size=128 --set steps="$steps" --set validate_every=100 --set ema_decay=0.99 \
     --set preset=unet "${quarter[@]}"
 fi
 
