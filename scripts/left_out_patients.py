@@ -46,7 +46,9 @@ def chest_counts(called: Sequence[NDArray[np.bool_]], slices: int, generator: np
     return counts
 
 
-def figures(called: NDArray[np.bool_], infected: NDArray[np.bool_], patients: NDArray[Any], threshold: int) -> Any:
+def figures(
+    called: NDArray[np.bool_], infected: NDArray[np.bool_], patients: NDArray[Any], threshold: int
+) -> dict[str, Any]:
     """Volumes and chests by the rule "more than ``threshold`` slices", as plain values.
 
     Args:

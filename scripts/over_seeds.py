@@ -26,22 +26,21 @@ Floats = NDArray[np.float64]
 MEASURES = {"dice_percent": "Dice, %", "iou_percent": "IoU, %", "hausdorff_px": "Hausdorff, px"}
 
 
-def read_scores(path: Path, cases: Sequence[str], measure: str) -> dict[str, Floats]:
-    """Scores of each network, (seeds, cases).
+def scores_of(rows: Sequence[Mapping[str, str]], cases: Sequence[str], measure: str) -> dict[str, Floats]:
+    """Scores of each network, (seeds, cases), out of the rows of ``per_image.csv``.
 
     Raises:
         SystemExit: a method without a seed in its name, or one that was not judged on all cases.
     """
     wanted = {case: number for number, case in enumerate(cases)}
     found: dict[str, dict[str, Floats]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            name, dash, seed = row["method"].rpartition("-")
-            if not dash or not seed.isdigit():
-                raise SystemExit(f"the method {row['method']!r} is not called NAME-SEED")
-            if row["case"] in wanted:
-                scores = found.setdefault(name, {}).setdefault(seed, np.full(len(cases), np.nan))
-                scores[wanted[row["case"]]] = float(row[measure])
+    for row in rows:
+        name, dash, seed = row["method"].rpartition("-")
+        if not dash or not seed.isdigit():
+            raise SystemExit(f"the method {row['method']!r} is not called NAME-SEED")
+        if row["case"] in wanted:
+            scores = found.setdefault(name, {}).setdefault(seed, np.full(len(cases), np.nan))
+            scores[wanted[row["case"]]] = float(row[measure])
     stacked = {name: np.stack(list(seeds.values())) for name, seeds in found.items()}
     for name, scores in stacked.items():
         if not np.isfinite(scores).all():
@@ -110,10 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if row.split == "test" and row.mask is not None and asked.source in (None, row.source)
     }
     with asked.scores.open(encoding="utf-8", newline="") as stream:
-        cases = sorted({row["case"] for row in csv.DictReader(stream)} & judged.keys())
+        rows = list(csv.DictReader(stream))
+    cases = sorted({row["case"] for row in rows} & judged.keys())
     if not cases:
         raise SystemExit("none of the scored slices is a test slice of the manifest")
-    scores = {measure: read_scores(asked.scores, cases, measure) for measure in MEASURES}
+    scores = {measure: scores_of(rows, cases, measure) for measure in MEASURES}
     if asked.baseline not in scores["dice_percent"]:
         raise SystemExit(f"no network {asked.baseline!r}; there are {', '.join(scores['dice_percent'])}")
     patients = [judged[case] for case in cases]

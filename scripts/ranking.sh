@@ -32,6 +32,11 @@ rows += [replace(row, split="train" if row.split == "train" else "test") for row
 Manifest(tuple(rows)).write(work / "ranking.csv")
 PY
 
+train() { # NAME SETTINGS
+  local name=$1; shift
+  "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/$name" --threads 1 --samples 0 \
+    --set preprocessing.size=128 --set steps="$steps" --set ema_decay=0.99 "$@"
+}
 quarter=(--set network.width=0.25 --set network.in_channels=1)
 networks=(none efm aff both none-joint efm-joint aff-joint both-joint unet egnet dss poolnet)
 number=-1
@@ -50,17 +55,13 @@ for seed in 0 1 2; do
       poolnet) own=(--set preset=poolnet-resnet50-scratch "${quarter[@]}") ;;
     esac
     [[ $name != *-joint ]] || own+=(--set preset=compact-joint --classifier "$classifier")
-    "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/$name-$seed" --threads 1 --samples 0 \
-      --set preprocessing.size=128 --set steps="$steps" --set validate_every=100 --set choose_weights=last \
-      --set ema_decay=0.99 --set seed="$seed" "${own[@]}"
+    train "$name-$seed" --set choose_weights=last --set seed="$seed" "${own[@]}"
   done
 done
 
 # The U-Net once more, watched on the seventh volume: is its curve flat by then?
 if [ "${part%/*}" = 0 ]; then
-  "$jcs" train ct100-segmenter -m "$work/ranking.csv" -o "$work/watched" --threads 1 --samples 0 \
-    --set preprocessing.size=128 --set steps="$steps" --set validate_every=100 --set ema_decay=0.99 \
-    --set preset=unet "${quarter[@]}"
+  train watched --set validate_every=100 --set preset=unet "${quarter[@]}"
 fi
 
 methods=()

@@ -102,11 +102,10 @@ def assign_splits(rows: Iterable[ManifestRow], *, val: float, test: float, seed:
     for patients in kinds.values():
         ordered = sorted(patients, key=draw)
         least = 1 if len(ordered) >= _LEAST_OF_A_KIND else 0
-        least_vals = least if val > 0 else 0
-        tests = max(sum(draw(one) < test for one in ordered), least if test > 0 else 0)
-        vals = max(sum(draw(one) < test + val for one in ordered) - tests, least_vals)
-        tests = min(tests, len(ordered) - 1 - least_vals)
-        vals = min(vals, len(ordered) - 1 - tests)
+        least_tests, least_vals = (least if share > 0 else 0 for share in (test, val))
+        most = len(ordered) - 1  # one trains
+        tests = min(max(sum(draw(one) < test for one in ordered), least_tests), most - least_vals)
+        vals = min(max(sum(draw(one) < test + val for one in ordered) - tests, least_vals), most - tests)
         for number, patient in enumerate(ordered):
             place[patient] = "test" if number < tests else "val" if number < tests + vals else "train"
     return tuple(replace(row, split=place[row.unit]) for row in rows)
