@@ -43,6 +43,7 @@ RECIPES = {
         "network": {"backbone": TRUNK},
         "mixup_alpha": 0.5,
         "activation_map_weight": 1.0,
+        "lesion_pixel_weight": 0.5,
     },
     "segmenter": SMALL
     | {"task": "segmenter", "preset": "compact", "network": {"encoder": {"channels": [4, 4, 4, 4, 8]}}},
@@ -122,14 +123,14 @@ def test_training_from_features_continues_exactly(released, tmp_path):
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
-def test_a_classifier_learns_maps_from_a_segmenters_features(released, tmp_path):
-    # The joint network's lists hold masks and res2net_feats: L_seg applies, and labels come from the masks.
+def test_a_classifier_learns_maps_and_pixels_from_a_segmenters_features(released, tmp_path):
+    # The joint network's lists hold masks and res2net_feats: L_seg and Eq. 6 apply, and labels come from the masks.
     seen = []
     train(
         make_task(CLASSIFIER), CLASSIFIER, lists(released / "joint"), tmp_path,
         progress=lambda step, steps, losses: seen.append(set(losses)),
     )  # fmt: skip
-    assert {"loss", "cross_entropy", "activation_map"} in seen
+    assert {"loss", "cross_entropy", "activation_map", "lesion_pixels"} in seen
 
 
 def test_an_untrained_first_stage_is_said(released, tmp_path):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ CLASSIFIER = {
     "network": {"backbone": TRUNK, "dropout": 0.2},
     "mixup_alpha": 0.5,
     "activation_map_weight": 1.0,
+    "lesion_pixel_weight": 0.5,
     "accumulate": 2,
 }
 JOINT = {
@@ -125,15 +127,34 @@ def test_two_processes_follow_the_loss_of_one(drawn_slices: Manifest, tmp_path):
     drawn_slices.write(manifest)
     recipe = written(tmp_path, "plain", PLAIN)
     for devices in (1, 2):
-        command = [sys.executable, "-m", "jcs_ct", "train", str(recipe), "-m", str(manifest), "--accept-leaks"]
-        command += ["-o", str(tmp_path / f"run-{devices}"), "--devices", str(devices), "--threads", "1"]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        train_on(devices, recipe, manifest, tmp_path / f"run-{devices}")
     one, two = losses(tmp_path / "run-1"), losses(tmp_path / "run-2")
     assert len(one) == len(two) == 12
     # Not equal: Dice is pooled over a process's share of the batch instead of all of it. Cross-entropy and the slices
     # with their augmentation are the same.
     np.testing.assert_allclose(two, one, rtol=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_processes_whose_slices_have_no_mask_share_what_others_learn_from_theirs(drawn_slices: Manifest, tmp_path):
+    """With one slice each, and a mask in one of four, most shares of a batch teach the side outputs nothing."""
+    rows = [replace(row, mask=None) if row.label and number % 4 else row for number, row in enumerate(drawn_slices)]
+    manifest = tmp_path / "slices.csv"
+    Manifest(tuple(rows)).write(manifest)
+    recipe = written(
+        tmp_path, "taught", {**CLASSIFIER, "steps": 8, "batch_size": 2, "accumulate": 1, "infected_share": 0.9}
+    )
+    train_on(2, recipe, manifest, tmp_path / "run")
+    assert (tmp_path / "run/last.safetensors").is_file()
+
+
+def train_on(devices: int, recipe: Path, manifest: Path, out: Path) -> None:
+    """One run of the command, which has to succeed."""
+    command = [sys.executable, "-m", "jcs_ct", "train", str(recipe), "-m", str(manifest), "--accept-leaks"]
+    command += ["-o", str(out), "--devices", str(devices), "--threads", "1"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(drawn_slices: Manifest, tmp_path):

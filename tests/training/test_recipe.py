@@ -68,6 +68,12 @@ def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recip
         load_recipe(path)
 
 
+def test_pixels_beside_labels_are_for_classifiers(tmp_path):
+    path = write(tmp_path, "task: segmenter\npreset: compact\nlesion_pixel_weight: 1\n")
+    with pytest.raises(ConfigError, match="recipe: lesion_pixel_weight is for classifiers"):
+        load_recipe(path)
+
+
 def test_lungs_are_cut_out_of_the_body(tmp_path):
     path = write(tmp_path, "task: classifier\npreset: compact\npreprocessing: {region: lungs}\n")
     with pytest.raises(ConfigError, match="preprocessing: region lungs is cut out of the body: it needs body_crop"):

@@ -67,6 +67,19 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_
     assert same(trained_classifier / "best.safetensors", tmp_path / "best.safetensors")
 
 
+@pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
+def test_a_trunk_that_learns_pixels_too_resumes_and_ships_the_classifier_alone(drawn_slices, tmp_path, mixup_alpha):
+    taught = recipe("classifier", "compact", steps=4, mixup_alpha=mixup_alpha, lesion_pixel_weight=0.5)
+    for name, stops in (("whole", ()), ("killed", (1, 3))):
+        for stop in stops:
+            with pytest.raises(Killed):
+                train(make_task(taught), taught, drawn_slices, tmp_path / name, progress=kill_at(stop))
+        train(make_task(taught), taught, drawn_slices, tmp_path / name)
+    assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
+    written = load_checkpoint(tmp_path / "whole/last.safetensors").network
+    assert not any("side" in name for name in written.state_dict())
+
+
 def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, trained_classifier, tmp_path):
     joint = recipe("segmenter", "compact-joint", batch_size=2, steps=4, infected_share=0.75)
     borrowed = trained_classifier / "best.safetensors"

@@ -1,10 +1,15 @@
 """From a recipe to a task, with the weights it starts from."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from jcs_ct.checkpoints import read_info
+from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.errors import CheckpointError
+from jcs_ct.training.paper_losses import deep_supervision_loss
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.training_tasks import make_task
 
@@ -32,6 +37,41 @@ def test_a_run_starts_from_a_checkpoint_of_its_preset_and_says_so(trained_classi
     assert provenance["pretrained"]["origin"] == "classifier.safetensors"
     fresh.write(tmp_path / "fresh.safetensors", PREPROCESSOR, {})
     assert read_info(tmp_path / "fresh.safetensors").provenance["pretrained"] is None
+
+
+def test_lesion_pixels_teach_the_trunk_beside_the_labels(drawn_slices):
+    """The loss is the sum it says, and the last three stages, but not the head, learn from pixels."""
+    recipe = CLASSIFIER.model_copy(
+        update={"lesion_pixel_weight": 0.5, "activation_map_weight": 2.0, "mixup_alpha": 0.0}
+    )
+    task = make_task(recipe)
+    dataset = SliceDataset(drawn_slices, PREPROCESSOR)
+    batch = dataset.batch(list(range(8)), augmentation=None, generator=np.random.default_rng(0))
+    assert bool(batch.has_mask.all())
+    assert 0 < int(batch.labels[:, 1].sum()) < 8
+    losses = task.loss(task.network.eval(), batch, np.random.default_rng(0))
+    expected = losses["cross_entropy"] + 2.0 * losses["activation_map"] + 0.5 * losses["lesion_pixels"]
+    assert torch.equal(losses["loss"], expected)
+    _, sides = task.network.features_and_lesions(batch.images)
+    assert [side.shape[1] for side in sides] == [1, 1, 1]
+    assert torch.allclose(losses["lesion_pixels"], deep_supervision_loss(sides, batch.masks))
+    losses["lesion_pixels"].backward()
+    assert all(float(side.weight.grad.abs().sum()) > 0 for side in task.network.side_outputs)
+    assert float(task.classifier.backbone.layer4[-1].conv3.weight.grad.abs().sum()) > 0
+    assert task.classifier.head.weight.grad is None
+
+
+def test_a_batch_without_a_mask_teaches_no_pixels(drawn_slices):
+    task = make_task(CLASSIFIER.model_copy(update={"lesion_pixel_weight": 0.5}))
+    batch = SliceDataset(drawn_slices, PREPROCESSOR).batch(
+        [0, 1], augmentation=None, generator=np.random.default_rng(0)
+    )
+    unknown = replace(batch, has_mask=torch.zeros(2, dtype=torch.bool))
+    losses = task.loss(task.network, unknown, np.random.default_rng(0))
+    assert float(losses["lesion_pixels"].detach()) == 0.0
+    assert torch.equal(losses["loss"], losses["cross_entropy"])
+    losses["loss"].backward()
+    assert all(parameter.grad is not None for parameter in task.network.parameters()), "several devices wait for each"
 
 
 def test_a_joint_segmenter_borrows_its_classifier_after_it_was_started(trained_classifier, tmp_path):

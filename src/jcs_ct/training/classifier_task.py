@@ -1,8 +1,8 @@
-"""Training the slice classifier: image mixing (Eq. 3) and maps that pixel labels supervise (Eq. 4)."""
+"""Training the slice classifier: image mixing (Eq. 3), and pixel labels for its map (Eq. 4) and its trunk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,27 @@ from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.first_stage import FirstStage, chosen, joined
 from jcs_ct.models.presets import build_classifier, classifier_preset
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.paper_losses import activation_map_loss, soft_cross_entropy
+from jcs_ct.training.lesion_supervision import LesionSupervision
+from jcs_ct.training.paper_losses import activation_map_loss, deep_supervision_loss, soft_cross_entropy
 from jcs_ct.training.recipe import Recipe, changed
 from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
 
 
 class ClassificationTask:
-    """Cross-entropy on mixed slices, plus L_seg on the slices that have a mask and are infected."""
+    """Cross-entropy on mixed slices, plus what masks say of the slices that have one.
 
-    forward_methods: tuple[str, ...] = ("features",)
+    ``network`` is what trains: the classifier, with side outputs where ``lesion_pixel_weight`` asks for them.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.network: Classifier = recipe_classifier(recipe)
-        self.config = self.network.config
+        self.classifier: Classifier = recipe_classifier(recipe)
+        self.config = self.classifier.config
+        self.network: Classifier | LesionSupervision = self.classifier
+        self.forward_methods: tuple[str, ...] = ("features",)
+        if recipe.lesion_pixel_weight:
+            self.network = LesionSupervision(self.classifier)
+            self.forward_methods = ("features_and_lesions",)
         self.pretrained: PretrainedWeights | None = None
 
     def train_mode(self, network: nn.Module) -> None:
@@ -41,40 +48,52 @@ class ClassificationTask:
         network.train()
 
     def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
-        """``loss`` = cross-entropy on mixed slices + weight * L_seg on the slices as they are.
+        """``loss`` = cross-entropy on mixed slices + weight * L_seg + weight * Eq. 6 of the trunk's side outputs.
 
-        The map of a mixture has no mask of its own, so L_seg looks at unmixed slices: those of the batch that are
-        infected and have a mask. They go through the network together with the mixed ones, so that batch
-        normalisation sees one batch.
+        A mixture has neither a map nor lesion pixels of its own, so these look at unmixed slices: L_seg at those that
+        are infected and have a mask, the side outputs at uninfected ones as well. Where slices are mixed they go
+        through the network together with the mixed ones, so that batch normalisation sees one batch.
         """
         recipe = self.recipe
         images: Tensor | FirstStage = batch.images
         labels = batch.labels
         if recipe.mixup_alpha:
             images, labels, _, _ = mixup(images, labels, alpha=recipe.mixup_alpha, generator=generator)
-        supervised = batch.has_mask & (batch.labels[:, 1] > 0.5)
-        if not recipe.activation_map_weight or not bool(supervised.any()):
-            entropy = soft_cross_entropy(network(images), labels, smoothing=recipe.label_smoothing)
-            return {"loss": entropy, "cross_entropy": entropy}
-        unmixed_images = chosen(batch.images, supervised)
-        stages: list[Tensor] = network.features(joined(images, unmixed_images))  # type: ignore[operator]
-        features, unmixed = torch.split(stages[-1].float(), [len(labels), int(supervised.sum())])
-        logits = self.network.head_logits(features)
+        infected = batch.has_mask & (batch.labels[:, 1] > 0.5)
+        shown = batch.has_mask if recipe.lesion_pixel_weight else infected & (recipe.activation_map_weight > 0)
+        unmixed = shown.nonzero()[:, 0]
+        if recipe.mixup_alpha and len(unmixed):
+            images = joined(images, chosen(batch.images, shown))
+            unmixed = torch.arange(len(labels), len(labels) + len(unmixed), device=unmixed.device)
+        sides: list[Tensor] = []
+        if recipe.lesion_pixel_weight:
+            stages, sides = network.features_and_lesions(images)  # type: ignore[operator]
+        else:
+            stages = network.features(images)  # type: ignore[operator]
+        last = stages[-1].float()
+        logits = self.classifier.head_logits(last[: len(labels)])
         entropy = soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing)
-        raw = activation_map_from_features(unmixed, self.network.head_logits(unmixed), self.network.head.weight, 1)
-        known = torch.ones(len(unmixed), dtype=torch.bool, device=unmixed.device)
-        map_loss = activation_map_loss(normalise_map(raw), batch.masks[supervised], known)
-        return {
-            "loss": entropy + recipe.activation_map_weight * map_loss,
-            "cross_entropy": entropy,
-            "activation_map": map_loss,
-        }
+        losses = {"loss": entropy, "cross_entropy": entropy}
+        if recipe.activation_map_weight and bool(infected.any()):
+            losses["activation_map"] = self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])
+            losses["loss"] = losses["loss"] + recipe.activation_map_weight * losses["activation_map"]
+        if recipe.lesion_pixel_weight:
+            losses["lesion_pixels"] = _pixel_loss([side[unmixed] for side in sides], batch.masks[shown])
+            losses["loss"] = losses["loss"] + recipe.lesion_pixel_weight * losses["lesion_pixels"]
+        return losses
+
+    def _map_loss(self, last: Tensor, masks: Tensor) -> Tensor:
+        """L_seg (Eq. 4) of infected slices: their last feature maps (N, K, h, w), their masks (N, 1, H, W)."""
+        logits = self.classifier.head_logits(last)
+        raw = activation_map_from_features(last, logits, self.classifier.head.weight, 1)
+        every = torch.ones(len(last), dtype=torch.bool, device=last.device)
+        return activation_map_loss(normalise_map(raw), masks, every)
 
     def validate(self, dataset: TrainingData, device: torch.device) -> dict[str, float]:
         """AUC, cross-entropy and accuracy on the validation slices, mixed sources and all."""
         logits, labels = [], []
         for batch in validation_batches(dataset, device):
-            logits.append(self.network(batch.images).float().cpu())
+            logits.append(self.classifier(batch.images).float().cpu())
             labels.append(batch.labels.cpu())
         all_logits, all_labels = torch.cat(logits), torch.cat(labels)
         truth = all_labels[:, 1].numpy().astype(bool)
@@ -90,9 +109,9 @@ class ClassificationTask:
 
     def maps(self, batch: Batch) -> tuple[Tensor, list[str]]:
         """Activation maps of infection between 0 and 1, (N, 1, h, w), and the probability behind each."""
-        last = self.network.features(batch.images)[-1].float()
-        logits = self.network.head_logits(last)
-        raw = activation_map_from_features(last, logits, self.network.head.weight, 1)
+        last = self.classifier.features(batch.images)[-1].float()
+        logits = self.classifier.head_logits(last)
+        raw = activation_map_from_features(last, logits, self.classifier.head.weight, 1)
         probability = torch.softmax(logits, dim=1)[:, 1]
         return normalise_map(raw), [f"infected {float(value):.2f}" for value in probability]
 
@@ -105,7 +124,14 @@ class ClassificationTask:
             preprocessor=preprocessor,
             provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
         )
-        save_checkpoint(path, self.network, info)
+        save_checkpoint(path, self.classifier, info)
+
+
+def _pixel_loss(sides: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Eq. 6 of side outputs; 0 for no slices, with a gradient of 0, which several devices wait for."""
+    if not len(masks):
+        return torch.stack([side.float().sum() for side in sides]).sum()
+    return deep_supervision_loss(sides, masks)
 
 
 def recipe_classifier(recipe: Recipe) -> Classifier:

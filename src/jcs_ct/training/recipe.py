@@ -117,6 +117,11 @@ class Recipe(_Frozen):
     accumulate: Annotated[int, Field(gt=0)] = Field(1, description="Micro-batches per optimiser step.")
     mixup_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="Beta(a, a) of Eq. 3; 0 is off.")
     activation_map_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="Weight of L_seg, Eq. 4; 0 is off.")
+    lesion_pixel_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Of a classifier: weight of lesion masks under side outputs of its last three stages (Eq. 6), "
+        "which are dropped after training; 0 is off.",
+    )
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
@@ -145,8 +150,12 @@ class Recipe(_Frozen):
         return f"{self.choose_weights}.safetensors"
 
     @model_validator(mode="after")
-    def _changed_lesions_are_for_segmenters(self) -> Recipe:
+    def _settings_fit_the_task(self) -> Recipe:
         if self.task == "segmenter":
+            if self.lesion_pixel_weight:
+                raise ValueError(
+                    "lesion_pixel_weight is for classifiers; a segmenter learns nothing but lesion pixels"
+                )
             return self
         if self.copy_paste:
             raise ValueError(

@@ -118,8 +118,9 @@ def _fitting(task: T) -> T:
 
 def _started(task: T, pretrained: Path | str | None) -> T:
     if pretrained is not None:
-        if not isinstance(task.network, Classifier | Segmenter):
+        network = task.classifier if isinstance(task, ClassificationTask) else task.network
+        if not isinstance(network, Classifier | Segmenter):
             raise ConfigError("--pretrained is for our own networks; comparison networks start from scratch")
-        task.pretrained = start_from(task.network, pretrained)
+        task.pretrained = start_from(network, pretrained)
         logger.info("started the %s from %s", task.pretrained.part, task.pretrained.origin)
     return task
