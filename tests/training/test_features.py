@@ -171,6 +171,13 @@ def test_features_that_do_not_fit_are_refused(change, kind, message, released, t
         train(make_task(recipe), recipe, lists(released / kind), tmp_path)
 
 
+def test_a_teacher_has_nothing_to_look_at(released, tmp_path):
+    recipe = Recipe.model_validate(RECIPES["classifier"] | {"encoder_feature_weight": 1.0})
+    task = make_task(recipe, teacher=released / "segmenter.safetensors")
+    with pytest.raises(ConfigError, match=r"a teacher looks at slices, .* leave --teacher out"):
+        train(task, recipe, lists(released / "classifier"), tmp_path)
+
+
 def test_several_devices_are_refused(released, tmp_path):
     with pytest.raises(ConfigError, match="features train on one device"):
         train(make_task(SEGMENTER), SEGMENTER, lists(released / "segmenter"), tmp_path, devices=2)

@@ -68,9 +68,10 @@ def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recip
         load_recipe(path)
 
 
-def test_pixels_beside_labels_are_for_classifiers(tmp_path):
-    path = write(tmp_path, "task: segmenter\npreset: compact\nlesion_pixel_weight: 1\n")
-    with pytest.raises(ConfigError, match="recipe: lesion_pixel_weight is for classifiers"):
+@pytest.mark.parametrize("name", ["lesion_pixel_weight", "encoder_feature_weight"])
+def test_what_is_learnt_beside_labels_is_for_classifiers(tmp_path, name):
+    path = write(tmp_path, f"task: segmenter\npreset: compact\n{name}: 1\n")
+    with pytest.raises(ConfigError, match=f"recipe: {name} is for classifiers"):
         load_recipe(path)
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from jcs_ct.checkpoints import load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError
-from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
 
@@ -68,16 +68,20 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_
 
 
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
-def test_a_trunk_that_learns_pixels_too_resumes_and_ships_the_classifier_alone(drawn_slices, tmp_path, mixup_alpha):
-    taught = recipe("classifier", "compact", steps=4, mixup_alpha=mixup_alpha, lesion_pixel_weight=0.5)
+def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(drawn_slices, tmp_path, mixup_alpha):
+    untrained, teacher = recipe("segmenter", "compact", seed=3), tmp_path / "segmenter.safetensors"
+    make_task(untrained).write(teacher, make_preprocessor(untrained.preprocessing), {})
+    weights = {"lesion_pixel_weight": 0.5, "encoder_feature_weight": 0.5}
+    taught = recipe("classifier", "compact", steps=4, mixup_alpha=mixup_alpha, **weights)
     for name, stops in (("whole", ()), ("killed", (1, 3))):
         for stop in stops:
             with pytest.raises(Killed):
-                train(make_task(taught), taught, drawn_slices, tmp_path / name, progress=kill_at(stop))
-        train(make_task(taught), taught, drawn_slices, tmp_path / name)
+                task = make_task(taught, teacher=teacher)
+                train(task, taught, drawn_slices, tmp_path / name, progress=kill_at(stop))
+        train(make_task(taught, teacher=teacher), taught, drawn_slices, tmp_path / name)
     assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
     written = load_checkpoint(tmp_path / "whole/last.safetensors").network
-    assert not any("side" in name for name in written.state_dict())
+    assert written.state_dict().keys() == make_task(CLASSIFIER).network.state_dict().keys()
 
 
 def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, trained_classifier, tmp_path):

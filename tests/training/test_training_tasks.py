@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from jcs_ct.checkpoints import read_info
+from jcs_ct.checkpoints import file_sha256, load_classifier, load_segmenter, read_info
 from jcs_ct.data.datasets import SliceDataset
-from jcs_ct.errors import CheckpointError
+from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.training.paper_losses import deep_supervision_loss
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.training_tasks import make_task
@@ -52,11 +53,11 @@ def test_lesion_pixels_teach_the_trunk_beside_the_labels(drawn_slices):
     losses = task.loss(task.network.eval(), batch, np.random.default_rng(0))
     expected = losses["cross_entropy"] + 2.0 * losses["activation_map"] + 0.5 * losses["lesion_pixels"]
     assert torch.equal(losses["loss"], expected)
-    _, sides = task.network.features_and_lesions(batch.images)
+    sides = task.network.supervised(batch.images).lesions
     assert [side.shape[1] for side in sides] == [1, 1, 1]
     assert torch.allclose(losses["lesion_pixels"], deep_supervision_loss(sides, batch.masks))
     losses["lesion_pixels"].backward()
-    assert all(float(side.weight.grad.abs().sum()) > 0 for side in task.network.side_outputs)
+    assert all(float(side.weight.grad.abs().sum()) > 0 for side in task.network.lesion_outputs)
     assert float(task.classifier.backbone.layer4[-1].conv3.weight.grad.abs().sum()) > 0
     assert task.classifier.head.weight.grad is None
 
@@ -72,6 +73,66 @@ def test_a_batch_without_a_mask_teaches_no_pixels(drawn_slices):
     assert torch.equal(losses["loss"], losses["cross_entropy"])
     losses["loss"].backward()
     assert all(parameter.grad is not None for parameter in task.network.parameters()), "several devices wait for each"
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    path = tmp_path / "segmenter.safetensors"
+    task = make_task(Recipe(task="segmenter", preset="compact", preprocessing=GREY))
+    task.write(path, PREPROCESSOR, {})
+    return path
+
+
+def test_an_encoder_teaches_the_trunk_what_it_sees(drawn_slices, segmenter, tmp_path):
+    """Smooth L1 to its last two blocks, each channel in its own spread; the encoder stays, and is not shipped."""
+    recipe = CLASSIFIER.model_copy(update={"encoder_feature_weight": 2.0})
+    task = make_task(recipe, teacher=segmenter)
+    encoder = load_segmenter(segmenter).network.eval().encoder
+    batch = SliceDataset(drawn_slices, PREPROCESSOR).batch(
+        [0, 1, 2, 3], augmentation=None, generator=np.random.default_rng(0)
+    )
+    task.train_mode(task.network)
+    losses = task.loss(task.network, batch, np.random.default_rng(0))
+    assert torch.equal(losses["loss"], losses["cross_entropy"] + 2.0 * losses["encoder_features"])
+    with torch.no_grad():
+        fourth, fifth = (
+            block / (block.std(dim=(0, 2, 3), keepdim=True) + 1e-3) for block in encoder(batch.images)[-2:]
+        )
+        stages = task.network.classifier.eval().features(batch.images)[-3:]
+        answers = [output(stage) for output, stage in zip(task.network.encoder_outputs, stages, strict=True)]
+        assert [tuple(answer.shape[1:]) for answer in answers] == [(96, 8, 8), (128, 4, 4), (224, 4, 4)]
+        both = torch.cat([F.avg_pool2d(fourth, 2), fifth], dim=1)
+        expected = sum(F.smooth_l1_loss(a, t) for a, t in zip(answers, (fourth, fifth, both), strict=True))
+        again = task.loss(task.network.eval(), batch, np.random.default_rng(0))["encoder_features"]
+    assert float(again) == pytest.approx(float(expected), rel=1e-5)
+    losses["encoder_features"].backward()
+    assert float(task.classifier.backbone.layer2[0].conv3.weight.grad.abs().sum()) > 0
+    names = [name for name, _ in task.network.named_parameters()]
+    assert not any("teacher" in name for name in names)
+    task.write(tmp_path / "taught.safetensors", PREPROCESSOR, {})
+    info = read_info(tmp_path / "taught.safetensors")
+    assert info.provenance["teacher_sha256"] == file_sha256(segmenter)
+    assert load_classifier(tmp_path / "taught.safetensors").network.config == task.config
+
+
+@pytest.mark.parametrize(("weight", "given"), [(0.0, True), (1.0, False)])
+def test_a_teacher_and_its_weight_go_together(segmenter, weight, given):
+    recipe = CLASSIFIER.model_copy(update={"encoder_feature_weight": weight})
+    with pytest.raises(ConfigError, match="encoder_feature_weight and --teacher go together"):
+        make_task(recipe, teacher=segmenter if given else None)
+
+
+def test_a_teacher_of_other_slices_or_for_a_segmenter_is_refused(segmenter, trained_classifier):
+    colour = CLASSIFIER.model_copy(
+        update={"encoder_feature_weight": 1.0, "network": {"backbone": {"in_channels": 3}}}
+    )
+    with pytest.raises(ConfigError, match=r"teacher takes slices of 1 channel\(s\), the classifier of 3"):
+        make_task(colour, teacher=segmenter)
+    darker = colour.model_copy(update={"preprocessing": CLASSIFIER.preprocessing.model_copy(update={"mean": (0.5,)})})
+    with pytest.raises(ConfigError, match="grey values of another window, mean or standard deviation"):
+        make_task(darker, teacher=segmenter)
+    with pytest.raises(ConfigError, match="--teacher is for classifiers"):
+        make_task(JOINT, trained_classifier, teacher=segmenter)
 
 
 def test_a_joint_segmenter_borrows_its_classifier_after_it_was_started(trained_classifier, tmp_path):

@@ -80,6 +80,14 @@ def train(
             "'auto', which downloads the ImageNet weights that fit unless they are in torch's cache."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained segmenter (.safetensors) whose encoder's features a classifier learns, too "
+            "(encoder_feature_weight)."
+        ),
+        SOME_INPUT,
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,7 +130,7 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    task = make_task(loaded, classifier, pretrained)
+    task = make_task(loaded, classifier, pretrained, teacher)
     if features is not None and pretrained is None:
         typer.echo(_FIRST_STAGE_NOTE, err=True)
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,36 +19,54 @@ from jcs_ct.models.activation_map import activation_map_from_features, normalise
 from jcs_ct.models.classifier import Classifier, ClassifierConfig
 from jcs_ct.models.first_stage import FirstStage, chosen, joined
 from jcs_ct.models.presets import build_classifier, classifier_preset
+from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.lesion_supervision import LesionSupervision
-from jcs_ct.training.paper_losses import activation_map_loss, deep_supervision_loss, soft_cross_entropy
+from jcs_ct.training.paper_losses import activation_map_loss, soft_cross_entropy
 from jcs_ct.training.recipe import Recipe, changed
 from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
+from jcs_ct.training.trunk_supervision import TrunkSupervision, lesion_pixel_loss
 
 
 class ClassificationTask:
-    """Cross-entropy on mixed slices, plus what masks say of the slices that have one.
+    """Cross-entropy on mixed slices, plus what masks say of the slices that have one, and a teacher of all.
 
-    ``network`` is what trains: the classifier, with side outputs where ``lesion_pixel_weight`` asks for them.
+    ``network`` is what trains: the classifier, with side outputs where the recipe supervises its trunk.
+
+    Args:
+        recipe: Its preset says which network.
+        teacher: A trained segmenter, whose encoder's features ``encoder_feature_weight`` makes a target.
+        teacher_sha256: Of its file, for provenance.
+
+    Raises:
+        ConfigError: a weight without a teacher, a teacher without a weight, or one of slices with other channels.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, teacher: Segmenter | None = None, teacher_sha256: str | None = None) -> None:
         self.recipe = recipe
         self.classifier: Classifier = recipe_classifier(recipe)
         self.config = self.classifier.config
-        self.network: Classifier | LesionSupervision = self.classifier
+        self.network: Classifier | TrunkSupervision = self.classifier
         self.forward_methods: tuple[str, ...] = ("features",)
-        if recipe.lesion_pixel_weight:
-            self.network = LesionSupervision(self.classifier)
-            self.forward_methods = ("features_and_lesions",)
+        if (teacher is None) == bool(recipe.encoder_feature_weight):
+            raise ConfigError("encoder_feature_weight and --teacher go together: give both, or neither")
+        if recipe.lesion_pixel_weight or teacher is not None:
+            encoder = teacher.encoder if teacher is not None else None
+            try:
+                self.network = TrunkSupervision(
+                    self.classifier, lesions=bool(recipe.lesion_pixel_weight), teacher=encoder
+                )
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+            self.forward_methods = ("supervised",)
         self.pretrained: PretrainedWeights | None = None
+        self.teacher_sha256 = teacher_sha256
 
     def train_mode(self, network: nn.Module) -> None:
         """Everything trains."""
         network.train()
 
     def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
-        """``loss`` = cross-entropy on mixed slices + weight * L_seg + weight * Eq. 6 of the trunk's side outputs.
+        """``loss`` = cross-entropy on mixed slices + weighted L_seg, Eq. 6 of side outputs and distance to a teacher.
 
         A mixture has neither a map nor lesion pixels of its own, so these look at unmixed slices: L_seg at those that
         are infected and have a mask, the side outputs at uninfected ones as well. Where slices are mixed they go
@@ -65,9 +83,11 @@ class ClassificationTask:
         if recipe.mixup_alpha and len(unmixed):
             images = joined(images, chosen(batch.images, shown))
             unmixed = torch.arange(len(labels), len(labels) + len(unmixed), device=unmixed.device)
+        stages: list[Tensor]
         sides: list[Tensor] = []
-        if recipe.lesion_pixel_weight:
-            stages, sides = network.features_and_lesions(images)  # type: ignore[operator]
+        encoder: Tensor | None = None
+        if isinstance(self.network, TrunkSupervision):
+            stages, sides, encoder = network.supervised(images)  # type: ignore[operator]
         else:
             stages = network.features(images)  # type: ignore[operator]
         last = stages[-1].float()
@@ -78,8 +98,11 @@ class ClassificationTask:
             losses["activation_map"] = self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])
             losses["loss"] = losses["loss"] + recipe.activation_map_weight * losses["activation_map"]
         if recipe.lesion_pixel_weight:
-            losses["lesion_pixels"] = _pixel_loss([side[unmixed] for side in sides], batch.masks[shown])
+            losses["lesion_pixels"] = lesion_pixel_loss([side[unmixed] for side in sides], batch.masks[shown])
             losses["loss"] = losses["loss"] + recipe.lesion_pixel_weight * losses["lesion_pixels"]
+        if encoder is not None:
+            losses["encoder_features"] = encoder
+            losses["loss"] = losses["loss"] + recipe.encoder_feature_weight * encoder
         return losses
 
     def _map_loss(self, last: Tensor, masks: Tensor) -> Tensor:
@@ -122,16 +145,13 @@ class ClassificationTask:
             preset=self.recipe.preset,
             config=self.config.to_dict(),
             preprocessor=preprocessor,
-            provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
+            provenance={
+                **provenance,
+                "pretrained": asdict(self.pretrained) if self.pretrained else None,
+                "teacher_sha256": self.teacher_sha256,
+            },
         )
         save_checkpoint(path, self.classifier, info)
-
-
-def _pixel_loss(sides: Sequence[Tensor], masks: Tensor) -> Tensor:
-    """Eq. 6 of side outputs; 0 for no slices, with a gradient of 0, which several devices wait for."""
-    if not len(masks):
-        return torch.stack([side.float().sum() for side in sides]).sum()
-    return deep_supervision_loss(sides, masks)
 
 
 def recipe_classifier(recipe: Recipe) -> Classifier:

@@ -122,6 +122,11 @@ class Recipe(_Frozen):
         description="Of a classifier: weight of lesion masks under side outputs of its last three stages (Eq. 6), "
         "which are dropped after training; 0 is off.",
     )
+    encoder_feature_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Of a classifier: weight of a trained segmenter's encoder features (--teacher) as a target of "
+        "its last three stages; 0 is off.",
+    )
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
@@ -152,10 +157,9 @@ class Recipe(_Frozen):
     @model_validator(mode="after")
     def _settings_fit_the_task(self) -> Recipe:
         if self.task == "segmenter":
-            if self.lesion_pixel_weight:
-                raise ValueError(
-                    "lesion_pixel_weight is for classifiers; a segmenter learns nothing but lesion pixels"
-                )
+            for name in ("lesion_pixel_weight", "encoder_feature_weight"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is for classifiers; a segmenter learns nothing but lesion pixels")
             return self
         if self.copy_paste:
             raise ValueError(

@@ -22,8 +22,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
-from jcs_ct.training.lesion_supervision import LesionSupervision
 from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.trunk_supervision import TrunkSupervision
 
 Batch = SliceBatch | FeatureBatch
 
@@ -158,11 +158,13 @@ def _check_features(lists: FeatureLists, recipe: Recipe, network: nn.Module, *, 
         )
     if recipe.coarse_size:
         problems.append("coarse_size shrinks slices, which features no longer are: --set coarse_size=0")
+    if recipe.encoder_feature_weight:
+        problems.append("a teacher looks at slices, which features no longer are: leave --teacher out")
     if recipe.copy_paste:
         problems.append("copy_paste moves lesions between slices, which features no longer are: --set copy_paste=0")
     if recipe.task == "segmenter" and any(one.mask is None for one in (*lists.train, *lists.val)):
         problems.append("a segmenter needs a mask for every slice of its lists, not a label")
-    if not isinstance(network, Classifier | LesionSupervision | Segmenter):
+    if not isinstance(network, Classifier | TrunkSupervision | Segmenter):
         problems.append(f"{recipe.preset!r} does not start from first-stage features; our own networks do")
     if problems:
         raise ConfigError("\n  ".join([f"features cannot train this recipe, {len(problems)} problem(s):", *problems]))

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints import load_classifier, start_from
+from jcs_ct.checkpoints import load_classifier, load_segmenter, start_from
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.classifier_task import ClassificationTask
-from jcs_ct.training.recipe import Recipe
+from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.segmenter_task import SegmentationTask
 from jcs_ct.training.training_data import Batch, TrainingData
 
@@ -59,7 +59,12 @@ class Task(Protocol):
         ...
 
 
-def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path | str | None = None) -> Task:
+def make_task(
+    recipe: Recipe,
+    classifier: Path | None = None,
+    pretrained: Path | str | None = None,
+    teacher: Path | None = None,
+) -> Task:
     """Build the recipe's network, its initial weights drawn from the recipe's seed.
 
     Args:
@@ -67,6 +72,7 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
         classifier: Checkpoint of a trained classifier, for a joint segmenter; one that starts from a whole joint
             segmenter may do without, and keeps the trunk it has.
         pretrained: What the network starts from, see ``start_from``; the classifier's trunk is borrowed afterwards.
+        teacher: Checkpoint of a trained segmenter, whose encoder teaches a classifier's trunk.
 
     Raises:
         ConfigError: an unknown preset, slices that do not fit it, a classifier where none belongs or one is needed,
@@ -78,7 +84,10 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
         if recipe.task == "classifier":
             if classifier is not None:
                 raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
-            return _started(_fitting(ClassificationTask(recipe)), pretrained)
+            taught_by = _teacher(teacher, recipe) if teacher is not None else (None, None)
+            return _started(_fitting(ClassificationTask(recipe, *taught_by)), pretrained)
+        if teacher is not None:
+            raise ConfigError("--teacher is for classifiers; this recipe trains a segmenter")
         trained = load_classifier(classifier).network if classifier else None
         task = _started(_fitting(SegmentationTask(recipe, trained)), pretrained)
         if isinstance(task.network, Segmenter) and task.network.config.joint:
@@ -90,6 +99,20 @@ def make_task(recipe: Recipe, classifier: Path | None = None, pretrained: Path |
                     "it with --classifier, or start from a trained joint segmenter with --pretrained"
                 )
         return task
+
+
+def _teacher(path: Path, recipe: Recipe) -> tuple[Segmenter, str]:
+    """A trained segmenter that sees grey values as the recipe prepares them, and the hash of its file."""
+    ready = load_segmenter(path)
+    if not isinstance(ready.network, Segmenter):
+        raise ConfigError(f"{path} is a comparison network; a teacher is one of our own segmenters")
+    ours, its = make_preprocessor(recipe.preprocessing), ready.preprocessor
+    if (ours.window, ours.mean, ours.std) != (its.window, its.mean, its.std):
+        raise ConfigError(
+            f"{path} was trained on grey values of another window, mean or standard deviation than the recipe's; "
+            "give the recipe its preprocessing, or another teacher"
+        )
+    return ready.network, ready.sha256
 
 
 T = TypeVar("T", ClassificationTask, SegmentationTask)
