@@ -4,8 +4,9 @@
 
 For sources without masks that would teach a trunk their own look: they may say what counts, not what is seen. The
 head becomes a logistic regression on what global average pooling gives, with labels alike, sources alike within a
-label and a patient's slices counting as their square root; maps follow from it in closed form as before. Choose the
-regularisation on validation patients. Without an operating point: `jcs calibrate` comes after it.
+label and a patient's slices counting as their square root; maps follow from it in closed form as before. With
+--from-trained the regularisation holds the change instead, so that the maps keep more of what L_seg taught the head.
+Choose it on validation patients. Without an operating point: `jcs calibrate` comes after it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from jcs_ct.engine import Execution, ReadyClassifier, inference
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.training.training_data import validation_batches
 
+#: Of what the trained head says: keeping it is penalised by the inverse of the square.
+FREE = 100.0
+
 
 @dataclass(frozen=True)
 class Refit:
@@ -34,6 +38,7 @@ class Refit:
     manifest_sha256: str
     slices: int
     regularisation: float
+    from_trained: bool
 
 
 def averaged_features(ready: ReadyClassifier, manifest: Manifest) -> Floats:
@@ -49,14 +54,22 @@ def averaged_features(ready: ReadyClassifier, manifest: Manifest) -> Floats:
     return np.concatenate(found)
 
 
-def refit(network: Classifier, probe: Probe, regularisation: float) -> None:
-    """Set the head so that the two logits' difference is the log odds of a logistic regression on the features."""
+def refit(network: Classifier, probe: Probe, regularisation: float, *, from_trained: bool = False) -> None:
+    """Set the head so that the two logits' difference is the log odds of a logistic regression on the features.
+
+    With ``from_trained`` what the trained head says is one more feature, scaled so that it costs nothing to keep.
+    """
+    head = network.head.weight.detach().double().numpy()
+    trained = head[1] - head[0]
     mean, spread = probe.features.mean(axis=0), probe.features.std(axis=0) + 1e-6
-    every = np.arange(len(probe.infected))
+    scaled = (probe.features - mean) / spread
+    kept = FREE * (scaled * spread) @ trained if from_trained else np.zeros(len(scaled))
     fitted = LogisticRegression(C=regularisation, max_iter=1000)
-    fitted.fit((probe.features - mean) / spread, probe.infected, sample_weight=probe.weights(every))
-    weight = torch.from_numpy(fitted.coef_[0] / spread).float()
-    bias = float(fitted.intercept_[0] - (fitted.coef_[0] * mean / spread).sum())
+    every = np.arange(len(probe.infected))
+    fitted.fit(np.column_stack([kept, scaled]), probe.infected, sample_weight=probe.weights(every))
+    change = fitted.coef_[0, 1:] / spread + FREE * fitted.coef_[0, 0] * trained
+    bias = float(fitted.intercept_[0] - change @ mean)
+    weight = torch.from_numpy(change).float()
     with torch.no_grad():
         network.head.weight.copy_(torch.stack([-weight, weight]) / 2)
         network.head.bias.copy_(torch.tensor([-bias, bias]) / 2)
@@ -69,6 +82,7 @@ def main() -> None:
     parser.add_argument("-m", "--manifest", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--regularisation", type=float, default=0.03, help="C of the logistic regression")
+    parser.add_argument("--from-trained", action="store_true", help="regularise the change of the head, not the head")
     options = parser.parse_args()
     ready, info = load_classifier(options.classifier), read_info(options.classifier)
     if not ready.network.config.head_bias:
@@ -84,8 +98,8 @@ def main() -> None:
         np.array([row.source for row in manifest]),
         np.array([row.patient for row in manifest]),
     )
-    refit(ready.network, probe, options.regularisation)
-    head = asdict(Refit(whole.sha256, len(manifest), options.regularisation))
+    refit(ready.network, probe, options.regularisation, from_trained=options.from_trained)
+    head = asdict(Refit(whole.sha256, len(manifest), options.regularisation, options.from_trained))
     saved = replace(info, provenance={**info.provenance, "head": head}, operating_point=None)
     save_checkpoint(options.output, ready.network, saved)
     print(f"the head of {options.output} was fitted to {len(manifest)} slices")

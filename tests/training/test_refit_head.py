@@ -46,6 +46,27 @@ def test_logits_become_the_log_odds_of_a_logistic_regression(classifier):
     assert ((logits[:, 1] > 0) == infected).mean() > 0.8
 
 
+def test_what_the_trained_head_says_is_kept_where_change_is_dear(classifier):
+    network = load_classifier(classifier).network
+    trained = (network.head.weight[1] - network.head.weight[0]).detach().double().numpy()
+    generator = np.random.default_rng(1)
+    features = generator.normal(1.0, 3.0, (200, 32))
+    infected = features @ trained + generator.normal(0.0, 1.0, 200) > np.median(features @ trained)
+    probe = Probe(features, infected, np.array(["a"] * 200), np.array([f"p{n}" for n in range(200)]))
+
+    def likeness(regularisation, from_trained):
+        refit(network, probe, regularisation, from_trained=from_trained)
+        head = {name: value.double().numpy() for name, value in network.head.state_dict().items()}
+        network.load_state_dict(load_classifier(classifier).network.state_dict())
+        weight, bias = head["weight"][1] - head["weight"][0], head["bias"][1] - head["bias"][0]
+        assert ((features @ weight + bias > 0) == infected).mean() > 0.7
+        return float(np.corrcoef(weight, trained)[0, 1])
+
+    assert likeness(1e-5, True) > 0.999
+    assert likeness(1e-5, True) > likeness(10.0, True)
+    assert likeness(0.03, True) > likeness(0.03, False)
+
+
 def test_the_command_changes_the_head_alone_and_learns_from_train_slices_alone(classifier, drawn_slices, tmp_path):
     manifest, out = tmp_path / "slices.csv", tmp_path / "refitted.safetensors"
     drawn_slices.write(manifest)
@@ -61,7 +82,12 @@ def test_the_command_changes_the_head_alone_and_learns_from_train_slices_alone(c
     info = read_info(out)
     assert info.operating_point is None
     assert info.provenance["step"] == 7
-    assert info.provenance["head"] == {"manifest_sha256": drawn_slices.sha256, "slices": 16, "regularisation": 0.5}
+    assert info.provenance["head"] == {
+        "manifest_sha256": drawn_slices.sha256,
+        "slices": 16,
+        "regularisation": 0.5,
+        "from_trained": False,
+    }
     by_hand = load_classifier(classifier)
     probe = Probe(
         averaged_features(by_hand, train),
