@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -35,14 +36,22 @@ def test_groups_are_read_and_a_lost_job_comes_back(tmp_path, monkeypatch):
     executor = SlurmExecutor(tmp_path / "slurm", HERE, memory_bytes=1 << 30)
     killed = []
 
-    def kill(standing):
-        if not killed and executor._groups and Path(note).exists():
+    collect = executor.collect
+
+    def kill_one_then_collect(timeout_s):
+        """The first job that is there, once a study of it or of another has begun."""
+        if not killed and executor._groups:
+            deadline = time.monotonic() + 60.0
+            while not Path(note).exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
             killed.append(executor._groups[0].job.job_id)
             executor._groups[0].job.cancel()
+        return collect(timeout_s)
 
+    monkeypatch.setattr(executor, "collect", kill_one_then_collect)
     results = FolderResults(tmp_path / "results")
     limits = Limits(memory_bytes=400 << 20, seconds=30.0)
-    options = {"limits": limits, "least_free_bytes": 0, "on_change": kill}
+    options = {"limits": limits, "least_free_bytes": 0}
     Driver(ledger, results, executor, "played_studies:play", {}, key.reading_id, **options).run()
     counts = ledger.counts()
     assert (counts[State.DONE], counts[State.REFUSED], counts[State.SET_ASIDE]) == (5, 1, 1)
