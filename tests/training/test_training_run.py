@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jcs_ct.checkpoints import load_checkpoint, read_info
+from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
@@ -69,8 +69,7 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_
 
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
 def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(drawn_slices, tmp_path, mixup_alpha):
-    untrained, teacher = recipe("segmenter", "compact", seed=3), tmp_path / "segmenter.safetensors"
-    make_task(untrained).write(teacher, make_preprocessor(untrained.preprocessing), {})
+    teacher = written(recipe("segmenter", "compact", seed=3), tmp_path / "segmenter.safetensors")
     weights = {"lesion_pixel_weight": 0.5, "encoder_feature_weight": 0.5}
     taught = recipe("classifier", "compact", steps=4, mixup_alpha=mixup_alpha, **weights)
     for name, stops in (("whole", ()), ("killed", (1, 3))):
@@ -80,8 +79,8 @@ def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(drawn_sli
                 train(task, taught, drawn_slices, tmp_path / name, progress=kill_at(stop))
         train(make_task(taught, teacher=teacher), taught, drawn_slices, tmp_path / name)
     assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
-    written = load_checkpoint(tmp_path / "whole/last.safetensors").network
-    assert written.state_dict().keys() == make_task(CLASSIFIER).network.state_dict().keys()
+    kept = load_checkpoint(tmp_path / "whole/last.safetensors").network
+    assert kept.state_dict().keys() == make_task(CLASSIFIER).network.state_dict().keys()
 
 
 def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, trained_classifier, tmp_path):
@@ -132,6 +131,49 @@ def test_another_recipe_does_not_continue_a_run(drawn_slices, trained_classifier
     other = CLASSIFIER.model_copy(update={"steps": 8})
     with pytest.raises(ConfigError, match=r"other settings \(steps changed\)"):
         train(make_task(other), other, drawn_slices, trained_classifier)
+
+
+def written(untrained: Recipe, path: Path) -> Path:
+    make_task(untrained).write(path, make_preprocessor(untrained.preprocessing), {})
+    return path
+
+
+@pytest.mark.parametrize(("option", "named"), [("pretrained", "--pretrained"), ("teacher", "--teacher")])
+def test_a_classifier_does_not_go_on_with_other_weights_beside_it(drawn_slices, tmp_path, option, named):
+    """Nor without those it was started with: what is said of its origin would be wrong."""
+    kind = "segmenter" if option == "teacher" else "classifier"
+    one, other = (written(recipe(kind, "compact", seed=seed), tmp_path / f"{seed}.safetensors") for seed in (3, 4))
+    taught = recipe("classifier", "compact", steps=2, encoder_feature_weight=0.5 if option == "teacher" else 0.0)
+    train(make_task(taught, **{option: one}), taught, drawn_slices, tmp_path / "run")
+    for given in ({option: other}, {}) if option == "pretrained" else ({option: other},):
+        with pytest.raises(ConfigError, match=rf"other settings \({named} changed\)"):
+            train(make_task(taught, **given), taught, drawn_slices, tmp_path / "run")
+    again = one.rename(tmp_path / "moved.safetensors")
+    train(make_task(taught, **{option: again}), taught, drawn_slices, tmp_path / "run")
+
+
+def test_a_joint_segmenter_does_not_go_on_with_another_classifier(drawn_slices, tmp_path):
+    joint = recipe("segmenter", "compact-joint", batch_size=2, steps=2)
+    one, other = (
+        written(recipe("classifier", "compact", seed=seed), tmp_path / f"{seed}.safetensors") for seed in (3, 4)
+    )
+    train(make_task(joint, one), joint, drawn_slices, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"other settings \(--classifier changed\)"):
+        train(make_task(joint, other), joint, drawn_slices, tmp_path / "run")
+    provenance = read_info(tmp_path / "run/last.safetensors").provenance
+    assert provenance["classifier_sha256"] == file_sha256(one)
+
+
+def test_a_run_that_an_earlier_version_began_goes_on(drawn_slices, trained_classifier, tmp_path):
+    """Its states say which manifest, and nothing of weights."""
+    with pytest.raises(Killed):
+        train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, progress=kill_at(5))
+    for path in tmp_path.glob("state-*.pt"):
+        content = torch.load(path, weights_only=True)
+        content["manifest_sha256"] = content.pop("origins")["the manifest"]
+        torch.save(content, path)
+    train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
+    assert same(trained_classifier / "last.safetensors", tmp_path / "last.safetensors")
 
 
 def test_a_manifest_typed_otherwise_continues_a_run(drawn_slices, trained_classifier, tmp_path, monkeypatch):

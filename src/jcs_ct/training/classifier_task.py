@@ -24,6 +24,7 @@ from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.paper_losses import activation_map_loss, soft_cross_entropy
 from jcs_ct.training.recipe import Recipe, changed
 from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
+from jcs_ct.training.training_state import Origins
 from jcs_ct.training.trunk_supervision import TrunkSupervision, lesion_pixel_loss
 
 
@@ -60,6 +61,12 @@ class ClassificationTask:
             self.forward_methods = ("supervised",)
         self.pretrained: PretrainedWeights | None = None
         self.teacher_sha256 = teacher_sha256
+
+    @property
+    def origins(self) -> Origins:
+        """The network that it starts from, and the one that teaches it."""
+        started = self.pretrained.sha256 if self.pretrained else None
+        return {"--pretrained": started, "--teacher": self.teacher_sha256}
 
     def train_mode(self, network: nn.Module) -> None:
         """Everything trains."""

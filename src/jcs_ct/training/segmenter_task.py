@@ -23,6 +23,7 @@ from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.paper_losses import deep_supervision_loss
 from jcs_ct.training.recipe import Recipe, changed
 from jcs_ct.training.training_data import Batch, TrainingData, validation_batches
+from jcs_ct.training.training_state import Origins
 
 
 class SegmentationTask:
@@ -31,14 +32,18 @@ class SegmentationTask:
     Args:
         recipe: Its preset says which network, and whether the classifier's features are combined in.
         classifier: A trained classifier, whose trunk a joint preset borrows.
+        classifier_sha256: Of its file, for provenance.
 
     Raises:
         ConfigError: a classifier for a preset that has no place for one, or a published loss where none was
             published.
     """
 
-    def __init__(self, recipe: Recipe, classifier: Classifier | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, classifier: Classifier | None = None, classifier_sha256: str | None = None
+    ) -> None:
         self.recipe = recipe
+        self.classifier_sha256 = classifier_sha256
         self.network, self.config = recipe_segmenter(recipe)
         self.pretrained: PretrainedWeights | None = None
         self.loss_name = _published_loss(self.config) if recipe.loss == "published" else "deep_supervision"
@@ -49,6 +54,12 @@ class SegmentationTask:
                     f"the preset {recipe.preset!r} has no place for a classifier; leave --classifier out"
                 )
             self.network.load_classifier(classifier)
+
+    @property
+    def origins(self) -> Origins:
+        """The network that it starts from, and the classifier that it borrows."""
+        started = self.pretrained.sha256 if self.pretrained else None
+        return {"--pretrained": started, "--classifier": self.classifier_sha256}
 
     def train_mode(self, network: nn.Module) -> None:
         """Training mode; with ``frozen_statistics: trunk`` a borrowed trunk keeps the classifier's statistics."""
@@ -99,7 +110,11 @@ class SegmentationTask:
             preset=self.recipe.preset,
             config=self.config,
             preprocessor=preprocessor,
-            provenance={**provenance, "pretrained": asdict(self.pretrained) if self.pretrained else None},
+            provenance={
+                **provenance,
+                "pretrained": asdict(self.pretrained) if self.pretrained else None,
+                "classifier_sha256": self.classifier_sha256,
+            },
         )
         save_checkpoint(path, self.network, info)
 

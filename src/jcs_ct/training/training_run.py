@@ -27,7 +27,7 @@ from jcs_ct.training.run_log import DEFAULT_SHOWN, LOG, Board, Shown, append_rec
 from jcs_ct.training.sample_pictures import choose_samples, write_samples
 from jcs_ct.training.step_batches import StepBatches, slices_placed_on, step_batches
 from jcs_ct.training.training_data import Inputs, open_inputs
-from jcs_ct.training.training_state import TrainingState, starting_state
+from jcs_ct.training.training_state import MANIFEST, Origins, TrainingState, starting_state
 from jcs_ct.training.training_tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Run:
     task: Task
     recipe: Recipe
     inputs: Inputs
+    origins: Origins
     preprocessor: SlicePreprocessor
     folder: Path
     fabric: Fabric
@@ -80,7 +81,7 @@ def train(
 
     Writes ``state-*.pt`` (resume), ``best.safetensors``, ``last.safetensors``, ``log.jsonl`` and sample pictures into
     ``folder``. With ``choose_weights: last`` nothing is validated: ``best.safetensors``, the log and the pictures are
-    not written. When ``folder`` holds a run with the same recipe and data, it continues.
+    not written. When ``folder`` holds a run with the same recipe, data and weights to start from, it continues.
 
     Args:
         task: Its network is trained.
@@ -96,7 +97,7 @@ def train(
 
     Raises:
         ConfigError: an empty split, a batch that cannot be shared out evenly, a device that is not there, or a folder
-            that holds another run.
+            that holds another run, also one that started from other weights.
         OutputError: the folder cannot be written.
     """
     prepare_output_folder(folder)
@@ -105,14 +106,15 @@ def train(
     preprocessor = make_preprocessor(recipe.preprocessing)
     inputs = open_inputs(data, recipe, preprocessor, task.network, workers=workers)
     state = starting_state(task.network, recipe, fabric.device)
-    if state.resume(folder, recipe, inputs.sha256):
+    origins = {MANIFEST: inputs.sha256, **task.origins}
+    if state.resume(folder, recipe, origins):
         logger.info("continuing at step %d of %d", state.step, recipe.steps)
         if fabric.is_global_zero:
             trim_log(folder / LOG, state.step)
             if progress is not None:
                 progress(state.step, recipe.steps, {})
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
-    run = Run(task, recipe, inputs, preprocessor, folder, fabric, shown.samples, board, progress)
+    run = Run(task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress)
     fit(run, state, workers=workers)
     if board is not None:
         board.close()
@@ -199,7 +201,7 @@ def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) ->
         if validates:
             validate(run, state, shown)
         if saves:
-            state.save(run.folder, recipe, run.inputs.sha256)
+            state.save(run.folder, recipe, run.origins)
     if validates or saves:
         fabric.barrier()
 

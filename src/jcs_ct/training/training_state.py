@@ -23,6 +23,10 @@ from jcs_ct.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
+#: What a run works from beside its recipe: the SHA-256 of each file by its option, None where none was given.
+Origins = Mapping[str, str | None]
+MANIFEST = "the manifest"
+
 STATE_PATTERN = "state-*.pt"
 KEPT_STATES = 2
 
@@ -95,7 +99,7 @@ class TrainingState:
         """The weights that are validated and shipped: the average where there is one."""
         return self.average.tensors if self.average is not None else self.network.state_dict()
 
-    def save(self, folder: Path, recipe: Recipe, manifest_sha256: str) -> Path:
+    def save(self, folder: Path, recipe: Recipe, origins: Origins) -> Path:
         """Write ``state-<step>.pt`` aside, rename it, and keep the last two."""
         content: dict[str, Any] = {
             "network": self.network.state_dict(),
@@ -107,7 +111,7 @@ class TrainingState:
             "best_score": self.best_score,
             "history": self.history,
             "recipe": recipe.model_dump(mode="json"),
-            "manifest_sha256": manifest_sha256,
+            "origins": dict(origins),
         }
         path = folder / f"state-{self.step:07d}.pt"
         with replacing(path) as temporary:
@@ -116,11 +120,11 @@ class TrainingState:
             old.unlink()
         return path
 
-    def resume(self, folder: Path, recipe: Recipe, manifest_sha256: str) -> bool:
+    def resume(self, folder: Path, recipe: Recipe, origins: Origins) -> bool:
         """Continue from the newest state in ``folder``; False when there is none.
 
         Raises:
-            ConfigError: the run in the folder was started with another recipe or manifest.
+            ConfigError: the run in the folder was started with another recipe, or from other files.
             CheckpointError: every state file is damaged.
         """
         candidates = sorted(folder.glob(STATE_PATTERN), reverse=True)
@@ -133,20 +137,22 @@ class TrainingState:
             except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
                 logger.warning("cannot read %s (%s); trying the one before", path.name, error)
                 continue
-            self._adopt(content, path, recipe, manifest_sha256)
+            self._adopt(content, path, recipe, origins)
             return True
         if candidates:
             raise CheckpointError(f"no state in {folder} can be read; remove the folder to start again")
         return False
 
-    def _adopt(self, content: dict[str, Any], path: Path, recipe: Recipe, manifest_sha256: str) -> None:
+    def _adopt(self, content: dict[str, Any], path: Path, recipe: Recipe, origins: Origins) -> None:
         # Through the model, so that settings which this version added have their defaults.
         before, now = Recipe.model_validate(content["recipe"]).model_dump(mode="json"), recipe.model_dump(mode="json")
         changed = sorted(name for name in now if before.get(name) != now[name])
-        if changed or content["manifest_sha256"] != manifest_sha256:
-            what = ", ".join(changed) or "the manifest"
+        # States of before this version say the manifest alone.
+        started_from: Origins = content.get("origins") or {MANIFEST: content["manifest_sha256"]}
+        changed += [name for name, sha256 in started_from.items() if origins.get(name) != sha256]
+        if changed:
             raise ConfigError(
-                f"{path.parent} holds a run with other settings ({what} changed); "
+                f"{path.parent} holds a run with other settings ({', '.join(changed)} changed); "
                 "choose another output folder, or give the settings it was started with"
             )
         self.network.load_state_dict(content["network"])

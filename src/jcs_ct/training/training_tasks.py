@@ -20,6 +20,7 @@ from jcs_ct.training.classifier_task import ClassificationTask
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.segmenter_task import SegmentationTask
 from jcs_ct.training.training_data import Batch, TrainingData
+from jcs_ct.training.training_state import Origins
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ class Task(Protocol):
     @property
     def network(self) -> nn.Module:
         """The network that is trained."""
+        ...
+
+    @property
+    def origins(self) -> Origins:
+        """The weights that the run works from; with others it is another run."""
         ...
 
     def train_mode(self, network: nn.Module) -> None:
@@ -88,11 +94,12 @@ def make_task(
             return _started(_fitting(ClassificationTask(recipe, *taught_by)), pretrained)
         if teacher is not None:
             raise ConfigError("--teacher is for classifiers; this recipe trains a segmenter")
-        trained = load_classifier(classifier).network if classifier else None
-        task = _started(_fitting(SegmentationTask(recipe, trained)), pretrained)
+        borrowed = load_classifier(classifier) if classifier else None
+        lent = (borrowed.network, borrowed.sha256) if borrowed is not None else (None, None)
+        task = _started(_fitting(SegmentationTask(recipe, *lent)), pretrained)
         if isinstance(task.network, Segmenter) and task.network.config.joint:
-            if trained is not None:
-                task.network.load_classifier(trained)
+            if borrowed is not None:
+                task.network.load_classifier(borrowed.network)
             elif task.pretrained is None or task.pretrained.part != "whole":
                 raise ConfigError(
                     f"the preset {recipe.preset!r} borrows a trained classifier's features; train one first and give "
