@@ -5,8 +5,9 @@
 For sources without masks that would teach a trunk their own look: they may say what counts, not what is seen. The
 head becomes a logistic regression on what global average pooling gives, with labels alike, sources alike within a
 label and a patient's slices counting as their square root; maps follow from it in closed form as before. With
---from-trained the regularisation holds the change instead, so that the maps keep more of what L_seg taught the head.
-Choose it on validation patients. Without an operating point: `jcs calibrate` comes after it.
+--keep-maps it is fitted as a change of the trained head, in which no weight changes its sign: a map is made of what
+speaks for infection (Eq. 2 leaves the rest out), so it keeps what L_seg taught the head.
+Choose C on validation patients. Without an operating point: `jcs calibrate` comes after it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from linear_probe import Floats, Probe
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from jcs_ct.checkpoints import load_classifier, read_info, save_checkpoint
@@ -27,8 +30,8 @@ from jcs_ct.engine import Execution, ReadyClassifier, inference
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.training.training_data import validation_batches
 
-#: Of what the trained head says: keeping it is penalised by the inverse of the square.
-FREE = 100.0
+#: With --keep-maps, C of the channels that maps are made of, over C of the others.
+OF_MAPS = 0.03
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Refit:
     manifest_sha256: str
     slices: int
     regularisation: float
-    from_trained: bool
+    keeps_maps: bool
 
 
 def averaged_features(ready: ReadyClassifier, manifest: Manifest) -> Floats:
@@ -54,25 +57,56 @@ def averaged_features(ready: ReadyClassifier, manifest: Manifest) -> Floats:
     return np.concatenate(found)
 
 
-def refit(network: Classifier, probe: Probe, regularisation: float, *, from_trained: bool = False) -> None:
-    """Set the head so that the two logits' difference is the log odds of a logistic regression on the features.
-
-    With ``from_trained`` what the trained head says is one more feature, scaled so that it costs nothing to keep.
-    """
-    head = network.head.weight.detach().double().numpy()
-    trained = head[1] - head[0]
+def refit(network: Classifier, probe: Probe, regularisation: float) -> None:
+    """Set the head so that the two logits' difference is the log odds of a logistic regression on the features."""
     mean, spread = probe.features.mean(axis=0), probe.features.std(axis=0) + 1e-6
-    scaled = (probe.features - mean) / spread
-    kept = FREE * (scaled * spread) @ trained if from_trained else np.zeros(len(scaled))
     fitted = LogisticRegression(C=regularisation, max_iter=1000)
     every = np.arange(len(probe.infected))
-    fitted.fit(np.column_stack([kept, scaled]), probe.infected, sample_weight=probe.weights(every))
-    change = fitted.coef_[0, 1:] / spread + FREE * fitted.coef_[0, 0] * trained
-    bias = float(fitted.intercept_[0] - change @ mean)
-    weight = torch.from_numpy(change).float()
+    fitted.fit((probe.features - mean) / spread, probe.infected, sample_weight=probe.weights(every))
+    _set_head(network, fitted.coef_[0] / spread, float(fitted.intercept_[0]), mean)
+
+
+def refit_keeping_maps(network: Classifier, probe: Probe, regularisation: float) -> None:
+    """Likewise, as a change of the trained head's multiple in which every weight keeps its sign.
+
+    Minimises the weighted cross-entropy and half the squared change over C, in units of the features' spread; C is
+    ``regularisation`` where a weight speaks against infection, and ``OF_MAPS`` of it where it speaks for it.
+    """
+    mean, spread = probe.features.mean(axis=0), probe.features.std(axis=0) + 1e-6
+    scaled, weights = (probe.features - mean) / spread, probe.weights(np.arange(len(probe.infected)))
+    sign = np.where(probe.infected, 1.0, -1.0)
+    head = network.head.weight.detach().double().numpy()
+    trained = (head[1] - head[0]) * spread
+    cost = 1.0 / (regularisation * np.where(trained > 0.0, OF_MAPS, 1.0))
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        """Of the trained head's multiple, the offset and the new weights, with its gradient."""
+        change = point[2:] - point[0] * trained
+        odds = sign * (scaled @ point[2:] + point[1])
+        slope = -weights * sign * expit(-odds)
+        value = weights @ np.logaddexp(0.0, -odds) + 0.5 * (cost * change) @ change
+        return value, np.concatenate([[-(cost * change) @ trained, slope.sum()], slope @ scaled + cost * change])
+
+    signs = [(0.0, None) if weight > 0.0 else (None, 0.0) for weight in trained]
+    found = minimize(
+        objective,
+        np.concatenate([[1.0, 0.0], trained]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, None), (None, None), *signs],
+        options={"maxiter": 3000, "maxfun": 6000},
+    )
+    if not found.success:
+        raise RuntimeError(f"the head could not be fitted: {found.message}")
+    _set_head(network, found.x[2:] / spread, float(found.x[1]), mean)
+
+
+def _set_head(network: Classifier, weight: Floats, offset: float, mean: Floats) -> None:
+    """Let the logits differ by ``weight`` times the features' difference from their mean, plus ``offset``."""
+    half, bias = torch.from_numpy(weight).float() / 2, (offset - float(weight @ mean)) / 2
     with torch.no_grad():
-        network.head.weight.copy_(torch.stack([-weight, weight]) / 2)
-        network.head.bias.copy_(torch.tensor([-bias, bias]) / 2)
+        network.head.weight.copy_(torch.stack([-half, half]))
+        network.head.bias.copy_(torch.tensor([-bias, bias]))
 
 
 def main() -> None:
@@ -82,7 +116,7 @@ def main() -> None:
     parser.add_argument("-m", "--manifest", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--regularisation", type=float, default=0.03, help="C of the logistic regression")
-    parser.add_argument("--from-trained", action="store_true", help="regularise the change of the head, not the head")
+    parser.add_argument("--keep-maps", action="store_true", help="change the trained head, every weight's sign kept")
     options = parser.parse_args()
     ready, info = load_classifier(options.classifier), read_info(options.classifier)
     if not ready.network.config.head_bias:
@@ -98,8 +132,9 @@ def main() -> None:
         np.array([row.source for row in manifest]),
         np.array([row.patient for row in manifest]),
     )
-    refit(ready.network, probe, options.regularisation, from_trained=options.from_trained)
-    head = asdict(Refit(whole.sha256, len(manifest), options.regularisation, options.from_trained))
+    fit = refit_keeping_maps if options.keep_maps else refit
+    fit(ready.network, probe, options.regularisation)
+    head = asdict(Refit(whole.sha256, len(manifest), options.regularisation, options.keep_maps))
     saved = replace(info, provenance={**info.provenance, "head": head}, operating_point=None)
     save_checkpoint(options.output, ready.network, saved)
     print(f"the head of {options.output} was fitted to {len(manifest)} slices")

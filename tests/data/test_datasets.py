@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from jcs_ct.data.augmentation.copy_paste import LesionPasting
-from jcs_ct.data.datasets import SliceDataset, sampling_weights
+from jcs_ct.data.datasets import UNKNOWN, SliceDataset, sampling_weights
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 
@@ -50,9 +50,21 @@ def test_the_cache_changes_nothing(tmp_path):
     assert torch.equal(cached[0].mask, cached[0].mask)
 
 
-def test_a_row_without_label_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="needs a label"):
-        SliceDataset(Manifest((row(tmp_path, "a", None),)), PLAIN)
+def test_rows_without_a_label_are_drawn_by_their_share_or_not_at_all(tmp_path):
+    labelled, unlabelled = row(tmp_path, "a", 0), row(tmp_path, "b", None)
+    with pytest.raises(ValueError, match="rows without a label are for an unlabelled_share"):
+        SliceDataset(Manifest((labelled, unlabelled)), PLAIN)
+    with pytest.raises(ValueError, match="a share of them needs such rows"):
+        SliceDataset(Manifest((labelled,)), PLAIN, unlabelled_share=0.25)
+    dataset = SliceDataset(Manifest((unlabelled, labelled)), PLAIN, unlabelled_share=0.25)
+    assert dataset.labels == (UNKNOWN, 0)
+    assert dataset.weights("source", infected_share=0.5) == pytest.approx([0.25, 0.75])
+    dataset.place(torch.device("cpu"))
+    for device in (None, torch.device("cpu")):  # made where it is read, and where the slices lie
+        drawn = dataset.draw([0, 1, 0], augmentation=None, generator=np.random.default_rng(0))
+        batch = dataset.made(drawn, device)
+        assert batch.labels.tolist() == [[0, 0], [1, 0], [0, 0]]
+        assert batch.has_mask.tolist() == [False, True, False]
 
 
 def test_sources_count_alike_within_a_label():
@@ -64,6 +76,14 @@ def test_sources_count_alike_within_a_label():
     assert weights[10:].sum() == pytest.approx(0.25)
     assert sampling_weights(Manifest(tuple(rows)), "label")[10:].sum() == pytest.approx(0.5)
     assert sampling_weights(Manifest(tuple(rows)), "none") == pytest.approx(np.full(20, 0.05))
+    rows += [ManifestRow(Path("u"), "s", None, source="big")] * 4 + [
+        ManifestRow(Path("v"), "t", None, source="small")
+    ]
+    more = sampling_weights(Manifest(tuple(rows)), "source", infected_share=0.75, unlabelled_share=0.2)
+    assert more[:20] == pytest.approx(0.8 * weights)
+    assert (more[20:24].sum(), more[24]) == pytest.approx((0.1, 0.1))
+    plain = sampling_weights(Manifest(tuple(rows)), "none", unlabelled_share=0.2)
+    assert plain == pytest.approx([0.04] * 25)
 
 
 def test_pasting_draws_alike_for_every_share_and_takes_no_draw_where_it_is_off(tmp_path):

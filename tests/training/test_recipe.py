@@ -68,10 +68,17 @@ def test_settings_that_do_not_fit_together_are_explained_without_the_whole_recip
         load_recipe(path)
 
 
-@pytest.mark.parametrize("name", ["lesion_pixel_weight", "encoder_feature_weight"])
+@pytest.mark.parametrize("name", ["lesion_pixel_weight", "encoder_feature_weight", "unlabelled_share"])
 def test_what_is_learnt_beside_labels_is_for_classifiers(tmp_path, name):
     path = write(tmp_path, f"task: segmenter\npreset: compact\n{name}: 1\n")
     with pytest.raises(ConfigError, match=f"recipe: {name} is for classifiers"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("beside", ["", "encoder_feature_weight: 1\nmixup_alpha: 0.5\n"])
+def test_slices_without_a_label_need_a_teacher_and_are_not_mixed(tmp_path, beside):
+    path = write(tmp_path, f"task: classifier\npreset: compact\nunlabelled_share: 0.2\n{beside}")
+    with pytest.raises(ConfigError, match=r"unlabelled_share needs encoder_feature_weight .* and no mixup_alpha"):
         load_recipe(path)
 
 

@@ -67,11 +67,19 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_
     assert same(trained_classifier / "best.safetensors", tmp_path / "best.safetensors")
 
 
-@pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
-def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(drawn_slices, tmp_path, mixup_alpha):
+@pytest.mark.parametrize(("mixup_alpha", "unlabelled_share"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25)])
+def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(
+    drawn_slices, tmp_path, mixup_alpha, unlabelled_share
+):
     teacher = written(recipe("segmenter", "compact", seed=3), tmp_path / "segmenter.safetensors")
     weights = {"lesion_pixel_weight": 0.5, "encoder_feature_weight": 0.5}
-    taught = recipe("classifier", "compact", steps=4, mixup_alpha=mixup_alpha, **weights)
+    shares = {"mixup_alpha": mixup_alpha, "unlabelled_share": unlabelled_share}
+    taught = recipe("classifier", "compact", steps=4, **weights, **shares)
+    if unlabelled_share:
+        with pytest.raises(ConfigError, match="the split 'train' has no row without a label"):
+            train(make_task(taught, teacher=teacher), taught, drawn_slices, tmp_path / "labelled")
+        first, second, *others = drawn_slices.rows
+        drawn_slices = Manifest((replace(first, label=None), replace(second, label=None), *others))
     for name, stops in (("whole", ()), ("killed", (1, 3))):
         for stop in stops:
             with pytest.raises(Killed):

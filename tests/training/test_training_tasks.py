@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from jcs_ct.checkpoints import file_sha256, load_classifier, load_segmenter, read_info
 from jcs_ct.data.datasets import SliceDataset
+from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import CheckpointError, ConfigError
 from jcs_ct.training.paper_losses import deep_supervision_loss
 from jcs_ct.training.recipe import Recipe, make_preprocessor
@@ -113,6 +114,30 @@ def test_an_encoder_teaches_the_trunk_what_it_sees(drawn_slices, segmenter, tmp_
     info = read_info(tmp_path / "taught.safetensors")
     assert info.provenance["teacher_sha256"] == file_sha256(segmenter)
     assert load_classifier(tmp_path / "taught.safetensors").network.config == task.config
+
+
+def test_slices_without_a_label_hear_the_teacher_alone(drawn_slices, segmenter):
+    recipe = CLASSIFIER.model_copy(
+        update={"encoder_feature_weight": 1.0, "unlabelled_share": 0.5, "label_smoothing": 0.1}
+    )
+    task = make_task(recipe, teacher=segmenter)
+    rows = tuple(replace(row, label=None if number > 1 else row.label) for number, row in enumerate(drawn_slices))
+    dataset = SliceDataset(Manifest(rows[:4]), PREPROCESSOR, unlabelled_share=0.5)
+    mixed = dataset.batch([0, 1, 2, 3], augmentation=None, generator=np.random.default_rng(0))
+    task.network.eval()  # so that no slice's answer hangs on the others'
+    with torch.no_grad():
+        losses = task.loss(task.network, mixed, np.random.default_rng(0))
+    labelled = dataset.batch([0, 1], augmentation=None, generator=np.random.default_rng(0))
+    with torch.no_grad():
+        alone = task.loss(task.network, labelled, np.random.default_rng(0))
+    assert float(losses["cross_entropy"]) == pytest.approx(float(alone["cross_entropy"]), rel=1e-5)
+    assert float(losses["encoder_features"]) != pytest.approx(float(alone["encoder_features"]), rel=1e-3)
+    unlabelled = dataset.batch([2, 3], augmentation=None, generator=np.random.default_rng(0))
+    taught = task.loss(task.network, unlabelled, np.random.default_rng(0))
+    assert torch.equal(taught["loss"], taught["encoder_features"])
+    taught["loss"].backward()
+    assert float(task.classifier.backbone.layer2[0].conv3.weight.grad.abs().sum()) > 0
+    assert float(task.classifier.head.weight.grad.abs().sum()) == 0.0, "several devices wait for it"
 
 
 @pytest.mark.parametrize(("weight", "given"), [(0.0, True), (1.0, False)])

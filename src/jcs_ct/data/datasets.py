@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import SlicePreprocessor
 
+#: The label of a slice that nobody labelled.
+UNKNOWN = -1
+
 
 @dataclass(frozen=True)
 class SliceSample:
@@ -27,7 +31,7 @@ class SliceSample:
     Args:
         grey: (1, size, size) in [0, 1], before standardisation.
         mask: (1, size, size) in {0, 1}; zeros where no mask is known.
-        label: 1 infected, 0 not.
+        label: 1 infected, 0 not, ``UNKNOWN`` where nobody said.
         has_mask: Whether ``mask`` says something: a mask file, or an uninfected slice.
     """
 
@@ -44,7 +48,7 @@ class SliceBatch:
     Args:
         images: (N, channels, size, size), standardised.
         masks: (N, 1, size, size) in {0, 1}.
-        labels: (N, 2) one-hot.
+        labels: (N, 2) one-hot; zeros where the label is not known.
         has_mask: (N,) bool.
     """
 
@@ -96,15 +100,34 @@ class _Placed:
 
 
 class SliceDataset:
-    """Slices of a manifest; prepared slices are kept in memory (8 bits a pixel) when ``cache`` is on."""
+    """Slices of a manifest.
 
-    def __init__(self, manifest: Manifest, preprocessor: SlicePreprocessor, *, cache: bool = True) -> None:
-        if any(row.label is None for row in manifest):
-            raise ValueError("every slice needs a label here; leave rows without one out of the manifest")
+    Args:
+        manifest: Of slices.
+        preprocessor: From a slice to the network's input.
+        cache: Keep prepared slices in memory (8 bits a pixel).
+        unlabelled_share: Share of slices without a label among those drawn; 0 wants a label of every slice.
+
+    Raises:
+        ValueError: slices without a label that nothing is drawn of, or none where a share of them is.
+        ConfigError: studies.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        preprocessor: SlicePreprocessor,
+        *,
+        cache: bool = True,
+        unlabelled_share: float = 0.0,
+    ) -> None:
+        if any(row.label is None for row in manifest) != (unlabelled_share > 0.0):
+            raise ValueError("rows without a label are for an unlabelled_share, and a share of them needs such rows")
         if any(row.is_study for row in manifest):
             raise ConfigError("the manifest holds studies; write their slices with `jcs data slices` and use those")
         self.manifest = manifest
         self.preprocessor = preprocessor
+        self._unlabelled_share = unlabelled_share
         self._cache: dict[int, tuple[Tensor, Tensor | None]] | None = {} if cache else None
         self._placed: _Placed | None = None
 
@@ -117,18 +140,20 @@ class SliceDataset:
         return SliceSample(
             grey=grey.float() / 255.0,
             mask=torch.zeros_like(grey, dtype=torch.float32) if mask is None else mask.float(),
-            label=int(row.label or 0),
+            label=self.labels[index],
             has_mask=mask is not None or row.label == 0,
         )
 
-    @property
+    @cached_property
     def labels(self) -> tuple[int, ...]:
-        """1 infected, 0 not."""
-        return tuple(int(row.label or 0) for row in self.manifest)
+        """1 infected, 0 not, ``UNKNOWN`` where nobody said."""
+        return tuple(UNKNOWN if row.label is None else row.label for row in self.manifest)
 
     def weights(self, balance: str, *, infected_share: float) -> NDArray[np.float64]:
         """Probability of drawing each slice, see :func:`sampling_weights`."""
-        return sampling_weights(self.manifest, balance, infected_share=infected_share)
+        return sampling_weights(
+            self.manifest, balance, infected_share=infected_share, unlabelled_share=self._unlabelled_share
+        )
 
     @property
     def keeps_slices(self) -> bool:
@@ -225,7 +250,8 @@ class SliceDataset:
         if drawn.changes:
             grey, masks = change_slices(grey, masks, drawn.changes)
         images = self.preprocessor.normalise(grey)
-        batch = SliceBatch(images, masks, F.one_hot(labels, 2).float(), has_mask)
+        one_hot = F.one_hot(labels.clamp(min=0), 2) * (labels != UNKNOWN)[:, None]
+        batch = SliceBatch(images, masks, one_hot.float(), has_mask)
         return batch.resized(drawn.coarse_size) if drawn.coarse_size else batch
 
     def place(self, device: torch.device) -> None:
@@ -276,22 +302,32 @@ def prepared_images(manifest: Manifest, preprocessor: SlicePreprocessor) -> NDAr
     return images
 
 
-def sampling_weights(manifest: Manifest, balance: str, *, infected_share: float = 0.5) -> NDArray[np.float64]:
+def sampling_weights(
+    manifest: Manifest, balance: str, *, infected_share: float = 0.5, unlabelled_share: float = 0.0
+) -> NDArray[np.float64]:
     """Probability of drawing each row.
 
     Args:
-        manifest: Labelled rows.
+        manifest: Rows.
         balance: ``none`` uniform; ``label`` both labels by ``infected_share``; ``source`` the same, and every source
             alike within its label, so that no source stands for a label by its size.
-        infected_share: Share of infected slices drawn. Where one label is absent the other takes all.
+        infected_share: Share of infected slices among labelled ones. Where one label is absent the other takes all.
+        unlabelled_share: Share of rows without a label, balanced like the others.
 
     Returns:
         (rows,) float64, sums to 1.
     """
-    if balance == "none":
-        return np.full(len(manifest), 1.0 / len(manifest))
-    sources = [row.source if balance == "source" else "" for row in manifest]
-    return balanced_weights([int(row.label or 0) for row in manifest], sources, infected_share=infected_share)
+    unlabelled = np.array([row.label is None for row in manifest])
+    weights = np.zeros(len(manifest))
+    for part, share in ((~unlabelled, 1.0 - unlabelled_share), (unlabelled, unlabelled_share)):
+        rows = [row for row, chosen in zip(manifest, part, strict=True) if chosen]
+        if balance == "none":
+            weights[part] = share / max(len(rows), 1)
+        elif rows:
+            sources = [row.source if balance == "source" else "" for row in rows]
+            labels = [row.label or 0 for row in rows]
+            weights[part] = share * balanced_weights(labels, sources, infected_share=infected_share)
+    return weights
 
 
 def balanced_weights(labels: Sequence[int], sources: Sequence[str], *, infected_share: float) -> NDArray[np.float64]:

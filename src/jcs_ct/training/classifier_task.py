@@ -75,6 +75,8 @@ class ClassificationTask:
     def loss(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
         """``loss`` = cross-entropy on mixed slices + weighted L_seg, Eq. 6 of side outputs and distance to a teacher.
 
+        Slices without a label are for the teacher, which sees all.
+
         A mixture has neither a map nor lesion pixels of its own, so these look at unmixed slices: L_seg at those that
         are infected and have a mask, the side outputs at uninfected ones as well. Where slices are mixed they go
         through the network together with the mixed ones, so that batch normalisation sees one batch.
@@ -98,8 +100,12 @@ class ClassificationTask:
         else:
             stages = network.features(images)  # type: ignore[operator]
         last = stages[-1].float()
-        logits = self.classifier.head_logits(last[: len(labels)])
-        entropy = soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing)
+        labelled = labels.sum(dim=1) > 0.5
+        logits = self.classifier.head_logits(last[: len(labels)])[labelled]
+        if len(logits):
+            entropy = soft_cross_entropy(logits, labels[labelled], smoothing=recipe.label_smoothing)
+        else:
+            entropy = logits.sum()
         losses = {"loss": entropy, "cross_entropy": entropy}
         if recipe.activation_map_weight and bool(infected.any()):
             losses["activation_map"] = self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])

@@ -127,6 +127,11 @@ class Recipe(_Frozen):
         description="Of a classifier: weight of a trained segmenter's encoder features (--teacher) as a target of "
         "its last three stages; 0 is off.",
     )
+    unlabelled_share: Fraction = Field(
+        0.0,
+        description="Share of training slices drawn from rows without a label, to which the teacher alone speaks "
+        "(encoder_feature_weight).",
+    )
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
@@ -157,10 +162,15 @@ class Recipe(_Frozen):
     @model_validator(mode="after")
     def _settings_fit_the_task(self) -> Recipe:
         if self.task == "segmenter":
-            for name in ("lesion_pixel_weight", "encoder_feature_weight"):
+            for name in ("lesion_pixel_weight", "encoder_feature_weight", "unlabelled_share"):
                 if getattr(self, name):
                     raise ValueError(f"{name} is for classifiers; a segmenter learns nothing but lesion pixels")
             return self
+        if self.unlabelled_share and (not self.encoder_feature_weight or self.mixup_alpha):
+            raise ValueError(
+                "unlabelled_share needs encoder_feature_weight (nothing else speaks to slices without a label) and "
+                "no mixup_alpha (a mixture has the labels of both)"
+            )
         if self.copy_paste:
             raise ValueError(
                 "copy_paste is for segmenters: a classifier could learn the seam of a pasted lesion instead of the "

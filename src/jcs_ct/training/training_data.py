@@ -16,7 +16,7 @@ from jcs_ct.data.augmentation.augment import Augmentation
 from jcs_ct.data.augmentation.copy_paste import LesionPasting
 from jcs_ct.data.covid_cs.feature_dataset import FeatureBatch, FeatureDataset
 from jcs_ct.data.covid_cs.feature_lists import FeatureLists
-from jcs_ct.data.datasets import SliceBatch, SliceDataset
+from jcs_ct.data.datasets import UNKNOWN, SliceBatch, SliceDataset
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
@@ -33,7 +33,7 @@ class TrainingData(Protocol):
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """1 infected, 0 not."""
+        """1 infected, 0 not, ``UNKNOWN`` where nobody said."""
         ...
 
     def __len__(self) -> int: ...
@@ -101,7 +101,12 @@ def open_inputs(
         return features
     if recipe.task == "segmenter":
         data = data.with_masks()
-    training = SliceDataset(_split(data, "train"), preprocessor, cache=recipe.cache_slices)
+    training = SliceDataset(
+        _training_rows(data, recipe),
+        preprocessor,
+        cache=recipe.cache_slices,
+        unlabelled_share=recipe.unlabelled_share,
+    )
     validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
     _refuse_one_label(Inputs(training, validation, ""), recipe)
     if workers:
@@ -131,9 +136,9 @@ def _refuse_one_label(inputs: Inputs, recipe: Recipe) -> None:
         return
     parts = {"train": inputs.training, "val": inputs.validation}
     problems = [
-        f"the split {name!r} has {len(data)} slice(s), all {'infected' if data.labels[0] else 'uninfected'}"
+        f"the split {name!r} has {len(data)} slice(s), all {'infected' if max(data.labels) else 'uninfected'}"
         for name, data in parts.items()
-        if data is not None and len(set(data.labels)) == 1
+        if data is not None and len({*data.labels} - {UNKNOWN}) == 1
     ]
     if problems:
         raise ConfigError(
@@ -147,6 +152,21 @@ def _split(manifest: Manifest, name: str) -> Manifest:
     if not part.rows:
         raise ConfigError(f"the manifest has no labelled slice in the split {name!r}")
     return part
+
+
+def _training_rows(manifest: Manifest, recipe: Recipe) -> Manifest:
+    """The labelled training slices, and those without a label where the recipe draws them.
+
+    Raises:
+        ConfigError: none of either kind.
+    """
+    labelled = _split(manifest, "train")
+    if not recipe.unlabelled_share:
+        return labelled
+    every = manifest.split("train")
+    if len(every) == len(labelled):
+        raise ConfigError("unlabelled_share: the split 'train' has no row without a label")
+    return every
 
 
 def _check_features(lists: FeatureLists, recipe: Recipe, network: nn.Module, *, validates: bool) -> None:
