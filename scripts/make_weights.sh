@@ -45,16 +45,33 @@ done
   "$jcs" data join "$work"/{ct100,ucsd,lungs267,painted,zenodo20,sarscov2,iq-othnccd,pneumonia224}.csv -o "$work/sources.csv"
 [ -f "$work/volumes.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,zenodo20}.csv -o "$work/volumes.csv"
 on=(--device "${DEVICE:-auto}" --workers "${WORKERS:-0}")
-"$jcs" train compact-classifier-long -m "$work/sources.csv" -o "$work/classifier-long" "${on[@]}" \
-  --set steps=2700 --pretrained "$work/classifier-finish/best.safetensors"
-"$jcs" train compact-classifier-fit -m "$work/sources.csv" -o "$work/classifier-fit" "${on[@]}" \
-  --set steps=1400 --set coarse_size=128 --set coarse_share=0.8 --set validate_every=350 \
-  --pretrained "$work/classifier-long/last.safetensors"
-"$python" scripts/average_weights.py "$work/classifier-long/last.safetensors" "$work/classifier-fit/best.safetensors" \
-  "$work/classifier-mean.safetensors" --share 0.7
 "$jcs" train compact-joint-hundred -m "$work/volumes.csv" -o "$work/segmenter-hundred" "${on[@]}" --set steps=1800 \
   --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-finish/best.safetensors"
-"$jcs" calibrate --classifier "$work/classifier-mean.safetensors" --segmenter "$work/segmenter-hundred/last.safetensors" \
+
+# The classifier's trunk never hears a label of sarscov2, whose look it would learn: it sees those slices under the
+# segmenter's encoder alone, and the head is fitted to every source afterwards.
+[ -f "$work/others.csv" ] || "$jcs" data join \
+  "$work"/{ct100,ucsd,lungs267,painted,zenodo20,iq-othnccd,pneumonia224}.csv -o "$work/others.csv"
+[ -f "$work/taught.csv" ] || "$python" - "$work" <<'PY'
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from jcs_ct.data.manifest import Manifest, read_manifest
+
+work = Path(sys.argv[1])
+rows = (
+    replace(row, label=None) if (row.source, row.split) == ("sarscov2", "train") else row
+    for row in read_manifest(work / "sources.csv")
+)
+Manifest(tuple(rows)).write(work / "taught.csv")
+PY
+"$jcs" train compact-classifier-hundred -m "$work/others.csv" -o "$work/classifier-hundred" "${on[@]}" --set steps=1250
+"$jcs" train compact-classifier-taught -m "$work/taught.csv" -o "$work/classifier-taught" "${on[@]}" \
+  --pretrained "$work/classifier-hundred/last.safetensors" --teacher "$work/segmenter-hundred/last.safetensors"
+"$python" scripts/refit_head.py "$work/classifier-taught/last.safetensors" -m "$work/sources.csv" \
+  -o "$work/classifier.safetensors" --keep-maps --regularisation 0.1
+"$jcs" calibrate --classifier "$work/classifier.safetensors" --segmenter "$work/segmenter-hundred/last.safetensors" \
   -m "$work/sources.csv" -o "$work/models" --lesion-probability 0.4
 for task in classifier segmenter; do
   cp "$work/models/$task.safetensors" "src/jcs_ct/weights/compact-$task.safetensors"

@@ -59,12 +59,13 @@ def test_what_lies_outside_the_body_changes_neither_verdict_nor_probabilities(mo
         blanked[index][outside] = -1024
         marked[index][outside & (np.arange(plane.shape[0]) < 20)[:, None]] = 1500  # a burned-in band
     as_it_is = verdict(models, volume)
-    for changed in (blanked, marked):
+    # A band over the background is nothing at all; a body blanked around is found again, by a row of skin tighter.
+    for changed, tolerance in ((blanked, 0.03), (marked, 1e-6)):
         assert (changed != volume.hu).any()
         found = verdict(models, replace(volume, hu=changed))
         assert found.positive is as_it_is.positive is not negative
         for before, after in zip(as_it_is.slices, found.slices, strict=True):
-            assert after.infection_probability == pytest.approx(before.infection_probability, abs=0.02)
+            assert after.infection_probability == pytest.approx(before.infection_probability, abs=tolerance)
 
 
 def verdict(models, volume):
