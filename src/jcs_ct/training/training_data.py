@@ -165,7 +165,10 @@ def _training_rows(manifest: Manifest, recipe: Recipe) -> Manifest:
         return labelled
     every = manifest.split("train")
     if len(every) == len(labelled):
-        raise ConfigError("unlabelled_share: the split 'train' has no row without a label")
+        raise ConfigError(
+            "unlabelled_share: the split 'train' has no row without a label; leave the labels of some empty, or "
+            "--set unlabelled_share=0"
+        )
     return every
 
 
