@@ -59,10 +59,9 @@ def averaged_features(ready: ReadyClassifier, manifest: Manifest) -> Floats:
 
 def refit(network: Classifier, probe: Probe, regularisation: float) -> None:
     """Set the head so that the two logits' difference is the log odds of a logistic regression on the features."""
-    mean, spread = probe.features.mean(axis=0), probe.features.std(axis=0) + 1e-6
+    scaled, mean, spread = _standardised(probe.features)
     fitted = LogisticRegression(C=regularisation, max_iter=1000)
-    every = np.arange(len(probe.infected))
-    fitted.fit((probe.features - mean) / spread, probe.infected, sample_weight=probe.weights(every))
+    fitted.fit(scaled, probe.infected, sample_weight=probe.weights(np.arange(len(scaled))))
     _set_head(network, fitted.coef_[0] / spread, float(fitted.intercept_[0]), mean)
 
 
@@ -72,8 +71,8 @@ def refit_keeping_maps(network: Classifier, probe: Probe, regularisation: float)
     Minimises the weighted cross-entropy and half the squared change over C, in units of the features' spread; C is
     ``regularisation`` where a weight speaks against infection, and ``OF_MAPS`` of it where it speaks for it.
     """
-    mean, spread = probe.features.mean(axis=0), probe.features.std(axis=0) + 1e-6
-    scaled, weights = (probe.features - mean) / spread, probe.weights(np.arange(len(probe.infected)))
+    scaled, mean, spread = _standardised(probe.features)
+    weights = probe.weights(np.arange(len(scaled)))
     sign = np.where(probe.infected, 1.0, -1.0)
     head = network.head.weight.detach().double().numpy()
     trained = (head[1] - head[0]) * spread
@@ -99,6 +98,12 @@ def refit_keeping_maps(network: Classifier, probe: Probe, regularisation: float)
     if not found.success:
         raise RuntimeError(f"the head could not be fitted: {found.message}")
     _set_head(network, found.x[2:] / spread, float(found.x[1]), mean)
+
+
+def _standardised(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """(slices, K) -> the same with a mean of 0 and a spread of 1 each, and what their mean and spread were, (K,)."""
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    return (features - mean) / spread, mean, spread
 
 
 def _set_head(network: Classifier, weight: Floats, offset: float, mean: Floats) -> None:

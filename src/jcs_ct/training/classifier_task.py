@@ -100,12 +100,13 @@ class ClassificationTask:
         else:
             stages = network.features(images)  # type: ignore[operator]
         last = stages[-1].float()
-        labelled = labels.sum(dim=1) > 0.5
-        logits = self.classifier.head_logits(last[: len(labels)])[labelled]
-        if len(logits):
-            entropy = soft_cross_entropy(logits, labels[labelled], smoothing=recipe.label_smoothing)
-        else:
-            entropy = logits.sum()
+        logits = self.classifier.head_logits(last[: len(labels)])
+        if recipe.unlabelled_share:
+            labelled = labels.sum(dim=1) > 0.5
+            logits, labels = logits[labelled], labels[labelled]
+        entropy = (
+            soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing) if len(labels) else logits.sum()
+        )
         losses = {"loss": entropy, "cross_entropy": entropy}
         if recipe.activation_map_weight and bool(infected.any()):
             losses["activation_map"] = self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])
