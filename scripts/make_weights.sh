@@ -5,11 +5,12 @@
 #
 #   scripts/make_weights.sh DATA WORK
 #
-# DATA holds ct100/, ucsd/, lungs267/, zenodo20/, sarscov2/, iq_othnccd/ and pneumonia224/ as they are handed out (docs/how-to/train.md); WORK gets phantoms, painted
-# slices, the manifest, both runs and the calibrated models.
+# DATA holds ct100/, ucsd/, lungs267/, zenodo20/, sarscov2/, iq_othnccd/ and pneumonia224/ as they are handed out
+# (docs/how-to/train.md); WORK gets phantoms, painted slices, the manifests (scripts/weights_manifests.py), the runs and
+# the calibrated models.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -eq 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 data=$1 work=$2
 jcs=${JCS:-.venv/bin/jcs} python=${PYTHON:-.venv/bin/python}
 mkdir -p "$work"
@@ -41,31 +42,13 @@ done
 for source in zenodo20 sarscov2 iq-othnccd pneumonia224; do
   [ -f "$work/$source.csv" ] || "$jcs" data make "$source" "$data/${source/-/_}" -o "$work/$source.csv"
 done
-[ -f "$work/sources.csv" ] ||
-  "$jcs" data join "$work"/{ct100,ucsd,lungs267,painted,zenodo20,sarscov2,iq-othnccd,pneumonia224}.csv -o "$work/sources.csv"
-[ -f "$work/volumes.csv" ] || "$jcs" data join "$work"/{ct100,lungs267,zenodo20}.csv -o "$work/volumes.csv"
+"$python" scripts/weights_manifests.py "$work"
 on=(--device "${DEVICE:-auto}" --workers "${WORKERS:-0}")
 "$jcs" train compact-joint-hundred -m "$work/volumes.csv" -o "$work/segmenter-hundred" "${on[@]}" --set steps=1800 \
   --pretrained "$work/segmenter-last/last.safetensors" --classifier "$work/classifier-finish/best.safetensors"
 
 # The classifier's trunk never hears a label of sarscov2, whose look it would learn: it sees those slices under the
 # segmenter's encoder alone, and the head is fitted to every source afterwards.
-[ -f "$work/others.csv" ] || "$jcs" data join \
-  "$work"/{ct100,ucsd,lungs267,painted,zenodo20,iq-othnccd,pneumonia224}.csv -o "$work/others.csv"
-[ -f "$work/taught.csv" ] || "$python" - "$work" <<'PY'
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-from jcs_ct.data.manifest import Manifest, read_manifest
-
-work = Path(sys.argv[1])
-rows = (
-    replace(row, label=None) if (row.source, row.split) == ("sarscov2", "train") else row
-    for row in read_manifest(work / "sources.csv")
-)
-Manifest(tuple(rows)).write(work / "taught.csv")
-PY
 "$jcs" train compact-classifier-hundred -m "$work/others.csv" -o "$work/classifier-hundred" "${on[@]}" --set steps=1250
 "$jcs" train compact-classifier-taught -m "$work/taught.csv" -o "$work/classifier-taught" "${on[@]}" \
   --pretrained "$work/classifier-hundred/last.safetensors" --teacher "$work/segmenter-hundred/last.safetensors"
