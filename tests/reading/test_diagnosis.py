@@ -11,12 +11,13 @@ from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter, Segm
 from jcs_ct.errors import StoppedError, StudyError
 from jcs_ct.imaging.study import Study
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
-from jcs_ct.operating_point import OperatingPoint, Verdict, VerdictBasis
+from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.reading import diagnosis as diagnosis_module
 from jcs_ct.reading.diagnosis import diagnose, slice_predictions
 from jcs_ct.reading.lesions import find_lesions
+from jcs_ct.reading.quality_flags import agreement_flags
 from jcs_ct.volume import CTVolume
 
 POINT = OperatingPoint(
@@ -174,6 +175,33 @@ def test_a_small_study_is_judged_by_the_share_of_its_slices_and_says_so(phantom,
             "2 slice(s) are infected, and more than 1 make the patient positive: with 1 slice(s) judged otherwise "
             "the verdict would be the other"
         )
+
+
+@pytest.mark.parametrize(
+    ("called", "outlined", "message"),
+    [
+        (range(6), range(2, 8), None),
+        (range(6), range(3, 9), "6 slice(s) are infected, but a lesion is outlined on 3 of them only"),
+        (range(6), (), "6 slice(s) are infected, but a lesion is outlined on 0 of them only"),
+        (range(3), range(3), None),
+        (range(3), range(4), "3 slice(s) are infected, but a lesion is outlined on 4"),
+    ],
+)
+def test_slices_with_an_outlined_lesion_are_judged_by_the_rule_that_gave_the_verdict(called, outlined, message):
+    infected, drawn = (np.isin(np.arange(10), list(part)) for part in (called, outlined))
+    flags = list(agreement_flags(PatientRule(VerdictBasis.SLICE_COUNT, 3), infected, drawn))
+    assert [flag.code for flag in flags] == ["NETWORKS_DISAGREE"] * (message is not None)
+    assert all(flag.message.startswith(message) for flag in flags)
+    assert not list(agreement_flags(PatientRule(VerdictBasis.TOO_FEW_SLICES, None), infected, drawn))
+
+
+def test_a_verdict_that_the_outlined_lesions_do_not_bear_out_is_flagged_where_they_were_sought(phantom, models, know):
+    know([0.1] * 10)
+    codes = [
+        [flag.code for flag in diagnose(study_of(phantom.volume), models, segment=rule).flags]
+        for rule in ("always", "positive")
+    ]
+    assert ["NETWORKS_DISAGREE" in found for found in codes] == [True, False]
 
 
 def test_too_few_slices_have_no_verdict_but_their_lesions(phantom, models, know):

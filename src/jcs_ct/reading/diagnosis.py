@@ -34,7 +34,7 @@ from jcs_ct.progress import CountProgress, Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
 from jcs_ct.reading.lesions import Lesion
-from jcs_ct.reading.quality_flags import lung_flags, margin_flags, request_flags, rule_flags
+from jcs_ct.reading.quality_flags import agreement_flags, lung_flags, margin_flags, request_flags, rule_flags
 from jcs_ct.reading.stage_clock import StageClock
 from jcs_ct.volume import CTVolume
 
@@ -194,6 +194,7 @@ def diagnose(
             found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
         del mask
+    infected = np.array([prediction.infected for prediction in slices], dtype=bool)
     return Diagnosis(
         verdict=patient.verdict,
         basis=patient.rule.basis,
@@ -216,6 +217,7 @@ def diagnose(
             *request_flags(study, point, segmented, patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
             *margin_flags(patient.rule, patient.positive_slice_count),
+            *(agreement_flags(patient.rule, infected, findings.labels.any(axis=(1, 2))) if segmented else ()),
         ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},

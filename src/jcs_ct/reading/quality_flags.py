@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, LungsInView
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
@@ -84,4 +87,30 @@ def margin_flags(rule: PatientRule, positive_slice_count: int) -> Iterator[Quali
             "NEAR_THRESHOLD",
             f"{positive_slice_count} slice(s) are infected, and more than {rule.positive_slice_threshold} make the "
             f"patient positive: with {margin} slice(s) judged otherwise the verdict would be the other",
+        )
+
+
+def agreement_flags(
+    rule: PatientRule, infected: NDArray[np.bool_], outlined: NDArray[np.bool_]
+) -> Iterator[QualityFlag]:
+    """A verdict that the slices with an outlined lesion do not bear out, by the patient rule itself.
+
+    Args:
+        rule: What the study is judged by.
+        infected: (slices,) True where the classifier calls a slice infected.
+        outlined: (slices,) True where the segmenter left a lesion.
+    """
+    called, both, drawn = (int(np.count_nonzero(part)) for part in (infected, infected & outlined, outlined))
+    verdict = rule.verdict(called)
+    if verdict is Verdict.POSITIVE and rule.verdict(both) is Verdict.NEGATIVE:
+        yield QualityFlag(
+            "NETWORKS_DISAGREE",
+            f"{called} slice(s) are infected, but a lesion is outlined on {both} of them only; these alone would not "
+            "make the patient positive",
+        )
+    elif verdict is Verdict.NEGATIVE and rule.verdict(drawn) is Verdict.POSITIVE:
+        yield QualityFlag(
+            "NETWORKS_DISAGREE",
+            f"{called} slice(s) are infected, but a lesion is outlined on {drawn}; so many infected ones would make "
+            "the patient positive",
         )

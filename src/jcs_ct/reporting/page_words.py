@@ -95,6 +95,7 @@ FLAGS = {
     "VERDICT_WITHHELD": marked("Too few slices for a verdict"),
     "SMALL_STUDY": marked("A small study, judged by the share of its slices"),
     "NEAR_THRESHOLD": marked("A few slices would turn the verdict"),
+    "NETWORKS_DISAGREE": marked("Outlined lesions do not bear the verdict out"),
     "PARTIAL_CHEST": marked("Perhaps only part of the chest"),
     "SPARSE_SLICES": marked("Space between thin slices"),
     "OBLIQUE": marked("Slices lean over or are turned"),
