@@ -7,6 +7,7 @@ import pytest
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging import open_study
+from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_interleaving import alternation, fastest_change
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.volume import BACKGROUND_HU
@@ -89,6 +90,35 @@ def test_values_that_are_no_hu(spoil, why):
     (finding,) = check_voxels(spoil(chest()))
     assert finding.code is GateCode.NO_HU
     assert why in finding.message
+
+
+def test_tissue_as_dense_as_bone_throughout_has_no_hu():
+    steep = (chest() + 1024) * 2 - 1024  # a slope of 2, with air where it belongs
+    steep[:, :, 0] = 0
+    (finding,) = check_voxels(steep)
+    assert finding.code is GateCode.NO_HU
+    assert "as bone does" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("shift", "why"),
+    [
+        (lambda hu: hu + 60, "the air around the patient lies at -940 HU"),
+        (lambda hu: hu + 250, "the air around the patient lies at -750 HU"),
+        (lambda hu: np.maximum(hu, -900), "no voxel is darker than -900 HU"),
+        (lambda hu: np.maximum(hu - 100, BACKGROUND_HU), "0% of fat and soft tissue lies above 0 HU"),
+    ],
+)
+def test_values_that_are_shifted_or_cut_off_are_flagged(shift, why):
+    (finding,) = check_voxels(shift(chest()))
+    assert (finding.code, finding.severity) == ("HU_SHIFTED", Severity.NOTE)
+    assert finding.message.startswith(why)
+
+
+@pytest.mark.parametrize("shift", [-24, 0, 24])
+def test_a_scanner_s_own_calibration_is_not_doubted(shift):
+    assert codes(chest() + shift) == []
+    assert codes(np.maximum(chest() + shift, BACKGROUND_HU)) == []
 
 
 @pytest.mark.parametrize("place", [0, 11, 23])

@@ -23,10 +23,25 @@ from jcs_ct.imaging.gate_whole_slices import (
 )
 from jcs_ct.volume import BACKGROUND_HU
 
+#: Denser than any lung with air in it.
+LUNG_BELOW_HU = -300.0
 #: Air and lung lie below this, in HU; a chest CT shows them in at least this share of its voxels.
 AIR_BELOW_HU, LEAST_AIR_SHARE = -500.0, 0.001
 #: A chest CT shows soft tissue and fat in at least this share of its voxels.
 LEAST_TISSUE_SHARE = 0.002
+#: Of what is denser than lung, at most this share lies above this, in HU: bone, contrast agent and metal.
+BONE_HU, MOST_BONE_SHARE = 500.0, 0.5
+#: The air around a patient lies in this range, in HU ...
+AIR_AROUND_HU = (-1060.0, -960.0)
+#: ... is told from lung and cushions by how little it spreads, half of it this close to its most frequent value; and
+#: it is looked for where it makes up this share of the picture's border: a circular field has too little of it.
+AIR_SPREAD_HU, LEAST_AIR_AROUND = 25.0, 0.2
+#: Values that were cut off at the bottom end in a value that this share of the voxels has; air is darker than this,
+#: -1013 or less at its darkest in thirty real slices and series.
+DARKEST_AIR_HU, LEAST_CUT_SHARE = -985.0, 0.003
+#: Of fat and soft tissue this share lies where muscle, blood and liver do, where there is enough of them; 0.19 or
+#: more in the same slices, 0.06 or less with 100 HU taken off.
+TISSUE_HU, SOFT_HU, LEAST_SOFT_SHARE, ENOUGH_TISSUE = (-200.0, 100.0), 0.0, 0.1, 0.1
 #: No tissue, bone or metal fills more than this share of a chest above this, in HU.
 DENSEST_HU, MOST_DENSE_SHARE = 10_000.0, 0.02
 _SIDE = 128
@@ -70,7 +85,7 @@ def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
     tissue = float((np.abs(inside) <= TISSUE_WITHIN_HU).mean())
     dense = float((inside > DENSEST_HU).mean())
     if dense <= MOST_DENSE_SHARE and air >= LEAST_AIR_SHARE and tissue >= LEAST_TISSUE_SHARE:
-        return []
+        return _check_density(inside) or _check_shift(thin, inside)
     if dense > MOST_DENSE_SHARE:
         why = "numbers below zero were probably stored as if all were positive (Pixel Representation)"
     elif air < LEAST_AIR_SHARE and inside.max() > 0:
@@ -82,3 +97,43 @@ def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
         "export the CT again from its source, with its rescale slope and intercept"
     )
     return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
+
+
+def _check_density(inside: NDArray[np.float32]) -> list[Finding]:
+    """NO_HU: most of what is denser than lung is as dense as bone."""
+    bony = float((inside[inside > LUNG_BELOW_HU] > BONE_HU).mean())
+    if bony <= MOST_BONE_SHARE:
+        return []
+    message = (
+        f"{bony:.0%} of what is denser than lung lies above {BONE_HU:g} HU, as bone does: the rescale slope or "
+        "intercept is probably wrong; export the CT again from its source"
+    )
+    return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
+
+
+def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list[Finding]:
+    """HU_SHIFTED, a note: air is not at -1000, or soft tissue not above 0."""
+    darkest = float(inside.min())
+    border = np.concatenate([thin[:, [0, -1], :].ravel(), thin[:, 1:-1, [0, -1]].ravel()])
+    # One value alone is padding, or what a scanner or a converter put in the place of all that is darker.
+    air = border[(border < AIR_BELOW_HU) & (border > max(darkest, BACKGROUND_HU))]
+    levels, counts = np.unique(np.round(air / 10.0) * 10.0, return_counts=True)
+    level = float(levels[counts.argmax()]) if air.size else 0.0
+    peaked = bool(np.mean(np.abs(air - level) <= AIR_SPREAD_HU) >= 0.5) if air.size else False
+    around = peaked and air.size >= LEAST_AIR_AROUND * border.size
+    cut = float((inside == darkest).mean()) >= LEAST_CUT_SHARE
+    tissue = inside[(inside > TISSUE_HU[0]) & (inside < TISSUE_HU[1])]
+    soft = float((tissue > SOFT_HU).mean()) if tissue.size >= ENOUGH_TISSUE * inside.size else 1.0
+    if around and not AIR_AROUND_HU[0] <= level <= AIR_AROUND_HU[1]:
+        found = f"the air around the patient lies at {level:.0f} HU, where air is -1000"
+    elif darkest > DARKEST_AIR_HU and cut:
+        found = f"no voxel is darker than {darkest:.0f} HU, where air is -1000"
+    elif soft < LEAST_SOFT_SHARE:
+        found = f"{soft:.0%} of fat and soft tissue lies above 0 HU, where muscle, blood and liver are"
+    else:
+        return []
+    message = (
+        f"{found}: values seem shifted or cut off; lungs, densities and volumes may be wrong, so export the CT again "
+        "from its source, with its rescale slope and intercept"
+    )
+    return [Finding("HU_SHIFTED", message, Severity.NOTE)]

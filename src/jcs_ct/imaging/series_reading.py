@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED
 from jcs_ct.errors import GateCode, JCSError, StudyError
+from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader
@@ -46,7 +47,8 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         raise refuse(survey.damaged[:3])
     examination, ordered = chosen.examination, chosen.ordered
     hu = _decode(survey.files, ordered)
-    examination = examination.joined_by(check_voxels(hu, axial=chosen.is_axial))
+    fill = take_out_fill(hu)
+    examination = examination.joined_by([*fill, *check_voxels(hu, axial=chosen.is_axial)])
     if refusals := examination.refusals(lenient=lenient):
         raise refuse(refusals)
     stack, turn = examination.stack, examination.turn

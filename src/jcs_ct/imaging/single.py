@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.gate_voxels import check_voxels
@@ -53,6 +54,7 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     answer, hu = decode_volume("nifti", {"path": str(path.absolute())})
     findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
     findings += [Finding(code, message, Severity.NOTE) for code, message in answer["notes"]]
+    findings += take_out_fill(hu)
     findings += check_voxels(hu, blank_ends=True)
     if refusals := refusing(findings, lenient=lenient):
         raise refuse(refusals)

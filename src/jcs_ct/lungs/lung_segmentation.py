@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
-from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, Mask
+from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import field_of_view
 from jcs_ct.lungs.filling import filled_lungs
-from jcs_ct.lungs.midline import Midline, find_midline
+from jcs_ct.lungs.midline import Midline, find_midline, spine_is_in_front
 from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
+from jcs_ct.lungs.windpipe import windpipe_is_below
 
 _GRID_COLUMNS = 256
 _Box = tuple[slice, slice]
+_Spacing = tuple[float, float, float]
+#: What may contradict the stated axes: a spine in front, a windpipe below.
+Contradiction = Literal["spine", "windpipe"]
 
 
 def segment_lungs(
     hu: NDArray[Any],
     *,
-    spacing_mm: tuple[float, float, float] | None,
+    spacing_mm: _Spacing | None,
     hu_is_assumed: bool = False,
 ) -> NDArray[np.uint8]:
     """Find both lungs.
@@ -34,7 +38,7 @@ def segment_lungs(
 
     Returns:
         (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung, of the patient; 3 lung whose
-        side cannot be known.
+        side cannot be known, as all of it where spine or windpipe contradict the axes.
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
@@ -58,8 +62,46 @@ def segment_lungs(
         air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
     parts = largest_parts(air, coarse)
     labels = sided(parts, coarse, middles, midline, field, pixel_mm, bone=not hu_is_assumed)
+    known_mm = slice_mm if densities_are_known else None
+    if known_mm and _contradiction(coarse, bodies, field, labels > 0, midline, pixel_mm, known_mm):
+        labels[labels > 0] = UNKNOWN_SIDE
     filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
     return _refined(filled, labels, hu, step, thresholds)
+
+
+def axes_contradiction(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: _Spacing) -> Contradiction | None:
+    """What says that the stated axes are not the patient's; None where nothing does.
+
+    Args:
+        labels: (slices, rows, columns) from :func:`segment_lungs`.
+        hu: Same shape.
+        spacing_mm: Along (slices, rows, columns).
+    """
+    step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
+    coarse = _block_mean(hu, step)
+    pixel_mm, field = spacing_mm[2] * step, field_of_view(coarse)
+    bodies = np.stack([find_body(plane, field=field, pixel_mm=pixel_mm) for plane in coarse])
+    midline = find_midline(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=spacing_mm[0])
+    lungs = labels[:, ::step, ::step][:, : coarse.shape[1], : coarse.shape[2]] > 0
+    return _contradiction(coarse, bodies, field, lungs, midline, pixel_mm, spacing_mm[0])
+
+
+def _contradiction(
+    coarse: NDArray[np.float32],
+    bodies: Mask,
+    field: Mask,
+    lungs: Mask,
+    midline: Midline,
+    pixel_mm: float,
+    slice_mm: float,
+) -> Contradiction | None:
+    if spine_is_in_front(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=slice_mm):
+        return "spine"
+    if midline.column is not None and windpipe_is_below(
+        coarse, bodies, lungs, midline.column, pixel_mm=pixel_mm, slice_mm=slice_mm
+    ):
+        return "windpipe"
+    return None
 
 
 def _middle_column(body: Mask, midline: Midline) -> float:

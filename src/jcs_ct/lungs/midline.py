@@ -27,6 +27,9 @@ LEAST_HEIGHT_MM = 100.0
 #: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows: seven eighths
 #: of that half of an elliptic body are in view then.
 MOST_CUT_FLANK = 0.5
+#: What is taken for a spine in front goes through this share of the slices with at least this much bone, in mm2: the
+#: heart and its vessels, as dense with contrast agent, do not.
+SPINE_SLICES, SPINE_ON_SLICE_MM2 = 0.8, 100.0
 #: The back is seen when the edge cuts the body there on no more than this share of its columns.
 MOST_CUT_BACK = 0.25
 
@@ -111,6 +114,31 @@ def _shows_back(bodies: Mask, field: Mask) -> bool:
         columns += len(present)
         cut += int(np.count_nonzero(edge[last, present]))
     return columns > 0 and cut <= MOST_CUT_BACK * columns
+
+
+def spine_is_in_front(
+    coarse: NDArray[np.float32], bodies: Mask, field: Mask, *, pixel_mm: float, slice_mm: float
+) -> bool:
+    """Whether the spine lies where the axes put the breastbone: then they are not the patient's.
+
+    Only where the back is seen and has no spine, and over a height in which other bone moves out of the box.
+
+    Args:
+        coarse, bodies, field, pixel_mm, slice_mm: As of :func:`find_midline`.
+    """
+    rows = np.flatnonzero(bodies.any(axis=(0, 2)))
+    if len(coarse) * slice_mm < LEAST_HEIGHT_MM or not len(rows) or not _shows_back(bodies, field):
+        return False
+    area = bone_around(coarse, bodies, pixel_mm)
+    half = (int(rows[0]) + int(rows[-1])) // 2
+    if area[half:].max() >= LEAST_SPINE_MM2 or area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
+        return False
+    row, column = np.unravel_index(area[:half].argmax(), area[:half].shape)
+    width, height = _box(pixel_mm)
+    top, first = max(0, int(row) - height // 2), max(0, int(column) - width // 2)
+    box = np.s_[:, top : top + height, first : first + width]
+    bone = np.count_nonzero((coarse[box] > SPINE_HU) & bodies[box], axis=(1, 2)) * pixel_mm**2
+    return bool(np.mean(bone >= SPINE_ON_SLICE_MM2) >= SPINE_SLICES)
 
 
 def bone_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:

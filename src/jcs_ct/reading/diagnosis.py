@@ -195,6 +195,7 @@ def diagnose(
             findings = measure_findings(mask, volume, lungs.labels, found=found)
         del mask
     infected = np.array([prediction.infected for prediction in slices], dtype=bool)
+    outlined = np.array([bool(plane.any()) for plane in findings.labels], dtype=bool)
     return Diagnosis(
         verdict=patient.verdict,
         basis=patient.rule.basis,
@@ -217,7 +218,7 @@ def diagnose(
             *request_flags(study, point, segmented, patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
             *margin_flags(patient.rule, patient.positive_slice_count),
-            *(agreement_flags(patient.rule, infected, findings.labels.any(axis=(1, 2))) if segmented else ()),
+            *(agreement_flags(patient.rule, infected, outlined) if segmented else ()),
         ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
@@ -274,7 +275,8 @@ def _classify_beside_lungs(
 def _find_lungs(volume: CTVolume) -> _Lungs:
     labels = segment_lungs(volume.hu, spacing_mm=volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
     require_lung(labels, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
-    return _Lungs(labels, lung_slices(labels, volume.spacing_mm), lungs_in_view(labels, volume.hu, volume.spacing_mm))
+    in_view = lungs_in_view(labels, volume.hu, volume.spacing_mm, hu_is_assumed=volume.hu_is_assumed)
+    return _Lungs(labels, lung_slices(labels, volume.spacing_mm), in_view)
 
 
 def _unless_failed(beside: Future[_Lungs], report: CountProgress) -> CountProgress:

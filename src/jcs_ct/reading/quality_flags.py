@@ -12,10 +12,23 @@ from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, LungsInView
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.reading.zones import SIDES
 
+_CONTRADICTIONS = {
+    "spine": "the spine lies where the breastbone should",
+    "windpipe": "the windpipe runs beside the lower half of the lungs",
+}
+
 
 def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
     """What a reader must know of the lungs before any volume, percentage or side is believed."""
     unknown = in_view.share[UNKNOWN_SIDE]
+    if in_view.contradiction is not None:
+        yield QualityFlag(
+            "AXES_CONTRADICTED",
+            f"{_CONTRADICTIONS[in_view.contradiction]}: the stated axes are not the patient's, so every side is "
+            "withheld, upper and lower or front and back may be exchanged, and the networks may have seen the slices "
+            "turned; correct the orientation at its source (NIfTI's x grows to the right, y to the front, z to the "
+            "head)",
+        )
     if unknown > 0:
         yield QualityFlag(
             "SIDE_UNKNOWN",

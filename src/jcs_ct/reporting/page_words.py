@@ -88,6 +88,8 @@ FLAGS = {
     "LARGER_SERIES_REFUSED": marked("A larger series was refused"),
     "PART_LEFT_ASIDE": marked("Part of the study was left aside"),
     "SIDE_UNKNOWN": marked("The side of some lung is not known"),
+    "AXES_CONTRADICTED": marked("The stated axes are not the patient's"),
+    "HU_SHIFTED": marked("Grey levels seem shifted"),
     "ONE_LUNG": marked("Only one lung was found"),
     "LUNG_CUT": marked("The field of view cuts the lung"),
     "THRESHOLD_NOT_SCALED": marked("The threshold is not scaled to the slice spacing"),

@@ -1,0 +1,62 @@
+"""Axes that the anatomy contradicts: a spine in front, a windpipe below. Sides are withheld, and it is said why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jcs_ct.lungs import UNKNOWN_SIDE, lungs_in_view, segment_lungs
+from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.reading.quality_flags import lung_flags
+
+
+@pytest.fixture(scope="module", params=[3, 11])
+def chest(request):
+    phantom = make_phantom(PhantomConfig(slices=40, lesions=3, seed=request.param, size=128))
+    return np.asarray(phantom.volume.hu), phantom.volume.spacing_mm
+
+
+def read(hu, spacing, **options):
+    hu = np.ascontiguousarray(hu)
+    labels = segment_lungs(hu, spacing_mm=spacing, **options)
+    return labels, lungs_in_view(labels, hu, spacing, **options)
+
+
+#: Slices, rows, columns turned about; upper, lower and middle part of a chest.
+TURNED = {
+    "front and back": (np.s_[:, ::-1], "spine"),
+    "half a turn about the body's axis": (np.s_[:, ::-1, ::-1], "spine"),
+    "head and feet": (np.s_[::-1], "windpipe"),
+    "half a turn about the axis from front to back": (np.s_[::-1, :, ::-1], "windpipe"),
+    "the upper half, head and feet": (np.s_[19::-1], "windpipe"),
+}
+RIGHT_WAY = {"whole": np.s_[:], "upper half": np.s_[:20], "lower half": np.s_[20:], "middle": np.s_[13:27]}
+
+
+@pytest.mark.parametrize(("turn", "why"), TURNED.values(), ids=TURNED.keys())
+def test_a_chest_stored_turned_has_no_sides_and_says_why(chest, turn, why):
+    hu, spacing = chest
+    labels, in_view = read(hu[turn], spacing)
+    assert set(np.unique(labels)) == {0, UNKNOWN_SIDE}
+    assert in_view.contradiction == why
+    flags = {flag.code: flag.message for flag in lung_flags(in_view)}
+    assert {"AXES_CONTRADICTED", "SIDE_UNKNOWN"} <= flags.keys()
+    assert why in flags["AXES_CONTRADICTED"]
+    right_way, _ = read(hu, spacing)
+    if hu[turn].shape == hu.shape:  # the lungs themselves are found as before
+        assert np.mean((labels > 0) == (right_way[turn] > 0)) > 0.99
+
+
+@pytest.mark.parametrize("part", RIGHT_WAY.values(), ids=RIGHT_WAY.keys())
+def test_a_chest_stored_rightly_is_not_doubted(chest, part):
+    hu, spacing = chest
+    labels, in_view = read(hu[part], spacing)
+    assert in_view.contradiction is None
+    assert UNKNOWN_SIDE not in labels
+    assert "AXES_CONTRADICTED" not in {flag.code for flag in lung_flags(in_view)}
+
+
+def test_bone_is_not_looked_for_in_grey_levels_nor_a_length_where_none_is_known(chest):
+    hu, spacing = chest
+    assert read(hu[:, ::-1], spacing, hu_is_assumed=True)[1].contradiction is None
+    assert read(hu[:, ::-1], None)[1].contradiction is None
