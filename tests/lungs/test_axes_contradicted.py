@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jcs_ct.lungs import UNKNOWN_SIDE, lungs_in_view, segment_lungs
+from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, lungs_in_view, segment_lungs
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.reading.quality_flags import lung_flags
 
@@ -28,7 +28,7 @@ TURNED = {
     "half a turn about the body's axis": (np.s_[:, ::-1, ::-1], "spine"),
     "head and feet": (np.s_[::-1], "windpipe"),
     "half a turn about the axis from front to back": (np.s_[::-1, :, ::-1], "windpipe"),
-    "the upper half, head and feet": (np.s_[19::-1], "windpipe"),
+    "the upper two thirds, head and feet": (np.s_[26::-1], "windpipe"),
 }
 RIGHT_WAY = {"whole": np.s_[:], "upper half": np.s_[:20], "lower half": np.s_[20:], "middle": np.s_[13:27]}
 
@@ -53,10 +53,19 @@ def test_a_chest_stored_rightly_is_not_doubted(chest, part):
     labels, in_view = read(hu[part], spacing)
     assert in_view.contradiction is None
     assert UNKNOWN_SIDE not in labels
-    assert "AXES_CONTRADICTED" not in {flag.code for flag in lung_flags(in_view)}
+    assert not {"AXES_CONTRADICTED", "HEART_RIGHT"} & {flag.code for flag in lung_flags(in_view)}
+
+
+def test_a_chest_that_is_mirrored_keeps_its_sides_and_says_where_the_heart_is(chest):
+    hu, spacing = chest
+    labels, in_view = read(hu[:, :, ::-1], spacing)
+    assert in_view.contradiction is None
+    assert {RIGHT, LEFT} <= set(np.unique(labels))
+    assert "HEART_RIGHT" in {flag.code for flag in lung_flags(in_view)}
 
 
 def test_bone_is_not_looked_for_in_grey_levels_nor_a_length_where_none_is_known(chest):
     hu, spacing = chest
     assert read(hu[:, ::-1], spacing, hu_is_assumed=True)[1].contradiction is None
     assert read(hu[:, ::-1], None)[1].contradiction is None
+    assert not read(hu[:, :, ::-1], None)[1].heart_is_right

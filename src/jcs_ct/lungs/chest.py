@@ -13,6 +13,7 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import edge_of, field_of_view
+from jcs_ct.lungs.heart import heart_is_right
 from jcs_ct.lungs.lung_segmentation import Contradiction, axes_contradiction
 
 #: Ribs, spine and sternum are denser than this.
@@ -118,11 +119,13 @@ class LungsInView:
         share: Of the lung found, by label: ``RIGHT``, ``LEFT`` and ``UNKNOWN_SIDE``.
         cut_slices: On how many slices the field's edge cuts each of them.
         contradiction: What says that the axes are not the patient's, so that no side is known.
+        heart_is_right: Whether the heart lies where a mirrored picture has it.
     """
 
     share: Mapping[int, float]
     cut_slices: Mapping[int, int]
     contradiction: Contradiction | None = None
+    heart_is_right: bool = False
 
     @property
     def only(self) -> int | None:
@@ -146,7 +149,7 @@ def lungs_in_view(
         labels: (slices, rows, columns) from ``segment_lungs``.
         hu: Same shape.
         spacing_mm: Along (slices, rows, columns); None where it is not known.
-        hu_is_assumed: HU come from grey levels: a spine is not told then.
+        hu_is_assumed: HU come from grey levels: spine and heart are not told then.
     """
     row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
     least = LEAST_CUT_MM / max(row_mm, column_mm)
@@ -158,9 +161,11 @@ def lungs_in_view(
         cut += np.bincount(plane[edge], minlength=4) > least
     total = max(1, int(voxels[1:].sum()))
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)
+    known_mm = None if hu_is_assumed else spacing_mm
     none_known = bool(voxels[UNKNOWN_SIDE] > 0 and voxels[RIGHT] + voxels[LEFT] == 0)
     return LungsInView(
         {side: int(voxels[side]) / total for side in sides},
         {side: int(cut[side]) for side in sides},
-        axes_contradiction(labels, hu, spacing_mm) if none_known and spacing_mm and not hu_is_assumed else None,
+        axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
+        bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
     )

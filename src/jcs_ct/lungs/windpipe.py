@@ -19,6 +19,8 @@ OFF_MIDLINE_MM, MOVES_MM = 35.0, 7.0
 #: A windpipe is seen over this length of the body, as long as lung lies beside it over the lesser length: gas in the
 #: bowel does not. On the chests at hand it is seen over 77 to 120 mm.
 LEAST_LENGTH_MM, LEAST_BESIDE_LUNG_MM = 60.0, 40.0
+#: Over this height there is lung above it and no windpipe: in the upper part of a chest alone it may begin late.
+LEAST_ABOVE_MM = 50.0
 #: In the other half nothing like it is longer than this share of it.
 MOST_ELSEWHERE = 0.5
 
@@ -50,8 +52,10 @@ def windpipe_is_below(
     length = longest.stop - longest.start
     if above > MOST_ELSEWHERE * length:
         return False
-    beside = int(np.count_nonzero(lungs[longest].any(axis=(1, 2))))
-    return length * slice_mm >= LEAST_LENGTH_MM and beside * slice_mm >= LEAST_BESIDE_LUNG_MM
+    beside = int(np.count_nonzero((with_lung >= longest.start) & (with_lung < longest.stop)))
+    before = int(np.count_nonzero(with_lung < longest.start))
+    enough = ((length, LEAST_LENGTH_MM), (beside, LEAST_BESIDE_LUNG_MM), (before, LEAST_ABOVE_MM))
+    return all(slices * slice_mm >= least for slices, least in enough)
 
 
 def _tubes(

@@ -35,6 +35,13 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             f"{unknown:.0%} of the lung found has no known side: spine, flanks and the other lung do not tell it; "
             "its lesions have side unknown, and the burden of each lung is withheld",
         )
+    if in_view.heart_is_right:
+        yield QualityFlag(
+            "HEART_RIGHT",
+            "the heart lies to the right of the spine and the left lung is the larger one: the picture may be "
+            "mirrored, and then right and left are exchanged; or the heart lies there (dextrocardia, a right lung "
+            "that lost volume): check the sides",
+        )
     if in_view.only is not None:
         found, other = SIDES[in_view.only], SIDES[RIGHT + LEFT - in_view.only]
         yield QualityFlag(

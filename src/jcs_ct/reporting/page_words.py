@@ -89,6 +89,7 @@ FLAGS = {
     "PART_LEFT_ASIDE": marked("Part of the study was left aside"),
     "SIDE_UNKNOWN": marked("The side of some lung is not known"),
     "AXES_CONTRADICTED": marked("The stated axes are not the patient's"),
+    "HEART_RIGHT": marked("The heart lies to the right"),
     "HU_SHIFTED": marked("Grey levels seem shifted"),
     "ONE_LUNG": marked("Only one lung was found"),
     "LUNG_CUT": marked("The field of view cuts the lung"),
