@@ -1,6 +1,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,46 @@ def test_the_last_file_is_not_there_while_others_are_moved(earlier, monkeypatch)
     monkeypatch.setattr(Path, "replace", watched)
     write_anew(earlier)
     assert seen == [("one.txt", False), ("three.txt", False), ("two.txt", False), ("last.txt", False)]
+
+
+def test_what_a_killed_process_had_begun_is_swept_and_another_s_work_is_not(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time\nfrom jcs_ct.files import staged_folder\n"
+        "with staged_folder(pathlib.Path(sys.argv[1]), last='last.txt') as staging:\n"
+        "    (staging / 'half.txt').write_text('half')\n    print(staging, flush=True)\n    time.sleep(60)\n"
+    )
+    begun = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, working = (Path(process.stdout.readline().strip()) for process in begun)
+        begun[0].kill()
+        begun[0].wait()
+        for staging in (killed, working):
+            os.utime(staging, (0, 0))
+        with staged_folder(tmp_path, last="last.txt") as staging:
+            assert not killed.exists()
+            assert (working / "half.txt").exists()
+            (staging / "last.txt").write_text("whole")
+    finally:
+        for process in begun:
+            process.kill()
+            process.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([working.name, "last.txt"])
+    with staged_folder(tmp_path, last="last.txt"):
+        assert not working.exists()
+
+
+def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept.txt").write_text("kept")
+    folder = tmp_path / "out"
+    (folder / ".00000000.part").mkdir(parents=True)
+    (folder / ".11111111.part").symlink_to(elsewhere)
+    os.utime(elsewhere, (0, 0))
+    with staged_folder(folder, last="last.txt") as staging:
+        (staging / "last.txt").write_text("whole")
+    assert (folder / ".00000000.part").is_dir()
+    assert (elsewhere / "kept.txt").read_text() == "kept"

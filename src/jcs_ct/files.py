@@ -7,11 +7,15 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jcs_ct.errors import OutputError
+
+#: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
+LEFT_BEHIND_S = 60.0
 
 
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
@@ -131,7 +135,9 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
     Raises:
         OutputError: the folder cannot be written, or something in it cannot be replaced.
     """
-    staging = prepare_output_folder(prepare_output_folder(folder) / f".{secrets.token_hex(4)}.part")
+    _sweep(prepare_output_folder(folder))
+    staging = prepare_output_folder(folder / f".{secrets.token_hex(4)}.part")
+    held = _hold(staging)
     try:
         yield staging
         moves = _moves(staging, folder, last)
@@ -143,6 +149,36 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
             raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _hold(staging: Path) -> int | None:
+    """Lock a folder for the life of this process, however that ends; None where somebody else has it.
+
+    The descriptor to close; a lock goes with its process, so what a killed one left can be told from another's work.
+    """
+    import fcntl
+
+    descriptor = os.open(staging, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # or the file system knows no locks: nothing is swept there
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write in ``folder``."""
+    for staging in folder.glob(f".{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):  # another run swept it first, or it is another user's: no reason not to write
+            if staging.is_symlink() or not staging.is_dir() or time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
+                continue
+            held = _hold(staging)
+            if held is not None:
+                shutil.rmtree(staging, ignore_errors=True)
+                os.close(held)
 
 
 def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:
