@@ -157,13 +157,16 @@ def _hold(staging: Path) -> int | None:
     """Lock a folder for the life of this process, however that ends; None where somebody else has it.
 
     The descriptor to close; a lock goes with its process, so what a killed one left can be told from another's work.
+    Where a system or its disk knows no such locks nothing is swept.
     """
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:
+        return None
     descriptor = os.open(staging, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # or the file system knows no locks: nothing is swept there
+    except OSError:
         os.close(descriptor)
         return None
     return descriptor
