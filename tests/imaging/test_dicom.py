@@ -280,6 +280,34 @@ def test_signed_numbers_that_outgrew_bits_stored_keep_their_value(write_series):
     assert open_study(series.folder).volume.hu[4, 0, :3].tolist() == [2500, 2600, 3000]
 
 
+@pytest.mark.parametrize("metal", [(3900, 4200, 4600, 3900), (3900, 4300, 4300, 3900)], ids=["values", "one value"])
+def test_unsigned_numbers_that_outgrew_bits_stored_keep_their_value(write_series, metal):
+    def edit(number, ds):
+        stored = np.frombuffer(ds.PixelData, "<i2").astype(np.int32).reshape(ds.Rows, ds.Columns)
+        if number % 2:
+            stored[2:4, 2:6] = metal
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
+        ds.PixelData = stored.astype("<u2").tobytes()
+
+    series = write_series(edit=edit)
+    hu = open_study(series.folder).volume.hu
+    with_metal = np.flatnonzero((hu[:, 2, 2:6] == np.array(metal) - 1024).all(axis=1))
+    assert len(with_metal) == len(hu) // 2
+    others = np.setdiff1d(np.arange(len(hu)), with_metal)
+    assert np.array_equal(hu[others], series.truth[others])
+
+
+def test_an_overlay_over_part_of_a_slice_is_dropped(write_series):
+    def edit(number, ds):
+        stored = np.frombuffer(ds.PixelData, "<i2").astype(np.uint16).reshape(ds.Rows, ds.Columns)
+        stored[1:3, 1:5] |= 0x1000
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
+        ds.PixelData = stored.tobytes()
+
+    series = write_series(edit=edit)
+    assert np.array_equal(open_study(series.folder).volume.hu, series.truth)
+
+
 def test_pixels_that_contradict_their_high_bit_are_no_hu(write_series):
     series = write_series(edit=stored_as(12, 15, False, lambda values: (values << 4) | 3))
     with pytest.raises(StudyError, match="pixels fill more than the 12 bits up to High Bit 15") as refused:

@@ -91,7 +91,8 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
     """Values of Bits Stored bits, and where padding lies outside them.
 
     What stands in the bits above is padding where it is declared so or is one single value; a number that outgrew
-    Bits Stored where all others keep their sign in those bits; else an old overlay (PS3.5 8.1.1), which is dropped.
+    Bits Stored where all others keep their sign in those bits, or where it goes on from the numbers beside it, as
+    metal does; else an old overlay (PS3.5 8.1.1), which is dropped.
 
     Raises:
         StudyError: NO_HU when as many of the lowest bits are empty: the pixels lie left and High Bit says otherwise.
@@ -102,7 +103,8 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
     if not beyond.any():
         return low, None
     values = np.unique(stored[beyond])
-    if values.size == 1 or (header.padding is not None and bool((values == header.padding).all())):
+    outgrown = stored.dtype.kind == "u" and _goes_on(stored, low, beyond)
+    if (values.size == 1 and not outgrown) or (header.padding is not None and bool((values == header.padding).all())):
         return low, beyond
     if stored.dtype.kind == "i" and bool((stored[~beyond] < 0).any()) and bool((stored[beyond] >= 0).all()):
         return stored, None
@@ -113,7 +115,20 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
         )
         raise StudyError(GateCode.NO_HU, message)
     padded = beyond & (stored == header.padding) if header.padding is not None else None
-    return low, padded
+    return (stored if outgrown else low), padded
+
+
+def _goes_on(stored: NDArray[Any], low: NDArray[Any], beyond: NDArray[np.bool_]) -> bool:
+    """Whether numbers beyond Bits Stored are nearer to those beside them whole than without the bits above."""
+    as_stored, without = [], []
+    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:, :, :-1], np.s_[:, :, 1:])):
+        for one, other in ((first, second), (second, first)):
+            at_edge = beyond[one] & ~beyond[other]
+            beside = stored[other][at_edge].astype(np.int64)
+            as_stored.append(np.abs(stored[one][at_edge] - beside))
+            without.append(np.abs(low[one][at_edge] - beside))
+    whole, bits = np.concatenate(as_stored), np.concatenate(without)
+    return bool(whole.size) and bool(np.median(whole) < np.median(bits))
 
 
 def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.float32]:
