@@ -184,6 +184,7 @@ def diagnose(
         # Without a verdict on the patient, what infected slices show is all that can be said.
         segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
         findings = LesionFindings.not_sought(volume.shape)
+        agreement: tuple[QualityFlag, ...] = ()
         if segmented:
             wanted = [int(index) for index in np.flatnonzero(lungs.shown)]
             with clock.stage("segment", len(wanted)) as report:
@@ -194,8 +195,9 @@ def diagnose(
             found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
         del mask
-    infected = np.array([prediction.infected for prediction in slices], dtype=bool)
-    outlined = np.array([bool(plane.any()) for plane in findings.labels], dtype=bool)
+        infected = np.array([prediction.infected for prediction in slices], dtype=bool)
+        outlined = np.array([bool(plane.any()) for plane in findings.labels], dtype=bool)
+        agreement = tuple(agreement_flags(patient.rule, infected, outlined))
     return Diagnosis(
         verdict=patient.verdict,
         basis=patient.rule.basis,
@@ -218,7 +220,7 @@ def diagnose(
             *request_flags(study, point, segmented, patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
             *margin_flags(patient.rule, patient.positive_slice_count),
-            *(agreement_flags(patient.rule, infected, outlined) if segmented else ()),
+            *agreement,
         ),
         timings_s=clock.seconds,
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
