@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +42,9 @@ def segment_lungs(
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
-    step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
-    coarse = _block_mean(hu, step)
-    pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
-    slice_mm = spacing_mm[0] if spacing_mm else None
-    field = field_of_view(coarse)
     densities_are_known = spacing_mm is not None and not hu_is_assumed
-    bodies = np.stack(
-        [find_body(plane, field=field if densities_are_known else None, pixel_mm=pixel_mm) for plane in coarse]
-    )
-    midline = find_midline(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=slice_mm)
+    chest = _coarse_chest(hu, spacing_mm, densities_are_known=densities_are_known)
+    step, coarse, bodies, field, midline, pixel_mm, slice_mm = chest
     middles = np.array([_middle_column(body, midline) for body in bodies])
     air = np.zeros(coarse.shape, dtype=bool)
     thresholds = np.full(coarse.shape[0], AIR_HU, dtype=np.float32)
@@ -63,7 +56,7 @@ def segment_lungs(
     parts = largest_parts(air, coarse)
     labels = sided(parts, coarse, middles, midline, field, pixel_mm, bone=not hu_is_assumed)
     known_mm = slice_mm if densities_are_known else None
-    if known_mm and _contradiction(coarse, bodies, field, labels > 0, midline, pixel_mm, known_mm):
+    if known_mm and _contradiction(chest, labels > 0, known_mm):
         labels[labels > 0] = UNKNOWN_SIDE
     filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
     return _refined(filled, labels, hu, step, thresholds)
@@ -77,28 +70,53 @@ def axes_contradiction(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: 
         hu: Same shape.
         spacing_mm: Along (slices, rows, columns).
     """
+    chest = _coarse_chest(hu, spacing_mm, densities_are_known=True)
+    rows, columns = chest.hu.shape[1:]
+    lungs = labels[:, :: chest.step, :: chest.step][:, :rows, :columns] > 0
+    return _contradiction(chest, lungs, spacing_mm[0])
+
+
+class _CoarseChest(NamedTuple):
+    """A volume on the grid on which lungs are found.
+
+    Args:
+        step: Pixels of the volume to one of the grid.
+        hu: (slices, rows, columns).
+        bodies: Same shape: the patient's cross-sections.
+        field: (rows, columns) True where the slices were reconstructed.
+        midline: Of the patient.
+        pixel_mm: Size of the grid's pixel.
+        slice_mm: Distance between slices; None where it is not known.
+    """
+
+    step: int
+    hu: NDArray[np.float32]
+    bodies: Mask
+    field: Mask
+    midline: Midline
+    pixel_mm: float
+    slice_mm: float | None
+
+
+def _coarse_chest(hu: NDArray[Any], spacing_mm: _Spacing | None, *, densities_are_known: bool) -> _CoarseChest:
     step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
     coarse = _block_mean(hu, step)
-    pixel_mm, field = spacing_mm[2] * step, field_of_view(coarse)
-    bodies = np.stack([find_body(plane, field=field, pixel_mm=pixel_mm) for plane in coarse])
-    midline = find_midline(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=spacing_mm[0])
-    lungs = labels[:, ::step, ::step][:, : coarse.shape[1], : coarse.shape[2]] > 0
-    return _contradiction(coarse, bodies, field, lungs, midline, pixel_mm, spacing_mm[0])
+    pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
+    slice_mm = spacing_mm[0] if spacing_mm else None
+    field = field_of_view(coarse)
+    bodies = np.stack(
+        [find_body(plane, field=field if densities_are_known else None, pixel_mm=pixel_mm) for plane in coarse]
+    )
+    midline = find_midline(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=slice_mm)
+    return _CoarseChest(step, coarse, bodies, field, midline, pixel_mm, slice_mm)
 
 
-def _contradiction(
-    coarse: NDArray[np.float32],
-    bodies: Mask,
-    field: Mask,
-    lungs: Mask,
-    midline: Midline,
-    pixel_mm: float,
-    slice_mm: float,
-) -> Contradiction | None:
-    if spine_is_in_front(coarse, bodies, field, pixel_mm=pixel_mm, slice_mm=slice_mm):
+def _contradiction(chest: _CoarseChest, lungs: Mask, slice_mm: float) -> Contradiction | None:
+    pixel_mm, column = chest.pixel_mm, chest.midline.column
+    if spine_is_in_front(chest.hu, chest.bodies, chest.field, pixel_mm=pixel_mm, slice_mm=slice_mm):
         return "spine"
-    if midline.column is not None and windpipe_is_below(
-        coarse, bodies, lungs, midline.column, pixel_mm=pixel_mm, slice_mm=slice_mm
+    if column is not None and windpipe_is_below(
+        chest.hu, chest.bodies, lungs, column, pixel_mm=pixel_mm, slice_mm=slice_mm
     ):
         return "windpipe"
     return None
