@@ -178,6 +178,32 @@ def _split(slices: Slices) -> Slices:
     return [*slices[:place], *every(SeriesInstanceUID="1.2.826.0.1.3680043.8.498.1")(slices[place:])]
 
 
+def _with_pixels(dataset: Dataset, plane: NDArray[Any]) -> Dataset:
+    other = copy.deepcopy(dataset)
+    if other.file_meta.TransferSyntaxUID.is_compressed:
+        other.decompress()
+    other.PixelData = np.ascontiguousarray(plane, dtype=dataset.pixel_array.dtype).tobytes()
+    return other
+
+
+def _upside_down_below(slices: Slices) -> Slices:
+    place = len(slices) // 2
+    return [*slices[:place], *(_with_pixels(s, s.pixel_array[::-1]) for s in slices[place:])]
+
+
+def _pixels_of(places: Callable[[int], int]) -> Callable[[Slices], Slices]:
+    """Every slice with the pixels of another."""
+
+    def edit(slices: Slices) -> Slices:
+        others = [places(n) for n in range(len(slices))]
+        return [
+            s if o == n else _with_pixels(s, slices[o].pixel_array)
+            for n, (s, o) in enumerate(zip(slices, others, strict=True))
+        ]
+
+    return edit
+
+
 def _empty_pixels(slices: Slices) -> Slices:
     blank = copy.deepcopy(slices[4])
     if blank.file_meta.TransferSyntaxUID.is_compressed:
@@ -186,6 +212,7 @@ def _empty_pixels(slices: Slices) -> Slices:
     return [blank if n == 4 else s for n, s in enumerate(slices)]
 
 
+_EXCHANGED = {5: 6, 6: 5}
 _REFUSED_FOR_GOOD = {code: code for code in ("MIXED_SIZE", "NO_HU", "NOT_CT", "LOCALIZER", "NOT_AXIAL", "TRUNCATED")}
 
 
@@ -213,6 +240,11 @@ FAULTS = {
     "a second phase at half a step": _refused(_interleaved(0.5), GateCode.MIXED_SERIES),
     "one scan over two series": Fault(_split, ACCEPTED, flag="JOINED_SERIES"),
     "pixels of one slice lost": _refused(_empty_pixels, GateCode.TRUNCATED),
+    "lower half upside down": Fault(_upside_down_below, GateCode.MIXED_ORIENTATION, GateCode.MIXED_ORIENTATION),
+    "pixels of two slices exchanged": _refused(_pixels_of(lambda n: _EXCHANGED.get(n, n)), GateCode.SLICE_ORDER),
+    "pixels of six slices the other way around": _refused(
+        _pixels_of(lambda n: 9 - n if 2 <= n <= 7 else n), GateCode.SLICE_ORDER
+    ),
     "intercept lost": _refused(every(RescaleIntercept="0"), GateCode.NO_HU),
     "no position": _refused(one(3, ImagePositionPatient=None), GateCode.NO_POSITION),
     "no orientation": _refused(every(ImageOrientationPatient=None), GateCode.NO_POSITION),

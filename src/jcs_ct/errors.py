@@ -30,6 +30,7 @@ class GateCode(StrEnum):
     MIXED_ORIENTATION = "MIXED_ORIENTATION"
     MIXED_SPACING = "MIXED_SPACING"
     MIXED_SIZE = "MIXED_SIZE"
+    SLICE_ORDER = "SLICE_ORDER"
     NO_POSITION = "NO_POSITION"
     TRUNCATED = "TRUNCATED"
     NOT_CT = "NOT_CT"
@@ -53,6 +54,7 @@ REMEDIES: Mapping[str, str] = {
     GateCode.MIXED_ORIENTATION: "export slices of one orientation",
     GateCode.MIXED_SPACING: "export one reconstruction with even spacing",
     GateCode.MIXED_SIZE: "export one reconstruction of one matrix size",
+    GateCode.SLICE_ORDER: "give the slices in the order of the body",
     GateCode.NO_POSITION: "export the series with its geometry, or read it with --lenient without measurements",
     GateCode.TRUNCATED: "copy or export the named files again",
     GateCode.NOT_CT: "give a CT series; `jcs info` lists what is there",

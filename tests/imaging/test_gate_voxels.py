@@ -14,13 +14,14 @@ from jcs_ct.volume import BACKGROUND_HU
 
 
 def chest(count=24, size=64, *, seed=0, step=0.12, phase=0.0, lung_hu=-850.0):
-    """(count, size, size) HU: an ellipse of tissue with two lungs that change along the body, and noise."""
+    """(count, size, size) HU: widening tissue with two lungs that change along the body, and noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     hu = np.full((count, size, size), -1000.0)
     for number in range(count):
         along = step * number + phase
-        hu[number][(columns / 0.9) ** 2 + (rows / 0.7) ** 2 < 1] = 40.0
+        wide = 0.85 + 0.1 * number / count
+        hu[number][(columns / wide) ** 2 + (rows / 0.7) ** 2 < 1] = 40.0
         for side in (-1, 1):
             width, height = 0.2 + 0.12 * np.sin(along), 0.35 + 0.1 * np.cos(1.7 * along)
             hu[number][((columns - side * 0.4) / width) ** 2 + ((rows - 0.1 * np.sin(along)) / height) ** 2 < 1] = (
@@ -185,7 +186,7 @@ def test_a_slice_whose_pixels_were_garbled_in_decoding():
 
 def test_a_series_that_goes_on_in_another_body():
     hu = chest(40)
-    hu[25:] = chest(40, seed=4, phase=3.0)[25:, ::-1]
+    hu[25:] = np.roll(chest(40, seed=4, phase=3.0)[25:, ::-1], 8, axis=2)
     (finding,) = check_voxels(hu)
     assert finding.code is GateCode.MIXED_SERIES
     assert "slices 25 and 26 differ by" in finding.message

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_interleaving import check_interleaved
+from jcs_ct.imaging.gate_noise import check_noise
+from jcs_ct.imaging.gate_order import check_order, check_turned
 from jcs_ct.imaging.gate_whole_slices import (
     TISSUE_WITHIN_HU,
     check_blank,
@@ -50,7 +52,7 @@ _SIDE = 128
 def check_voxels(
     hu: NDArray[Any], *, blank_ends: bool = False, assumed_hu: bool = False, axial: bool = True
 ) -> list[Finding]:
-    """NO_HU, TRUNCATED, UNREADABLE, DUPLICATE_POSITION and MIXED_SERIES by the voxels themselves.
+    """What the voxels themselves contradict: HU, whole slices of one series, one orientation, the body's order.
 
     Args:
         hu: (slices, rows, columns) in HU, in order along the body.
@@ -71,8 +73,8 @@ def check_voxels(
     if not findings:
         findings += check_interleaved(hu, thin)
     if axial and not findings:
-        findings += check_unlike(thin)
-    return findings
+        findings += check_turned(thin) or check_unlike(thin) or check_order(thin)
+    return findings + check_noise(hu)
 
 
 def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
