@@ -230,6 +230,25 @@ def test_one_lung_in_view_is_said(models, know):
     assert not (result.lung_labels == 1).any()
 
 
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (slice(None), None),
+        (slice(8, None), "the first slice still shows lung"),
+        (slice(None, 12), "the last slice still shows lung"),
+        (slice(7, 14), "the first and the last slice still shows lung"),
+    ],
+)
+def test_a_scan_that_begins_or_ends_within_the_lungs_is_said(part, named, models, know):
+    whole = make_phantom(PhantomConfig(slices=20, lesions=4, seed=1, size=96)).volume
+    scanned = np.ascontiguousarray(whole.hu[part])
+    know([0.9] * len(scanned))
+    result = diagnose(study_of(CTVolume(scanned, whole.affine)), models, segment="never")
+    flags = {flag.code: flag.message for flag in result.flags}
+    assert ("LUNG_BEYOND" in flags) == (named is not None)
+    assert named is None or named in flags["LUNG_BEYOND"]
+
+
 def test_lung_whose_side_nothing_tells_is_said_and_its_burden_withheld(models, know, phantom):
     know([0.9] * 10)
     inside = np.s_[:, 20:100, 80:112]

@@ -8,7 +8,7 @@ consolidated over many slices is not.
 
 from __future__ import annotations
 
-from jcs_ct.lungs.chest import LungsInView, lung_slices, lungs_in_view, require_lung
+from jcs_ct.lungs.chest import MOST_AT_END, LungsInView, lung_slices, lungs_in_view, require_lung
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.lungs.lung_segmentation import segment_lungs
 from jcs_ct.lungs.picture import lesser_lung_share, segment_picture
@@ -18,6 +18,7 @@ __all__ = [
     "ASSUMED_PIXEL_MM",
     "ASSUMED_WIDTH_MM",
     "LEFT",
+    "MOST_AT_END",
     "RIGHT",
     "UNKNOWN_SIDE",
     "LungsInView",

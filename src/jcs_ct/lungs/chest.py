@@ -27,6 +27,9 @@ LEAST_BONE_AROUND = 0.02
 _MOST_SLICES = 40
 #: A lung is cut by the field on a slice where it meets the field's edge over more than this length.
 LEAST_CUT_MM = 10.0
+#: The scan begins or ends within the lungs where its first or last slice shows more than this share of the lung that
+#: the fullest one shows.
+MOST_AT_END = 0.2
 #: A lung with less than this share of the lung found is as good as missing.
 LEAST_SHARE = 0.03
 
@@ -118,12 +121,14 @@ class LungsInView:
     Args:
         share: Of the lung found, by label: ``RIGHT``, ``LEFT`` and ``UNKNOWN_SIDE``.
         cut_slices: On how many slices the field's edge cuts each of them.
+        at_ends: Lung on the first and on the last slice, as shares of that on the fullest one.
         contradiction: What says that the axes are not the patient's, so that no side is known.
         heart_is_right: Whether the heart lies where a mirrored picture has it.
     """
 
     share: Mapping[int, float]
     cut_slices: Mapping[int, int]
+    at_ends: tuple[float, float] = (0.0, 0.0)
     contradiction: Contradiction | None = None
     heart_is_right: bool = False
 
@@ -154,18 +159,20 @@ def lungs_in_view(
     row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
     least = LEAST_CUT_MM / max(row_mm, column_mm)
     edge = edge_of(field_of_view(hu))
-    voxels, cut = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
-    for plane in labels:
+    by_slice, cut = np.zeros((len(labels), 4), dtype=np.int64), np.zeros(4, dtype=np.int64)
+    for pixels, plane in zip(by_slice, labels, strict=True):
         for side in (RIGHT, LEFT, UNKNOWN_SIDE):
-            voxels[side] += np.count_nonzero(plane == side)
+            pixels[side] = np.count_nonzero(plane == side)
         cut += np.bincount(plane[edge], minlength=4) > least
-    total = max(1, int(voxels[1:].sum()))
+    voxels, lung = by_slice.sum(axis=0), by_slice.sum(axis=1)
+    total, fullest = max(1, int(voxels.sum())), max(1, int(lung.max()))
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)
     known_mm = None if hu_is_assumed else spacing_mm
     none_known = bool(voxels[UNKNOWN_SIDE] > 0 and voxels[RIGHT] + voxels[LEFT] == 0)
     return LungsInView(
         {side: int(voxels[side]) / total for side in sides},
         {side: int(cut[side]) for side in sides},
+        (float(lung[0] / fullest), float(lung[-1] / fullest)),
         axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
     )

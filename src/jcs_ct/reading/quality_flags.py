@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.imaging.study import QualityFlag, Study
-from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, LungsInView
+from jcs_ct.lungs import LEFT, MOST_AT_END, RIGHT, UNKNOWN_SIDE, LungsInView
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.reading.zones import SIDES
 
@@ -60,6 +60,14 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         yield QualityFlag(
             "LUNG_CUT",
             f"the field of view cuts {named}: volumes and percentages are of the part in view",
+        )
+    beyond = [name for name, share in zip(("first", "last"), in_view.at_ends, strict=True) if share > MOST_AT_END]
+    if beyond:
+        shares = " and ".join(f"{share:.0%}" for share in in_view.at_ends if share > MOST_AT_END)
+        yield QualityFlag(
+            "LUNG_BEYOND",
+            f"the {' and the '.join(beyond)} slice still shows lung, {shares} of what the fullest one does: the scan "
+            "begins or ends within the lungs, and verdict, volumes and percentages are of the part that was scanned",
         )
 
 

@@ -95,6 +95,7 @@ FLAGS = {
     "NOISY": marked("The slices are noisy"),
     "ONE_LUNG": marked("Only one lung was found"),
     "LUNG_CUT": marked("The field of view cuts the lung"),
+    "LUNG_BEYOND": marked("The scan begins or ends within the lungs"),
     "THRESHOLD_NOT_SCALED": marked("The threshold is not scaled to the slice spacing"),
     "SEGMENTED_ON_REQUEST": marked("Lesions were outlined on request"),
     "VERDICT_WITHHELD": marked("Too few slices for a verdict"),
