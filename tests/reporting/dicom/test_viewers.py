@@ -7,8 +7,10 @@ dcmjs is a tool of tests: ``npm install dcmjs``, its folder in NODE_PATH.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ HERE = Path(__file__).parent
 COVID = Path(__file__).parents[4] / "shared" / "data" / "volumes" / "covid_002"
 #: Number of what is shown -> its weight (voxels, or the sum of a map) and its centre in LPS mm.
 Centers = dict[int, tuple[float, np.ndarray]]
+#: Where programs are looked for: dcmqi's lie beside the Python that it was installed for, which need not be on PATH.
+PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def dcmjs_is_there() -> bool:
@@ -40,7 +44,9 @@ def dcmjs_is_there() -> bool:
 
 
 needs_dcmjs = pytest.mark.skipif(not dcmjs_is_there(), reason="needs node with dcmjs (npm install dcmjs; NODE_PATH)")
-needs_dcmqi = pytest.mark.skipif(shutil.which("segimage2itkimage") is None, reason="needs dcmqi (pip install dcmqi)")
+needs_dcmqi = pytest.mark.skipif(
+    shutil.which("segimage2itkimage", path=PROGRAMS) is None, reason="needs dcmqi (pip install dcmqi)"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ def center(weights: np.ndarray, affine: np.ndarray) -> tuple[float, np.ndarray]:
 
 def run(*command: object) -> str:
     words = [str(part) for part in command]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=True).stdout
+    environment = {**os.environ, "PATH": PROGRAMS}
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=True, env=environment).stdout
 
 
 def segments_by_highdicom(path: Path) -> Centers:
