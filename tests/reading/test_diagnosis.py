@@ -234,9 +234,9 @@ def test_one_lung_in_view_is_said(models, know):
     ("part", "named"),
     [
         (slice(None), None),
-        (slice(8, None), "the first slice still shows lung"),
-        (slice(None, 12), "the last slice still shows lung"),
-        (slice(7, 14), "the first and the last slice still shows lung"),
+        (slice(8, None), "lung still shows on the first slice"),
+        (slice(None, 12), "lung still shows on the last slice"),
+        (slice(7, 14), "lung still shows on the first and the last slice"),
     ],
 )
 def test_a_scan_that_begins_or_ends_within_the_lungs_is_said(part, named, models, know):

@@ -80,7 +80,7 @@ def check_order(thin: NDArray[np.float32]) -> list[Finding]:
     what = (
         f"slices {first + 1} and {last + 1} are exchanged"
         if last == first + 1
-        else (f"slices {first + 1} to {last + 1} lie the other way around")
+        else f"slices {first + 1} to {last + 1} lie the other way around"
     )
     message = (
         f"{what}: turned around they go on from the slices beside them, as they lie they do not; give the slices in "

@@ -66,8 +66,8 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         shares = " and ".join(f"{share:.0%}" for share in in_view.at_ends if share > MOST_AT_END)
         yield QualityFlag(
             "LUNG_BEYOND",
-            f"the {' and the '.join(beyond)} slice still shows lung, {shares} of what the fullest one does: the scan "
-            "begins or ends within the lungs, and verdict, volumes and percentages are of the part that was scanned",
+            f"lung still shows on the {' and the '.join(beyond)} slice, {shares} of what the fullest one shows: the "
+            "scan begins or ends within the lungs; verdict, volumes and percentages are of the part that was scanned",
         )
 
 
