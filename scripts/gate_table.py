@@ -191,28 +191,18 @@ def _upside_down_below(slices: Slices) -> Slices:
     return [*slices[:place], *(_with_pixels(s, s.pixel_array[::-1]) for s in slices[place:])]
 
 
-def _pixels_of(places: Callable[[int], int]) -> Callable[[Slices], Slices]:
-    """Every slice with the pixels of another."""
-
-    def edit(slices: Slices) -> Slices:
-        others = [places(n) for n in range(len(slices))]
-        return [
-            s if o == n else _with_pixels(s, slices[o].pixel_array)
-            for n, (s, o) in enumerate(zip(slices, others, strict=True))
-        ]
-
-    return edit
+def _pixels_around(first: int, last: int) -> Callable[[Slices], Slices]:
+    """The pixels of a run of slices the other way around; positions stay."""
+    return lambda slices: [
+        _with_pixels(s, slices[first + last - n].pixel_array) if first <= n <= last else s
+        for n, s in enumerate(slices)
+    ]
 
 
 def _empty_pixels(slices: Slices) -> Slices:
-    blank = copy.deepcopy(slices[4])
-    if blank.file_meta.TransferSyntaxUID.is_compressed:
-        blank.decompress()
-    blank.PixelData = bytes(len(blank.PixelData))
-    return [blank if n == 4 else s for n, s in enumerate(slices)]
+    return [_with_pixels(s, np.zeros_like(s.pixel_array)) if n == 4 else s for n, s in enumerate(slices)]
 
 
-_EXCHANGED = {5: 6, 6: 5}
 _REFUSED_FOR_GOOD = {code: code for code in ("MIXED_SIZE", "NO_HU", "NOT_CT", "LOCALIZER", "NOT_AXIAL", "TRUNCATED")}
 
 
@@ -241,10 +231,8 @@ FAULTS = {
     "one scan over two series": Fault(_split, ACCEPTED, flag="JOINED_SERIES"),
     "pixels of one slice lost": _refused(_empty_pixels, GateCode.TRUNCATED),
     "lower half upside down": Fault(_upside_down_below, GateCode.MIXED_ORIENTATION, GateCode.MIXED_ORIENTATION),
-    "pixels of two slices exchanged": _refused(_pixels_of(lambda n: _EXCHANGED.get(n, n)), GateCode.SLICE_ORDER),
-    "pixels of six slices the other way around": _refused(
-        _pixels_of(lambda n: 9 - n if 2 <= n <= 7 else n), GateCode.SLICE_ORDER
-    ),
+    "pixels of two slices exchanged": _refused(_pixels_around(5, 6), GateCode.SLICE_ORDER),
+    "pixels of six slices the other way around": _refused(_pixels_around(2, 7), GateCode.SLICE_ORDER),
     "intercept lost": _refused(every(RescaleIntercept="0"), GateCode.NO_HU),
     "no position": _refused(one(3, ImagePositionPatient=None), GateCode.NO_POSITION),
     "no orientation": _refused(every(ImageOrientationPatient=None), GateCode.NO_POSITION),

@@ -27,6 +27,8 @@ UNLIKE_AT_END, LEAST_SLICES_FOR_ENDS = 3.0, 20
 #: A step to the next slice that is this many times those before and behind parts two bodies; 1.29 at most there,
 #: 2.1 on phantoms.
 BREAK = 3.0
+#: What differs by less than this, in HU on average, is the same.
+SAME_HU = 1.0
 #: Fewest slices in which one can stand out, and fewest voxels of a thinned one.
 _LEAST_SLICES, _LEAST_PIXELS = 5, 1024
 
@@ -120,6 +122,17 @@ def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding
     return [Finding(GateCode.DUPLICATE_POSITION, message)]
 
 
+def can_be_compared(thin: NDArray[np.float32]) -> bool:
+    """Whether there are slices enough, and voxels enough on each, that one can be held against the next."""
+    return len(thin) >= _LEAST_SLICES and thin[0].size >= _LEAST_PIXELS
+
+
+def differences(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(slices,) by how many HU slices differ on average, at least :data:`SAME_HU`."""
+    apart: NDArray[np.float32] = np.maximum(np.abs(one - other).mean(axis=(1, 2)), SAME_HU)
+    return apart
+
+
 def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
     """UNREADABLE: a slice unlike those beside it, which are alike: damaged as it was decoded, or of another series.
 
@@ -128,9 +141,9 @@ def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
     Args:
         thin: (slices, rows, columns) in HU, thinned.
     """
-    if len(thin) < _LEAST_SLICES or thin[0].size < _LEAST_PIXELS:
+    if not can_be_compared(thin):
         return []
-    one, two = (np.maximum(np.abs(thin[lag:] - thin[:-lag]).mean(axis=(1, 2)), 1.0) for lag in (1, 2))
+    one, two = (differences(thin[lag:], thin[:-lag]) for lag in (1, 2))
     within = np.minimum(one[:-1], one[1:]) / two / UNLIKE_BOTH
     ends = one[[0, -1]] / one[[1, -2]] / UNLIKE_AT_END
     if len(thin) < LEAST_SLICES_FOR_ENDS:

@@ -61,9 +61,10 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             "LUNG_CUT",
             f"the field of view cuts {named}: volumes and percentages are of the part in view",
         )
-    beyond = [name for name, share in zip(("first", "last"), in_view.at_ends, strict=True) if share > MOST_AT_END]
+    ends = zip(("first", "last"), in_view.at_ends, strict=True)
+    beyond = {name: f"{share:.0%}" for name, share in ends if share > MOST_AT_END}
     if beyond:
-        shares = " and ".join(f"{share:.0%}" for share in in_view.at_ends if share > MOST_AT_END)
+        shares = " and ".join(beyond.values())
         yield QualityFlag(
             "LUNG_BEYOND",
             f"lung still shows on the {' and the '.join(beyond)} slice, {shares} of what the fullest one shows: the "
