@@ -116,8 +116,10 @@ def test_the_segmenter_begins_with_what_the_classifier_calls_infected(
     phantom, models, know, monkeypatch, segment, likely
 ):
     know([0.9 if index in (1, 4, 9) else 0.1 for index in range(10)])
-    begun = []
-    monkeypatch.setattr(diagnosis_module.SegmenterAhead, "begin", lambda ahead, likely: begun.append(likely))
+    begun, begin = [], diagnosis_module.SegmenterAhead.begin
+    monkeypatch.setattr(
+        diagnosis_module.SegmenterAhead, "begin", lambda ahead, likely: (begun.append(likely), begin(ahead, likely))
+    )
     diagnose(study_of(phantom.volume), models, segment=segment)
     assert begun == ([] if likely is None else [likely])
 

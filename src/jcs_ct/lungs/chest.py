@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, Mask
-from jcs_ct.lungs.field import edge_of, field_of_view
+from jcs_ct.lungs.field import edge_of, field_of_view, reconstructed_box
 from jcs_ct.lungs.heart import heart_is_right
 from jcs_ct.lungs.lung_segmentation import Contradiction, axes_contradiction
 
@@ -121,7 +121,7 @@ class LungsInView:
     Args:
         share: Of the lung found, by label: ``RIGHT``, ``LEFT`` and ``UNKNOWN_SIDE``.
         cut_slices: On how many slices the field's edge cuts each of them.
-        at_ends: Lung on the first and on the last slice, as shares of that on the fullest one.
+        at_ends: Lung on the first and on the last slice that shows anything, as shares of that on the fullest one.
         contradiction: What says that the axes are not the patient's, so that no side is known.
         heart_is_right: Whether the heart lies where a mirrored picture has it.
     """
@@ -156,6 +156,8 @@ def lungs_in_view(
         spacing_mm: Along (slices, rows, columns); None where it is not known.
         hu_is_assumed: HU come from grey levels: spine and heart are not told then.
     """
+    rows, columns = reconstructed_box(hu)
+    labels, hu = labels[:, rows, columns], hu[:, rows, columns]
     row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
     least = LEAST_CUT_MM / max(row_mm, column_mm)
     edge = edge_of(field_of_view(hu))
@@ -166,13 +168,20 @@ def lungs_in_view(
         cut += np.bincount(plane[edge], minlength=4) > least
     voxels, lung = by_slice.sum(axis=0), by_slice.sum(axis=1)
     total, fullest = max(1, int(voxels.sum())), max(1, int(lung.max()))
+    first, last = _imaged_ends(hu)
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)
     known_mm = None if hu_is_assumed else spacing_mm
     none_known = bool(voxels[UNKNOWN_SIDE] > 0 and voxels[RIGHT] + voxels[LEFT] == 0)
     return LungsInView(
         {side: int(voxels[side]) / total for side in sides},
         {side: int(cut[side]) for side in sides},
-        (float(lung[0] / fullest), float(lung[-1] / fullest)),
+        (float(lung[first] / fullest), float(lung[last] / fullest)),
         axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
     )
+
+
+def _imaged_ends(hu: NDArray[Any]) -> tuple[int, int]:
+    """The first and the last slice that hold more than one value; padding in the direction of the slices does not."""
+    imaged = [index for index, plane in enumerate(hu) if plane.min() < plane.max()]
+    return (imaged[0], imaged[-1]) if imaged else (0, len(hu) - 1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, UNKNOWN_SIDE, Mask
-from jcs_ct.lungs.field import field_of_view
+from jcs_ct.lungs.field import field_of_view, reconstructed_box
 from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.midline import Midline, find_midline, spine_is_in_front
 from jcs_ct.lungs.morphology import neighbourhood
@@ -42,6 +42,14 @@ def segment_lungs(
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
+    rows, columns = reconstructed_box(hu)
+    out = np.zeros(hu.shape, dtype=np.uint8)
+    out[:, rows, columns] = _lungs_of(hu[:, rows, columns], spacing_mm, hu_is_assumed)
+    return out
+
+
+def _lungs_of(hu: NDArray[Any], spacing_mm: _Spacing | None, hu_is_assumed: bool) -> NDArray[np.uint8]:
+    """:func:`segment_lungs` of slices without padding around a smaller field."""
     densities_are_known = spacing_mm is not None and not hu_is_assumed
     chest = _coarse_chest(hu, spacing_mm, densities_are_known=densities_are_known)
     step, coarse, bodies, field, midline, pixel_mm, slice_mm = chest
@@ -59,7 +67,10 @@ def segment_lungs(
     if known_mm and _contradiction(chest, labels > 0, known_mm):
         labels[labels > 0] = UNKNOWN_SIDE
     filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
-    return _refined(filled, labels, hu, step, thresholds)
+    out = _refined(filled, labels, hu, step, thresholds)
+    if not field.all():
+        out[:, _enlarged(field.astype(np.uint8), step, hu.shape[1:]) == 0] = 0  # padding is as dark as lung
+    return out
 
 
 def axes_contradiction(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: _Spacing) -> Contradiction | None:
