@@ -15,6 +15,7 @@ from jcs_ct.lungs.midline import Midline, find_midline, spine_is_in_front
 from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
 from jcs_ct.lungs.windpipe import windpipe_is_below
+from jcs_ct.volume import bounding_box
 
 _GRID_COLUMNS = 256
 _Box = tuple[slice, slice]
@@ -181,13 +182,12 @@ def _around(lung: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> tuple
 
     Outside it no pixel is changed: memory that is not written is not taken.
     """
-    coarse, own = [], []
-    for axis, wanted in enumerate(shape):
-        present = np.flatnonzero(lung.any(axis=1 - axis))
-        first, last = max(0, int(present[0]) - 1), min(lung.shape[axis], int(present[-1]) + 2)
-        coarse.append(slice(first, last))
-        own.append(slice(first * step, wanted if last == lung.shape[axis] else last * step))
-    return (coarse[0], coarse[1]), (own[0], own[1])
+    rows, columns = bounding_box(lung > 0, margin=1)
+    own = [
+        slice(coarse.start * step, wanted if coarse.stop == have else coarse.stop * step)
+        for coarse, have, wanted in zip((rows, columns), lung.shape, shape, strict=True)
+    ]
+    return (rows, columns), (own[0], own[1])
 
 
 def _enlarged(plane: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:

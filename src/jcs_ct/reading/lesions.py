@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from jcs_ct.lungs import UNKNOWN_SIDE
 from jcs_ct.reading.zones import SIDES, Side, lung_heights, third_of
-from jcs_ct.volume import CTVolume
+from jcs_ct.volume import CTVolume, bounding_box
 
 Box = tuple[slice, ...]
 #: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
@@ -97,8 +97,11 @@ def find_lesions(
     """
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
-    box = _bounding_box(mask)
-    inside, labels = mask[box], np.zeros(mask.shape, dtype=np.uint16)
+    labels = np.zeros(mask.shape, dtype=np.uint16)
+    if not mask.any():
+        return labels, ()
+    box = bounding_box(mask)  # what lies outside is not looked at again
+    inside = mask[box]
     components, count = _components(inside, labels[box])
     # Plane by plane, of the lesions only: counting and renumbering want 8 bytes a voxel.
     sizes = np.zeros(count + 1, dtype=np.int64)
@@ -130,16 +133,6 @@ def _components(inside: NDArray[np.bool_], few: NDArray[np.uint16]) -> tuple[NDA
     except RuntimeError:  # "insufficient bit-depth": more parts than 16 bits can number, most of them specks
         labels, count = ndimage.label(inside, structure=corners)
         return labels, int(count)
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> Box:
-    """Where the mask is; what lies outside is not looked at again. Empty where the mask is."""
-    ranges = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        present = np.flatnonzero(mask.any(axis=others))
-        ranges.append(slice(int(present[0]), int(present[-1]) + 1) if len(present) else slice(0, 0))
-    return tuple(ranges)
 
 
 def _moved(part: Box, box: Box) -> Box:
