@@ -230,19 +230,26 @@ def _airways(
     return found
 
 
-def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
-    """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none."""
+def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float, blur_mm: float = 0.0) -> Mask:
+    """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none.
+
+    Args:
+        air: (rows, columns) air inside the body.
+        plane: Same shape, in HU.
+        pixel_mm: Size of a pixel.
+        blur_mm: By how much the border of a region is wider than partial volume makes it.
+    """
     kept = np.zeros_like(air)
     if air.any():
         box = bounding_box(air, margin=1)
-        kept[box] = _not_gas(air[box], plane[box], pixel_mm)
+        kept[box] = _not_gas(air[box], plane[box], 2.0 + blur_mm, pixel_mm)
     return kept
 
 
-def _not_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
+def _not_gas(air: Mask, plane: NDArray[np.float32], border_mm: float, pixel_mm: float) -> Mask:
     labels, count = ndimage.label(air)
     # The border of a region is denser by partial volume: it says nothing of the inside.
-    inside = eroded(air, max(1, round(2.0 / pixel_mm)))
+    inside = eroded(air, max(1, round(border_mm / pixel_mm)))
     keep = np.ones(count + 1, dtype=bool)
     keep[0] = False
     for number, region in enumerate(ndimage.find_objects(labels), start=1):

@@ -15,6 +15,7 @@ from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, 
 from jcs_ct.lungs.field import edge_of, field_of_view
 from jcs_ct.lungs.heart import heart_is_right
 from jcs_ct.lungs.lung_segmentation import Contradiction, axes_contradiction
+from jcs_ct.lungs.square_pixels import SquarePixels
 
 #: Ribs, spine and sternum are denser than this, as the mean of a pixel of about 256 columns.
 SKELETON_HU = 200.0
@@ -85,6 +86,9 @@ def bone_share_around(
     labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float] | None
 ) -> float:
     """Share of bone in what lies within ``RIBS_REACH_MM`` of the lungs, in rows and columns of the same slices."""
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is not None:
+        labels, hu, spacing_mm = square.nearest(labels), square.resampled(hu), square.spacing_mm
     pixel_mm = spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM
     step = max(1, round(hu.shape[2] / 256))
     width = 2 * round(RIBS_REACH_MM / (pixel_mm * step)) + 1
@@ -158,8 +162,10 @@ def lungs_in_view(
         spacing_mm: Along (slices, rows, columns); None where it is not known.
         hu_is_assumed: HU come from grey levels: spine and heart are not told then.
     """
-    row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
-    least = LEAST_CUT_MM / max(row_mm, column_mm)
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is not None:
+        labels, hu, spacing_mm = square.nearest(labels), square.resampled(hu), square.spacing_mm
+    least = LEAST_CUT_MM / (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM)
     edge = edge_of(field_of_view(hu))
     by_slice, cut = np.zeros((len(labels), 4), dtype=np.int64), np.zeros(4, dtype=np.int64)
     for pixels, plane in zip(by_slice, labels, strict=True):

@@ -27,7 +27,8 @@ LARGER_LEFT = 0.03
 def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float]) -> bool:
     """Whether the heart lies to the right of the spine and the left lung is the larger one beside it.
 
-    False where no spine is seen, either lung is missing there, or only part of their height is in view.
+    False where no spine is seen, either lung is missing there, or only part of their height is in view. Pixels are
+    square.
 
     Args:
         labels: (slices, rows, columns) from ``segment_lungs``, every side known.

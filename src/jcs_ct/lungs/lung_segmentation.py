@@ -14,6 +14,7 @@ from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.midline import Midline, find_midline, spine_is_in_front
 from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
+from jcs_ct.lungs.square_pixels import SquarePixels
 from jcs_ct.lungs.windpipe import windpipe_is_below
 from jcs_ct.volume import bounding_box
 
@@ -43,6 +44,19 @@ def segment_lungs(
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is None:
+        return _find_lungs(hu, spacing_mm, hu_is_assumed=hu_is_assumed)
+    resampled = square.resampled(hu)
+    return square.returned(
+        _find_lungs(resampled, square.spacing_mm, hu_is_assumed=hu_is_assumed, blur_mm=square.blur_mm)
+    )
+
+
+def _find_lungs(
+    hu: NDArray[Any], spacing_mm: _Spacing | None, *, hu_is_assumed: bool, blur_mm: float = 0.0
+) -> NDArray[np.uint8]:
+    """:func:`segment_lungs` where pixels are square; ``blur_mm`` is how wide a border resampling made of an edge."""
     densities_are_known = spacing_mm is not None and not hu_is_assumed
     chest = _coarse_chest(hu, spacing_mm, densities_are_known=densities_are_known)
     step, coarse, bodies, field, midline, pixel_mm, slice_mm = chest
@@ -53,7 +67,7 @@ def segment_lungs(
         if hu_is_assumed:
             thresholds[index] = air_threshold(plane, body)
         inside = without_airways(body & (plane < thresholds[index]), plane, body, middles[index], pixel_mm)
-        air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
+        air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm, blur_mm)
     parts = largest_parts(air, coarse)
     labels = sided(parts, coarse, middles, midline, field, pixel_mm, bone=not hu_is_assumed)
     known_mm = slice_mm if densities_are_known else None
@@ -64,7 +78,7 @@ def segment_lungs(
 
 
 def axes_contradiction(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: _Spacing) -> Contradiction | None:
-    """What says that the stated axes are not the patient's; None where nothing does.
+    """What says that the stated axes are not the patient's; None where nothing does. Pixels are square.
 
     Args:
         labels: (slices, rows, columns) from :func:`segment_lungs`.

@@ -27,7 +27,7 @@ from jcs_ct.engine import (
 )
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
-from jcs_ct.lungs.morphology import dilated_by_square
+from jcs_ct.lungs.morphology import dilated_by_rectangle
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
 from jcs_ct.preprocessing import Region, enlarged
 from jcs_ct.progress import CountProgress, Progress, silent, stopping
@@ -368,27 +368,29 @@ def _lesion_mask(
 ) -> NDArray[np.bool_]:
     """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
     mask = np.zeros(volume.shape, dtype=bool)
-    margin = max(1, round(LESION_MARGIN_MM / pixel_mm_of(volume)))
+    row_mm, column_mm = pixel_mm_of(volume)
+    margins = max(1, round(LESION_MARGIN_MM / row_mm)), max(1, round(LESION_MARGIN_MM / column_mm))
     cut = models.operating_point.lesion_probability
-    parts = {index: _with_margin(lungs[index] > 0, margin) for index in indices}
+    parts = {index: _with_margins(lungs[index] > 0, margins) for index in indices}
     for index, probability in segment_slices(
         models.segmenter, volume.hu, indices, execution=execution, parts=parts, ahead=ahead, progress=progress
     ):
         part = parts[index]
-        near = dilated_by_square(part.of(lungs[index]) > 0, margin)
+        near = dilated_by_rectangle(part.of(lungs[index]) > 0, margins)
         part.of(mask[index])[...] = (probability >= cut) & near
     return mask
 
 
-def _with_margin(lung: NDArray[np.bool_], margin: int) -> Region:
-    """The rectangle that holds a slice's lungs and ``margin`` pixels around them: no lesion is taken beyond."""
+def _with_margins(lung: NDArray[np.bool_], margins: tuple[int, int]) -> Region:
+    """The rectangle of a slice's lungs and so many rows and columns around them: no lesion is taken beyond."""
     box = Region.around(lung)
     rows, columns = lung.shape
+    above, aside = margins
     return Region(
-        max(0, box.top - margin),
-        min(rows, box.bottom + margin),
-        max(0, box.left - margin),
-        min(columns, box.right + margin),
+        max(0, box.top - above),
+        min(rows, box.bottom + above),
+        max(0, box.left - aside),
+        min(columns, box.right + aside),
     )
 
 

@@ -153,9 +153,9 @@ def _describe(
     index = np.argwhere(inside) + origin
     slice_index, row, column = (float(value) for value in index.mean(axis=0))
     centroid = (slice_index, row, column)
-    side = _side(lungs[box][inside], centroid, lungs)
-    voxels = int(inside.sum())
     spacing = volume.spacing_mm
+    side = _side(lungs[box][inside], centroid, lungs, spacing[1:] if spacing else (1.0, 1.0))
+    voxels = int(inside.sum())
     return Lesion(
         lesion_id=number,
         voxel_count=voxels,
@@ -202,10 +202,15 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
     return records
 
 
-def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
+def _side(
+    under: NDArray[np.uint8],
+    centroid: tuple[float, float, float],
+    lungs: NDArray[np.uint8],
+    pixel: tuple[float, float],
+) -> int:
     """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
 
-    Without any lung its side is not known.
+    Without any lung its side is not known. ``pixel`` has the sides of a pixel, along (rows, columns), in one unit.
     """
     counts = Counter(under[under > 0].tolist())
     if counts:
@@ -216,5 +221,5 @@ def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs:
     rows, columns = np.nonzero(plane)
     if not len(rows):
         return UNKNOWN_SIDE
-    nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
+    nearest = np.argmin(((rows - centroid[1]) * pixel[0]) ** 2 + ((columns - centroid[2]) * pixel[1]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])
