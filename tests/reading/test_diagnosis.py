@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.engine import ClassifiedSlice, ReadyClassifier, ReadySegmenter, SegmenterAhead
 from jcs_ct.errors import StoppedError, StudyError
+from jcs_ct.imaging.nifti_writing import write_array
+from jcs_ct.imaging.opening import open_study
 from jcs_ct.imaging.study import Study
 from jcs_ct.models.presets import build_classifier, build_segmenter, classifier_preset, segmenter_preset
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
@@ -17,6 +20,7 @@ from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.reading import diagnosis as diagnosis_module
 from jcs_ct.reading import lesion_mask as lesion_mask_module
 from jcs_ct.reading.diagnosis import diagnose, slice_predictions
+from jcs_ct.reading.lesion_mask import LESION_MARGIN_MM
 from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.reading.quality_flags import agreement_flags
 from jcs_ct.reading.second_look import SecondLook, evenly_spaced
@@ -111,6 +115,23 @@ def test_a_positive_study_is_segmented_on_its_lung_slices_only(phantom, models, 
     )
 
 
+def test_lesions_are_kept_as_far_outside_the_lungs_along_rows_as_along_columns(phantom, models, know, monkeypatch):
+    know([0.9] * 10)
+    volume = CTVolume(np.repeat(phantom.volume.hu, 4, axis=2), phantom.volume.affine * [1.0, 1.0, 0.25, 1.0])
+
+    def everything(ready, hu, indices, *, parts, **_):
+        return [(index, np.ones(parts[index].shape, dtype=np.float32)) for index in indices]
+
+    monkeypatch.setattr(lesion_mask_module, "segment_slices", everything)
+    result = diagnose(study_of(volume), models)
+    margins = [max(1, round(LESION_MARGIN_MM / side)) for side in volume.spacing_mm[1:]]
+    size = [2 * margin + 1 for margin in margins]
+    near = ndimage.maximum_filter(result.lung_labels > 0, (1, *size), mode="constant")
+    assert margins[0] < margins[1]
+    assert not (result.lesion_labels > 0)[~near].any()
+    assert (result.lesion_labels > 0)[near].mean() > 0.99
+
+
 @pytest.mark.parametrize(("segment", "likely"), [("positive", [1, 4, 9]), ("always", [1, 4, 9]), ("never", None)])
 def test_the_segmenter_begins_with_what_the_classifier_calls_infected(
     phantom, models, know, monkeypatch, segment, likely
@@ -196,6 +217,13 @@ def test_unknown_geometry_withholds_measurements_and_says_so(phantom, models, kn
     assert result.burden.opacification_volume_ml is None
     assert all(lesion.volume_ml is None and lesion.centroid_lps_mm is None for lesion in result.lesions)
     assert "NOT_MEASURED" in [flag.code for flag in result.flags]
+
+
+def test_a_geometry_that_is_not_trusted_is_said_once(phantom, models, know, tmp_path):
+    know([0.9] * 10)
+    write_array(tmp_path / "ct.nii", phantom.volume.hu, None, description="phantom")
+    result = diagnose(open_study(tmp_path / "ct.nii", lenient=True), models)
+    assert [flag.code for flag in result.flags].count("NOT_MEASURED") == 1
 
 
 def test_a_study_without_lung_is_refused(models, know):

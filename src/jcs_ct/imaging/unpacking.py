@@ -58,7 +58,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
 
     Raises:
         StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged).
-        OutputError: the disk is full.
+        OutputError: the disk is full (DISK_FULL), or fails otherwise (OUTPUT_UNWRITABLE).
     """
     limits = limits or ArchiveLimits()
     budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
@@ -84,8 +84,12 @@ def _explained(error: OSError) -> JCSError:
     if error.errno in (None, errno.EINVAL):
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         return StudyError(GateCode.UNREADABLE, message)
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"the archive cannot be unpacked into the temporary folder: {reason}; free space there")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
+        return OutputError(f"the archive cannot be unpacked: {message}", code="DISK_FULL")
+    message = f"the archive cannot be unpacked into the temporary folder: {error.strerror or type(error).__name__}"
+    remedy = "set TMPDIR to a folder you can write to"
+    return OutputError(f"{message}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
 
 
 def _refused(reason: str) -> StudyError:

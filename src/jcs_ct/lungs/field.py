@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import Mask
 from jcs_ct.lungs.morphology import eroded
-from jcs_ct.volume import BACKGROUND_HU
+from jcs_ct.volume import BACKGROUND_HU, bounding_box
 
 #: What was reconstructed is a circle or a rectangle when it overlaps with it this far (IoU).
 SHAPE_OVERLAP = 0.97
@@ -60,18 +60,13 @@ def reconstructed_box(hu: NDArray[Any]) -> tuple[slice, slice]:
     shown = np.zeros((rows, columns), dtype=bool)
     for plane in hu:
         shown |= plane != value
-    present = [np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0)]
-    if not len(present[0]):
+    if not shown.any():
         return whole
-    top, left = (int(where[0]) for where in present)
-    bottom, right = (int(where[-1]) + 1 for where in present)
-    box = np.s_[top:bottom, left:right]
-    shapes = (
-        np.ones((bottom - top, right - left), dtype=bool),
-        _inscribed_circle(bottom - top, right - left),
-        _inscribed_circle(rows, columns)[box],
-    )
-    return box if any(_overlaps(shape, shown[box]) for shape in shapes) else whole
+    across_rows, across_columns = bounding_box(shown)
+    box = (across_rows, across_columns)
+    inside = shown[box]
+    shapes = (np.ones_like(inside), _inscribed_circle(*inside.shape), _inscribed_circle(rows, columns)[box])
+    return box if any(_overlaps(shape, inside) for shape in shapes) else whole
 
 
 def _padding_value(hu: NDArray[Any]) -> float | None:

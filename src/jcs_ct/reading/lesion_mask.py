@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.engine import Execution, ReadySegmenter, SegmenterAhead, segment_slices
-from jcs_ct.lungs.morphology import dilated_by_square
+from jcs_ct.lungs.morphology import dilated_by_rectangle
 from jcs_ct.preprocessing import Region
 from jcs_ct.progress import CountProgress
 from jcs_ct.reading.lesion_findings import pixel_mm_of
@@ -49,8 +49,9 @@ class LesionSegmentation:
             ahead: Of this segmenter and volume; while it runs, nothing else may, and its answers are there once.
         """
         mask = np.zeros(self.volume.shape, dtype=bool)
-        margin = max(1, round(LESION_MARGIN_MM / pixel_mm_of(self.volume)))
-        parts = {index: _with_margin(self.lungs[index] > 0, margin) for index in indices}
+        row_mm, column_mm = pixel_mm_of(self.volume)
+        margins = max(1, round(LESION_MARGIN_MM / row_mm)), max(1, round(LESION_MARGIN_MM / column_mm))
+        parts = {index: _with_margins(self.lungs[index] > 0, margins) for index in indices}
         for index, probability in segment_slices(
             self.segmenter,
             self.volume.hu,
@@ -61,18 +62,19 @@ class LesionSegmentation:
             progress=progress,
         ):
             part = parts[index]
-            near = dilated_by_square(part.of(self.lungs[index]) > 0, margin)
+            near = dilated_by_rectangle(part.of(self.lungs[index]) > 0, margins)
             part.of(mask[index])[...] = (probability >= self.lesion_probability) & near
         return mask
 
 
-def _with_margin(lung: NDArray[np.bool_], margin: int) -> Region:
-    """The rectangle that holds a slice's lungs and ``margin`` pixels around them: no lesion is taken beyond."""
+def _with_margins(lung: NDArray[np.bool_], margins: tuple[int, int]) -> Region:
+    """The rectangle of a slice's lungs and so many rows and columns around them: no lesion is taken beyond."""
     box = Region.around(lung)
     rows, columns = lung.shape
+    above, aside = margins
     return Region(
-        max(0, box.top - margin),
-        min(rows, box.bottom + margin),
-        max(0, box.left - margin),
-        min(columns, box.right + margin),
+        max(0, box.top - above),
+        min(rows, box.bottom + above),
+        max(0, box.left - aside),
+        min(columns, box.right + aside),
     )

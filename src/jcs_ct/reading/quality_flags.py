@@ -76,7 +76,9 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
 def request_flags(study: Study, point: OperatingPoint, always: bool, verdict: Verdict) -> Iterator[QualityFlag]:
     """What the geometry withholds, and lesions that were segmented on request."""
     if not study.volume.is_measurable:
-        yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
+        yield QualityFlag(
+            "NOT_MEASURED", "the geometry is not known or not trusted: every volume and mm figure is withheld"
+        )
         if point.reference_spacing_mm is not None:
             yield QualityFlag(
                 "THRESHOLD_NOT_SCALED",

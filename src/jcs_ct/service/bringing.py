@@ -86,5 +86,6 @@ def _require_space(folder: Path, free_bytes: int) -> None:
     if free < free_bytes:
         raise OutputError(
             f"the server's disk has {free / _GIB:.1f} GiB free, {free_bytes / _GIB:.1f} GiB must stay free; "
-            "ask the administrator to free space (DISK_FULL)"
+            "ask the administrator to free space (DISK_FULL)",
+            code="DISK_FULL",
         )
