@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from jcs_ct.files import replacing
-from jcs_ct.service.bodies import StrictBody, binary_body
+from jcs_ct.service.bodies import BoundedRoute, StrictBody, binary_body
 from jcs_ct.service.describing import (
     DescribedStudy,
     WholeStudy,
@@ -30,7 +30,7 @@ from jcs_ct.service.studies import LONGEST_LABEL
 from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESION_IDS, LESIONS, VIEWER
 from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentSession, CurrentUser, TheService
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
 
 _VIEWER_FILES = (CT, ACTIVATION, LESIONS, LESION_IDS, DENSITIES)
 #: Files of the viewer that a correction has anew.

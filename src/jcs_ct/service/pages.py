@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
+from jcs_ct.service.bodies import read_body
 from jcs_ct.service.comparing import OtherStudy, burden_change, other_studies
 from jcs_ct.service.describing import (
     DescribedStudy,
@@ -65,12 +66,8 @@ def _render(request: Request, name: str, session: Session | None, **values: Any)
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Fields of a urlencoded form, the first value of each."""
-    content = bytearray()
-    async for block in request.stream():
-        content += block
-        if len(content) > _LONGEST_FORM:
-            return {}
+    """Fields of a urlencoded form, the first value of each; none of one that is too long."""
+    content = await read_body(request, _LONGEST_FORM) or b""
     fields = parse_qs(content.decode("utf-8", errors="replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 
