@@ -40,7 +40,9 @@ class Problem(Exception):  # noqa: N818 - it is the answer's name (RFC 9457), no
         return {} if self.retry_after_s is None else {"Retry-After": str(max(1, round(self.retry_after_s)))}
 
 
-NOT_SEEN = Problem(404, "UNKNOWN_STUDY", "there is no such study, or it is not shared with you")
+def unknown_study() -> Problem:
+    """The answer for studies of others as for those that do not exist."""
+    return Problem(404, "UNKNOWN_STUDY", "there is no such study, or it is not shared with you")
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:
