@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from argon2 import PasswordHasher
@@ -65,6 +66,22 @@ def test_failed_logins_have_to_wait_by_name_and_by_address(users, database):
     database.change("UPDATE login_failures SET not_before = 0")
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
+
+
+def test_guesses_at_the_same_time_are_no_freer_than_one_after_the_other(users, monkeypatch):
+    users.add("jane", Role.READER, "a long enough one")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(users, "_matches", lambda *guessed: time.sleep(0.05))  # as long as a real hash takes
+
+    def guess(number: int) -> bool:
+        try:
+            return users.check("jane", f"guess {number}", f"1.1.1.{number}") is None
+        except TooManyFailuresError:
+            return False
+
+    with ThreadPoolExecutor(40) as pool:
+        assert sum(pool.map(guess, range(40))) == 5
 
 
 def test_sessions_end_by_time_logout_and_with_their_user(users, database):
