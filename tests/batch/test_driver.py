@@ -149,8 +149,9 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_
     assert [one.waiting_for for one in told][:1] == ["disk"]
     free[:] = [0]
     late, _, _ = batch(named(3), Played(), least_free_bytes=1, disk_patience_s=0.05)
-    with pytest.raises(OutputError, match="nothing is lost"):
+    with pytest.raises(OutputError, match="nothing is lost") as caught:
         late.run()
+    assert caught.value.code == "DISK_FULL"
     assert real(tmp_path).free > 0
 
 
