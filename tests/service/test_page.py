@@ -150,7 +150,12 @@ def test_studies_of_one_patient_stand_side_by_side(browser, read_study, fetched_
     assert f"beside={read_study}" in page
     compared = jane.ask("GET", f"/studies/{fetched_study}?beside={read_study}", headers={"Accept": "text/html"}).text
     assert "canvas-beside" in compared
-    assert "Earlier" in compared
+    assert "Earlier study" in compared
+    assert compared.index("2099-01-01, this</th>") < compared.index(">Change</th>")
+    backwards = jane.ask("GET", f"/studies/{read_study}?beside={fetched_study}", headers={"Accept": "text/html"}).text
+    assert "Later study" in backwards
+    columns = [backwards.index(title) for title in (", this</th>", ">2099-01-01</th>", ">Change</th>")]
+    assert columns == sorted(columns), "time runs to the right whichever study is open"
     assert "+0.0" in compared or "-0.0" in compared, "the same patient turned round: nothing changed"
     assert "different networks" not in compared
     key = jane.study(read_study)["facts"]["patient_key"]

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
 from jcs_ct.service.bodies import read_body
-from jcs_ct.service.comparing import OtherStudy, burden_change, other_studies
+from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
 from jcs_ct.service.describing import (
     DescribedStudy,
     describe_study,
@@ -254,16 +254,20 @@ def study_page(
 def _beside(
     service: Service, session: Session, other: OtherStudy, report: dict[str, Any], *, corrected: bool
 ) -> dict[str, Any]:
-    """Another study of the patient for the page: like is compared with like, and a correction with the newest one."""
+    """Another study of the patient for the page: like is compared with like, and a correction with the newest one.
+
+    The change runs from the earlier study to the later one; where that is not known, from the other one to this one.
+    """
     record = service.studies.get(session.user, other.study_id)
     versions = service.corrections.of(record.study_id)
     version = versions[-1].version if corrected and versions else 0
     its_report = read_report(service.corrections.folder(record, version))
     service.audit.note(session.user.name, "view", record.study_id, version=version)
+    in_order = (report, its_report) if other.order is Order.LATER else (its_report, report)
     return {
         **asdict(other),
         "version": version,
-        "change": burden_change(its_report, report),
+        "change": burden_change(*in_order),
         "viewer": {
             "study_id": record.study_id,
             "version": version,
