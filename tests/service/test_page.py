@@ -443,6 +443,9 @@ def test_metrics_and_health(browser):
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(figures['jcs_jobs{state="done"}']) >= 1
     assert float(figures["jcs_reading_seconds_sum"]) > 0
+    types = {line.split(" ")[2]: line.split(" ")[3] for line in lines if line.startswith("# TYPE")}
+    assert types.keys() == {name.partition("{")[0] for name in figures}
+    assert set(types.values()) == {"gauge"}, "deleted studies leave every figure: none only ever grows"
     assert root.client.get("/health").json()["ok"] is True
 
 
