@@ -131,3 +131,18 @@ def test_the_audit_log_only_grows_and_shows_tampering(database, tmp_path):
         around.execute("UPDATE audit SET user = 'joe' WHERE number = 3")
     around.close()
     assert log.first_broken() == 3
+
+
+def test_a_seal_that_was_noted_shows_what_the_chain_does_not(database, tmp_path):
+    log = AuditLog(database)
+    for number in range(3):
+        log.note("jane", "view", "study", number=number)
+    noted = log.entries(limit=1)[0]
+    with sqlite3.connect(tmp_path / "service.sqlite") as around:
+        around.execute("DROP TRIGGER audit_is_not_removed")
+        around.execute("DELETE FROM audit WHERE number = ?", (noted.number,))
+    around.close()
+    assert log.first_broken() is None, "cut off at the end: the chain holds"
+    log.note("jane", "view", "another")
+    [now] = [entry for entry in log.entries() if entry.number == noted.number]
+    assert now.seal != noted.seal

@@ -247,6 +247,6 @@ def audit(
     study_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
 ) -> dict[str, Any]:
-    """Who did what, the newest first, and whether the log is whole."""
+    """Who did what, the newest first, and the first line whose seal does not follow from the line before."""
     entries = service.audit.entries(study_id=study_id, limit=limit)
     return {"first_broken": service.audit.first_broken(), "entries": [asdict(entry) for entry in entries]}
