@@ -14,7 +14,12 @@ from .conftest import LIMITS, Browser
 from .walking import ABSENT, OPEN, Route, routes
 
 VALUES = {"study_id": ABSENT, "upload_id": "1" * 32, "name": "report.json"}
-FOREIGN = ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"})
+FOREIGN = (
+    {"Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Origin": "null"},
+    {"Origin": "http://["},
+)
 
 
 @pytest.fixture(scope="module")

@@ -334,6 +334,10 @@ def test_a_study_is_shared_by_its_owner_alone(browser, read_study):
     assert jane.ask("POST", f"/api/v1/studies/{read_study}/shares", json={"user": "joe"}).status_code == 201
     assert joe.study(read_study)["label"].startswith("Phantom")
     assert code(joe.ask("DELETE", f"/api/v1/studies/{read_study}")) == (403, "NOT_YOURS")
+    further = joe.ask("POST", f"/api/v1/studies/{read_study}/shares", json={"user": "root"})
+    assert code(further) == (403, "NOT_YOURS"), "not by those it is shared with"
+    assert 'id="share"' not in joe.client.get(f"/studies/{read_study}").text
+    assert 'id="share"' in jane.client.get(f"/studies/{read_study}").text
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,7 @@ def retry(study_id: str, user: CurrentUser, service: TheService) -> DescribedStu
 def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
     """Remove a study with everything that belongs to it; its owner or an administrator may."""
     record = service.studies.get(user, study_id)
-    if not user.is_admin and user.name != record.owner:
-        raise Problem(403, "NOT_YOURS", "only who sent the study or an administrator may delete it")
+    service.studies.require_owner(user, record, "delete")
     service.studies.delete(record)
     service.audit.note(user.name, "delete", study_id)
 

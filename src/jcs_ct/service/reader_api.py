@@ -44,8 +44,9 @@ def add_opinion(study_id: str, body: OpinionIn, user: CurrentUser, service: TheS
 
 @router.post("/studies/{study_id}/shares", status_code=201, tags=["readers"])
 def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
-    """Let another reader see a study."""
+    """Let another reader see a study; its owner or an administrator may."""
     record = service.studies.get(user, study_id)
+    service.studies.require_owner(user, record, "share")
     other = service.users.get(body.user)
     if other is None:
         raise Problem(404, "UNKNOWN_USER", "there is no user of that name")

@@ -175,6 +175,15 @@ class Studies:
             raise unknown_study()
         return record
 
+    def require_owner(self, user: User, record: StudyRecord, act: str) -> None:
+        """Refuse what only the study's owner and administrators may do.
+
+        Raises:
+            Problem: NOT_YOURS.
+        """
+        if not user.is_admin and user.name != record.owner:
+            raise Problem(403, "NOT_YOURS", f"only who sent the study or an administrator may {act} it")
+
     def visible(self, user: User) -> list[StudyRecord]:
         """Every study that the user may see, the newest first."""
         rows = self._database.rows(
