@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -599,6 +600,38 @@ def test_old_studies_are_deleted_when_that_is_asked_for(browser, service, phanto
     assert jane.ask("GET", f"/api/v1/studies/{old}").status_code == 404
     assert jane.study(new)["state"] == "refused"
     assert service.audit.entries(study_id=old)[0].user == "retention"
+
+
+def test_a_fault_of_the_software_does_not_end_the_queue(browser, service, monkeypatch):
+    faults = []
+
+    def faulty():
+        faults.append(1)
+        raise RuntimeError("not foreseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jcs_ct.service.work._WAIT_AFTER_FAULT_S", 0.01)
+        patch.setattr(service.work._runner, "work_once", faulty)
+        deadline = time.monotonic() + 60
+        while len(faults) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(faults) >= 2, "it goes on"
+    jane = browser("jane")
+    assert jane.client.get("/health").json()["ok"] is True
+    assert jane.wait(jane.send({"letter.txt": b"x"}))["code"] == "NO_IMAGES"
+
+
+def test_throttled_logins_add_nothing_to_the_log(browser, service):
+    stranger = browser()
+    form = {"name": "nobody at all", "password": "a guess"}
+    try:
+        assert stranger.client.post("/login", data=form).status_code == 401
+        noted = len(service.audit.entries(limit=10_000))
+        service.database.change("UPDATE login_failures SET not_before = ?", (time.time() + 900,))
+        assert stranger.client.post("/login", data=form).status_code == 429
+        assert len(service.audit.entries(limit=10_000)) == noted
+    finally:
+        service.database.change("DELETE FROM login_failures")
 
 
 def test_events_tell_what_changes(app, browser, read_study):

@@ -127,6 +127,12 @@ class QueueWork:
                 logger.error("the queue waits: %s", error)
                 self._stop.wait(_WAIT_AFTER_FAULT_S)
                 continue
+            except Exception:
+                # A thread that ended here would leave a page that lives and reads nothing. The study's lease runs
+                # out, which counts as an attempt: one that does this every time is set aside.
+                logger.exception("the queue waits after a fault of the software; please report it")
+                self._stop.wait(_WAIT_AFTER_FAULT_S)
+                continue
             if done is None:
                 self._stop.wait(_LOOK_EVERY_S)
 
