@@ -115,6 +115,7 @@ class QueueWork:
             "output": str(staged),
             "models": self._models,
             "salt": str(self._salt),
+            "free_bytes": self._uploads.limits.free_bytes,
             "source": job.request.get("source"),
         }
 
