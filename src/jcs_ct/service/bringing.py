@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jcs_ct.progress import Progress
 
 _GIB = 1024**3
+#: What lies there is weighed after so many fetched images, and at the end.
+_WEIGHED_EVERY = 32
 
 
 def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None:
@@ -47,16 +49,35 @@ def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None
 
 
 def _fetch(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
+    """Fetch from the PACS; of what turns out too large nothing is kept."""
+
     def advance(done: int, total: int) -> None:
         progress("fetch", done, total)
         if total > source["most_files"]:
             message = f"the study has {total} images, {source['most_files']} may be read"
             raise StudyError(GateCode.UNSUPPORTED, message)
         _require_space(staged, source["free_bytes"])
+        if done % _WEIGHED_EVERY == 0:
+            _require_size(staged, source["most_bytes"])
 
     progress("fetch", 0, 1)
-    with closing(open_pacs(PacsAddress(source["url"], source["ca_bundle"]))) as web:
-        web.fetch_study(source["study_uid"], staged, advance=advance)
+    try:
+        with closing(open_pacs(PacsAddress(source["url"], source["ca_bundle"]))) as web:
+            web.fetch_study(source["study_uid"], staged, advance=advance)
+        _require_size(staged, source["most_bytes"])
+    except StudyError:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def _require_size(folder: Path, most_bytes: int) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > most_bytes:
+        raise StudyError(
+            GateCode.UNSUPPORTED,
+            f"the study has {size / _GIB:.1f} GiB or more, {most_bytes / _GIB:.1f} GiB may be read at a time; "
+            "send the one series that is to be read",
+        )
 
 
 def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:

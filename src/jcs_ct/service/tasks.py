@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import zlib
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,7 +19,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import prepare_output_folder, replacing, write_text
 from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.identifiers import read_elements
@@ -73,7 +74,8 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
 
     Args:
         arguments: ``study`` (folder of what was sent), ``output``, ``models``, ``salt`` (file with the secret that
-            pseudonyms follow from), and ``source`` (see :func:`bring_in`) where nothing was sent.
+            pseudonyms follow from), ``free_bytes`` (what must stay free on the disk), and ``source`` (see
+            :func:`bring_in`) where nothing was sent.
         progress: Called as the work goes on.
     """
     from jcs_ct.data.sources.dicom_studies import read_salt
@@ -82,7 +84,7 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     if arguments["source"] is not None:
         bring_in(arguments["source"], Path(arguments["study"]), progress)
     progress("unpack", 0, 1)
-    source = _unpacked(Path(arguments["study"]))
+    source = _unpacked(Path(arguments["study"]), free_bytes=arguments["free_bytes"])
     request = ReadingRequest(str(source), str(output), models=arguments["models"], dicom_where_possible=True)
     study, diagnosis, paths = read_and_report(request, progress)
     progress("viewer", 0, 1)
@@ -189,10 +191,10 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
     )
 
 
-def _unpacked(sent: Path) -> Path:
-    """The study's files; of a lone archive what is in it, unpacked once beside it."""
+def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:
+    """The study's files; of a lone archive what is in it, unpacked once beside it, or nothing of it."""
     from jcs_ct.imaging.study_files import find_files
-    from jcs_ct.imaging.unpacking import unpack
+    from jcs_ct.imaging.unpacking import ArchiveLimits, unpack
 
     files = find_files(sent)
     if len(files.archives) != 1 or files.dicom or files.nifti or files.pictures:
@@ -202,7 +204,11 @@ def _unpacked(sent: Path) -> Path:
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
         for left in staged.iterdir():
             left.unlink()
-        inside = find_files(staged, unpack(files.archives[0], staged))
+        try:
+            inside = find_files(staged, unpack(files.archives[0], staged, ArchiveLimits(free_bytes=free_bytes)))
+        except JCSError:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
         for path in set(inside.others) - set(inside.lost):
             # No image by its name in the archive; its number would make it look like a lost one.
             path.rename(path.with_suffix(".other"))
