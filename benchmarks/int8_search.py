@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from jcs_ct.checkpoints import load_models
-from jcs_ct.cli.export import judging_slices, training_slices
 from jcs_ct.data.manifest import read_manifest
 from jcs_ct.engine.graphs import graph_of
 from jcs_ct.engine.mixed_precision import mixed_precision, probabilities_of
 from jcs_ct.engine.onnx_graph import onnx_bytes
 from jcs_ct.engine.openvino_backend import OpenVINOModel, read_onnx, without_telemetry
 from jcs_ct.errors import BackendError
+from jcs_ct.experiments.calibration_slices import judging_slices, training_slices
 
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 

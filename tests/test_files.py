@@ -7,8 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from jcs_ct.errors import OutputError
-from jcs_ct.files import prepare_output_folder, replacing, staged_folder, write_text
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.files import prepare_output_folder, read_json, read_text, replacing, staged_folder, write_text
+
+
+def test_text_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("ä", encoding="utf-8-sig")
+    assert read_text(path) == "ä"
+    path.write_bytes("Müller".encode("latin-1"))
+    for read in (read_text, read_json):
+        with pytest.raises(
+            ConfigError, match=r"list\.txt: it is no text in UTF-8 \(.* at byte 1\); save it as UTF-8"
+        ):
+            read(path)
+    with pytest.raises(ConfigError, match=r"cannot read .*absent: No such file"):
+        read_text(tmp_path / "absent")
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read_json(path)
 
 
 def test_write_replaces_whole_files(tmp_path: Path) -> None:

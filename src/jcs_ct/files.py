@@ -1,8 +1,12 @@
-"""Writing without half files: everything goes to a temporary name in the same folder and is renamed."""
+"""Reading text with errors that say what to do, and writing without half files.
+
+What is written goes to a temporary name in the same folder and is renamed.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -11,11 +15,45 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from jcs_ct.errors import OutputError
+from jcs_ct.errors import ConfigError, OutputError
 
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
+
+
+def read_text(path: Path, *, what: str = "") -> str:
+    """A file's text, UTF-8 with or without a byte order mark.
+
+    Args:
+        path: Of the file.
+        what: The file's name in errors, as ``recipe``.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    named = f"the {what} {path}" if what else str(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read {named}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot read {named}: it is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
 def explain_unwritable(path: Path, error: OSError) -> OutputError:

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from inspect import signature
+from pathlib import Path
 
 import pytest
 import typer
 
 from jcs_ct.cli import app, common_options
 from jcs_ct.cli.endings import EXIT_REFUSED, EXIT_USAGE
-from jcs_ct.cli.inputs import COHORT_INPUT, Input
+from jcs_ct.cli.inputs import COHORT_INPUT, NAMED_INPUT, PREDICTIONS_INPUT, Input, named_file, named_folders
 from jcs_ct.cli.outputs import Output
 from jcs_ct.imaging.study_files import require_images
 
@@ -154,3 +155,38 @@ def test_addresses_are_no_paths_of_this_machine():
 def test_flags_are_named_as_they_are_typed():
     parameters = signature(ALL["train"].callback).parameters
     assert common_options.flags_of(parameters["manifest"].annotation) == ("--manifest", "-m")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a+b.safetensors", (None, "a+b.safetensors")),
+        ("x=a+b.safetensors", ("x", "a+b.safetensors")),
+        ("lr=3/best.safetensors", (None, "lr=3/best.safetensors")),
+        ("x=lr=3/best.safetensors", ("x", "lr=3/best.safetensors")),
+        ("a=b=lr=3/best.safetensors", ("a=b", "lr=3/best.safetensors")),
+        ("x=compact", ("x", "compact")),
+        ("x=absent/lr=4", ("x", "absent/lr=4")),
+        ("absent/lr=4", (None, "absent/lr=4")),
+        ("x=", ("x", "")),
+    ],
+)
+def test_a_file_is_found_whatever_signs_its_name_has(tmp_path, monkeypatch, text, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=3").mkdir()
+    for name in ("a+b.safetensors", "lr=3/best.safetensors"):
+        (tmp_path / name).touch()
+    assert named_file(text) == named
+    assert NAMED_INPUT.paths(text) == (() if text == "x=compact" else (Path(named[1]),))
+
+
+def test_folders_are_joined_by_plus_where_predictions_are_given_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c+d", "e=f"):
+        (tmp_path / name).mkdir()
+    assert named_folders("both=a+b") == ("both", (Path("a"), Path("b")))
+    assert named_folders("c+d") == (None, (Path("c+d"),))
+    assert named_folders("e=f") == (None, (Path("e=f"),))
+    assert named_folders("x=e=f") == ("x", (Path("e=f"),))
+    assert PREDICTIONS_INPUT.paths("both=a+absent") == (Path("a"), Path("absent"))
+    assert NAMED_INPUT.paths("a+b") == (Path("a+b"),)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +73,34 @@ def test_a_network_that_differs_is_not_written(format, name, tiny, tmp_path, mon
         export_network(tiny("segmenter"), before, format)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert before.read_bytes() == b"an earlier export"
+
+
+def test_a_kill_while_files_are_moved_leaves_no_old_graph_beside_new_files(tiny, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Stands for SIGKILL between two moves."""
+
+    out = tmp_path / "out"
+    export_network(tiny("segmenter"), out / "net.onnx", "onnx")
+    replace = Path.replace
+
+    def killed_after_one(self, target):
+        moved = replace(self, target)
+        if target.parent == out:
+            raise Killed
+        return moved
+
+    monkeypatch.setattr(Path, "replace", killed_after_one)
+    with pytest.raises(Killed):
+        export_network(tiny("segmenter", seed=1), out / "net.onnx", "onnx")
+    assert [path.name for path in out.iterdir()] == ["net.json"]
+
+
+def test_what_a_killed_export_had_begun_is_swept(tiny, tmp_path):
+    begun = tmp_path / ".0123abcd.part"
+    begun.mkdir()
+    os.utime(begun, (0, 0))
+    export_network(tiny("segmenter"), tmp_path / "net.onnx", "onnx")
+    assert {path.name for path in tmp_path.iterdir()} == {"net.onnx", "net.json"}
 
 
 def test_what_cannot_be_exported_is_refused(tiny, tmp_path):

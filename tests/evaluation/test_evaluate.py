@@ -152,12 +152,25 @@ def _interrupt(*_given, **_named):
     signal.raise_signal(signal.SIGINT)
 
 
+def test_what_lies_beside_a_page_is_put_in_place_with_it(data, models, perfect, ct100_like, tmp_path, monkeypatch):
+    monkeypatch.setattr("jcs_ct.evaluation.pages.page.save_figure", _interrupt)
+    judged = ["evaluate", "classifier", models / "classifier.safetensors", "-m", data / "slices.csv", "--draws", 5]
+    compared = ["compare", perfect, "-r", ct100_like, "--cut-by-folds", "perfect", "--draws", 5]
+    for number, command in enumerate((judged, compared)):
+        out = tmp_path / f"out-{number}"
+        monkeypatch.setattr("sys.argv", ["jcs", *map(str, command), "-o", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 130
+        assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "stage",
     [
-        "jcs_ct.experiments.lesion_predictions.predict_cases",
-        "jcs_ct.evaluation.segmentation.lesion_comparison.evaluate_predictions",
-        "jcs_ct.experiments.lesion_predictions.write_predictions",
+        "jcs_ct.evaluation.segmentation.judged_segmenters.predict_cases",
+        "jcs_ct.evaluation.segmentation.judged_segmenters.evaluate_predictions",
+        "jcs_ct.evaluation.segmentation.judged_segmenters.write_predictions",
         "jcs_ct.evaluation.pages.page.save_figure",
         "jcs_ct.evaluation.pages.page._html",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions, read_manifest
 from jcs_ct.data.manifest.study_rows import open_row
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.exchange.nifti_folders import export_nnunet
 from jcs_ct.imaging import open_study
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
@@ -347,6 +348,17 @@ def test_slices_go_to_nnunet_in_two_dimensions_and_come_back(slices):
     }
     groups = [{row.patient for row in (again[new.path.name], new)} for new in after]
     assert len({frozenset(group) for group in groups}) == 4, "patients are as they were, under other names"
+
+
+def test_a_full_disk_while_slices_are_written_is_said(slices, monkeypatch):
+    def full(*_given, **_named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    folder = slices.parent / "Dataset117_OWN"
+    with pytest.raises(OutputError, match="the disk is full"):
+        export_nnunet(read_manifest(slices), folder, skip_unmasked=True)
+    assert not list(folder.iterdir())
 
 
 def test_slices_cannot_go_where_a_place_in_the_patient_is_needed(slices, studies):

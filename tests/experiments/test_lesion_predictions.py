@@ -3,8 +3,11 @@ import pytest
 from PIL import Image
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.experiments.cross_validation import held_out_lesions
 from jcs_ct.experiments.judged_slices import ct100_cases
 from jcs_ct.experiments.lesion_predictions import read_given, read_predictions, to_levels, write_predictions
+from jcs_ct.experiments.methods import Method
+from jcs_ct.training.recipe import Recipe
 
 
 def test_the_cut_at_a_half_survives_the_file(tmp_path, ct100_like):
@@ -21,9 +24,20 @@ def test_masks_of_0_and_1_are_masks_and_not_faint_probabilities(tmp_path, ct100_
     planes = [case.read_mask().astype(np.uint8) for case in cases]
     planes[3] = np.zeros_like(planes[3])
     write_predictions(tmp_path / "p", [case.name for case in cases], planes)
-    read = read_predictions(tmp_path / "p", cases)
+    read = read_given([tmp_path / "p"], cases)
     assert read.probability(0).max() == 1.0
     assert read.probability(3).max() == 0.0
+    assert read.note == "its largest value is 1: read as masks of 0 and 1, not as probabilities times 255"
+    assert read.note in read_given([tmp_path / "p", tmp_path / "p"], cases, name="twice").note
+
+
+def test_what_a_collapsed_network_said_is_not_turned_into_certainty(tmp_path, ct100_like):
+    cases, method = ct100_cases(ct100_like), Method("quiet", Recipe(task="segmenter", preset="compact", steps=1))
+    planes = [np.full((24, 20), to_levels(np.array(0.004)))] * len(cases)
+    write_predictions(tmp_path / "quiet" / "predictions", [case.name for case in cases], planes)
+    read = held_out_lesions(method, cases, tmp_path)
+    assert read.probability(0).max() == np.float32(1 / 255)
+    assert read.note == ""
 
 
 def test_all_problems_are_listed_at_once(perfect, ct100_like):
@@ -43,13 +57,13 @@ def test_the_mean_of_folders_is_an_ensemble_whose_cut_stays_at_a_half(tmp_path, 
     for name, level in (("a", 127), ("b", 128), ("c+d", 0)):
         planes = [np.full((24, 20), level, dtype=np.uint8)] * len(cases)
         write_predictions(tmp_path / name, [case.name for case in cases], planes)
-    both = read_given(f"both={tmp_path / 'a'}+{tmp_path / 'b'}", cases)
+    both = read_given([tmp_path / "a", tmp_path / "b"], cases, name="both")
     assert (both.name, both.note) == ("both", "mean of 2: a, b")
     assert set(np.unique(both.levels[0])) == {128}
-    assert read_given(str(tmp_path / "c+d"), cases).name == "c+d"
-    assert read_given(f"x={tmp_path / 'a'}", cases).name == "x"
+    assert read_given([tmp_path / "c+d"], cases).name == "c+d"
+    assert read_given([tmp_path / "a"], cases, name="x").name == "x"
     with pytest.raises(ConfigError, match="the mean of several folders needs a name: NAME="):
-        read_given(f"{tmp_path / 'a'}+{tmp_path / 'b'}", cases)
+        read_given([tmp_path / "a", tmp_path / "b"], cases)
 
 
 def test_files_of_no_case_are_named_and_left_alone(perfect, ct100_like):

@@ -51,7 +51,7 @@ def test_a_table_of_scores_says_all_that_is_wrong(tmp_path):
     path.write_text("slice,label\na,1\n")
     with pytest.raises(ConfigError, match=r"lack rows or the column\(s\) patient, source, run, probability, cut"):
         read_scores(path)
-    with pytest.raises(ConfigError, match="cannot read the scores"):
+    with pytest.raises(ConfigError, match="cannot read the table of scores"):
         read_scores(tmp_path / "none.csv")
 
 

@@ -53,6 +53,26 @@ def test_faults_of_the_file_and_of_what_is_set_are_told_apart(tmp_path):
         load_recipe(path, {"steps": 0})
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("optimiser.step_fraction", 0),
+        ("optimiser.betas", [0.9, 1.0]),
+        ("optimiser.learning_rate", float("inf")),
+        ("dice_epsilon", float("nan")),
+        ("seed", -1),
+        ("augmentation.crop_scale", [1.2, 0.8]),
+        ("accumulate", 8),
+    ],
+)
+def test_what_would_end_a_run_is_refused_before_it_begins(setting, value):
+    named = rf"(?s)^1 setting\(s\) given beside the recipe.*{setting.rpartition('.')[2]}"
+    if setting == "accumulate":  # fits each by itself
+        named = r"accumulate \(8\) must be at most batch_size \(4\)"
+    with pytest.raises(ConfigError, match=named):
+        load_recipe("paper-segmenter", {"batch_size": 4, setting: value})
+
+
 def test_a_setting_below_a_value_is_refused():
     with pytest.raises(ConfigError, match=r"steps\.x cannot be set: steps has no settings below it"):
         load_recipe("compact-classifier", {"steps.x": 1})
@@ -92,6 +112,12 @@ def test_lungs_are_cut_out_of_the_body(tmp_path):
 def test_a_recipe_that_is_no_mapping_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="must be a mapping of settings, got list"):
         load_recipe(write(tmp_path, "- 1\n"))
+
+
+def test_a_recipe_that_is_no_utf8_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_bytes("# für später\ntask: classifier".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"r\.yaml: it is no text in UTF-8"):
+        load_recipe(tmp_path / "r.yaml")
 
 
 def test_broken_yaml_says_where(tmp_path):

@@ -67,12 +67,47 @@ def test_pictures_and_board_change_nothing_in_what_is_learnt_or_resumed(recipe, 
     assert sorted(path.name for path in drawn.iterdir()) == ["step-000002.png", "step-000004.png"]
 
 
-def test_pictures_leave_the_random_streams_alone(drawn_slices, tmp_path):
-    states = []
-    for samples in (0, 3):
-        train(make_task(SEGMENTER), SEGMENTER, drawn_slices, tmp_path / str(samples), shown=Shown(samples=samples))
-        states.append(torch.get_rng_state())
-    assert torch.equal(*states)
+def test_training_leaves_the_callers_random_numbers_alone(drawn_slices, tmp_path):
+    task = make_task(SEGMENTER)
+    before = torch.get_rng_state()
+    train(task, SEGMENTER, drawn_slices, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_losses_of_a_step_are_those_of_all_its_parts(drawn_slices, tmp_path):
+    recipe = CLASSIFIER.model_copy(update={"steps": 1, "accumulate": 3, "activation_map_weight": 1.0})
+    task, parts, shown = make_task(recipe), [], []
+    plain = task.loss
+
+    def loss(network, batch, generator):
+        found = plain(network, batch, generator)
+        parts.append({"slices": len(batch.labels)} | {name: float(value.detach()) for name, value in found.items()})
+        return found
+
+    task.loss = loss
+    train(
+        task, recipe, drawn_slices, tmp_path, shown=Shown(samples=0),
+        progress=lambda step, steps, losses: shown.append(losses),
+    )  # fmt: skip
+    assert [part["slices"] for part in parts] == [2, 1, 1]
+    for name in ("loss", "cross_entropy", "activation_map"):
+        mean = sum(part["slices"] / 4 * part[name] for part in parts)
+        assert shown[-1][name] == pytest.approx(mean)
+
+
+def test_a_run_that_ends_in_an_error_closes_its_board(drawn_slices, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Board, "close", lambda board: closed.append(board))
+    with pytest.raises(Killed):
+        train(
+            make_task(SEGMENTER),
+            SEGMENTER,
+            drawn_slices,
+            tmp_path,
+            shown=Shown(tensorboard=True),
+            progress=kill_at(1),
+        )
+    assert len(closed) == 1
 
 
 def test_a_sheet_shows_slice_truth_and_network(drawn_slices, tmp_path):

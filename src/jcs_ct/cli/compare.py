@@ -10,8 +10,8 @@ import typer
 from jcs_ct.choices import EvaluationProtocol, SplitName
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
-from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
-from jcs_ct.cli.judged_networks import stoppable_evaluation, write_page
+from jcs_ct.cli.inputs import PREDICTIONS_INPUT, SOME_INPUT
+from jcs_ct.cli.judged_networks import given_predictions, stoppable_evaluation, write_page
 from jcs_ct.cli.options import DrawsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import open_used
@@ -28,7 +28,7 @@ def compare(
     predictions: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of grey PNG, as NAME=FOLDER, FOLDER, or NAME=FOLDER+FOLDER (their mean)."),
-        NAMED_INPUT,
+        PREDICTIONS_INPUT,
     ] = None,
     protocol: Annotated[
         EvaluationProtocol,
@@ -59,7 +59,7 @@ def compare(
     """
     from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
     from jcs_ct.experiments.judged_slices import open_cases
-    from jcs_ct.experiments.lesion_predictions import read_given
+    from jcs_ct.experiments.lesion_predictions import write_predictions
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.own_cut import with_own_cuts
     from jcs_ct.metrics.bootstrap import Resampling
@@ -67,19 +67,23 @@ def compare(
     cases = open_cases(reference, protocol=protocol, split=split)
     # Predictions are scored against masks: the images need not be there.
     warnings = () if reference.is_dir() else open_used(reference, used=(), accept_leaks=accept_leaks).warnings
-    given = [read_given(one, cases) for one in predictions or []]
-    methods, cuts = with_own_cuts(
-        given, cut_by_folds or [], cases, lambda name: output / f"{method_folder(name)}-own-cut"
-    )
+    given = given_predictions(predictions or [], cases)
+    methods, own_cuts = with_own_cuts(given, cut_by_folds or [], cases)
     with stage_progress() as progress:
         evaluation = evaluate_predictions(
             methods,
             cases,
             title="Comparison of segmentations",
             protocol=protocol,
-            facts={"cuts": cuts} if cuts else None,
+            facts={"cuts": {name: own.cuts for name, own in own_cuts.items()}} if own_cuts else None,
             warnings=warnings,
             resampling=Resampling(draws=draws, seed=seed),
             progress=progress,
         )
-    write_page(output, evaluation, printed=("miniseg", "scores", "differences"))
+
+    def moved(folder: Path) -> None:
+        for name, own in own_cuts.items():
+            place = folder / f"{method_folder(name)}-own-cut"
+            write_predictions(place, [case.name for case in cases], own.predictions.levels)
+
+    write_page(output, evaluation, beside=moved, printed=("miniseg", "scores", "differences"))

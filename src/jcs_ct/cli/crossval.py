@@ -13,14 +13,15 @@ from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
-from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
-from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
+from jcs_ct.cli.inputs import PREDICTIONS_INPUT, RECIPE_INPUT, SOME_INPUT
+from jcs_ct.cli.judged_networks import given_predictions, stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import kept_together, open_used
 
 if TYPE_CHECKING:
     from jcs_ct.evaluation.pages.paper_results import Row
+    from jcs_ct.experiments.fold_runs import Folds
     from jcs_ct.experiments.methods import Method
     from jcs_ct.training.recipe import Recipe
 
@@ -130,6 +131,7 @@ def crossval(
     against: Annotated[
         list[str] | None,
         typer.Option(help="Folder of others' lesion predictions to compare with, as NAME=FOLDER; may be repeated."),
+        PREDICTIONS_INPUT,
     ] = None,
     cut_by_folds: Annotated[
         bool,
@@ -212,6 +214,31 @@ class AskedExperiment:
         drawn = {} if self.count is None else {"fold_seed": self.seed}
         return {"test_split_took_part": self.with_test, "sources": list(self.sources or []), **drawn}
 
+    def open_folds(self) -> tuple[Folds, list[str]]:
+        """The folds, and what the page must say of their slices.
+
+        Raises:
+            ManifestError: what is wrong with the slices.
+            ConfigError: folds that cannot be.
+        """
+        from jcs_ct.experiments.fold_runs import folds_of
+
+        extra = None if self.extra is None else open_used(self.extra, accept_leaks=self.accept_leaks).manifest
+        opened = open_used(self.manifest, accept_leaks=self.accept_leaks or self.parted)
+        table, notes = opened.manifest, list[str]()
+        if self.count is not None:
+            table, notes = kept_together(table, accept_leaks=self.accept_leaks)
+        folds = folds_of(
+            table,
+            sources=self.sources,
+            with_test=self.with_test,
+            extra=extra,
+            parted=self.parted,
+            count=self.count,
+            seed=self.seed,
+        )
+        return folds, [*opened.warnings, *notes]
+
 
 def recipe_with(path: Path, settings: Sequence[str] | None) -> Recipe:
     """A recipe with the settings of ``--set``."""
@@ -252,52 +279,34 @@ def run_asked(
     import torch
 
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.held_out_page import evaluate_held_out_lesions, evaluate_held_out_scores
-    from jcs_ct.experiments.cross_validation import run_experiment
-    from jcs_ct.experiments.fold_runs import folds_of
-    from jcs_ct.experiments.lesion_predictions import read_given
+    from jcs_ct.evaluation.held_out_page import judge_held_out
     from jcs_ct.metrics.bootstrap import Resampling
 
-    segments = methods[0].is_segmenter
-    if not segments and (against or own_cuts):
+    if (against or own_cuts) and not methods[0].is_segmenter:
         raise ConfigError("--against and --cut-by-folds are for segmenters, and this recipe trains a classifier")
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    extra = None if asked.extra is None else open_used(asked.extra, accept_leaks=asked.accept_leaks).manifest
-    opened = open_used(asked.manifest, accept_leaks=asked.accept_leaks or asked.parted)
-    table, notes = opened.manifest, list[str]()
-    if asked.count is not None:
-        table, notes = kept_together(table, accept_leaks=asked.accept_leaks)
-    warnings = (*warnings, *opened.warnings, *notes)
-    folds = folds_of(
-        table,
-        sources=asked.sources,
-        with_test=asked.with_test,
-        extra=extra,
-        parted=asked.parted,
-        count=asked.count,
-        seed=asked.seed,
-    )
-    where = ", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])])
-    title = f"{title}: {', '.join(method.name for method in methods[:1])} on {where}"
-    cases = folds.cases(where) if segments else None
-    others = [] if cases is None else [read_given(given, cases) for given in against]
+    folds, notes = asked.open_folds()
     with stage_progress() as progress:
-        finished = run_experiment(
-            methods, folds, asked.output, only=asked.only, device=asked.device, progress=progress
+        evaluation = judge_held_out(
+            methods,
+            folds,
+            asked.output,
+            title=title,
+            slices=", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])]),
+            only=asked.only,
+            device=asked.device,
+            protocol=asked.protocol,
+            against=lambda cases: given_predictions(against, cases),
+            own_cuts=own_cuts,
+            beside=beside,
+            facts=asked.facts,
+            warnings=(*warnings, *notes),
+            resampling=Resampling(draws=asked.draws),
+            progress=progress,
         )
-    if not finished:
+    if evaluation is None:
         say_result({"complete": False, "folder": str(asked.output)})
         typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return
-    shared: dict[str, Any] = {
-        "title": title, "facts": asked.facts, "warnings": warnings, "resampling": Resampling(draws=asked.draws)
-    }  # fmt: skip
-    if cases is None:
-        evaluation = evaluate_held_out_scores(methods, folds, asked.output, **shared)
-    else:
-        evaluation = evaluate_held_out_lesions(
-            methods, folds, cases, asked.output, protocol=asked.protocol, others=others, own_cuts=own_cuts,
-            beside=beside, **shared,
-        )  # fmt: skip
     write_page(asked.output, evaluation)

@@ -94,9 +94,9 @@ def table(
     """Make a checked manifest of your own table, or say all that is in the way, with the option that mends it.
 
     Columns with usual headings (File name, Patient ID, COVID, Mask, ...) and plain labels (yes and no, positive and
-    negative, ...) are taken, and it is said what for. Every image and mask is read. Without a split or folds,
-    patients are dealt 60/20/20 to train, val and test, with both labels in each where there are enough of them;
-    patients whose slices are near-duplicates stay together.
+    negative, ...) are recognised, and what each was taken for is reported. Every image and mask is read. Without a
+    split or folds, patients are dealt 60/20/20 to train, val and test, with both labels in each where there are
+    enough of them; patients whose slices are near-duplicates stay together.
 
     Example:  jcs data make table labels.csv -o slices.csv
 

@@ -12,12 +12,11 @@ from jcs_ct.choices import CT100Folds, SplitName
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
-from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
+from jcs_ct.cli.inputs import NAMED_INPUT, PREDICTIONS_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
+    given_predictions,
     judged_manifest,
-    manifest_warnings,
     named_checkpoints,
-    split_warnings,
     stoppable_evaluation,
     write_page,
 )
@@ -57,48 +56,27 @@ def segmentation(
 
     Example:  jcs evaluate segmentation models/segmenter.safetensors -m slices.csv -o evaluation
     """
-    from jcs_ct.checkpoints import load_segmenter, read_info
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.pages.paper_results import TABLE_VI, TABLE_VII
-    from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
-    from jcs_ct.experiments.judged_slices import manifest_cases
-    from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, write_predictions
-    from jcs_ct.experiments.methods import method_folder
+    from jcs_ct.evaluation.segmentation.judged_segmenters import judge_segmenters, write_all_predictions
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
-    cases = manifest_cases(table, split, title=manifest.stem)
-    methods, thresholds, warnings, weights = [], {}, [*split_warnings(split), *known], {}
+    checkpoints = named_checkpoints(segmenters, "segmenter")
     with stage_progress() as progress:
-        for name, path in named_checkpoints(segmenters, "segmenter"):
-            ready, info = load_segmenter(path), read_info(path)
-
-            def predicted(done: int, total: int, name: str = name) -> None:
-                progress(name, done, total)
-
-            levels = tuple(predict_cases(ready, cases.cases, execution=execution, progress=predicted))
-            methods.append(Predictions(name, levels))
-            if info.operating_point is not None:
-                thresholds[name] = info.operating_point.lesion_probability
-            warnings += manifest_warnings(name, info.provenance, table)
-            weights[name] = ready.sha256
-        evaluation = evaluate_predictions(
-            methods,
-            cases,
-            title=f"Segmentation: {cases.title}",
-            thresholds=thresholds,
-            beside=(*TABLE_VI, *TABLE_VII),
-            facts={"weights_sha256": weights},
-            warnings=warnings,
+        evaluation, cases, methods = judge_segmenters(
+            checkpoints,
+            table,
+            split,
+            title=manifest.stem,
+            execution=execution,
+            warnings=known,
             resampling=Resampling(draws=draws),
             progress=progress,
         )
 
     def predictions(folder: Path) -> None:
-        for method in methods:
-            place = folder / "predictions" / method_folder(method.name)
-            write_predictions(place, [case.name for case in cases], method.levels)
+        write_all_predictions(folder / "predictions", methods, cases)
 
     write_page(output, evaluation, beside=predictions)
 
@@ -189,52 +167,27 @@ def explanations(
 
     Example:  jcs evaluate explanations plain=a.safetensors lseg=b.safetensors -m ct100.csv -o maps
     """
-    from jcs_ct.checkpoints import load_classifier, read_info
-    from jcs_ct.data.manifest import Manifest
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.explanations.map_scores import evaluate_explanations, score_explanations
-    from jcs_ct.experiments.judged_slices import CaseSet, manifest_cases
+    from jcs_ct.evaluation.explanations.judged_maps import judge_maps
     from jcs_ct.metrics.bootstrap import Resampling
 
     # Each classifier sees few slices one by one: compiling would not pay.
     execution = Execution(backend="torch", device=device)
     table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
-
-    def with_lesions(name: str) -> CaseSet:
-        rows = tuple(row for row in table.split(name) if row.mask is not None and row.label == 1)
-        found = manifest_cases(Manifest(rows), None, title=f"{manifest.stem}, split {name}, slices with a lesion")
-        return CaseSet(found.title, tuple(case for case in found if case.read_mask().any()))
-
-    judged, tuning = with_lesions(split), with_lesions("train").cases
-    results, warnings, weights = [], [*split_warnings(split), *known], {}
+    checkpoints = named_checkpoints(classifiers, "classifier")
     with stage_progress() as progress:
-        for name, path in named_checkpoints(classifiers, "classifier"):
-            ready = load_classifier(path)
-
-            def scored(done: int, total: int, name: str = name) -> None:
-                progress(name, done, total)
-
-            results.append(
-                score_explanations(
-                    ready,
-                    judged,
-                    tuning,
-                    name=name,
-                    variant=variant,
-                    perturbation_steps=steps,
-                    execution=execution,
-                    progress=scored,
-                )
-            )
-            warnings += manifest_warnings(name, read_info(path).provenance, table)
-            weights[name] = ready.sha256
-    evaluation = evaluate_explanations(
-        results,
-        judged,
-        facts={"map_variant": variant, "weights_sha256": weights},
-        warnings=warnings,
-        resampling=Resampling(draws=draws),
-    )
+        evaluation = judge_maps(
+            checkpoints,
+            table,
+            split,
+            title=manifest.stem,
+            variant=variant,
+            perturbation_steps=steps,
+            execution=execution,
+            warnings=known,
+            resampling=Resampling(draws=draws),
+            progress=progress,
+        )
     write_page(output, evaluation)
 
 
@@ -248,7 +201,7 @@ def densities(
     predictions: Annotated[
         list[str] | None,
         typer.Argument(help="Folders of lesion predictions (grey PNG), as NAME=FOLDER or FOLDER."),
-        NAMED_INPUT,
+        PREDICTIONS_INPUT,
     ] = None,
     folds: Annotated[CT100Folds, typer.Option(help="Which folds of CT100 the cut is chosen by.")] = "patient-safe",
     draws: DrawsOption = 2000,
@@ -262,11 +215,10 @@ def densities(
     """
     from jcs_ct.evaluation.segmentation.density_classes import evaluate_densities
     from jcs_ct.experiments.judged_slices import ct100_cases
-    from jcs_ct.experiments.lesion_predictions import read_given
     from jcs_ct.metrics.bootstrap import Resampling
 
     cases = ct100_cases(data, folds)
-    methods = [read_given(given, cases) for given in predictions or []]
+    methods = given_predictions(predictions or [], cases)
     with stage_progress() as progress:
         evaluation = evaluate_densities(data, cases, methods, resampling=Resampling(draws=draws), progress=progress)
     write_page(output, evaluation)

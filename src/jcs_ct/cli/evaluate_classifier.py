@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,17 +14,11 @@ from jcs_ct.cli.evaluate import ManifestOption, OutputOption, SplitOption
 from jcs_ct.cli.inputs import NAMED_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import (
     judged_manifest,
-    manifest_warnings,
     named_checkpoints,
-    split_warnings,
     stoppable_evaluation,
     write_page,
 )
 from jcs_ct.cli.options import DeviceOption, DrawsOption
-
-if TYPE_CHECKING:
-    from jcs_ct.data.manifest import Manifest
-    from jcs_ct.engine import ReadyClassifier
 
 ClassifiersArgument = Annotated[
     list[str],
@@ -50,46 +44,25 @@ def classifier(
 
     Example:  jcs evaluate classifier compact -m slices.csv -o evaluation/classifier
     """
-    from jcs_ct.data.manifest.slice_names import slice_names
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.classifier.slice_discrimination import evaluate_scores
-    from jcs_ct.experiments.methods import method_folder
-    from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
+    from jcs_ct.evaluation.classifier.judged_classifiers import judge_classifiers, write_all_scores
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
-    methods, warnings, weights = [], [*split_warnings(split), *known], {}
+    checkpoints = named_checkpoints(classifiers, "classifier")
     with stage_progress() as progress:
-        for number, (name, path) in enumerate(named_checkpoints(classifiers, "classifier")):
-            progress("classifiers", number, len(classifiers))
-            if path.suffix == ".csv":
-                methods.append(read_scores(path, name=name))
-                warnings.append(f"{name} was scored from {path.name}: its slices are those of that file")
-                continue
-            ready, cut, found = _opened(name, path, table)
-            warnings += found
-            weights[name] = ready.sha256
-            methods.append(
-                score_manifest(
-                    ready,
-                    table.split(split),
-                    cut=cut,
-                    name=name,
-                    names=slice_names(table.rows),
-                    execution=execution,
-                )
-            )
-            write_scores(output / "scores" / f"{method_folder(name)}.csv", methods[-1])
-        progress("classifiers", len(classifiers), len(classifiers))
-    evaluation = evaluate_scores(
-        methods,
-        title=f"Slices: {manifest.stem}, split {split}",
-        facts={"weights_sha256": weights, "manifest_sha256": table.sha256, "split": split},
-        warnings=warnings,
-        resampling=Resampling(draws=draws),
-    )
-    write_page(output, evaluation)
+        evaluation, scored = judge_classifiers(
+            checkpoints,
+            table,
+            split,
+            title=manifest.stem,
+            execution=execution,
+            warnings=known,
+            resampling=Resampling(draws=draws),
+            progress=progress,
+        )
+    write_page(output, evaluation, beside=lambda folder: write_all_scores(folder / "scores", scored))
 
 
 @stoppable_evaluation
@@ -113,36 +86,25 @@ def shortcuts(
     Example:  jcs evaluate shortcuts compact -m slices.csv -o evaluation/shortcuts --limit 100
     """
     from jcs_ct.engine import Execution
-    from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts
-    from jcs_ct.evaluation.classifier.shortcuts import manifest_planes, measure_shortcuts, spread_slices
+    from jcs_ct.evaluation.classifier.judged_classifiers import judge_shortcuts
     from jcs_ct.metrics.bootstrap import Resampling
 
     execution = Execution(device=device)
     table, known = judged_manifest(manifest, split, accept_leaks=accept_leaks)
-    chosen = spread_slices(table.split(split), limit)
-    planes = manifest_planes(chosen, seed=seed)
-    results, warnings, weights = [], [*split_warnings(split), *known], {}
+    checkpoints = named_checkpoints(classifiers, "classifier")
     with stage_progress() as progress:
-        for name, path in named_checkpoints(classifiers, "classifier"):
-            ready, cut, found = _opened(name, path, table)
-            warnings += found
-            weights[name] = ready.sha256
-
-            def measured(done: int, total: int, name: str = name) -> None:
-                progress(name, done, total)
-
-            results.append(
-                measure_shortcuts(ready, planes, chosen, name=name, cut=cut, execution=execution, progress=measured)
-            )
-    evaluation = evaluate_shortcuts(
-        results,
-        planes,
-        chosen,
-        title=f"Shortcuts: {manifest.stem}, split {split}",
-        facts={"weights_sha256": weights, "cuts": {r.name: r.cut for r in results}, "split": split, "seed": seed},
-        warnings=warnings,
-        resampling=Resampling(draws=draws),
-    )
+        evaluation = judge_shortcuts(
+            checkpoints,
+            table,
+            split,
+            title=manifest.stem,
+            limit=limit,
+            seed=seed,
+            execution=execution,
+            warnings=known,
+            resampling=Resampling(draws=draws),
+            progress=progress,
+        )
     write_page(output, evaluation)
 
 
@@ -184,15 +146,3 @@ def trivial(
     title = f"Trivial features: {manifest.stem}"
     evaluation = evaluate_trivial_features(scores, title=title, resampling=Resampling(draws=draws))
     write_page(output, replace(evaluation, warnings=(*evaluation.warnings, *known)))
-
-
-def _opened(name: str, path: Path, table: Manifest) -> tuple[ReadyClassifier, float, list[str]]:
-    """The classifier, its cut, and what the reader should know of both."""
-    from jcs_ct.checkpoints import load_classifier, read_info
-
-    info = read_info(path)
-    warnings = manifest_warnings(name, info.provenance, table)
-    if info.operating_point is None:
-        warnings.append(f"{name} has no operating point (see `jcs calibrate`): a slice is infected from 0.5")
-    cut = info.operating_point.slice_probability if info.operating_point else 0.5
-    return load_classifier(path), cut, warnings

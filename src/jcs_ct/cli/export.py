@@ -15,13 +15,8 @@ from jcs_ct.cli.options import MapOption
 from jcs_ct.cli.outputs import FILE_OUTPUT
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from jcs_ct.data.manifest import Manifest
-    from jcs_ct.engine import ReadyClassifier, ReadyNetwork, ReadySegmenter
+    from jcs_ct.engine import ReadyClassifier, ReadySegmenter
     from jcs_ct.engine.exporting import Exported
-    from jcs_ct.engine.mixed_precision import JudgingSlices
     from jcs_ct.operating_point import OperatingPoint
 
 app = typer.Typer(name="export", help="Write networks for ONNX Runtime, OpenVINO and others.", no_args_is_help=True)
@@ -95,6 +90,7 @@ def openvino(
     from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine.exporting import export_network
     from jcs_ct.errors import ConfigError
+    from jcs_ct.experiments.calibration_slices import judging_slices, training_slices
 
     if (precision == "int8") != (manifest is not None):
         raise ConfigError("--precision int8 and --manifest go together: int8 is calibrated on its training slices")
@@ -127,38 +123,6 @@ def _point(weights: Path) -> OperatingPoint | None:
     from jcs_ct.checkpoints import read_info
 
     return read_info(weights).operating_point
-
-
-def training_slices(ready: ReadyNetwork, manifest: Manifest, most: int) -> NDArray[np.float32]:
-    """(N, C, H, W) prepared slices of the train split, every source alike."""
-    from jcs_ct.data.datasets import alike_by_source, prepared_images
-
-    return prepared_images(alike_by_source(manifest.split("train"), most), ready.preprocessor)
-
-
-def judging_slices(
-    ready: ReadyNetwork, manifest: Manifest, most: int, point: OperatingPoint | None
-) -> JudgingSlices | None:
-    """Labelled slices of the val split, for a segmenter infected ones with masks; None where there are none."""
-    import numpy as np
-
-    from jcs_ct.data.datasets import alike_by_source, prepare_slice, prepared_images
-    from jcs_ct.data.manifest import Manifest
-    from jcs_ct.engine.mixed_precision import JudgingSlices
-    from jcs_ct.operating_point import OperatingPoint
-
-    segments, point = ready.task == "segmenter", point or OperatingPoint()
-    usable = (row for row in manifest.split("val") if row.label is not None)
-    rows = alike_by_source(
-        Manifest(tuple(row for row in usable if not segments or (row.label == 1 and row.mask is not None))), most
-    )
-    if len(rows) == 0:
-        return None
-    images, sources = prepared_images(rows, ready.preprocessor), tuple(row.source for row in rows)
-    if not segments:
-        return JudgingSlices(images, sources, point.slice_probability)
-    masks = [mask[0].numpy() > 0 for row in rows if (mask := prepare_slice(row, ready.preprocessor)[1]) is not None]
-    return JudgingSlices(images, sources, point.lesion_probability, np.stack(masks))
 
 
 def _print(exported: Exported, as_json: bool) -> None:

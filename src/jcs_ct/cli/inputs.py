@@ -83,9 +83,44 @@ def _models_paths(text: str) -> tuple[Path, ...]:
     return () if text == "compact" else (Path(text),)
 
 
+def named_file(text: str) -> tuple[str | None, str]:
+    """``NAME=FILE`` or ``FILE`` -> name and file; both may have an equals sign in them.
+
+    The whole text is the file where it exists, else what follows the first equals sign behind which one exists.
+    """
+    return _named(text, lambda file: file == "compact" or Path(file).exists())
+
+
+def named_folders(text: str) -> tuple[str | None, tuple[Path, ...]]:
+    """``NAME=FOLDER``, ``FOLDER`` or ``NAME=FOLDER+FOLDER`` -> name and folders, as :func:`named_file` parts them.
+
+    A folder may have a plus in its name.
+    """
+    name, place = _named(text, lambda place: all(folder.exists() for folder in _joined(place)))
+    return name, _joined(place)
+
+
+def _named(text: str, exists: Callable[[str], bool]) -> tuple[str | None, str]:
+    pieces = text.split("=")
+    readings = [("=".join(pieces[:count]) or None, "=".join(pieces[count:])) for count in range(len(pieces))]
+    for name, place in readings:
+        if place and exists(place):
+            return name, place
+    # Nothing is there, which is said of what was most likely meant: a name has no slash in it.
+    return readings[1] if len(pieces) > 1 and "/" not in pieces[0] else (None, text)
+
+
+def _joined(place: str) -> tuple[Path, ...]:
+    return (Path(place),) if Path(place).exists() else tuple(Path(one) for one in place.split("+"))
+
+
 def _named_paths(text: str) -> tuple[Path, ...]:
-    file = text.rpartition("=")[2]
-    return () if file == "compact" else tuple(Path(one) for one in file.split("+"))
+    _, file = named_file(text)
+    return () if file == "compact" else (Path(file),)
+
+
+def _predicted_paths(text: str) -> tuple[Path, ...]:
+    return named_folders(text)[1]
 
 
 def _local_paths(text: str) -> tuple[Path, ...]:
@@ -123,8 +158,10 @@ SOME_INPUT = Input()
 STUDY_INPUT = Input(look=_look_for_images)
 #: ``compact``, or a folder of networks.
 MODELS_INPUT = Input(_models_paths)
-#: ``NAME=FILE``, ``FILE`` or ``compact``; files joined by ``+``.
+#: ``NAME=FILE``, ``FILE`` or ``compact``.
 NAMED_INPUT = Input(_named_paths)
+#: ``NAME=FOLDER``, ``FOLDER`` or ``NAME=FOLDER+FOLDER``: predictions.
+PREDICTIONS_INPUT = Input(_predicted_paths)
 #: A cohort: a folder, a list, or an address.
 COHORT_INPUT = Input(_local_paths, look=_look_for_studies)
 #: A recipe's name or path.

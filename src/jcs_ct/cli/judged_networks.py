@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from jcs_ct.cli.console import print_tables
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.endings import earlier_or_new, stoppable
+from jcs_ct.cli.inputs import named_file, named_folders
 from jcs_ct.cli.used_manifests import open_used
 
 if TYPE_CHECKING:
     from jcs_ct.choices import NetworkTask, SplitName
     from jcs_ct.data.manifest import Manifest
     from jcs_ct.evaluation.pages.page import Evaluation
+    from jcs_ct.experiments.judged_slices import CaseSet
+    from jcs_ct.experiments.lesion_predictions import Predictions
 
 #: An evaluation's files are put in place together: on Ctrl-C the earlier ones are there, or the new ones.
 stoppable_evaluation = stoppable(lambda options: earlier_or_new(options["output"] / "index.html", "evaluation"))
@@ -39,15 +42,27 @@ def named_checkpoints(given: list[str], task: NetworkTask) -> list[tuple[str, Pa
 
     found = []
     for text in given:
-        name, separator, file = text.rpartition("=")
+        name, file = named_file(text)
         path = shipped_checkpoint(task) if file == "compact" else Path(file)
         stem = path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
-        found.append((name if separator else "compact" if file == "compact" else stem, path))
+        found.append((name or ("compact" if file == "compact" else stem), path))
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
         raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
     require_own_folders(names)
     return found
+
+
+def given_predictions(given: Sequence[str], cases: CaseSet) -> list[Predictions]:
+    """NAME=FOLDER, FOLDER or NAME=FOLDER+FOLDER -> predictions.
+
+    Raises:
+        ConfigError: as ``read_given``.
+    """
+    from jcs_ct.experiments.lesion_predictions import read_given
+
+    named = [named_folders(text) for text in given]
+    return [read_given(folders, cases, name=name) for name, folders in named]
 
 
 def judged_manifest(path: Path, split: SplitName | None, *, accept_leaks: bool) -> tuple[Manifest, list[str]]:
@@ -61,20 +76,6 @@ def judged_manifest(path: Path, split: SplitName | None, *, accept_leaks: bool) 
     found = open_used(path, used=None if split is None else (split,), accept_leaks=accept_leaks)
     few = [] if split is None else few_patients_warning(found.manifest, split)
     return found.manifest, [*found.warnings, *few]
-
-
-def split_warnings(split: str) -> list[str]:
-    """Whether the split was unseen in training."""
-    if split == "test":
-        return []
-    return [f"the split {split!r} was looked at in training: these figures are not of unseen slices"]
-
-
-def manifest_warnings(name: str, provenance: Any, table: Manifest) -> list[str]:
-    """Whether the network was trained with this very manifest, so that its test split is known to be unseen."""
-    if provenance.get("manifest_sha256") in (table.sha256, table.with_masks().sha256):
-        return []
-    return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
 
 
 def write_page(

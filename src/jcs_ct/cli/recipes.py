@@ -52,6 +52,7 @@ def show(
 
     Example:  jcs recipes show compact-classifier
     """
+    from jcs_ct.files import read_text
     from jcs_ct.recipes import find_recipe
     from jcs_ct.training.recipe import load_recipe
 
@@ -59,7 +60,7 @@ def show(
     if as_json:
         print_json(load_recipe(path).model_dump(mode="json"))
         return
-    typer.echo(path.read_text(encoding="utf-8"), nl=False)
+    typer.echo(read_text(path), nl=False)
 
 
 @app.command("copy")

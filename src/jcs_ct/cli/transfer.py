@@ -59,11 +59,10 @@ def transfer(
     """
     import torch
 
-    from jcs_ct.evaluation.classifier.transfer_matrix import evaluate_transfer, transfer_cells
-    from jcs_ct.experiments.cross_validation import cross_validate
+    from jcs_ct.evaluation.classifier.transfer_matrix import judge_transfer
     from jcs_ct.experiments.fold_runs import labelled_slices
     from jcs_ct.experiments.methods import Method
-    from jcs_ct.experiments.source_sets import possible_runs, read_groups, training_sets
+    from jcs_ct.experiments.source_sets import read_groups
     from jcs_ct.metrics.bootstrap import Resampling
     from jcs_ct.training.recipe import load_recipe
 
@@ -75,23 +74,23 @@ def transfer(
     judged, notes = kept_together(
         labelled_slices(opened.manifest, None, with_test=with_test), accept_leaks=accept_leaks
     )
-    group_of = read_groups(group or [], judged)
-    sets = training_sets(method, judged, group_of, seed=seed)
-    runs = possible_runs(sets, train)
-    only = None if train is None else [runs[name].name for name in train]
     with stage_progress() as progress:
-        finished = cross_validate(method, tuple(runs.values()), output, only=only, device=device, progress=progress)
-    if not finished:
+        evaluation = judge_transfer(
+            method,
+            judged,
+            read_groups(group or [], judged),
+            output,
+            title=f"Across sources: {recipe.stem} on {manifest.stem}",
+            seed=seed,
+            train=train,
+            device=device,
+            facts={"test_split_took_part": with_test},
+            warnings=(*opened.warnings, *notes),
+            resampling=Resampling(draws=draws),
+            progress=progress,
+        )
+    if evaluation is None:
         say_result({"complete": False, "folder": str(output)})
         typer.echo(f"training sets are missing; run the others with the same output folder ({output})")
         return
-    evaluation = evaluate_transfer(
-        transfer_cells(method, sets, group_of, output),
-        sets,
-        method,
-        title=f"Across sources: {recipe.stem} on {manifest.stem}",
-        facts={"groups": group_of, "fold_seed": seed, "test_split_took_part": with_test},
-        warnings=(*opened.warnings, *notes),
-        resampling=Resampling(draws=draws),
-    )
     write_page(output, evaluation)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +26,7 @@ from jcs_ct.engine.openvino_backend import OpenVINOModel, openvino, read_onnx
 from jcs_ct.engine.quantisation import quantised_graph
 from jcs_ct.engine.runners import Model, cache_entry
 from jcs_ct.errors import BackendError, ConfigError
-from jcs_ct.files import explain_unwritable, prepare_output_folder
+from jcs_ct.files import staged_folder, write_bytes, write_text
 
 ExportFormat = Literal["onnx", "openvino"]
 #: Format -> the backend that runs it, and its file's suffix.
@@ -102,9 +98,9 @@ def export_network(
         raise ConfigError("int8 is written for OpenVINO only: jcs export openvino")
     require_installed(backend)
     graph = explained_graph_of(ready, variant=variant)
-    prepare_output_folder(path.parent)
     try:
-        with _written_aside(path) as aside:
+        # The model itself is taken away first and put in place last: an old graph is never beside new weights.
+        with staged_folder(path.parent, last=path.name) as aside:
             onnx = onnx_bytes(graph, ready.input_shape)
             mixed = None
             if calibration is not None:
@@ -119,7 +115,7 @@ def export_network(
             facts = _facts(ready, graph, format, agreement, tolerance, calibration, aside)
             facts["mixed_precision"] = None if mixed is None else mixed.facts()
             facts |= dict(described or {})
-            (aside / f"{path.stem}.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", "utf-8")
+            write_text(aside / f"{path.stem}.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
             names = sorted((file.name for file in aside.iterdir()), key=lambda name: name.endswith(".json"))
     except RuntimeError as error:
         raise BackendError(f"{ready.name} cannot be exported as {format}: {error}") from error
@@ -134,24 +130,6 @@ def keep_calibrated(ready: ReadyNetwork, quantised: Any) -> None:
     entry.write(OpenVINOModel.from_graph(quantised, "int8").to_bytes())
 
 
-@contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """A folder beside ``path``; on success its files are moved beside ``path``, else they are gone."""
-    aside = path.with_name(f".{secrets.token_hex(4)}.part")
-    try:
-        aside.mkdir()
-        yield aside
-        for file in aside.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):  # the model itself comes last
-            file.replace(path.with_name(file.name))
-    except OSError as error:
-        raise explain_unwritable(path, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def _write(
     path: Path,
     onnx: bytes,
@@ -161,7 +139,7 @@ def _write(
 ) -> Model:
     """Write the model and read it again as another program would."""
     if format == "onnx":
-        path.write_bytes(onnx)
+        write_bytes(path, onnx)
         return ONNXRuntimeModel(path.read_bytes())
     if calibration is None or mixed is None:
         graph = read_onnx(onnx)

@@ -49,7 +49,8 @@ def export_nnunet(
     """A raw data set of nnU-Net: ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs`` and ``dataset.json``.
 
     Rows of the test split go to ``Ts``. ``splits_final.json`` holds the manifest's own folds, or its train and val:
-    left to itself nnU-Net deals cases, and one patient's studies part. It belongs in ``nnUNet_preprocessed``.
+    left to itself nnU-Net deals cases, and one patient's studies end up in different folds. It belongs in
+    ``nnUNet_preprocessed``.
 
     Args:
         manifest: Studies; or slices, which make a two-dimensional data set (:func:`export_slices`).
@@ -82,8 +83,6 @@ def export_nnunet(
 
 
 def _write_pair(case: Case, image: Path, mask: Path) -> ManifestRow:
-    for path in (image, mask):
-        path.parent.mkdir(exist_ok=True)
     case.study.save_nifti(case.study.volume.hu, image)
     if case.lesions is not None:
         case.study.save_nifti(case.lesions.astype(np.uint8), mask)

@@ -20,7 +20,7 @@ from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
 from jcs_ct.data.sources.nnunet_splits import CHANNEL_ENDING_2D
 from jcs_ct.errors import ConfigError, MaskError
 from jcs_ct.exchange.cases import MANIFEST_NAME, refuse_filled
-from jcs_ct.files import staged_folder
+from jcs_ct.files import replacing, staged_folder
 from jcs_ct.imaging.grey_levels import SHIFTED_HU_BELOW
 from jcs_ct.progress import CountProgress, counted
 
@@ -102,8 +102,8 @@ def _write_case(
 
 
 def _write_png(path: Path, plane: NDArray[np.uint16] | NDArray[np.uint8]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(plane).save(path)
+    with replacing(path) as temporary:
+        Image.fromarray(plane).save(temporary)
 
 
 def refuse_mixed(manifest: Manifest) -> Sequence[ManifestRow]:

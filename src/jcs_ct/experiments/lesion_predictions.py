@@ -55,7 +55,7 @@ def write_predictions(folder: Path, names: Sequence[str], levels: Sequence[NDArr
 
 
 def read_predictions(folder: Path, cases: CaseSet, *, name: str | None = None) -> Predictions:
-    """Read the predictions of all cases: PNG of 0 to 255, or of 0 and 1 throughout the folder.
+    """Read the predictions of all cases: PNG of 0 to 255, the probability times 255.
 
     Args:
         folder: Holds ``<case name>.png``; files of no case are left alone and named in the note.
@@ -85,28 +85,39 @@ def read_predictions(folder: Path, cases: CaseSet, *, name: str | None = None) -
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"the predictions in {folder} have {len(problems)} problem(s):\n{shown}")
-    if levels and max(int(plane.max()) for plane in levels) == 1:
-        levels = [plane * np.uint8(255) for plane in levels]
     known = {case.name for case in cases}
     extra = sum(path.stem not in known for path in folder.glob("*.png"))
     note = f"{extra} file(s) in the folder belong to no case and were left alone" if extra else ""
     return Predictions(name or folder.name, tuple(levels), note)
 
 
-def read_given(given: str, cases: CaseSet) -> Predictions:
-    """Predictions as a user names them: ``NAME=FOLDER`` or ``FOLDER``; ``NAME=FOLDER+FOLDER`` is their mean.
+def read_given(folders: Sequence[Path], cases: CaseSet, *, name: str | None = None) -> Predictions:
+    """Predictions that others may have made: PNG of 0 to 255, or masks of 0 and 1; of several folders their mean.
+
+    Args:
+        folders: One or more, as :func:`read_predictions` takes them. One whose largest value is 1 holds masks of 0
+            and 1, which the note says: nothing tells them from probabilities that nowhere exceed 1/255.
+        cases: What is judged.
+        name: Of the method; a single folder's name by default.
 
     Raises:
         ConfigError: several folders without a name, or as :func:`read_predictions`.
     """
-    name, separator, place = given.rpartition("=")
-    # A folder may have a plus in its name.
-    folders = [Path(place)] if Path(place).is_dir() else [Path(part) for part in place.split("+")]
     if len(folders) == 1:
-        return read_predictions(folders[0], cases, name=name if separator else None)
-    if not separator:
-        raise ConfigError(f"the mean of several folders needs a name: NAME={place}")
-    return mean_predictions([read_predictions(folder, cases) for folder in folders], name=name)
+        return _masks_as_levels(read_predictions(folders[0], cases, name=name))
+    if name is None:
+        joined = "+".join(str(folder) for folder in folders)
+        raise ConfigError(f"the mean of several folders needs a name: NAME={joined}")
+    return mean_predictions([_masks_as_levels(read_predictions(folder, cases)) for folder in folders], name=name)
+
+
+def _masks_as_levels(read: Predictions) -> Predictions:
+    """Masks of 0 and 1 as 0 and 255, and a word of it; all else as it is."""
+    if max((int(plane.max(initial=0)) for plane in read.levels), default=0) != 1:
+        return read
+    note = "its largest value is 1: read as masks of 0 and 1, not as probabilities times 255"
+    levels = tuple(plane * np.uint8(255) for plane in read.levels)
+    return Predictions(read.name, levels, "; ".join(filter(None, [read.note, note])))
 
 
 def mean_predictions(members: Sequence[Predictions], *, name: str) -> Predictions:
@@ -116,7 +127,9 @@ def mean_predictions(members: Sequence[Predictions], *, name: str) -> Prediction
         np.floor(np.mean(planes, axis=0, dtype=np.float64) + 0.5).astype(np.uint8)
         for planes in zip(*(member.levels for member in members), strict=True)
     )
-    return Predictions(name, levels, f"mean of {len(members)}: {', '.join(member.name for member in members)}")
+    notes = [f"{member.name}: {member.note}" for member in members if member.note]
+    mean = f"mean of {len(members)}: {', '.join(member.name for member in members)}"
+    return Predictions(name, levels, "; ".join([mean, *notes]))
 
 
 def _read_plane(path: Path) -> NDArray[np.uint8]:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import CaseSet
-from jcs_ct.experiments.lesion_predictions import Predictions, write_predictions
+from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.experiments.methods import require_own_folders
 
 #: Levels (probability times 255) that are tried.
 CUTS = tuple(range(8, 248, 8))
 #: First level that counts as lesion.
 _HALF = 128
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCut:
+    """A method with the cut that the other folds choose.
+
+    Args:
+        predictions: Moved, so that the cut is 0.5.
+        cuts: The probability that became 0.5, by fold.
+    """
+
+    predictions: Predictions
+    cuts: dict[str, float]
 
 
 def cut_by_other_folds(
@@ -66,18 +79,17 @@ def check_wanted(wanted: Collection[str], names: Sequence[str]) -> None:
 
 
 def with_own_cuts(
-    methods: Sequence[Predictions], wanted: Collection[str], cases: CaseSet, place: Callable[[str], Path]
-) -> tuple[list[Predictions], dict[str, dict[str, float]]]:
-    """Put ``<name>, own cut`` before each wanted method, and write its predictions.
+    methods: Sequence[Predictions], wanted: Collection[str], cases: CaseSet
+) -> tuple[list[Predictions], dict[str, OwnCut]]:
+    """Put ``<name>, own cut`` before each wanted method.
 
     Args:
         methods: Held-out predictions of all cases.
         wanted: Names of those that take part once more.
         cases: As of :func:`cut_by_other_folds`.
-        place: Folder for a method's moved predictions, by its name.
 
     Returns:
-        All methods, and the chosen probabilities by method and fold.
+        All methods, and what was chosen and moved by the name of the method.
 
     Raises:
         ConfigError: a wanted method that is not there, two that make one folder, or as :func:`cut_by_other_folds`.
@@ -85,14 +97,14 @@ def with_own_cuts(
     check_wanted(wanted, [method.name for method in methods])
     require_own_folders([method.name for method in methods if method.name in wanted])
     together: list[Predictions] = []
-    cuts = {}
+    own_cuts = {}
     for method in methods:
         if method.name in wanted:
-            own, cuts[method.name] = cut_by_other_folds(method, cases, name=f"{method.name}, own cut")
-            write_predictions(place(method.name), [case.name for case in cases], own.levels)
-            together.append(own)
+            own = OwnCut(*cut_by_other_folds(method, cases, name=f"{method.name}, own cut"))
+            own_cuts[method.name] = own
+            together.append(own.predictions)
         together.append(method)
-    return together, cuts
+    return together, own_cuts
 
 
 def _dice_by_cut(level: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.data.manifest.slice_names import slice_names
+from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.operating_point_choice import score_slices
@@ -178,14 +179,12 @@ def read_scores(path: Path, *, name: str | None = None) -> ScoredSlices:
     Raises:
         ConfigError: no such file, columns that are missing, or values that are none; all at once.
     """
-    try:
-        records = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except OSError as error:
-        raise ConfigError(f"cannot read the scores {path}: {error.strerror}") from error
-    missing = [column for column in COLUMNS if not records or records[0].get(column) is None]
-    if missing:
-        raise ConfigError(f"the scores {path} lack rows or the column(s) {', '.join(missing)}")
-    problems = [problem for line, record in enumerate(records, start=2) for problem in _problems(line, record)]
+    table = read_table(path, what="table of scores")
+    records = [record for _, record in table]
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing or not (records or table.problems):
+        raise ConfigError(f"the scores {path} lack rows or the column(s) {', '.join(missing or COLUMNS)}")
+    problems = [*table.problems, *(problem for where, record in table for problem in _problems(where, record))]
     if problems:
         raise ConfigError("\n  ".join([f"the scores {path} have {len(problems)} problem(s):", *problems]))
     return ScoredSlices(
@@ -200,13 +199,13 @@ def read_scores(path: Path, *, name: str | None = None) -> ScoredSlices:
     )
 
 
-def _problems(line: int, record: dict[str, str]) -> list[str]:
-    found = [] if record["label"] in ("0", "1") else [f"line {line}: label must be 0 or 1, got {record['label']!r}"]
+def _problems(where: str, record: Mapping[str, str]) -> list[str]:
+    found = [] if record["label"] in ("0", "1") else [f"{where}: label must be 0 or 1, got {record['label']!r}"]
     for column in ("probability", "cut"):
         try:
             is_share = 0.0 <= float(record[column]) <= 1.0
-        except (TypeError, ValueError):
+        except ValueError:
             is_share = False
         if not is_share:
-            found.append(f"line {line}: {column} must be a number from 0 to 1, got {record[column]!r}")
+            found.append(f"{where}: {column} must be a number from 0 to 1, got {record[column]!r}")
     return found

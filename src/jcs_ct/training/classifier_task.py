@@ -108,8 +108,13 @@ class ClassificationTask:
             soft_cross_entropy(logits, labels, smoothing=recipe.label_smoothing) if len(labels) else logits.sum()
         )
         losses = {"loss": entropy, "cross_entropy": entropy}
-        if recipe.activation_map_weight and bool(infected.any()):
-            losses["activation_map"] = self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])
+        if recipe.activation_map_weight:
+            # Named where no slice has one, too: devices and parts of a step average the same names.
+            losses["activation_map"] = (
+                self._map_loss(last[unmixed[infected[shown]]], batch.masks[infected])
+                if bool(infected.any())
+                else entropy.new_zeros(())
+            )
             losses["loss"] = losses["loss"] + recipe.activation_map_weight * losses["activation_map"]
         if recipe.lesion_pixel_weight:
             losses["lesion_pixels"] = lesion_pixel_loss([side[unmixed] for side in sides], batch.masks[shown])

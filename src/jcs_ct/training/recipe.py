@@ -11,17 +11,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC
+from jcs_ct.data.augmentation.augment import LARGEST_ELASTIC, Augmentation
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import read_text
 from jcs_ct.preprocessing import SlicePreprocessor, Window
 from jcs_ct.recipes import find_recipe
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PreprocessingConfig(_Frozen):
@@ -74,6 +76,11 @@ class AugmentationConfig(_Frozen):
         0.0, description="Chance that a slice's lesions are made fainter, where a mask shows them."
     )
 
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> AugmentationConfig:
+        Augmentation(**self.model_dump())
+        return self
+
 
 class OptimiserConfig(_Frozen):
     """Optimiser and schedule, both pure functions of the step."""
@@ -81,11 +88,13 @@ class OptimiserConfig(_Frozen):
     name: Literal["sgd", "adam", "adamw"] = "adam"
     learning_rate: Positive = 2.5e-5
     momentum: Fraction = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["poly", "step", "cosine"] = "poly"
     poly_power: Positive = 0.9
-    step_fraction: Fraction = Field(0.3, description="The rate is divided by 10 every this share of all steps.")
+    step_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="The rate is divided by 10 every this share of all steps."
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Annotated[float, Field(ge=0)] = Field(0.0, description="Largest gradient norm; 0 is off.")
 
@@ -133,7 +142,7 @@ class Recipe(_Frozen):
         "(encoder_feature_weight).",
     )
     label_smoothing: Fraction = 0.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Moving average of weights; 0 is off.")
+    ema_decay: Decay = Field(0.0, description="Moving average of weights; 0 is off.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="auto is bf16 where the hardware multiplies it natively, else fp32."
     )
@@ -144,7 +153,7 @@ class Recipe(_Frozen):
     choose_weights: Literal["best", "last"] = Field(
         "best", description="best by the val split, or the last step's: then no val split is needed."
     )
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     validate_every: Annotated[int, Field(gt=0)] = 500
     checkpoint_every: Annotated[int, Field(gt=0)] = 250
     copy_paste: Fraction = Field(
@@ -161,6 +170,10 @@ class Recipe(_Frozen):
 
     @model_validator(mode="after")
     def _settings_fit_the_task(self) -> Recipe:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must be at most batch_size ({self.batch_size}): no part is empty"
+            )
         if self.task == "segmenter":
             for name in ("lesion_pixel_weight", "encoder_feature_weight", "unlabelled_share"):
                 if getattr(self, name):
@@ -196,9 +209,7 @@ def load_recipe(recipe: Path | str, overrides: dict[str, Any] | None = None) -> 
     """
     path = find_recipe(recipe)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+        values = yaml.safe_load(read_text(path, what="recipe"))
     except yaml.YAMLError as error:
         raise ConfigError(f"the recipe {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -213,7 +224,8 @@ def load_recipe(recipe: Path | str, overrides: dict[str, Any] | None = None) -> 
         written: list[str] = []
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])
-            is_asked = any(name == one or name.startswith(f"{one}.") for one in given)
+            # Settings that do not fit together are named by the part that they lie in.
+            is_asked = any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in given)
             (asked if is_asked else written).append(_problem(item))
         heads = [(f"{len(asked)} setting(s) given beside the recipe (--set) cannot be used:", asked)] if asked else []
         heads += [(f"the recipe {path} has {len(written)} problem(s):", written)] if written else []
@@ -236,10 +248,10 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _problem(item: ErrorDetails) -> str:
-    """One line of what is wrong; settings that do not fit together have no one place and value."""
-    if not item["loc"]:
-        return f"  recipe: {item['msg'].removeprefix('Value error, ')}"
+    """One line of what is wrong; settings that do not fit together have no one value."""
     name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":
+        return f"  {name or 'recipe'}: {item['msg'].removeprefix('Value error, ')}"
     if item["type"] != "extra_forbidden":
         return f"  {name}: {item['msg']} (got {item['input']!r})"
     known = _setting_names(Recipe)

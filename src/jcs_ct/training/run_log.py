@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.errors import MissingExtraError
-from jcs_ct.files import write_text
+from jcs_ct.files import explain_unwritable, write_text
 
 #: One line a validation.
 LOG = "log.jsonl"
@@ -38,9 +38,16 @@ DEFAULT_SHOWN = Shown()
 
 
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add a line to a run's log."""
-    with (folder / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(record) + "\n")
+    """Add a line to a run's log.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise explain_unwritable(folder / LOG, error) from error
 
 
 def trim_log(log: Path, step: int) -> None:

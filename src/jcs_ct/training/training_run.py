@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,9 +115,10 @@ def train(
                 progress(state.step, recipe.steps, {})
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
     run = Run(task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress)
-    fit(run, state, workers=workers)
-    if board is not None:
-        board.close()
+    # Every step seeds torch (dropout); the caller's own random numbers go on where they were.
+    seeded = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=seeded), nullcontext() if board is None else closing(board):
+        fit(run, state, workers=workers)
     if fabric.is_global_zero:
         with lent(task.network, state.evaluated_weights()):
             write_weights(run, state, "last")
@@ -173,9 +174,15 @@ def fit(run: Run, state: TrainingState, *, workers: int) -> None:
             group["lr"] = learning_rate(recipe.optimiser, state.step, recipe.steps)
         task.train_mode(network)
         optimiser.zero_grad(set_to_none=True)
+        losses: dict[str, Tensor] = {}
         for (part, generator), weight in zip(step.parts, step.shares, strict=True):
-            losses = task.loss(network, batches.on_device(part, fabric.device), generator)
-            fabric.backward(losses["loss"] * weight)
+            weighted = {
+                name: weight * value
+                for name, value in task.loss(network, batches.on_device(part, fabric.device), generator).items()
+            }
+            fabric.backward(weighted["loss"])
+            for name, value in weighted.items():
+                losses[name] = losses[name] + value.detach() if name in losses else value.detach()
         if recipe.optimiser.gradient_clip:
             fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
         optimiser.step()

@@ -132,7 +132,7 @@ def _fitting(task: T) -> T:
         ConfigError: other channels or a smaller side than the network takes.
     """
     prepared = task.recipe.preprocessing
-    side = min(prepared.size, LARGEST_LEAST_SIDE)
+    side = min(prepared.size, task.recipe.coarse_size or prepared.size, LARGEST_LEAST_SIDE)
     network = task.network.eval()
     try:
         with torch.no_grad():
@@ -140,7 +140,7 @@ def _fitting(task: T) -> T:
     except ValueError as error:
         raise ConfigError(
             f"slices as the recipe prepares them do not fit the preset {task.recipe.preset!r}: {error} (see "
-            "preprocessing.channels and .size, and the network's in_channels)"
+            "preprocessing.channels and .size, coarse_size, and the network's in_channels)"
         ) from error
     network.train()
     return task

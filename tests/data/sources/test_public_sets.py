@@ -173,8 +173,19 @@ def test_a_table_of_labels_that_cannot_be_used_says_every_reason(tmp_path):
         assert said in str(refused.value)
     with pytest.raises(ConfigError, match=r"lacks the column\(s\) mask"):
         MAKERS["zenodo20"](table(tmp_path, "file,patient,label"))
+    with pytest.raises(ConfigError, match=r"lacks the column\(s\) patient_id"):
+        MAKERS["ucsd"](table(tmp_path, "path,covid,age,gender", "a.png,1,65,F"))
+    with pytest.raises(ConfigError, match="line 2: covid must be one of 0, 1, got 'yes'"):
+        MAKERS["ucsd"](table(tmp_path, "path,covid,patient_id", "a.png,yes,p"))
     with pytest.raises(ConfigError, match="has no rows"):
         MAKERS["pneumonia224"](table(tmp_path, "file,finding,label,patient"))
+
+
+@pytest.mark.parametrize("text", ["[]", '{"patient_safe_folds": [[1]], "same_acquisition_groups": []}'])
+def test_splits_of_another_form_are_said(tmp_path, text):
+    (tmp_path / "splits.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"splits\.json(: patient_safe_folds and| is no mapping of folds)"):
+        ct100(tmp_path)
 
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

@@ -88,6 +88,13 @@ def test_claim_says_what_training_started_from_and_which_weights_were_taken():
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(ConfigError, match="give folders that `jcs evaluate` wrote"):
         read_evaluation(tmp_path)
-    (tmp_path / "evaluation.json").write_text("[]")
-    with pytest.raises(ConfigError, match="is not an evaluation"):
+    for text in ("[]", '{"title": "no warnings", "tables": {}, "facts": {}}'):
+        (tmp_path / "evaluation.json").write_text(text)
+        with pytest.raises(ConfigError, match="is not an evaluation"):
+            read_evaluation(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"title": "t", "warnings": [], "tables": {"scores": {"rows": []}}}')
+    with pytest.raises(ConfigError, match="a table has columns, name, notes, rows, title"):
+        read_evaluation(tmp_path)
+    (tmp_path / "evaluation.json").write_bytes('{"title": "Säle"}'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="no text in UTF-8"):
         read_evaluation(tmp_path)

@@ -118,3 +118,13 @@ def test_a_list_of_studies_says_all_that_is_wrong(tmp_path):
     assert (row.infected, row.subgroups) == (True, {"sex": "f"})
     with pytest.raises(ConfigError, match="no patient with a label"):
         cohort()
+
+
+def test_a_list_of_studies_is_read_as_spreadsheets_write_it(tmp_path):
+    (tmp_path / "ä").mkdir()
+    path = tmp_path / "studies.csv"
+    path.write_text("Study;Label\nä;1\n", encoding="utf-16")
+    assert [row.infected for row in read_study_list(path)] == [True]
+    path.write_bytes("study,label\nä,1\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"list of studies .* is no CSV in UTF-8 .*; save it as CSV \(UTF-8\)"):
+        read_study_list(path)

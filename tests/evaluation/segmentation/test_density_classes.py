@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.segmentation.density_classes import density_cases, evaluate_densities
-from jcs_ct.experiments.judged_slices import ct100_cases
+from jcs_ct.evaluation.segmentation.density_classes import DensityCase, _best_cut, density_cases, evaluate_densities
+from jcs_ct.experiments.judged_slices import Case, ct100_cases
 from jcs_ct.preprocessing import Window
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
 
@@ -77,6 +77,30 @@ def test_the_cut_of_a_fold_does_not_depend_on_its_own_slices(data: Path) -> None
     after = evaluate_densities(data, ct100_cases(data)).facts["cuts"]
     assert after["fold1"] == before["fold1"]
     assert after["fold0"] != before["fold0"]
+
+
+def test_a_class_that_only_one_fold_shows_is_said(data: Path) -> None:
+    for number in (2, 3):
+        path = data / "masks3" / f"{number:04d}.png"
+        classes = np.asarray(Image.open(path)).copy()
+        classes[classes == CONSOLIDATION] = 0
+        Image.fromarray(classes).save(path)
+    with pytest.raises(ConfigError, match="no slice outside fold0 shows consolidation, and the cut of fold0"):
+        evaluate_densities(data, ct100_cases(data))
+
+
+def drawn(*pixels: tuple[int, int, float]) -> DensityCase:
+    """A slice of (how many, of what class, at what share of the way) lesion pixels."""
+    classes = np.concatenate([np.full(count, kind, np.uint8) for count, kind, _ in pixels])
+    share = np.concatenate([np.full(count, value, np.float32) for count, _, value in pixels])
+    return DensityCase(Case("drawn", None, Path("mask.png"), "p"), classes[None], classes[None] > 0, share)
+
+
+def test_every_cut_is_judged_on_the_same_slices() -> None:
+    both = drawn((100, GROUND_GLASS, 0.1), (60, CONSOLIDATION, 0.4), (40, CONSOLIDATION, 0.9))
+    # From 0.46 on nothing is found here, which is right: that must count as much as what a lower cut finds wrongly.
+    one = drawn((99, GROUND_GLASS, 0.1), (1, GROUND_GLASS, 0.45))
+    assert _best_cut([both, one]) == 0.46
 
 
 def test_the_command_parts_predictions_too(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jcs_ct.evaluation.pages.page import write_evaluation
 from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
 from jcs_ct.evaluation.segmentation.volume_agreement import LEAST_SLICES, find_volumes, score_volumes
 from jcs_ct.experiments.judged_slices import Case, CaseSet
@@ -78,6 +79,32 @@ def test_without_pictures_dice_is_known_and_burden_is_not(cases):
     )
     assert scores.dice_percent.tolist() == [100.0, 100.0, 100.0]
     assert scores.agreement is None
+
+
+def test_a_volume_without_lung_stays_out_of_the_agreement_and_is_said(cases, tmp_path):
+    empty = []
+    for index in range(LEAST_SLICES):
+        image, truth = tmp_path / f"air-{index:02d}.png", tmp_path / f"air-{index:02d}-mask.png"
+        for path in (image, truth):
+            Image.fromarray(np.zeros((128, 128), dtype=np.uint8)).save(path)
+        empty.append(Case(image.stem, image, truth, "air", window=Window()))
+    several = CaseSet("with air", (*cases.cases, *empty))
+    masks = [case.read_mask() for case in several]
+    # The method calls a part of the empty pictures a lesion.
+    planes = [*eroded(masks[: len(cases)]), *[np.full((128, 128), 255, dtype=np.uint8)] * LEAST_SLICES]
+    said = [Predictions("timid", tuple(planes))]
+    evaluation = evaluate_predictions(said, several, title="with air", resampling=FEW)
+    table = next(table for table in evaluation.tables if table.name == "volumes")
+    assert [row.get("burden_percent") is None for row in table.rows] == [False, False, False, True]
+    assert "1 volume(s) in which no lung is found have no burden" in table.notes[1]
+    assert "n = 3." in table.notes[2]
+    write_evaluation(tmp_path / "page", evaluation)
+    few = CaseSet("two with lung", (*cases.cases[3 : 3 + 2 * LEAST_SLICES], *empty))
+    kept = [*planes[3 : 3 + 2 * LEAST_SLICES], *planes[len(cases) :]]
+    evaluation = evaluate_predictions([Predictions("timid", tuple(kept))], few, title="two", resampling=FEW)
+    table = next(table for table in evaluation.tables if table.name == "volumes")
+    assert table.notes[2].endswith("no limits of agreement of fewer than 3 volumes with lung.")
+    assert "burden-agreement" not in evaluation.figures
 
 
 def test_two_volumes_are_too_few(cases):

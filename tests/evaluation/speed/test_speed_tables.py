@@ -15,8 +15,10 @@ from jcs_ct.cli import app
 from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, classify_slices
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.speed import speed_tables
 from jcs_ct.evaluation.speed.plain_way import eager_map
 from jcs_ct.evaluation.speed.study_timing import (
+    STAGES,
     TimedNetworks,
     TimedStudy,
     eager_method,
@@ -40,6 +42,7 @@ from jcs_ct.models.segmenter import CombinationConfig, SegmenterConfig
 from jcs_ct.models.vgg import VGGConfig
 from jcs_ct.operating_point import OperatingPoint
 from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.progress import silent
 
 FP32 = Execution(device="cpu", precision="fp32", batch_size=3)
 PREPROCESSOR = SlicePreprocessor(size=64, channels=1, mean=(0.45,), std=(0.3,))
@@ -110,6 +113,24 @@ def test_every_slice_passes_every_stage_of_both_ways(networks, study):
             stage()
     for what in ("jcs: classify", "jcs: segment", "eager: classify", "eager: map", "eager: segment"):
         assert (f"tiny: {what}", 5, 5) in seen
+
+
+def test_every_method_runs_once_before_the_first_round(networks, study, monkeypatch):
+    ran = []
+
+    def fake(kind, stages):
+        def method(one, study, *_given, **_named):
+            found = {stage: lambda stage=stage: ran.append((kind, stage, len(study.indices))) for stage in stages}
+            return TimedWay(f"{kind}", found)
+
+        return method
+
+    for name, stages in (("engine_method", STAGES), ("eager_method", STAGES), ("peer_method", ("segment",))):
+        monkeypatch.setattr(speed_tables, name, fake(name, stages))
+    speed_tables.evaluate_speed([networks], study, slices=5, execution=FP32, rounds=1, peer=True, progress=silent)
+    few = [kind for kind, _, slices in ran if slices == FP32.batch_size]
+    assert few == ["engine_method"] * 3 + ["eager_method"] * 3 + ["peer_method"]
+    assert [slices for _, _, slices in ran] == [3] * 7 + [5] * 7
 
 
 def test_rounds_are_interleaved_and_begin_with_another_method_each():

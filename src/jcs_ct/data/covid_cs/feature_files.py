@@ -21,8 +21,6 @@ from jcs_ct.files import replacing
 
 #: Levels per unit of a feature.
 LEVELS = 20
-#: Largest value that a file can hold.
-LARGEST = 255 / LEVELS
 #: Variable that files written here carry beside the features: values that were cut at 255, one count a map.
 SATURATED = "saturated"
 

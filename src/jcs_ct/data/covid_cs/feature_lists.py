@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jcs_ct.data.manifest.file_identity import identify_files
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import write_text
+from jcs_ct.files import read_text, write_text
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,7 @@ def read_list(path: Path, root: Path | None = None) -> tuple[ListedSlice, ...]:
     Raises:
         ConfigError: unreadable, or lines of another form; all at once.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ConfigError(f"cannot read the list {path}: {error.strerror}") from error
+    lines = read_text(path, what="list").splitlines()
     root = path.parent if root is None else root
     listed: list[ListedSlice] = []
     problems: list[str] = []

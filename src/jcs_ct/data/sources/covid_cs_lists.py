@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask, split_problems
-from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import read_text
 
 
 def covid_cs(folder: Path) -> Manifest:

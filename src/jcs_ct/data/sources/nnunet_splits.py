@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jcs_ct.data.manifest import ManifestRow, split_problems
-from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import read_json
 
 SPLITS_NAME = "splits_final.json"
 #: What follows a case's name in the file of its first channel.
@@ -75,10 +74,11 @@ def with_splits(rows: Sequence[ManifestRow], path: Path, problems: list[str]) ->
 
 def _read(path: Path) -> list[list[str]]:
     """The cases to validate on, fold by fold."""
-    try:
-        splits: Any = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    if not (isinstance(splits, list) and splits and all(isinstance(one, dict) and "val" in one for one in splits)):
+    splits = read_json(path)
+    if not (
+        isinstance(splits, list)
+        and splits
+        and all(isinstance(one, dict) and isinstance(one.get("val"), list) for one in splits)
+    ):
         raise ConfigError(f"{path} is no list of folds with train and val, as nnU-Net writes it")
     return [[str(name) for name in one["val"]] for one in splits]

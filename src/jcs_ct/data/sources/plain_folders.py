@@ -160,7 +160,7 @@ def _patients(
     where = f"{flat[0].parent.name}/" if flat[0].parent.name else "images/ itself"
     what = (
         f"{len(flat)} slices lie in {where}{' and other classes' if classes else ''}, as {flat[0]} and {flat[1]}, "
-        "and nothing says whose they are: neighbouring slices of one patient would part over train, val and test"
+        "and nothing says whose they are: neighbouring slices of one patient would end up in different splits"
     )
     example = "say which part of a name is the patient, as --patient-pattern '(c[0-9]+)_' for c01_0088.jpg"
     remedy = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jcs_ct.choices import CT100Folds
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, split_by_patient
 from jcs_ct.data.manifest.leaks import join_duplicates
-from jcs_ct.data.sources.set_labels import read_labels, read_text
+from jcs_ct.data.sources.set_labels import read_labels
 from jcs_ct.errors import ConfigError
+from jcs_ct.files import read_json
 from jcs_ct.preprocessing import Window
 
 #: The window of grey levels (HU + 1100) * 255 / 1500.
@@ -52,14 +52,20 @@ def ct100(folder: Path, *, folds: CT100Folds | None = None) -> Manifest:
 
 
 def _read_splits(path: Path, wanted: str) -> dict[str, Any]:
-    try:
-        splits = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    splits = read_json(path)
+    if not isinstance(splits, dict):
+        raise ConfigError(f"{path} is no mapping of folds")
     missing = [name for name in (wanted, "same_acquisition_groups") if name not in splits]
     if missing:
         raise ConfigError(f"{path} lacks {', '.join(missing)}")
-    return dict(splits)
+    folds, groups = splits[wanted], splits["same_acquisition_groups"]
+    if not (isinstance(folds, dict) and isinstance(groups, list) and _are_numbers([*folds.values(), *groups])):
+        raise ConfigError(f"{path}: {wanted} and same_acquisition_groups hold lists of the slices' numbers")
+    return splits
+
+
+def _are_numbers(lists: Sequence[Any]) -> bool:
+    return all(isinstance(one, list) and all(isinstance(number, int) for number in one) for one in lists)
 
 
 def ucsd(folder: Path, *, seed: int = 0) -> Manifest:
@@ -70,10 +76,10 @@ def ucsd(folder: Path, *, seed: int = 0) -> Manifest:
             f"ucsd-{record['patient_id']}",
             int(record["covid"]),
             source="ucsd",
-            age=_age(record["age"]),
-            sex=record["gender"],
+            age=_age(record.get("age", "")),
+            sex=record.get("gender", ""),
         )
-        for record in csv.DictReader(read_text(folder / "labels.csv").splitlines())
+        for record in read_labels(folder / "labels.csv", "path", "patient_id", "covid")
     ]
     return Manifest(assign_splits(rows, val=0.15, test=0.15, seed=seed))
 

@@ -9,7 +9,7 @@ from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
 
 #: What cells of a public set's table may hold.
-_KNOWN_CELLS = {"label": ("0", "1"), "group_fold": tuple("01234")}
+_KNOWN_CELLS = {"label": ("0", "1"), "covid": ("0", "1"), "group_fold": tuple("01234")}
 
 
 def read_labels(path: Path, *needed: str) -> list[Mapping[str, str]]:
@@ -35,15 +35,3 @@ def read_labels(path: Path, *needed: str) -> list[Mapping[str, str]]:
             "\n  ".join([f"the table of labels {path} cannot be used:", *(problems or ["it has no rows"])])
         )
     return [values for _, values in table]
-
-
-def read_text(path: Path) -> str:
-    """A file's text, UTF-8 with or without a byte order mark.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error

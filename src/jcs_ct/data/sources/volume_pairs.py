@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_mask
 from jcs_ct.data.manifest.dealt_splits import deal_splits
 from jcs_ct.data.sources.nnunet_splits import SPLITS_NAME, with_splits
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
-from jcs_ct.data.sources.set_labels import read_text
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.files import read_json
 from jcs_ct.imaging.masks import open_mask
 from jcs_ct.progress import CountProgress, counted
 
@@ -126,10 +125,7 @@ def nnunet_raw(
 
 def _facts(path: Path) -> Mapping[str, Any]:
     """What ``dataset.json`` says, of one channel in NIfTI."""
-    try:
-        facts = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    facts = read_json(path)
     if not isinstance(facts, dict) or not isinstance(facts.get("labels"), dict):
         raise ConfigError(f"{path} names no labels; a raw data set of nnU-Net has them there")
     channels = facts.get("channel_names") or facts.get("modality") or {"0": "CT"}
@@ -159,9 +155,10 @@ def _one_slice_problem(rows: Sequence[ManifestRow], wanted: VolumePairs) -> list
         return []
     ours = all(_OUR_CASE.match(path.name) for path in slices)
     pattern = _OUR_PATTERN if ours else suggested_pattern(slices)
+    remedy = pattern or "--patient-pattern with a regular expression"
     return [
         f"{len(slices)} slices, as {slices[0].name}, and nothing says whose they are: neighbours of one patient "
-        f"would part; {pattern or '--patient-pattern with a regular expression'}, or --one-slice-each"
+        f"would end up in different splits; {remedy}, or --one-slice-each"
     ]
 
 

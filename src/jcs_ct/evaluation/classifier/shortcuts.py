@@ -14,7 +14,6 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.perturbations import (
     LUNG_WINDOW,
     PERTURBATIONS,
-    Perturbation,
     SlicePlane,
     slice_plane,
 )
@@ -89,7 +88,6 @@ def measure_shortcuts(
     *,
     name: str,
     cut: float,
-    perturbations: Sequence[Perturbation] = PERTURBATIONS,
     execution: Execution | None = None,
     progress: CountProgress | None = None,
 ) -> ShortcutResult:
@@ -101,7 +99,6 @@ def measure_shortcuts(
         manifest: Their rows.
         name: Of the classifier.
         cut: Probability from which a slice is infected.
-        perturbations: Changes.
         execution: Device, precision, batch size.
         progress: Called with the changes done.
 
@@ -117,7 +114,7 @@ def measure_shortcuts(
     execution = execution or Execution()
     unchanged = _probabilities(ready, [plane.hu for plane in planes], execution)
     changed: dict[str, NDArray[np.float64]] = {}
-    for done, perturbation in enumerate(perturbations, start=1):
+    for done, perturbation in enumerate(PERTURBATIONS, start=1):
         applies = [not perturbation.needs_lungs or plane.lungs is not None for plane in planes]
         values = np.full(len(planes), np.nan)
         values[applies] = _probabilities(
@@ -125,7 +122,7 @@ def measure_shortcuts(
         )
         changed[perturbation.key] = values
         if progress is not None:
-            progress(done, len(perturbations))
+            progress(done, len(PERTURBATIONS))
     return ShortcutResult(
         name,
         cut,

@@ -10,17 +10,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jcs_ct.data.manifest import Manifest
 from jcs_ct.evaluation.classifier.slice_discrimination import SCORE_COLUMNS, one_class, score_cells, score_notes
 from jcs_ct.evaluation.pages.figures import roc_figure
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table
 from jcs_ct.evaluation.pages.training_budget import budget_warnings
-from jcs_ct.experiments.cross_validation import run_scores
+from jcs_ct.experiments.cross_validation import cross_validate, run_scores
 from jcs_ct.experiments.methods import Method, method_facts
 from jcs_ct.experiments.slice_scores import ScoredSlices
-from jcs_ct.experiments.source_sets import FOLDS, TrainingSet
+from jcs_ct.experiments.source_sets import FOLDS, TrainingSet, possible_runs, training_sets
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.classification import roc_auc, roc_curve
+from jcs_ct.progress import Progress, silent
 
 SEEN, UNSEEN = "held-out patients", "unseen source"
 
@@ -40,6 +42,58 @@ class TransferCell:
     group: str
     is_seen: bool
     scores: ScoredSlices
+
+
+def judge_transfer(
+    method: Method,
+    judged: Manifest,
+    group_of: Mapping[str, str],
+    folder: Path,
+    *,
+    title: str,
+    seed: int = 0,
+    train: Sequence[str] | None = None,
+    device: str = "auto",
+    facts: Mapping[str, object] | None = None,
+    warnings: Sequence[str] = (),
+    resampling: Resampling = DEFAULT_RESAMPLING,
+    progress: Progress = silent,
+) -> Evaluation | None:
+    """Train on all sources, all but each, and each alone; judge on every one. What is finished in ``folder`` is kept.
+
+    Args:
+        method: A classifier.
+        judged: Labelled slices.
+        group_of: The group that a source counts as.
+        folder: Of the experiment.
+        title: Of the page.
+        seed: Of the folds that patients are dealt to.
+        train: Names of the training sets to finish now; the others may be another machine's.
+        device: On which networks train and judge.
+        facts, warnings: For the page.
+        resampling: Of the intervals.
+        progress: Called with what is being done.
+
+    Returns:
+        The page; None where training sets are still missing.
+
+    Raises:
+        ConfigError: training sets that are unknown or cannot be trained, or as :func:`cross_validate`.
+    """
+    sets = training_sets(method, judged, group_of, seed=seed)
+    runs = possible_runs(sets, train)
+    only = None if train is None else [runs[name].name for name in train]
+    if not cross_validate(method, tuple(runs.values()), folder, only=only, device=device, progress=progress):
+        return None
+    return evaluate_transfer(
+        transfer_cells(method, sets, group_of, folder),
+        sets,
+        method,
+        title=title,
+        facts={"groups": group_of, "fold_seed": seed, **(facts or {})},
+        warnings=warnings,
+        resampling=resampling,
+    )
 
 
 def transfer_cells(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import yaml
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.checkpoints import CheckpointInfo, file_sha256
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, NotFoundError
 from jcs_ct.evaluation.pages.tables import MEASURED
+from jcs_ct.files import read_json
 
 #: What only the authors of a study know.
 OPEN = "to be filled in by the authors"
@@ -64,6 +64,10 @@ CLAIM_ITEMS = (
 )
 
 
+#: What a table of an evaluation holds.
+_TABLE = {"name", "title", "columns", "rows", "notes"}
+
+
 def read_evaluation(folder: Path) -> dict[str, Any]:
     """``evaluation.json`` of a folder that `jcs evaluate` or `jcs crossval` wrote.
 
@@ -71,14 +75,16 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
         ConfigError: there is none, or it is not one.
     """
     path = folder / "evaluation.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; give folders that `jcs evaluate` wrote") from error
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict) or not {"tables", "facts", "title"} <= set(content):
-        raise ConfigError(f"{path} is not an evaluation")
+    if not path.is_file():
+        raise NotFoundError(f"there is no {path}; give folders that `jcs evaluate` wrote")
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"tables", "warnings", "title"} <= set(content):
+        raise ConfigError(f"{path} is not an evaluation; give folders that `jcs evaluate` wrote")
+    tables = content["tables"]
+    if not isinstance(tables, dict) or not all(
+        isinstance(one, dict) and set(one) >= _TABLE for one in tables.values()
+    ):
+        raise ConfigError(f"{path} is not an evaluation: a table has {', '.join(sorted(_TABLE))}")
     return content
 
 

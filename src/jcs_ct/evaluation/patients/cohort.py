@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.checkpoints import Models
 from jcs_ct.data.manifest import Manifest
+from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError, StudyError
 from jcs_ct.experiments.judged_slices import row_subgroups
@@ -150,25 +150,22 @@ class StudyRow:
 
 
 def read_study_list(path: Path) -> tuple[StudyRow, ...]:
-    """A CSV with the columns study and label (1 infected, 0 not); sex, scanner and source make subgroups.
+    """CSV or Parquet with the columns study and label (1 infected, 0 not); sex, scanner and source make subgroups.
 
     Raises:
         ConfigError: with every problem at once.
     """
-    try:
-        records = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except OSError as error:
-        raise ConfigError(f"cannot read the list of studies {path}: {error.strerror}") from error
-    problems = []
+    table = read_table(path, what="list of studies")
+    problems = list(table.problems)
     rows = []
-    for line, record in enumerate(records, start=2):
-        study, label = path.parent / (record.get("study") or ""), (record.get("label") or "").strip()
+    for where, record in table:
+        study, label = path.parent / record.get("study", ""), record.get("label", "")
         if not record.get("study") or not study.exists():
-            problems.append(f"line {line}: no study at {record.get('study') or 'an empty path'}")
+            problems.append(f"{where}: no study at {record.get('study') or 'an empty path'}")
         elif label not in ("0", "1"):
-            problems.append(f"line {line}: label must be 0 or 1, got {label!r}")
+            problems.append(f"{where}: label must be 0 or 1, got {label!r}")
         else:
-            groups = {name: value for name in ("source", "scanner", "sex") if (value := record.get(name) or "")}
+            groups = {name: value for name in ("source", "scanner", "sex") if (value := record.get(name, ""))}
             rows.append(StudyRow(study, label == "1", groups))
     if problems or not rows:
         listed = "\n".join(

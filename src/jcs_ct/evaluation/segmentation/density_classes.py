@@ -138,21 +138,33 @@ def score_densities(name: str, judged: Sequence[DensityCase], choosing: Sequence
         choosing: The same slices with the readers' lesions.
 
     Raises:
-        ConfigError: fewer than two folds.
+        ConfigError: fewer than two folds, or a class that no fold but one holds.
     """
     folds = sorted({item.case.fold for item in judged})
     if len(folds) < 2:
         raise ConfigError("the cut is chosen on other folds than it is judged on: two folds or more are needed")
-    cuts = {fold: _best_cut([item for item in choosing if item.case.fold != fold]) for fold in folds}
+    cuts = {}
+    for fold in folds:
+        others = [item for item in choosing if item.case.fold != fold]
+        absent = [name for kind, name in CLASSES.items() if not any((item.classes == kind).any() for item in others)]
+        if absent:
+            raise ConfigError(
+                f"no slice outside {fold} shows {' or '.join(absent)}, and the cut of {fold} is chosen on those; "
+                "give folds that share the classes out"
+            )
+        cuts[fold] = _best_cut(others)
     dice = {kind: np.array([item.dice(kind, cuts[item.case.fold]) for item in judged]) for kind in CLASSES}
     return DensityScores(name, cuts, dice)
 
 
 def _best_cut(cases: Sequence[DensityCase]) -> float:
-    """The share with the largest mean Dice of both classes."""
+    """The share with the largest mean Dice of both classes; every share is judged on all slices.
+
+    A slice on which a class is neither read nor found counts 1.
+    """
 
     def mean_dice(cut: float) -> float:
-        return float(np.mean([np.nanmean([item.dice(kind, cut) for item in cases]) for kind in CLASSES]))
+        return float(np.mean([np.nan_to_num(item.dice(kind, cut), nan=1.0) for kind in CLASSES for item in cases]))
 
     return max(SHARES, key=mean_dice)
 
@@ -175,7 +187,7 @@ def evaluate_densities(
         progress: Called with what is being done.
 
     Raises:
-        ConfigError: no three-class masks, or too few folds.
+        ConfigError: no three-class masks, or as :func:`score_densities`.
     """
 
     def measured(name: str, predictions: Predictions | None) -> list[DensityCase]:
@@ -209,6 +221,7 @@ def evaluate_densities(
             "of the way from lung to soft tissue. In every fold the cut is the one that suits the other folds best: "
             + ", ".join(f"{fold} {cut:g}" for fold, cut in scores[0].cuts.items())
             + ".",
+            *(f"{method.name}: {method.note}." for method in methods if method.note),
         ),
     )
     return Evaluation(f"Densities: {cases.title}", (table,), {}, {"cuts": scores[0].cuts})

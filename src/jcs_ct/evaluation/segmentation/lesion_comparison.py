@@ -134,9 +134,9 @@ def _volume_figures(
     ]
     figures: dict[str, tuple[Figure, str]] = {}
     for number, one in enumerate(judged, start=1):
-        if one.burden_percent is not None and one.true_burden_percent is not None:
+        if one.burdens is not None:
             name = "burden-agreement" if len(judged) == 1 else f"burden-agreement-{number}"
-            drawn = agreement_figure(one.burden_percent, one.true_burden_percent, unit="% of lung")
+            drawn = agreement_figure(*one.burdens, unit="% of lung")
             figures[name] = (drawn, f"{one.name}: burden of every volume less the true one (Bland-Altman)")
     return volumes_table(judged, volumes, cases), figures
 

@@ -145,7 +145,9 @@ def subgroup_table(
     least: int = LEAST_PATIENTS,
     resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> Table | None:
-    """Mean Dice by subgroup with its interval over patients; fewer than ``least`` are suppressed. None of none."""
+    """Mean Dice by subgroup with its interval over patients; fewer than ``least`` are suppressed; None without
+    subgroups.
+    """
     members: dict[tuple[str, str], list[int]] = {}
     for index, case in enumerate(cases):
         for grouping, value in case.subgroups.items():

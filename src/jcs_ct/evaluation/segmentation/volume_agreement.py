@@ -21,7 +21,7 @@ from jcs_ct.metrics.overlap import Counts, dice_score
 
 #: A patient with fewer slices is not taken for a volume.
 LEAST_SLICES = 10
-#: Volumes below which there is no table of them, nor limits of agreement.
+#: Volumes below which there is no table of them; of those with lung, no limits of agreement.
 LEAST_VOLUMES = 3
 
 
@@ -76,8 +76,9 @@ class VolumeScores:
 
     Args:
         name: Of the method.
-        dice_percent: (volumes,) of all pixels of a volume together; NaN where neither has a lesion.
-        burden_percent, true_burden_percent: (volumes,) lesions in percent of the lungs; None without lungs.
+        dice_percent: (volumes,) of all pixels of a volume together; 100 where neither has a lesion.
+        burden_percent, true_burden_percent: (volumes,) lesions in percent of the lungs; NaN for a volume in which no
+            lung is found; None where not every slice's picture is known.
     """
 
     name: str
@@ -86,11 +87,19 @@ class VolumeScores:
     true_burden_percent: NDArray[np.float64] | None
 
     @property
-    def agreement(self) -> Agreement | None:
-        """Of the burdens; None where they are not known."""
+    def burdens(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """(with lung,) burdens and true ones of the volumes that have lung; None where too few have any."""
         if self.burden_percent is None or self.true_burden_percent is None:
             return None
-        return limits_of_agreement(self.burden_percent, self.true_burden_percent)
+        known = ~np.isnan(self.burden_percent)
+        if known.sum() < LEAST_VOLUMES:
+            return None
+        return self.burden_percent[known], self.true_burden_percent[known]
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Of :attr:`burdens`."""
+        return None if self.burdens is None else limits_of_agreement(*self.burdens)
 
 
 def score_volumes(
@@ -110,11 +119,10 @@ def score_volumes(
         total = Counts.stack(counts).pooled()
         totals.append(total)
         found.append(int(total.tp + total.fp))
-    each = dice_score(Counts.stack(totals))
-    percent = np.where(each.defined, 100.0 * each.values, np.nan)
+    percent = 100.0 * dice_score(Counts.stack(totals)).values
     if volumes.lung_pixels is None:
         return VolumeScores(method.name, percent, None, None)
-    lungs = volumes.lung_pixels.astype(np.float64)
+    lungs = np.where(volumes.lung_pixels > 0, volumes.lung_pixels, np.nan)
     return VolumeScores(method.name, percent, 100.0 * np.array(found) / lungs, 100.0 * volumes.lesion_pixels / lungs)
 
 
@@ -123,16 +131,20 @@ def volumes_table(methods: Sequence[VolumeScores], volumes: Volumes, cases: Case
     rows: list[dict[str, Cell]] = []
     for method in methods:
         for number, indices in enumerate(volumes.members):
-            value = float(method.dice_percent[number])
             row: dict[str, Cell] = {
                 "method": method.name,
                 "volume": cases.cases[indices[0]].name,
                 "n_images": len(indices),
-                "dice_percent": None if np.isnan(value) else value,
+                "dice_percent": float(method.dice_percent[number]),
             }
             if method.burden_percent is not None and method.true_burden_percent is not None:
                 burden, true = float(method.burden_percent[number]), float(method.true_burden_percent[number])
-                row |= {"true_burden_percent": true, "burden_percent": burden, "difference_percent": burden - true}
+                if not np.isnan(burden):
+                    row |= {
+                        "true_burden_percent": true,
+                        "burden_percent": burden,
+                        "difference_percent": burden - true,
+                    }
             rows.append(row)
     columns = (
         Column("method", "method"),
@@ -143,19 +155,29 @@ def volumes_table(methods: Sequence[VolumeScores], volumes: Volumes, cases: Case
         Column("burden_percent", "burden, % of lung"),
         Column("difference_percent", "difference, % of lung"),
     )
-    return Table("volumes", f"Volumes ({cases.title})", columns, tuple(rows), _notes(methods))
+    return Table("volumes", f"Volumes ({cases.title})", columns, tuple(rows), _notes(methods, volumes))
 
 
-def _notes(methods: Sequence[VolumeScores]) -> tuple[str, ...]:
+def _notes(methods: Sequence[VolumeScores], volumes: Volumes) -> tuple[str, ...]:
     notes = [
         f"A patient with at least {LEAST_SLICES} judged slices is a volume; Dice is of all its pixels together. "
         "Lungs are found in the slices, true lesions counted in; pixels have no known size, so there are no ml."
     ]
+    without_lung = 0 if volumes.lung_pixels is None else int((volumes.lung_pixels == 0).sum())
+    if without_lung:
+        notes.append(
+            f"{without_lung} volume(s) in which no lung is found have no burden and stay out of the agreement."
+        )
     for method in methods:
-        mean = f"{method.name}: mean Dice of volumes {np.nanmean(method.dice_percent):.1f} %"
+        mean = f"{method.name}: mean Dice of volumes {method.dice_percent.mean():.1f} %"
         agreement = method.agreement
         if agreement is None:
-            notes.append(f"{mean}; the slices' pictures are not at hand, so that burden is not known.")
+            why = (
+                "the slices' pictures are not at hand, so that burden is not known"
+                if volumes.lung_pixels is None
+                else f"no limits of agreement of fewer than {LEAST_VOLUMES} volumes with lung"
+            )
+            notes.append(f"{mean}; {why}.")
             continue
         (low, high), bottom, top = agreement.mean_interval, agreement.low_interval, agreement.high_interval
         notes.append(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jcs_ct.engine import Execution, execution_facts
@@ -22,6 +23,7 @@ from jcs_ct.evaluation.speed.study_timing import (
     peer_method,
 )
 from jcs_ct.evaluation.speed.timing_rounds import Measured, Rounds, TimedWay, interleaved, machine_facts, spread_cells
+from jcs_ct.progress import Progress, silent
 
 _SECONDS = tuple(Column(f"{stage}_s", f"{stage}, s", interval=True) for stage in STAGES)
 _COLUMNS = (
@@ -49,7 +51,7 @@ def evaluate_speed(
     execution: Execution,
     rounds: int,
     peer: bool,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Evaluation:
     """Measure and tabulate.
 
@@ -62,35 +64,21 @@ def evaluate_speed(
         peer: Whether a MONAI U-Net runs beside the first networks.
         progress: Called with what runs, slices done, slices there are.
     """
-    device, ours, plain, peers = execution.torch_device, {}, {}, []
-    for one in networks:
-        ours[one.name] = engine_method(one, study, execution, progress=progress)
-        plain[one.name] = eager_method(one, study, device=device, progress=progress)
-    if peer:
-        segmenter = networks[0].segmenter
-        peers.append(
-            peer_method(
-                segmenter,
-                study,
-                device=device,
-                batch_size=execution.batch_size,
-                progress=lambda done, total: progress("MONAI U-Net", done, total),
-            )
-        )
     few = replace(study, indices=study.indices[: execution.batch_size])
-    for one in networks:  # what is done once only (allocation, choice of kernels) is not in the times
-        for stage in engine_method(one, few, execution).stages.values():
+    # What is done once only (allocation, choice of kernels) is in no method's times.
+    for method in _methods(networks, few, execution, peer=peer):
+        for stage in method.stages.values():
             stage()
-    methods = [*ours.values(), *plain.values(), *peers]
+    methods = _methods(networks, study, execution, peer=peer, progress=progress)
+    ours, plain = methods[: len(networks)], methods[len(networks) : 2 * len(networks)]
     found = interleaved(methods, rounds=rounds, progress=lambda done, total: progress("rounds", done, total))
     scale = slices / len(study.indices)
     rows = []
-    for one in networks:
+    for one, jcs, eager in zip(networks, ours, plain, strict=True):
         differences = largest_differences(one, study, execution)
-        reference = found[plain[one.name].name]
-        rows.append(_row(ours[one.name], found, reference, scale=scale, differences=differences))
-        rows.append(_row(plain[one.name], found, reference, scale=scale))
-    rows += [_row(method, found, None, scale=scale) for method in peers]
+        rows.append(_row(jcs, found, found[eager.name], scale=scale, differences=differences))
+        rows.append(_row(eager, found, found[eager.name], scale=scale))
+    rows += [_row(method, found, None, scale=scale) for method in methods[2 * len(networks) :]]
     return Evaluation(
         title=f"Speed: a study of {slices} slices",
         tables=(_table_ii(rows, slices), _rounds_table(found, len(study.indices))),
@@ -98,6 +86,31 @@ def evaluate_speed(
         facts=_facts(networks, execution, rounds=rounds, measured=len(study.indices)),
         warnings=tuple(_warnings(networks, slices, len(study.indices))),
     )
+
+
+def _methods(
+    networks: Sequence[TimedNetworks],
+    study: TimedStudy,
+    execution: Execution,
+    *,
+    peer: bool,
+    progress: Progress = silent,
+) -> list[TimedWay]:
+    """All that is timed: ``jcs`` with every networks, then the plain way with every networks, then the peer."""
+    device = execution.torch_device
+    methods = [engine_method(one, study, execution, progress=progress) for one in networks]
+    methods += [eager_method(one, study, device=device, progress=progress) for one in networks]
+    if peer:
+        methods.append(
+            peer_method(
+                networks[0].segmenter,
+                study,
+                device=device,
+                batch_size=execution.batch_size,
+                progress=partial(progress, "MONAI U-Net"),
+            )
+        )
+    return methods
 
 
 def _row(
