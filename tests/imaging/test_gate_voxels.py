@@ -108,6 +108,7 @@ def test_tissue_as_dense_as_bone_throughout_has_no_hu():
         (lambda hu: hu + 250, "the air around the patient lies at -750 HU"),
         (lambda hu: np.maximum(hu, -900), "no voxel is darker than -900 HU"),
         (lambda hu: np.maximum(hu - 100, BACKGROUND_HU), "0% of fat and soft tissue lies above 0 HU"),
+        (lambda hu: np.maximum(hu * 1.22, BACKGROUND_HU), "81% of the air inside the body has the one value -1024"),
     ],
 )
 def test_values_that_are_shifted_or_cut_off_are_flagged(shift, why):

@@ -7,6 +7,7 @@ from jcs_ct.lungs import lungs_in_view, segment_lungs
 from jcs_ct.lungs.constants import LEFT, RIGHT
 from jcs_ct.lungs.field import field_of_view, reconstructed_box
 from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.reading.quality_flags import lung_flags
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,17 @@ def test_slices_that_hold_nothing_do_not_end_a_scan(chest):
     found = segment_lungs(half, spacing_mm=spacing_mm)
     assert lungs_in_view(found, half, spacing_mm).at_ends[1] > 0.5
     assert lungs_in_view(lungs, hu, spacing_mm).at_ends[1] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("scale", "doubted"), [((1, 1, 1), False), ((2.5, 1, 1), True), ((1, 2.5, 2.5), True), ((0.5, 1, 1), False)]
+)
+def test_lungs_larger_than_any_are_doubted(chest, scale, doubted):
+    hu, lungs, spacing_mm = chest
+    stated = tuple(float(mm * factor) for mm, factor in zip(spacing_mm, scale, strict=True))
+    in_view = lungs_in_view(lungs, hu, stated)
+    assert in_view.volume_ml == pytest.approx(np.count_nonzero(lungs) * np.prod(stated) / 1000)
+    assert in_view.larger_than_any is doubted
+    codes = [flag.code for flag in lung_flags(in_view)]
+    assert ("SIZE_DOUBTED" in codes) is doubted
+    assert not lungs_in_view(lungs, hu, None).larger_than_any

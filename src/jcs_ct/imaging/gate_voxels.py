@@ -41,6 +41,10 @@ AIR_SPREAD_HU, LEAST_AIR_AROUND = 25.0, 0.2
 #: Values that were cut off at the bottom end in a value that this share of the voxels has; air is darker than this,
 #: -1013 or less at its darkest in thirty real slices and series.
 DARKEST_AIR_HU, LEAST_CUT_SHARE = -985.0, 0.003
+#: Of the air inside the body, at most this share has the darkest value of all; where lungs were cut off there, more.
+MOST_AT_FLOOR = 0.3
+#: Fat and muscle are denser than this, in HU; and air in lung and airways is darker than this.
+WALL_HU, INNER_AIR_HU = -200.0, -700.0
 #: Of fat and soft tissue this share lies where muscle, blood and liver do, where there is enough of them; 0.19 or
 #: more in the same slices, 0.06 or less with 100 HU taken off.
 TISSUE_HU, SOFT_HU, LEAST_SOFT_SHARE, ENOUGH_TISSUE = (-200.0, 100.0), 0.0, 0.1, 0.1
@@ -114,7 +118,7 @@ def _check_density(inside: NDArray[np.float32]) -> list[Finding]:
 
 
 def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list[Finding]:
-    """HU_SHIFTED, a note: air is not at -1000, or soft tissue not above 0."""
+    """HU_SHIFTED, a note: air is not at -1000, soft tissue not above 0, or the lungs' values were cut off."""
     darkest = float(inside.min())
     border = np.concatenate([thin[:, [0, -1], :].ravel(), thin[:, 1:-1, [0, -1]].ravel()])
     # One value alone is padding, or what a scanner or a converter put in the place of all that is darker.
@@ -132,6 +136,8 @@ def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list
         found = f"no voxel is darker than {darkest:.0f} HU, where air is -1000"
     elif soft < LEAST_SOFT_SHARE:
         found = f"{soft:.0%} of fat and soft tissue lies above 0 HU, where muscle, blood and liver are"
+    elif (floor := _share_at_floor(thin)) > MOST_AT_FLOOR:
+        found = f"{floor:.0%} of the air inside the body has the one value {thin.min():g}, the darkest of all"
     else:
         return []
     message = (
@@ -139,3 +145,15 @@ def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list
         "from its source, with its rescale slope and intercept"
     )
     return [Finding("HU_SHIFTED", message, Severity.NOTE)]
+
+
+def _share_at_floor(thin: NDArray[np.float32]) -> float:
+    """Share of the air inside the body that has the darkest value; inside is what has tissue on all four sides."""
+    wall = thin > WALL_HU
+    inside = ~wall & (thin < INNER_AIR_HU)
+    for axis in (1, 2):
+        for part in (wall, np.flip(wall, axis)):
+            reached = np.maximum.accumulate(part, axis=axis)
+            inside &= reached if part is wall else np.flip(reached, axis)
+    count = np.count_nonzero(inside)
+    return float(np.count_nonzero(inside & (thin == thin.min())) / count) if count else 0.0

@@ -16,6 +16,7 @@ from jcs_ct.lungs.field import edge_of, field_of_view, reconstructed_box
 from jcs_ct.lungs.heart import heart_is_right
 from jcs_ct.lungs.lung_segmentation import Contradiction, axes_contradiction
 from jcs_ct.lungs.square_pixels import SquarePixels
+from jcs_ct.volume import bounding_box
 
 #: Ribs, spine and sternum are denser than this, as the mean of a pixel of about 256 columns.
 SKELETON_HU = 200.0
@@ -31,6 +32,11 @@ LEAST_CUT_MM = 10.0
 #: The scan begins or ends within the lungs where its first or last slice shows more than this share of the lung that
 #: the fullest one shows.
 MOST_AT_END = 0.2
+#: No person's lungs hold more than this (total lung capacity is 4 to 8 l, 10 l in the tallest) ...
+LARGEST_LUNGS_ML = 11_000.0
+#: ... or are higher, deeper or wider than this; the two whole chests at hand are 228 and 272 mm high, 183 and
+#: 189 deep, 238 and 306 wide.
+LARGEST_LUNGS_MM = (400.0, 320.0, 450.0)
 #: A lung with less than this share of the lung found is as good as missing.
 LEAST_SHARE = 0.03
 
@@ -130,6 +136,8 @@ class LungsInView:
         at_ends: Lung on the first and on the last slice that shows anything, as shares of that on the fullest one.
         contradiction: What says that the axes are not the patient's, so that no side is known.
         heart_is_right: Whether the heart lies where a mirrored picture has it.
+        extent_mm: Of both lungs together along (slices, rows, columns); None where the geometry is not known.
+        volume_ml: Likewise.
     """
 
     share: Mapping[int, float]
@@ -137,6 +145,16 @@ class LungsInView:
     at_ends: tuple[float, float] = (0.0, 0.0)
     contradiction: Contradiction | None = None
     heart_is_right: bool = False
+    extent_mm: tuple[float, float, float] | None = None
+    volume_ml: float | None = None
+
+    @property
+    def larger_than_any(self) -> bool:
+        """Whether lungs of this size are no person's: the geometry is stated wrongly."""
+        extents = self.extent_mm or (0.0, 0.0, 0.0)
+        return (self.volume_ml or 0.0) > LARGEST_LUNGS_ML or any(
+            extent > most for extent, most in zip(extents, LARGEST_LUNGS_MM, strict=True)
+        )
 
     @property
     def only(self) -> int | None:
@@ -186,7 +204,16 @@ def lungs_in_view(
         (float(lung[first] / fullest), float(lung[last] / fullest)),
         axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
+        None if spacing_mm is None else _extent_mm(labels > 0, spacing_mm),
+        None if spacing_mm is None else int(voxels.sum()) * float(np.prod(spacing_mm)) / 1000.0,
     )
+
+
+def _extent_mm(lungs: Mask, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not lungs.any():
+        return (0.0, 0.0, 0.0)
+    along = [part.stop - part.start for part in bounding_box(lungs)]
+    return (along[0] * spacing_mm[0], along[1] * spacing_mm[1], along[2] * spacing_mm[2])
 
 
 def _imaged_ends(hu: NDArray[Any]) -> tuple[int, int]:

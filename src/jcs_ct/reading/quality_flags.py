@@ -22,6 +22,14 @@ _CONTRADICTIONS = {
 def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
     """What a reader must know of the lungs before any volume, percentage or side is believed."""
     unknown = in_view.share[UNKNOWN_SIDE]
+    if in_view.larger_than_any and in_view.extent_mm and in_view.volume_ml:
+        high, deep, wide = in_view.extent_mm
+        yield QualityFlag(
+            "SIZE_DOUBTED",
+            f"the lungs found hold {in_view.volume_ml / 1000:.1f} l, {high:.0f} mm high, {deep:.0f} mm deep and "
+            f"{wide:.0f} mm wide, more than a person's: pixel size or slice spacing are probably stated wrongly, and "
+            "with them every volume and length; correct them at their source",
+        )
     if in_view.contradiction is not None:
         yield QualityFlag(
             "AXES_CONTRADICTED",
