@@ -118,8 +118,9 @@ def test_a_full_disk_is_not_called_damage(tmp_path, monkeypatch):
 
     monkeypatch.setattr("jcs_ct.imaging.unpacking._copy", full)
     archive = zip_of(tmp_path / "a.zip", {"one": b"1" * 100})
-    with pytest.raises(OutputError, match="temporary folder: No space left on device; free space there"):
+    with pytest.raises(OutputError, match="temporary folder: No space left on device; free space there") as caught:
         unpack(archive, tmp_path)
+    assert caught.value.code == "DISK_FULL"
 
 
 def test_empty_archive(tmp_path):

@@ -85,7 +85,10 @@ def _explained(error: OSError) -> JCSError:
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         return StudyError(GateCode.UNREADABLE, message)
     reason = error.strerror or type(error).__name__
-    return OutputError(f"the archive cannot be unpacked into the temporary folder: {reason}; free space there")
+    code = "DISK_FULL" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "OUTPUT_UNWRITABLE"
+    advice = "free space there, or name another one in TMPDIR"
+    message = f"the archive cannot be unpacked into the temporary folder: {reason}; {advice} ({code})"
+    return OutputError(message, code=code, remedy=advice)
 
 
 def _refused(reason: str) -> StudyError:

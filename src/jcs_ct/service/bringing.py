@@ -12,13 +12,11 @@ from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.files import link_or_copy, prepare_output_folder
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.listed_studies import open_pacs
-from jcs_ct.service.settings import PacsAddress
+from jcs_ct.service.settings import GIB, PacsAddress
 from jcs_ct.service.uploads import kept_suffix
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
-
-_GIB = 1024**3
 
 
 def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None:
@@ -72,8 +70,8 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
     if len(paths) > source["most_files"] or size > source["most_bytes"]:
         raise StudyError(
             GateCode.UNSUPPORTED,
-            f"the folder holds {len(paths)} files with {size / _GIB:.1f} GiB, {source['most_files']} files and "
-            f"{source['most_bytes'] / _GIB:.1f} GiB may be read at a time; choose one study",
+            f"the folder holds {len(paths)} files with {size / GIB:.1f} GiB, {source['most_files']} files and "
+            f"{source['most_bytes'] / GIB:.1f} GiB may be read at a time; choose one study",
         )
     for number, path in enumerate(paths, start=1):
         progress("fetch", number - 1, len(paths))
@@ -85,6 +83,7 @@ def _require_space(folder: Path, free_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < free_bytes:
         raise OutputError(
-            f"the server's disk has {free / _GIB:.1f} GiB free, {free_bytes / _GIB:.1f} GiB must stay free; "
-            "ask the administrator to free space (DISK_FULL)"
+            f"the server's disk has {free / GIB:.1f} GiB free, {free_bytes / GIB:.1f} GiB must stay free; "
+            "ask the administrator to free space (DISK_FULL)",
+            code="DISK_FULL",
         )

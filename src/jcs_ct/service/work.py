@@ -127,6 +127,10 @@ class QueueWork:
                 logger.error("the queue waits: %s", error)
                 self._stop.wait(_WAIT_AFTER_FAULT_S)
                 continue
+            except Exception:  # nor must anything else: readers would wait for a thread that is gone
+                logger.exception("the queue met a fault; it goes on")
+                self._stop.wait(_WAIT_AFTER_FAULT_S)
+                continue
             if done is None:
                 self._stop.wait(_LOOK_EVERY_S)
 
