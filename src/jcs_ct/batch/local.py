@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 
-from jcs_ct.batch.executor import Order
+from jcs_ct.batch.executor import Order, attempt
 from jcs_ct.jobs import Outcome, StudyWorker
 
 
@@ -76,10 +76,5 @@ class LocalExecutor:
     def _work(self) -> None:
         with StudyWorker(studies_per_process=self._studies_per_process, threads=self._threads) as worker:
             while (order := self._orders.get()) is not None and not self._stopping.is_set():
-                outcome = worker.run(
-                    order.task,
-                    order.arguments,
-                    limits=order.limits,
-                    keep_going=lambda: not self._stopping.is_set(),
-                )
+                outcome = attempt(worker, order, keep_going=lambda: not self._stopping.is_set())
                 self._ended.put((order.token, outcome))
