@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.errors import ConfigError, OutputError
-from jcs_ct.files import prepare_output_folder, read_json, read_text, replacing, staged_folder, write_text
+from jcs_ct.files import (
+    beside_others,
+    only_one,
+    prepare_output_folder,
+    read_json,
+    read_text,
+    replacing,
+    staged_folder,
+    write_text,
+)
 
 
 def test_text_that_cannot_be_read_is_said(tmp_path: Path) -> None:
@@ -172,3 +181,22 @@ def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None
         (staging / "last.txt").write_text("whole")
     assert (folder / ".00000000.part").is_dir()
     assert (elsewhere / "kept.txt").read_text() == "kept"
+
+
+def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
+    with only_one(tmp_path / "new" / "batch.lock", "batch"), pytest.raises(OutputError, match="another batch works"):
+        only_one(tmp_path / "new" / "batch.lock", "batch").__enter__()
+    with only_one(tmp_path / "new" / "batch.lock", "batch"):
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["batch.lock"]
+    with pytest.raises(OutputError, match="in the way"):
+        only_one(tmp_path / "new", "batch").__enter__()
+
+
+def test_only_who_is_alone_in_a_folder_tidies_it(tmp_path):
+    tidied = []
+    with beside_others(tmp_path / "lock", lambda: tidied.append("first")):
+        with beside_others(tmp_path / "lock", lambda: tidied.append("second")):
+            pass
+        assert tidied == ["first"]
+    with beside_others(tmp_path / "lock", lambda: tidied.append("third")):
+        assert tidied == ["first", "third"]

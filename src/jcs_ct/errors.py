@@ -4,12 +4,21 @@ JCSError (exit code 5)     every one has a code and a remedy, for machines
 ├── ConfigError (2)      a setting, option or manifest that cannot be used
 │   ├── NotFoundError       nothing lies at a path
 │   ├── MissingExtraError   a package of an extra is not installed
-│   └── DeviceError         no such device, or none here
+│   ├── DeviceError         no such device, or none here
+│   ├── ManifestError       a manifest's problems, each with its kind and row (data/manifest)
+│   │   └── LeakError           patients of one part share slices with another's (data/manifest)
+│   ├── PacsDeniedError     a PACS refuses the credentials (pacs)
+│   └── PacsCertificateError    its certificate is not trusted (pacs)
 ├── OutputError (2)      the output folder cannot be written, or the disk is full
 ├── StudyError (3)       the geometry gate refuses a study; carries the gate's code
 ├── MaskError (3)        a mask that is not what it says
 ├── CheckpointError (3)  a weights file that cannot be read or does not fit
 ├── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
+├── PacsError (5)        what a PACS does or answers; its kinds are drawn in pacs/server
+├── StudyChangedError (5)   the images on a PACS are not those that were queued (pacs)
+├── NotFetchedError (5)  a study of a batch is not where it was found, or its store does not give it (batch)
+├── LeaseLostError (5)   a job may be another runner's by now (jobs)
+├── ResultsGoneError (5)    what an attempt wrote was removed before it was put in place (jobs)
 └── StoppedError (130)    someone stopped a command; says what is left and how to go on
 """
 
@@ -91,6 +100,13 @@ REMEDIES: Mapping[str, str] = {
     "CHANGED": "wait until the study no longer changes",
     "NOT_FETCHED": "check that the study is still where it was found, and that its store can be read",
     "FAILED": "do what the message says; if it says nothing, report it with --verbose output",
+    "OUT_OF_MEMORY": "allow the study more memory, or read it on a machine that has more",
+    "TIMED_OUT": "allow the study more time, or read it with fewer beside it",
+    "KILLED": "read the study again; if that is killed, too, the machine has too little memory",
+    "CRASHED": "read the study again; if it crashes once more, report it with its message",
+    "CANCELLED": "queue the study again if it is wanted after all",
+    "RUNNER_LOST": "read the study again; the program or machine that worked on it went away",
+    "BAD_SETTING": "change the option or the weights that the message names",
     "INTERRUPTED": "run the same command again",
     "FAULT": "this is a fault of the software: report it with the traceback on stderr",
 }

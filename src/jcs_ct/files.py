@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -191,8 +191,52 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
             os.close(held)
 
 
-def _hold(staging: Path) -> int | None:
-    """Lock a folder for the life of this process, however that ends; None where somebody else has it.
+@contextmanager
+def only_one(lock: Path, what: str) -> Iterator[None]:
+    """Hold a file as a lock while the block lasts, so that two programs of a kind never work in one folder.
+
+    Args:
+        lock: In that folder; made when missing.
+        what: What works there, for the message: ``batch``.
+
+    Raises:
+        OutputError: another holds it, or the folder cannot be written.
+    """
+    prepare_output_folder(lock.parent)
+    try:
+        held = _hold(lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise explain_unwritable(lock, error) from error
+    if held is None:
+        raise OutputError(f"another {what} works in {lock.parent}; choose another folder or stop it")
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def beside_others(lock: Path, when_alone: Callable[[], object]) -> Iterator[None]:
+    """Hold a file together with all who hold it like this; whoever finds nobody else calls ``when_alone`` first.
+
+    On a disk that knows no locks nobody is alone.
+    """
+    import fcntl
+
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            when_alone()
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _hold(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """Lock a folder or file for the life of this process, however that ends; None where somebody else has it.
 
     The descriptor to close; a lock goes with its process, so what a killed one left can be told from another's work.
     Where a system or its disk knows no such locks nothing is swept.
@@ -201,7 +245,7 @@ def _hold(staging: Path) -> int | None:
         import fcntl
     except ImportError:
         return None
-    descriptor = os.open(staging, os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jcs_ct.batch.batch_reading import BatchOptions, NotFetchedError, read_for_batch
+from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Ledger
 
 # Ray and submitit leave processes of theirs to the interpreter's end.
@@ -35,6 +37,21 @@ def test_a_dry_run_counts_and_reads_nothing(cohort, tmp_path, jcs):
     plan = json.loads(jcs("batch", "run", cohort, "-o", tmp_path / "batch", "--dry-run", "--json").stdout)
     assert (plan["studies"], plan["refused"]) == (2, {"GAP": 1})
     assert plan["estimate"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("options", [BatchOptions(), BatchOptions(dicom=True, formats=("json",), threshold=3)])
+def test_options_survive_the_batchs_file(options):
+    assert BatchOptions.from_arguments(json.loads(json.dumps(options.to_arguments()))) == options
+
+
+def test_credentials_that_end_while_a_batch_runs_are_no_fault_of_the_study(monkeypatch, tmp_path):
+    def refuse(url):
+        raise ConfigError("the server refuses the credentials")
+
+    monkeypatch.setattr("jcs_ct.batch.cohort_search.connect", refuse)
+    study = {"kind": "dicomweb", "where": "https://pacs/studies/1.2.3", "files": [], "series": "", "byte_count": 0}
+    with pytest.raises(NotFetchedError, match="refuses the credentials"):
+        read_for_batch({"study": study, "options": {}, "output": str(tmp_path)}, lambda *stage: None)
 
 
 def test_usage(cohort, tmp_path, jcs):

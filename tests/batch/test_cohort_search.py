@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jcs_ct.batch.addresses import find_at, store_folder
+from jcs_ct.batch.addresses import fetched, find_at, store_folder
 from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
 from jcs_ct.batch.cohort_manifest import Kind
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, StudyError
 
 RECORD = {"value": {"n": 1}, "seconds": 1.0, "peak_memory_bytes": 1}
 
@@ -80,6 +80,86 @@ def test_an_object_store_shows_what_a_folder_shows(bucket, cohort):
         find_at(f"{bucket}/empty", Gate())
 
 
+class Keys:
+    """A store in memory that lists names as they are, with their bytes."""
+
+    def __init__(self):
+        self.held = {}
+
+    def find(self, path, detail=False):
+        found = {name: {"size": len(data)} for name, data in self.held.items() if name.startswith(f"{path}/")}
+        return found if detail else sorted(found)
+
+    def isfile(self, path):
+        return path in self.held
+
+    def cat_ranges(self, names, starts, ends, on_error):
+        return [self.held[name][start:end] for name, start, end in zip(names, starts, ends, strict=True)]
+
+    def get_file(self, name, place):
+        Path(place).write_bytes(self.held[name])
+
+    def get(self, names, places):
+        for name, place in zip(names, places, strict=True):
+            self.get_file(name, place)
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """What the store ``keys://`` holds."""
+    store = Keys()
+    monkeypatch.setattr("jcs_ct.batch.addresses.file_system", lambda where: (store, where.removeprefix("keys://")))
+    return store.held
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../out.dcm", "a/../../out.dcm", "/out.dcm", "./out.dcm", "a\\..\\out.dcm", "a\0.dcm", "n" * 256, "1.dcm/x"],
+    ids=["up", "below and up", "absolute", "dot", "backslash", "nul", "long", "below a file"],
+)
+def test_a_name_that_leads_out_of_the_folder_writes_nothing_there(keys, drawn, tmp_path, monkeypatch, name):
+    """The good study beside it is found; the name is a study that is refused."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    images = {f"{number}.dcm": path.read_bytes() for number, path in enumerate(sorted(drawn.glob("*.dcm")))}
+    keys.update({f"bucket/in/{one}": data for one, data in images.items()})
+    keys[f"bucket/in/{name}"] = images["0.dcm"]
+    found, refused = find_at("keys://bucket/in", Gate())
+    assert (found.code, found.slice_count, found.where) == ("", 6, "keys://bucket/in")
+    assert (refused.code, "another name in its store" in refused.message) == ("UNSUPPORTED", True)
+    for files in ([], [name] if name != "1.dcm/x" else ["1.dcm", name]):
+        folder = tmp_path / "temporary" / f"study-{len(files)}"
+        folder.mkdir()
+        with pytest.raises(StudyError, match="another name in its store"):
+            fetched("keys://bucket/in", files, folder)
+        assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "temporary"]
+    assert {path.name for path in (tmp_path / "temporary").iterdir()} == {f"study-{n}" for n in (0, len(files))}
+
+
+def test_an_address_of_a_list_without_one_study_is_a_row_with_a_code(keys, drawn, tmp_path, add_study):
+    keys["bucket/notes/readme.txt"] = b"no study"
+    for number in ("1", "2"):
+        for path in add_study(tmp_path / number, number=number):
+            keys[f"bucket/{number}/{path.name}"] = keys[f"bucket/two/{number}/{path.name}"] = path.read_bytes()
+    lines = [f"keys://bucket/{name}" for name in ("1", "notes", "nothing", "two", "2")]
+    (tmp_path / "list.csv").write_text("\n".join(["study", *lines]))
+    found = list(find_studies(str(tmp_path / "list.csv"), Gate()))
+    assert [one.where for one in found] == lines
+    assert [one.code for one in found] == ["", "NO_IMAGES", "NO_IMAGES", "MIXED_SERIES", ""]
+    assert len({one.study for one in found}) == 5
+    assert ("no studies lie at" in found[1].message, "2 studies lie at" in found[3].message) == (True, True)
+
+
+def test_marks_of_empty_folders_and_a_lone_object_are_no_trouble(keys, drawn, tmp_path):
+    data = sorted(drawn.glob("*.dcm"))[0].read_bytes()
+    keys.update({"bucket/in/a/": b"", "bucket/in/a/1.dcm": data})
+    (found,) = find_at("keys://bucket/in", Gate(lenient=True))
+    assert found.slice_count == 1
+    assert fetched("keys://bucket/in/a/1.dcm", [], tmp_path) == tmp_path / "1.dcm"
+    assert (tmp_path / "1.dcm").read_bytes() == data
+
+
 def test_results_in_a_store_count_from_their_marker_on(bucket):
     results = open_results(f"{bucket}/out")
     assert isinstance(results, ObjectResults)
@@ -126,24 +206,54 @@ def server(cohort, monkeypatch):
     held.url = f"http://127.0.0.1:{web.server_address[1]}"
     thread = threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield held.url
+    yield held
     web.shutdown()
     web.server_close()
     thread.join()
 
 
 def test_a_dicomweb_server_lists_what_it_holds(server):
-    found = list(find_studies(server, Gate()))
+    found = list(find_studies(server.url, Gate()))
     assert sorted((one.kind, one.slice_count, one.code) for one in found) == [
         (Kind.DICOMWEB, count, "") for count in (5, 6, 6)
     ]
-    assert all(one.where.startswith(f"{server}/studies/") for one in found)
+    assert all(one.where.startswith(f"{server.url}/studies/") for one in found)
     assert len({one.study for one in found}) == 3
+
+
+@pytest.mark.parametrize("trouble", ["PACS_INCOMPLETE", "PACS_GONE"])
+def test_a_study_that_the_server_cannot_list_is_a_row_with_a_code(server, trouble):
+    bad = sorted({key[0] for key in server.instances})[0]
+
+    def before(method, path):
+        if path == f"/studies/{bad}/series" and trouble == "PACS_GONE":
+            server.remove(bad)
+        server.counts = "+2" if trouble == "PACS_INCOMPLETE" and bad in path else "true"
+
+    server.on_request = before
+    found = list(find_studies(server.url, Gate()))
+    assert sorted(one.code for one in found) == ["", "", trouble]
+    assert [one.where for one in found if one.code] == [f"{server.url}/studies/{bad}"]
+
+
+def test_a_server_that_goes_away_ends_the_search(server, monkeypatch):
+    from jcs_ct.pacs.server import PacsUnavailableError
+
+    monkeypatch.setattr("jcs_ct.pacs.server.PacsServer.from_environment", impatient)
+    server.on_request = lambda method, path: setattr(server, "failures", 9) if path.endswith("/series") else None
+    with pytest.raises(PacsUnavailableError):
+        list(find_studies(server.url, Gate()))
+
+
+def impatient(url, ca_bundle=""):
+    from jcs_ct.pacs.server import PacsServer
+
+    return PacsServer(url, retries=0)
 
 
 @pytest.mark.slow
 def test_from_a_dicomweb_server(server, tmp_path, jcs):
-    done = jcs("batch", "run", server, "-o", tmp_path / "batch", "--workers", 1)
+    done = jcs("batch", "run", server.url, "-o", tmp_path / "batch", "--workers", 1)
     assert done.exit_code == 0, done.output
     summary = (tmp_path / "batch" / "summary.csv").read_text()
     assert (summary.count("done"), summary.count("refused,GAP")) == (2, 1)

@@ -142,16 +142,16 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_
 
     monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.0)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage())
-    driver, *_ = batch(named(2), Played("OUTPUT_UNWRITABLE", window=1), least_free_bytes=1)
+    driver, *_ = batch(named(2), Played("DISK_FULL", window=1), least_free_bytes=1)
     told = []
     driver.on_change = told.append
     assert driver.run().counts[State.DONE] == 2
     assert [one.waiting_for for one in told][:1] == ["disk"]
     free[:] = [0]
     late, _, _ = batch(named(3), Played(), least_free_bytes=1, disk_patience_s=0.05)
-    with pytest.raises(OutputError, match="nothing is lost") as error:
+    with pytest.raises(OutputError, match=r"free space .*nothing is lost \(DISK_FULL\)") as caught:
         late.run()
-    assert error.value.code == "DISK_FULL"
+    assert (caught.value.code, caught.value.remedy) == ("DISK_FULL", "free space and give the same command again")
     assert real(tmp_path).free > 0
 
 
@@ -169,6 +169,94 @@ def test_results_that_the_disk_cannot_take_wait_for_it(batch, monkeypatch):
     standing = driver.run()
     assert standing.counts[State.DONE] == 2
     assert {job.attempts for job in ledger.jobs()} == {1}
+
+
+def test_a_folder_that_stays_unwritable_is_no_full_disk(batch, monkeypatch):
+    def refuse(*arguments):
+        raise OutputError("it is another user's")
+
+    driver, ledger, results = batch(named(1), Played(), disk_patience_s=0.25)
+    monkeypatch.setattr(results, "stage", refuse)
+    monkeypatch.setattr("jcs_ct.batch.driver._LOOK_AGAIN_S", 0.1)
+    with pytest.raises(OutputError, match="can be written") as caught:
+        driver.run()
+    assert caught.value.code == "OUTPUT_UNWRITABLE"
+    assert len(ledger.history(ledger.jobs()[0].job_id)) < 12, "it waits between its tries"
+
+
+@pytest.mark.parametrize("call", ["find", "stage"])
+def test_a_place_of_results_that_fails_once_leaves_no_job_held(batch, monkeypatch, call):
+    driver, ledger, results = batch(named(1), Played())
+    real, failures = getattr(results, call), ["once"]
+
+    def fail_once(*arguments):
+        if failures:
+            failures.pop()
+            raise OutputError("it does not answer")
+        return real(*arguments)
+
+    monkeypatch.setattr("jcs_ct.batch.driver._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(results, call, fail_once)
+    assert driver.run().counts[State.DONE] == 1
+    assert {job.attempts for job in ledger.jobs()} == {1}
+
+
+@pytest.mark.parametrize("ending", ["done", "CRASHED"])
+def test_what_an_attempt_left_and_nobody_can_remove_now_stops_nothing(batch, monkeypatch, ending):
+    def refuse(*arguments):
+        raise OutputError("cannot remove it: it is in use")
+
+    driver, _, results = batch(named(2), Played(ending, window=1))
+    monkeypatch.setattr(results, "discard", refuse)
+    assert driver.run().counts[State.DONE] == 2
+
+
+def test_a_machine_that_slept_does_not_take_its_jobs_from_itself(batch, monkeypatch):
+    real, slept = time.time, []
+    monkeypatch.setattr(time, "time", lambda: real() + 7200.0 * len(slept))
+    executor = Played(window=4)
+    collect = executor.collect
+    executor.collect = lambda timeout_s: collect(timeout_s) if slept else slept.append(1) or []
+    driver, ledger, _ = batch(named(2), executor)
+    assert driver.run().counts[State.DONE] == 2
+    assert {job.attempts for job in ledger.jobs()} == {1}
+    assert {entry.event for job in ledger.jobs() for entry in ledger.history(job.job_id)} == {
+        "queued", "claimed", "done"
+    }  # fmt: skip
+
+
+def test_a_second_batch_leaves_the_first_ones_attempts_in_the_same_results_alone(batch, tmp_path):
+    def begin_another(order):
+        """Another batch, in a folder of its own, begins and ends while a study of the first is read."""
+        with Ledger(tmp_path / "other.sqlite") as other:
+            Driver(other, FolderResults(tmp_path / "results"), Played(), PLAY, {}, "r", least_free_bytes=0).run()
+        Path(order.arguments["output"], "report.json").write_text("{}")
+        return Outcome(Ending.DONE, value={"n": 1})
+
+    (tmp_path / "results" / ".staging" / "killed").mkdir(parents=True)
+    driver, ledger, _ = batch(named(1), Played(begin_another))
+    assert driver.run().counts[State.DONE] == 1
+    assert (tmp_path / "results" / ledger.jobs()[0].job_id / "report.json").exists()
+    assert left(tmp_path) == []
+
+
+def test_results_that_are_gone_before_they_are_in_place_are_read_again(batch, tmp_path):
+    def lose(order):
+        Path(order.arguments["output"]).rmdir()
+        return Outcome(Ending.DONE, value={"n": 1})
+
+    driver, ledger, _ = batch(named(1), Played(lose))
+    assert driver.run().counts[State.DONE] == 1
+    assert ledger.jobs()[0].attempts == 2
+
+
+def test_a_study_that_is_cancelled_while_it_is_read_is_not_read_again(batch):
+    def cancel(order):
+        assert ledger.cancel(ledger.jobs()[0].job_id)
+        return lost("gone")
+
+    driver, ledger, _ = batch(named(1), Played(cancel))
+    assert driver.run().counts[State.CANCELLED] == 1
 
 
 def test_a_driver_that_is_told_to_stop_gives_back_what_runs(batch, tmp_path):

@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 import jcs_ct
+from jcs_ct import errors
 from jcs_ct.cli import app, endings, main
 from jcs_ct.cli.documents import SCHEMA_VERSION
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_USAGE, OUTCOMES
@@ -29,6 +30,7 @@ from jcs_ct.errors import (
     NotFoundError,
     StudyError,
 )
+from jcs_ct.jobs import FailureCode
 
 
 def commands(command=None, path=()):
@@ -129,8 +131,10 @@ def test_every_error_has_a_code_with_a_remedy():
     def below(kind):
         return {kind, *(found for child in kind.__subclasses__() for found in below(child))}
 
-    codes = {str(code) for code in GateCode} | {"DISK_FULL", "OUTPUT_UNWRITABLE", "USAGE", "FAULT"}
+    codes = {str(code) for code in (*GateCode, *FailureCode)} | {"USAGE", "FAULT"}
+    drawn = f"{errors.__doc__}{sys.modules['jcs_ct.pacs.server'].__doc__}"
     for kind in below(JCSError):
+        assert re.search(rf"\b{kind.__name__}\b", drawn), f"{kind.__name__} is not in the tree of jcs_ct.errors"
         if isinstance(kind.__dict__.get("code"), str):
             codes.add(kind.code)
         assert kind.exit_code in OUTCOMES, kind

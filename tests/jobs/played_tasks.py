@@ -30,7 +30,11 @@ def refuse(arguments, progress):
 
 
 def cannot_write(arguments, progress):
-    raise OutputError("the disk is full (DISK_FULL)")
+    raise OutputError("a file is in the way (OUTPUT_UNWRITABLE)")
+
+
+def fill_the_disk(arguments, progress):
+    raise OutputError("the disk is full (DISK_FULL)", code="DISK_FULL")
 
 
 def fail_with_a_name(arguments, progress):

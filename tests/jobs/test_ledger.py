@@ -10,10 +10,11 @@ import sys
 import threading
 from contextlib import closing
 
+import psutil
 import pytest
 
 from jcs_ct.errors import OutputError
-from jcs_ct.jobs import JobKey, LeaseLostError, Ledger, RetryPolicy, State, schema
+from jcs_ct.jobs import JobKey, LeaseLostError, Ledger, RetryPolicy, State, owners, schema
 from jcs_ct.jobs.job import OPEN_STATES
 from jcs_ct.jobs.outcome import FailureCode
 
@@ -168,6 +169,29 @@ def test_a_cancelled_job_whose_runner_died_stays_cancelled(ledger, key):
     assert ledger.job(claim.job_id).state is State.CANCELLED
 
 
+@pytest.mark.parametrize("end", ["fail", "fail for the last time", "release"])
+def test_a_job_that_is_cancelled_while_it_is_held_is_not_queued_again(ledger, key, end):
+    ledger.add(key())
+    for _ in range(2 if end == "fail for the last time" else 0):
+        ledger.fail(ledger.claim(), FailureCode.CRASHED)
+    claim = ledger.claim()
+    assert ledger.cancel(claim.job_id)
+    ended = ledger.release(claim) if end == "release" else ledger.fail(claim, FailureCode.CRASHED, "x")
+    job = ledger.job(claim.job_id)
+    assert (ended, job.state, job.code, job.is_running) == (State.CANCELLED, State.CANCELLED, "CANCELLED", False)
+    assert ledger.claim() is None
+    assert events(ledger, claim.job_id)[-1][0] == "cancelled"
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_job_wait(tmp_path, key):
+    with Ledger(tmp_path / "jobs.sqlite", retries=RetryPolicy(first_wait_s=10.0)) as ledger:
+        ledger.add(key())
+        ledger.fail(ledger.claim(), "CRASHED")
+        failed_at = ledger.job(key().job_id).changed_at
+        assert ledger.claim(now=failed_at + 5.0) is None
+        assert ledger.claim(now=failed_at - 9 * 365 * 86400.0) is not None
+
+
 def test_removing_spares_what_is_held(ledger, key):
     ledger.add(key())
     claim = ledger.claim()
@@ -240,6 +264,14 @@ def test_a_killed_runner_leaves_the_job_where_it_was(ledger, key, tmp_path, step
     assert (ledger.claim() is not None) is held
     assert ledger.release_lost() == 0, "this process lives"
     assert ledger.running_count() == int(held)
+
+
+def test_a_clock_that_is_set_does_not_make_a_runner_that_lives_look_gone(monkeypatch):
+    name = owners.this_process()
+    began = psutil.Process().create_time()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: began + 3600.0)
+    assert owners.this_process() == name
+    assert not owners.is_gone(name)
 
 
 def test_the_file_is_its_owners_only_and_foreign_files_are_refused(tmp_path, key):

@@ -108,6 +108,33 @@ def test_results_that_are_there_are_not_made_again(start, ledger, results, key):
     assert (job.state, job.result) == (State.DONE, {"calls": 9})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"), [("arguments", "CRASHED"), ("worker", "CRASHED"), ("results", "RUNNER_LOST")]
+)
+def test_a_fault_beside_the_study_is_an_attempt_and_the_next_job_is_run(
+    start, ledger, results, key, monkeypatch, wrong, code
+):
+    def fail(*given, **named):
+        raise KeyError("DOE^JANE")
+
+    ledger.add(key("a"), {})
+    ledger.add(key("b"), {})
+    runner = start()
+    ran = runner.worker.run
+    if wrong == "arguments":
+        monkeypatch.setattr(runner, "arguments", fail)
+    elif wrong == "worker":
+        monkeypatch.setattr(runner.worker, "run", fail)
+    else:
+        monkeypatch.setattr(runner.worker, "run", lambda *given, **named: (ran(*given, **named), results.sweep())[0])
+    assert runner.work_once() == key("a").job_id
+    job = ledger.job(key("a").job_id)
+    assert (job.state, job.code, job.is_running, job.attempts) == (State.QUEUED, code, False, 1)
+    assert "DOE" not in job.message
+    assert results.find(job.job_id) is None
+    monkeypatch.undo()
+
+
 def test_the_first_of_two_results_stays(results):
     for text, expected in (("one", True), ("two", False)):
         staged = results.stage("j")

@@ -54,7 +54,8 @@ def test_one_process_reads_many_studies_and_is_renewed(tmp_path):
     ("name", "arguments", "ending", "code", "words"),
     [
         ("refuse", {}, Ending.REFUSED, "GAP", "a slice is missing"),
-        ("cannot_write", {}, Ending.FAILED, "OUTPUT_UNWRITABLE", "disk is full"),
+        ("cannot_write", {}, Ending.FAILED, "OUTPUT_UNWRITABLE", "a file is in the way"),
+        ("fill_the_disk", {}, Ending.FAILED, "DISK_FULL", "disk is full"),
         ("no_memory", {}, Ending.FAILED, "OUT_OF_MEMORY", "more memory than there is"),
         ("fail_with_a_name", {}, Ending.FAILED, "CRASHED", "ValueError at played_tasks.py:"),
         ("die", {"signal": "SIGSEGV"}, Ending.FAILED, "CRASHED", "signal SIGSEGV"),

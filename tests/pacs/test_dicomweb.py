@@ -63,7 +63,7 @@ def test_answers_that_are_no_multipart(body, content_type, message):
 def test_a_study_is_fetched_as_it_came_under_names_from_hashes(web, pacs, fill, tmp_path):
     fill("1.2.3")
     pacs.add(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
-    assert web.ct_studies() == ["1.2.3"]
+    assert [one.uid for one in web.studies()] == ["1.2.3"]
     assert web.fetch_study("1.2.3", tmp_path).image_count == 4
     files = sorted(tmp_path.iterdir())
     assert {path.read_bytes() for path in files} == {pacs.instances[key] for key in pacs.of_modality("CT")}
@@ -82,19 +82,19 @@ def test_a_fetch_that_was_cut_short_goes_on_where_it_was(web, pacs, fill, tmp_pa
 def test_transient_errors_are_tried_again_with_growing_waits(web, pacs, fill, waits):
     fill("1.2.3")
     pacs.failures = 2
-    assert web.ct_studies() == ["1.2.3"]
+    assert [one.uid for one in web.studies()] == ["1.2.3"]
     assert waits == [1.0, 2.0]
     pacs.failures = 3
     with pytest.raises(
         PacsUnavailableError, match=r"cannot be reached \(HTTP 503\), tried 3 times.*PACS_UNAVAILABLE"
     ):
-        web.ct_studies()
+        web.studies()
 
 
 def test_a_server_that_is_not_there():
     client = DicomWeb(PacsServer("http://127.0.0.1:9", retries=1), sleep=lambda seconds: None)
     with pytest.raises(PacsUnavailableError, match=r"ConnectionError\), tried 2 times"):
-        client.ct_studies()
+        client.studies()
     client.close()
 
 
@@ -103,11 +103,11 @@ def test_credentials_are_sent_and_a_refusal_is_not_retried(pacs, waits):
     with pytest.raises(
         PacsDeniedError, match=r"asks for credentials \(HTTP 401\); set JCS_PACS_TOKEN, or .*PACS_CREDENTIALS"
     ):
-        DicomWeb(PacsServer(pacs.url), sleep=waits.append).ct_studies()
+        DicomWeb(PacsServer(pacs.url), sleep=waits.append).studies()
     assert waits == []
-    assert DicomWeb(PacsServer(pacs.url, token="secret")).ct_studies() == []
+    assert DicomWeb(PacsServer(pacs.url, token="secret")).studies() == []
     pacs.authorization = "Basic " + base64.b64encode(b"me:pass").decode()
-    assert DicomWeb(PacsServer(pacs.url, user="me", password="pass")).ct_studies() == []
+    assert DicomWeb(PacsServer(pacs.url, user="me", password="pass")).studies() == []
 
 
 def test_secrets_stay_out_of_texts():
@@ -198,7 +198,7 @@ def test_all_pages_are_read_whether_announced_or_not(web, pacs, fill, tmp_path, 
     for number in range(10):
         fill(f"1.2.{number}", images=1)
     fill("1.2.99", images=8)
-    assert web.ct_studies() == [*(f"1.2.{number}" for number in range(10)), "1.2.99"]
+    assert [one.uid for one in web.studies()] == [*(f"1.2.{number}" for number in range(10)), "1.2.99"]
     assert web.fetch_study("1.2.99", tmp_path).image_count == 8
     assert len(list(tmp_path.iterdir())) == 8
 
@@ -211,7 +211,7 @@ def test_full_pages_that_end_are_no_proof_of_the_end(web, pacs, fill, way, studi
     for number in range(studies):
         fill(f"1.2.{number}", images=1)
     pacs.requests.clear()
-    assert len(web.ct_studies()) == studies
+    assert len(web.studies()) == studies
     assert len(pacs.requests) <= most_requests
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_refuses_larger_limits_keeps_what_it_gave(web, pacs, fill)
     pacs.most_limit = 200
     for number in range(200):
         fill(f"1.2.{number}", images=1)
-    assert len(web.ct_studies()) == 200
+    assert len(web.studies()) == 200
 
 
 def test_a_server_that_has_more_and_does_not_give_it(web, pacs, fill, tmp_path):
@@ -321,20 +321,20 @@ def test_files_that_arrive_damaged(web, pacs, fill, tmp_path, wado, error, messa
 
 def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits):
     pacs.failures, pacs.failure, pacs.retry_after = 1, 429, "7"
-    web.ct_studies()
+    web.studies()
     pacs.failures, pacs.retry_after = 1, "864000"
-    web.ct_studies()
+    web.studies()
     pacs.failures, pacs.retry_after = 1, "tomorrow"
-    web.ct_studies()
+    web.studies()
     pacs.failures, pacs.retry_after = 1, "Wed, 21 Oct 2015 07:28:00 GMT"
-    web.ct_studies()
+    web.studies()
     assert waits == [7, 300, 1.0, 1.0]
 
 
 def test_the_longest_wait_bounds_the_growing_ones_too(pacs, waits):
     pacs.failures = 4
     client = DicomWeb(PacsServer(pacs.url, backoff_s=2, longest_wait_s=5), sleep=waits.append)
-    assert client.ct_studies() == []
+    assert client.studies() == []
     assert waits == [2, 4, 5, 5]
     client.close()
 
@@ -356,7 +356,7 @@ def test_an_answer_without_end_is_left(pacs, fill, monkeypatch):
     monkeypatch.setattr("jcs_ct.pacs.dicomweb._SEARCH_BYTES", 10)
     client = DicomWeb(PacsServer(pacs.url, retries=0))
     with pytest.raises(PacsAnswerError, match="larger than 0 MiB"):
-        client.ct_studies()
+        client.studies()
     client.close()
 
 
@@ -388,7 +388,7 @@ _BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><NativeDicomModel>&
 def test_searches_that_are_answered_with_something_else(web, pacs, answer, message):
     pacs.garbled = answer
     with pytest.raises(PacsAnswerError, match=message):
-        web.ct_studies()
+        web.studies()
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_searches_that_are_answered_with_something_else(web, pacs, answer, messa
 def test_refusals_have_their_error(web, pacs, waits, status, error):
     pacs.failures, pacs.failure = 1, status
     with pytest.raises(error, match=f"HTTP {status}"):
-        web.ct_studies()
+        web.studies()
     assert waits == []
 
 

@@ -85,7 +85,7 @@ def test_results_arrive_once_whatever_is_killed_or_down(orthanc, random_models, 
 def check_held(orthanc, files):
     """QIDO finds exactly the results, and WADO returns the bytes that were sent."""
     web = DicomWeb(PacsServer(f"{orthanc.url}/dicom-web"))
-    (study,) = web.ct_studies()
+    (study,) = (one.uid for one in web.studies())
     held: dict[str, bytes] = {}
     for series in web.listing(web.study(study)).series:
         if series.modality != "CT":

@@ -94,7 +94,7 @@ def test_a_named_certificate_is_trusted_and_the_token_arrives(serve_tls, certifi
     for number in range(3):
         pacs.add(ct_file("1.2.3", "1.2.3.1", number))
     web = connect(PacsServer(pacs.url, token=TOKEN, ca_bundle=str(certificates / "good.pem")))
-    assert web.ct_studies() == ["1.2.3"]
+    assert [one.uid for one in web.studies()] == ["1.2.3"]
     assert web.fetch_study("1.2.3", tmp_path).image_count == 3
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_certificate_is_refused_at_once_and_nothing_is_sent(serve_tls
     with pytest.raises(
         PacsCertificateError, match=r"not trusted \(self-signed certificate\).*--ca-bundle .PACS_CERT"
     ):
-        connect(PacsServer(pacs.url, token=TOKEN)).ct_studies()
+        connect(PacsServer(pacs.url, token=TOKEN)).studies()
     assert (connect.waits, pacs.requests) == ([], [])
 
 
@@ -111,7 +111,7 @@ def test_a_trusted_certificate_of_another_host_is_refused(serve_tls, certificate
     pacs = serve_tls("other")
     web = connect(PacsServer(pacs.url, token=TOKEN, ca_bundle=str(certificates / "other.pem")))
     with pytest.raises(PacsCertificateError, match=r"not trusted \(IP address mismatch"):
-        web.ct_studies()
+        web.studies()
     assert pacs.requests == []
 
 
@@ -119,14 +119,14 @@ def test_a_wrong_token_is_refused_with_what_to_do(serve_tls, certificates, conne
     pacs = serve_tls("good")
     web = connect(PacsServer(pacs.url, token="wrong", ca_bundle=str(certificates / "good.pem")))
     with pytest.raises(PacsDeniedError, match=r"refuses the token \(HTTP 401\); check JCS_PACS_TOKEN"):
-        web.ct_studies()
+        web.studies()
     assert connect.waits == []
 
 
 def test_https_to_a_port_that_speaks_http(pacs, connect):
     web = connect(PacsServer(pacs.url.replace("http:", "https:"), retries=1))
     with pytest.raises(PacsUnavailableError, match=r"\(SSLError\), tried 2 times.*PACS_UNAVAILABLE"):
-        web.ct_studies()
+        web.studies()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -157,21 +157,21 @@ def test_credentials_that_cannot_be_sent_are_not_repeated(credentials, message):
 
 def test_a_password_of_any_letters_is_sent_as_utf8(pacs, connect):
     pacs.authorization = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
-    assert connect(PacsServer(pacs.url, user="me", password=PASSWORD)).ct_studies() == []
+    assert connect(PacsServer(pacs.url, user="me", password=PASSWORD)).studies() == []
     with pytest.raises(PacsDeniedError, match=r"refuses the user or password .*JCS_PACS_USER and JCS_PACS_PASSWORD"):
-        connect(PacsServer(pacs.url, user="me", password="wrong")).ct_studies()
+        connect(PacsServer(pacs.url, user="me", password="wrong")).studies()
 
 
 def test_a_redirection_is_not_followed(pacs, connect):
     pacs.redirect = "http://127.0.0.1:9/elsewhere"
     with pytest.raises(JCSError, match=r"points to another address \(HTTP 302\)"):
-        connect(PacsServer(pacs.url, token=TOKEN)).ct_studies()
+        connect(PacsServer(pacs.url, token=TOKEN)).studies()
 
 
 def test_an_answer_that_is_no_json(pacs, connect):
     pacs.garbled = b"<html>"
     with pytest.raises(JCSError, match="is XML that cannot be read"):
-        connect(PacsServer(pacs.url)).ct_studies()
+        connect(PacsServer(pacs.url)).studies()
 
 
 def test_credentials_from_the_environment_reach_no_log(serve_tls, certificates, jcs, monkeypatch, caplog, tmp_path):
@@ -244,16 +244,16 @@ def test_a_real_server_with_a_password_behind_tls(certificates, connect, tmp_pat
 
 def check_tls_and_password(root, bundle, connect, folder):
     with pytest.raises(PacsCertificateError, match="self-signed certificate"):
-        connect(PacsServer(root, user="me", password=PASSWORD)).ct_studies()
+        connect(PacsServer(root, user="me", password=PASSWORD)).studies()
     with pytest.raises(PacsDeniedError, match="refuses the user or password"):
-        connect(PacsServer(root, user="me", password="wrong", ca_bundle=bundle)).ct_studies()
+        connect(PacsServer(root, user="me", password="wrong", ca_bundle=bundle)).studies()
     with pytest.raises(PacsDeniedError, match="asks for credentials"):
-        connect(PacsServer(root, ca_bundle=bundle)).ct_studies()
+        connect(PacsServer(root, ca_bundle=bundle)).studies()
     web = connect(PacsServer(root, user="me", password=PASSWORD, ca_bundle=bundle))
     sent = folder / "sent.dcm"
     sent.write_bytes(ct_file("1.2.3", "1.2.3.1", 1))
     web.store([sent])
-    assert web.ct_studies() == ["1.2.3"]
+    assert [one.uid for one in web.studies()] == ["1.2.3"]
     assert web.fetch_study("1.2.3", folder / "fetched").image_count == 1
     (fetched,) = (folder / "fetched").iterdir()
     assert fetched.read_bytes() == sent.read_bytes()

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.files import only_one
 from jcs_ct.jobs import Ending, JobKey, Limits, Outcome, RetryPolicy, State, StudyWorker
 from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.remote import StudyQuery
 from jcs_ct.pacs.server import PacsAnswerError, PacsDeniedError, PacsServer
 from jcs_ct.pacs.watch import WatchSettings
-from jcs_ct.pacs.watcher_setup import go_on, only_watcher, open_watcher
+from jcs_ct.pacs.watcher_setup import go_on, open_watcher
 
 from .fake_pacs import ct_file
 from .played_readings import PlayedWorker
@@ -608,7 +609,30 @@ def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog, worker):
     assert not [path for path in seen if "1.2.840" in path.name]
 
 
+def test_a_job_that_is_cancelled_as_its_reading_ends_is_not_stored(start, pacs, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    worker.ending = lambda: watcher.ledger.cancel(watcher.ledger.jobs()[0].job_id) and None
+    watcher.later()
+    assert states(watcher) == [("cancelled", "CANCELLED")]
+    assert results_held(pacs) == (0, 0)
+    assert left_on_disk(watcher) == []
+
+
+def test_a_clock_that_is_set_back_keeps_no_study_waiting(start, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    watcher.later(-9 * 365 * 86400.0)
+    assert worker.calls == 0, "its rest is counted anew"
+    watcher.later(29)
+    assert worker.calls == 0
+    watcher.later(2)
+    assert worker.calls == 1
+
+
 def test_two_watchers_do_not_share_a_folder(tmp_path):
-    second = only_watcher(tmp_path / "lock")
-    with only_watcher(tmp_path / "lock"), pytest.raises(OutputError, match="another watcher"):
+    second = only_one(tmp_path / "lock", "watcher")
+    with only_one(tmp_path / "lock", "watcher"), pytest.raises(OutputError, match="another watcher"):
         second.__enter__()

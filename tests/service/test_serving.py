@@ -7,15 +7,20 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.files import only_one
 from jcs_ct.service.app import build_app, build_service
+from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.users import Users
+from jcs_ct.service.work import QueueWork
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,38 @@ def test_other_addresses_need_users(tmp_path):
         build_service(ServiceSettings(tmp_path, host="0.0.0.0"))
     with pytest.raises(ConfigError, match="a root path starts with /"):
         ServiceSettings(tmp_path, root_path="jcs/")
+
+
+def test_a_second_server_leaves_the_folder_of_the_first_alone(tmp_path, jcs):
+    with only_one(tmp_path / "serve.lock", "server"):
+        refused = jcs("serve", "--folder", tmp_path)
+    assert "another server works in" in str(refused.exception)
+    assert not (tmp_path / "jobs.sqlite").exists()
+
+
+def test_a_study_for_which_there_is_no_room_has_the_code_of_a_full_disk(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "1.dcm").write_bytes(b"x")
+    source = {"place": str(tmp_path / "study"), "most_files": 9, "most_bytes": 9, "free_bytes": 1 << 62}
+    with pytest.raises(OutputError, match="ask the administrator") as caught:
+        bring_in(source, tmp_path / "sent", lambda *stage: None)
+    assert caught.value.code == "DISK_FULL"
+
+
+def test_a_fault_does_not_end_the_queue(monkeypatch):
+    calls = []
+
+    def work_once():
+        calls.append("once")
+        if len(calls) == 1:
+            raise KeyError
+        work._stop.set()
+
+    monkeypatch.setattr("jcs_ct.service.work._WAIT_AFTER_FAULT_S", 0.0)
+    work = QueueWork.__new__(QueueWork)
+    work._stop, work._runner, work.tidy = Event(), SimpleNamespace(work_once=work_once), lambda: None
+    work._work()
+    assert len(calls) == 2
 
 
 def test_networks_that_cannot_be_loaded_are_said_at_the_start(tmp_path):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
-from jcs_ct.batch.cohort_manifest import FoundStudy
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError, GateCode
+from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError
 from jcs_ct.files import prepare_output_folder
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
@@ -22,6 +23,13 @@ HEAD_BYTES = 32 * 1024
 _TAIL_BYTES = 16
 _AT_ONCE = 500
 _PIXEL_DATA, _FRAMES = b"\xe0\x7f\x10\x00", b"\x28\x00\x08\x00"
+#: Bytes of one part of a name, as file systems have it, and of a whole one, as S3 has it.
+_PART_BYTES, _NAME_BYTES = 255, 1024
+_NO_FILE = (
+    "an object's name cannot be a file's here: a part of it is empty, '.' or '..', holds a backslash or a NUL, or is "
+    "too long, or another object has the name of its folder"
+)
+_RENAME = "give the object another name in its store"
 #: A copy that holds headers only cannot show these.
 _NOT_SHOWN = frozenset({str(GateCode.TRUNCATED), str(GateCode.UNREADABLE)})
 
@@ -47,20 +55,69 @@ def file_system(address: str) -> tuple[Any, str]:
 def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None = None) -> list[FoundStudy]:
     """Every study below an address; of DICOM objects the headers are fetched, other objects are judged when read.
 
+    An object whose name leads out of a folder, or cannot be a file's, is a study that is refused (UNSUPPORTED).
+
     Raises:
-        ConfigError: nothing is there, or it cannot be read.
+        NotFoundError: nothing is there.
+        ConfigError: it cannot be read.
     """
     system, root = file_system(address)
     try:
         listed: Mapping[str, Mapping[str, Any]] = system.find(root, detail=True)
         if not listed:
-            raise ConfigError(f"nothing lies at {address}; give the address that holds the studies")
+            raise NotFoundError(f"nothing lies at {address}; give the address that holds the studies")
+        places, refused = _places(listed, root)
         with tempfile.TemporaryDirectory(prefix="jcs-heads-") as mirror:
-            _mirror_headers(system, root, listed, Path(mirror))
+            _mirror_headers(system, places, listed, Path(mirror))
             found = find_in_folder(Path(mirror), gate, progress=progress)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{address} cannot be read: {type(error).__name__}: {error}") from error
-    return [_at_address(one, Path(mirror), address) for one in found]
+    return [*(_at_address(one, Path(mirror), address) for one in found), *map(_refused, refused)]
+
+
+def _places(names: Iterable[str], root: str) -> tuple[dict[str, PurePosixPath], list[str]]:
+    """Where objects lie below an address, as paths below any folder; and those of which no file can be made there.
+
+    Names in a store are only names: ``..`` in one would lead out of the folder that it is fetched into.
+    """
+    places: dict[str, PurePosixPath] = {}
+    refused: list[str] = []
+    files: set[PurePosixPath] = set()
+    for name in sorted(names):  # a file comes before what lies below its name
+        if name.endswith("/"):
+            continue  # what some stores keep in place of an empty folder
+        inside = _inside(name, root)
+        if inside is None or not files.isdisjoint(inside.parents):
+            refused.append(name)
+            continue
+        files.add(inside)
+        places[name] = inside
+    return places, refused
+
+
+def _inside(name: str, root: str) -> PurePosixPath | None:
+    name, root = name.removeprefix("/"), root.strip("/")
+    if name == root:
+        inside = name.rpartition("/")[2]
+    elif not root or name.startswith(f"{root}/"):
+        inside = name[len(root) + 1 :] if root else name
+    else:
+        return None
+    parts = inside.split("/")
+    sizes = [len(part.encode(errors="replace")) for part in parts]
+    is_file = max(sizes) <= _PART_BYTES and sum(sizes) + len(sizes) <= _NAME_BYTES
+    is_plain = not {"", ".", ".."} & set(parts) and not {"\\", "\0"} & set(inside)
+    return PurePosixPath(inside) if is_file and is_plain else None
+
+
+def _refused(name: str) -> FoundStudy:
+    return FoundStudy(
+        study=hashlib.sha256(name.encode(errors="replace")).hexdigest()[:32],
+        kind=Kind.SINGLE,
+        where=repr(name)[1:-1],
+        code=str(GateCode.UNSUPPORTED),
+        message=f"{_NO_FILE}; {_RENAME} ({GateCode.UNSUPPORTED})",
+    )
 
 
 def _at_address(study: FoundStudy, mirror: Path, address: str) -> FoundStudy:
@@ -71,17 +128,18 @@ def _at_address(study: FoundStudy, mirror: Path, address: str) -> FoundStudy:
     return replace(study, where=where)
 
 
-def _mirror_headers(system: Any, root: str, listed: Mapping[str, Mapping[str, Any]], mirror: Path) -> None:
+def _mirror_headers(
+    system: Any, places: Mapping[str, PurePosixPath], listed: Mapping[str, Mapping[str, Any]], mirror: Path
+) -> None:
     """Sparse files of the objects' names and sizes that hold the beginning and the last bytes of each."""
-    names = sorted(listed)
+    names = list(places)
     for first in range(0, len(names), _AT_ONCE):
         part = names[first : first + _AT_ONCE]
         sizes = [int(listed[name].get("size") or 0) for name in part]
         heads = _ranges(system, part, [0] * len(part), [min(size, HEAD_BYTES) for size in sizes])
         tails = _ranges(system, part, [max(0, size - _TAIL_BYTES) for size in sizes], sizes)
         for name, size, head, tail in zip(part, sizes, heads, tails, strict=True):
-            inside = os.path.relpath(name, root)
-            path = mirror / (Path(name).name if inside == "." else inside)
+            path = mirror / places[name]
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_head(system, name, path, size, head, tail)
             _set_time(path, listed[name])
@@ -126,18 +184,21 @@ def fetched(where: str, files: Sequence[str], folder: Path) -> Path:
     """Fetch a study's objects into a folder; the folder, or the file of a lone object.
 
     Raises:
+        StudyError: the name of one leads out of the folder, or cannot be a file's (UNSUPPORTED).
         OSError, ValueError: they cannot be fetched.
     """
     system, path = file_system(where)
-    if not files and system.isfile(path):
-        place = folder / Path(path).name
+    is_lone = not files and system.isfile(path)
+    places, refused = _places([path] if is_lone else [f"{path}/{one}" for one in files] or system.find(path), path)
+    if refused:
+        raise StudyError(GateCode.UNSUPPORTED, f"{_NO_FILE}; {_RENAME}", remedy=_RENAME)
+    if is_lone:
+        place = folder / places[path]
         system.get_file(path, str(place))
         return place
-    names = [f"{path}/{one}" for one in files] or sorted(system.find(path))
-    places = [folder / os.path.relpath(one, path) for one in names]
-    for parent in {place.parent for place in places}:
+    for parent in {(folder / inside).parent for inside in places.values()}:
         prepare_output_folder(parent)
-    system.get(names, [str(place) for place in places])
+    system.get(list(places), [str(folder / inside) for inside in places.values()])
     return folder
 
 

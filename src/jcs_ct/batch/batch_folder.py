@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -20,8 +20,8 @@ from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.driver import Driver, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
-from jcs_ct.errors import ConfigError, OutputError
-from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.errors import ConfigError
+from jcs_ct.files import only_one, prepare_output_folder, write_text
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State, reading_key
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,8 @@ def existing_batch(folder: Path) -> Batch:
     if not path.is_file():
         raise ConfigError(f"no batch was begun in {folder}: it holds no {OWN_FOLDER}")
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    options = dict(facts["options"])
-    options["dicom"] = options.pop("dicom_where_possible")
-    options["formats"] = tuple(options["formats"])
     key = JobKey("any", facts["weights"], facts["operating_point"], facts["version"])
-    return Batch(folder, key, BatchOptions(**options), facts["results"])
+    return Batch(folder, key, BatchOptions.from_arguments(facts["options"]), facts["results"])
 
 
 def find_cohort(
@@ -181,19 +178,10 @@ def work_off(
     return driver.run()
 
 
-@contextmanager
-def only_batch(folder: Path) -> Iterator[None]:
-    """Hold a batch's folder for the life of this process.
+def only_batch(folder: Path) -> AbstractContextManager[None]:
+    """Hold a batch's folder while the block lasts.
 
     Raises:
         OutputError: another batch works in it.
     """
-    import fcntl
-
-    prepare_output_folder(folder)
-    with (folder / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(f"another batch works in {folder}; choose another folder or stop it") from error
-        yield
+    return only_one(folder / LOCK, "batch")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
-from jcs_ct.errors import JCSError
+from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ class BatchOptions(ReadingOptions):
         values = super().to_arguments()
         values["dicom_where_possible"] = values.pop("dicom")
         return values
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> BatchOptions:
+        """From what :meth:`to_arguments` made."""
+        values = dict(arguments)
+        values["dicom"] = values.pop("dicom_where_possible")
+        return cls(**{**values, "formats": tuple(values["formats"])})
 
     @property
     def decisive(self) -> str:
@@ -165,5 +172,8 @@ def _fetch_from_server(where: str, folder: Path) -> None:
     from jcs_ct.batch.cohort_search import connect
 
     url, _, study_uid = where.rpartition("/studies/")
-    with closing(connect(url)) as web:
-        web.fetch_study(study_uid, folder)
+    try:
+        with closing(connect(url)) as web:
+            web.fetch_study(study_uid, folder)
+    except ConfigError as error:  # credentials that ended while the batch ran are no fault of the study
+        raise NotFetchedError(f"the server does not give the study: {error} ({NotFetchedError.code})") from error

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from jcs_ct.batch.addresses import file_system, is_address
 from jcs_ct.batch.pictures import PICTURE
 from jcs_ct.errors import OutputError
+from jcs_ct.files import beside_others
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
 
 #: Written last beside results in an object store.
 DONE_MARKER = "_DONE"
+_LOCK = ".batch.lock"
 
 
 class BatchResults(Protocol):
     """Results by job, whole or not at all."""
 
     def find(self, job_id: str) -> Mapping[str, Any] | None:
-        """The record of a job whose results are in place."""
+        """The record of a job whose results are in place.
+
+        Raises:
+            OutputError: a store does not answer.
+        """
 
     def stage(self, job_id: str) -> dict[str, str]:
         """Arguments that tell the task where to write one attempt's results.
@@ -43,8 +50,8 @@ class BatchResults(Protocol):
     def discard(self, staged: Mapping[str, str]) -> None:
         """Remove what an attempt left."""
 
-    def sweep(self) -> int:
-        """Remove what killed attempts left, while no other batch works here; how many there were."""
+    def at_work(self) -> AbstractContextManager[None]:
+        """While a batch works here, perhaps beside others; one that is alone removes what killed ones left."""
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Every job whose results are in place, with its record."""
@@ -90,9 +97,9 @@ class FolderResults:
         for place in (output, *output.parent.glob(f"{output.name}.*")):  # an executor's own tries lie beside it
             self._folders.discard(place)
 
-    def sweep(self) -> int:
+    def at_work(self) -> AbstractContextManager[None]:
         """See :class:`BatchResults`."""
-        return self._folders.sweep()
+        return beside_others(self._folders.root / _LOCK, self._folders.sweep)
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """See :class:`BatchResults`."""
@@ -127,9 +134,11 @@ class ObjectResults:
 
     def find(self, job_id: str) -> Mapping[str, Any] | None:
         """See :class:`BatchResults`."""
-        if not self._system.exists(f"{self._root}/{job_id}/{DONE_MARKER}"):
-            return None
-        return self._record(job_id)
+        try:
+            there = self._system.exists(f"{self._root}/{job_id}/{DONE_MARKER}")
+            return self._record(job_id) if there else None
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
 
     def stage(self, job_id: str) -> dict[str, str]:
         """See :class:`BatchResults`."""
@@ -148,9 +157,9 @@ class ObjectResults:
     def discard(self, staged: Mapping[str, str]) -> None:
         """What an attempt stored is overwritten by the next: there is nothing to remove."""
 
-    def sweep(self) -> int:
+    def at_work(self) -> AbstractContextManager[None]:
         """What an attempt stored is overwritten by the next: there is nothing to remove."""
-        return 0
+        return nullcontext()
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """See :class:`BatchResults`."""

@@ -22,12 +22,13 @@ from jcs_ct.batch.local_studies import (
     study_of_files,
 )
 from jcs_ct.data.manifest.table_files import is_parquet, read_table
-from jcs_ct.errors import ConfigError, GateCode, StudyError, needing_extra
+from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError, needing_extra
 from jcs_ct.imaging.series import DicomSeries, survey_dicom
 from jcs_ct.imaging.study_files import find_files
 
 if TYPE_CHECKING:
     from jcs_ct.pacs.dicomweb import DicomWeb
+    from jcs_ct.pacs.remote import RemoteStudy
 
 _LISTS = (".csv", ".tsv", ".parquet", ".pq")
 #: Told how many files or studies were looked at.
@@ -70,14 +71,34 @@ def _find_on_server(url: str, since: date | None) -> Iterator[FoundStudy]:
 
     with closing(connect(url)) as web:
         for remote in web.studies(StudyQuery(since)):
-            listing = web.listing(remote)
-            where = f"{url.rstrip('/')}/studies/{remote.uid}"
-            study = hashlib.sha256(f"{remote.uid}|{listing.fingerprint}".encode()).hexdigest()[:32]
-            found = FoundStudy(study, Kind.DICOMWEB, where, slice_count=listing.image_count)
-            if not listing.image_count:
-                message = f"the server lists no CT images of the study ({GateCode.NO_IMAGES})"
-                found = replace(found, code=str(GateCode.NO_IMAGES), message=message)
-            yield found
+            yield _listed(web, remote, f"{url.rstrip('/')}/studies/{remote.uid}")
+
+
+def _listed(web: DicomWeb, remote: RemoteStudy, where: str) -> FoundStudy:
+    """What the server lists of a study; one that it fails on has the code, and the others are looked at.
+
+    Raises:
+        PacsUnavailableError: it answers nothing at all.
+    """
+    from jcs_ct.pacs.server import PacsError, PacsUnavailableError
+
+    try:
+        listing = web.listing(remote)
+    except PacsError as error:
+        if isinstance(error, PacsUnavailableError) and not web.answers():
+            raise
+        return FoundStudy(_hash(remote.uid), Kind.DICOMWEB, where, code=error.code, message=str(error))
+    found = FoundStudy(
+        _hash(f"{remote.uid}|{listing.fingerprint}"), Kind.DICOMWEB, where, slice_count=listing.image_count
+    )
+    if not listing.image_count:
+        message = f"the server lists no CT images of the study ({GateCode.NO_IMAGES})"
+        return replace(found, code=str(GateCode.NO_IMAGES), message=message)
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def connect(url: str) -> DicomWeb:
@@ -132,14 +153,18 @@ class _Line:
 
 
 def _one_at(address: str, series: str, gate: Gate) -> FoundStudy:
-    """The study at an address of a list; several are refused, since the line means one."""
-    found = find_at(address, gate)
+    """The study at an address of a list; none and several are refused, since the line means one."""
+    try:
+        found = find_at(address, gate)
+    except NotFoundError:
+        found = []
     if len(found) == 1:
         return replace(found[0], series=series)
-    message = (
-        f"{len(found)} studies lie at this address of the list; give one line for each ({GateCode.MIXED_SERIES})"
-    )
-    return replace(found[0], where=address, files=(), code=str(GateCode.MIXED_SERIES), message=message)
+    code, advice = GateCode.MIXED_SERIES, "give one line for each"
+    if not found:
+        code, advice = GateCode.NO_IMAGES, "mend the address, or leave the line out"
+    message = f"{len(found) or 'no'} studies lie at this address of the list; {advice} ({code})"
+    return FoundStudy(_hash(address), Kind.SINGLE, address, series=series, code=str(code), message=message)
 
 
 def _looked_at(place: Path, series: str, root: Path, waiting: list[_Line]) -> Iterator[FoundStudy]:
@@ -147,8 +172,8 @@ def _looked_at(place: Path, series: str, root: Path, waiting: list[_Line]) -> It
     try:
         files = find_files(place)
     except StudyError as error:
-        study = hashlib.sha256(str(place).encode()).hexdigest()[:32]
-        yield FoundStudy(study, Kind.SINGLE, str(place), series=series, code=str(error.code), message=str(error))
+        row = FoundStudy(_hash(str(place)), Kind.SINGLE, str(place), series=series)
+        yield replace(row, code=str(error.code), message=str(error))
         return
     if files.dicom:
         waiting.append(_Line(place, series, files.dicom))

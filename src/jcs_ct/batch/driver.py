@@ -118,31 +118,37 @@ class Driver:
             OutputError: the disk stayed full; whatever is left goes on when the same command is given again.
             BackendError: what runs the studies went away; likewise.
         """
-        began = renewed = told = time.monotonic()
         self.ledger.release_lost(counts=False)  # studies have processes of their own: none of them ends a driver
-        self.results.sweep()
         try:
-            while self.keep_going():
-                claimed = self._fill()
-                for token, outcome in self.executor.collect(_COLLECT_S if self._held else 0.0):
-                    self._take(self._held.pop(token), outcome)
-                self._settle_late()
-                if time.monotonic() - renewed > _RENEW_EVERY_S:
-                    renewed = time.monotonic()
-                    self._renew()
-                is_idle = not self._held and not self._unsettled and not claimed
-                if is_idle or time.monotonic() - told >= _TELL_EVERY_S:
-                    told = time.monotonic()
-                    standing = self._standing(told - began)
-                    self.on_change(standing)
-                    if is_idle and not standing.open:
-                        return standing
-                if is_idle:
-                    time.sleep(_LOOK_AGAIN_S)
-            return self._standing(time.monotonic() - began)
+            with self.results.at_work():
+                return self._work()
         finally:
             self.executor.close()
             self._give_back()
+
+    def _work(self) -> Standing:
+        began = told = time.monotonic()
+        renewed = time.time()
+        while self.keep_going():
+            # By the clock that leases end by, and before others' leases are ended: a machine that slept would
+            # take the jobs from itself.
+            if not 0 <= time.time() - renewed < _RENEW_EVERY_S:
+                renewed = time.time()
+                self._renew()
+            claimed = self._fill()
+            for token, outcome in self.executor.collect(_COLLECT_S if self._held else 0.0):
+                self._take(self._held.pop(token), outcome)
+            self._settle_late()
+            is_idle = not self._held and not self._unsettled and not claimed
+            if is_idle or time.monotonic() - told >= _TELL_EVERY_S:
+                told = time.monotonic()
+                standing = self._standing(told - began)
+                self.on_change(standing)
+                if is_idle and not standing.open:
+                    return standing
+            if is_idle:
+                time.sleep(_LOOK_AGAIN_S)
+        return self._standing(time.monotonic() - began)
 
     def _fill(self) -> bool:
         """Claim jobs until the executor has enough; whether there was one."""
@@ -156,19 +162,21 @@ class Driver:
                 self._begin(claim)
             except (OutputError, sqlite3.OperationalError) as error:
                 self._block(error)
+                return False
         return claimed
 
     def _begin(self, claim: Claim) -> None:
-        record = self.results.find(claim.job_id)
+        try:
+            record = self.results.find(claim.job_id)
+            staged = self.results.stage(claim.job_id) if record is None else {}
+        except OutputError as error:
+            self.ledger.release(claim, code=error.code, message=str(error))
+            raise
         if record is not None:  # an earlier driver was killed between putting them in place and writing it down
             finish(self.ledger, claim, record)
             self._ended += 1
             return
-        try:
-            staged = self.results.stage(claim.job_id)
-        except OutputError as error:
-            self.ledger.release(claim, code=FailureCode.OUTPUT_UNWRITABLE, message=str(error))
-            raise
+        self._blocked_since = None
         token = secrets.token_hex(8)
         self._held[token] = _Held(claim, staged)
         arguments = {"study": dict(claim.job.request), "options": dict(self.options), **staged}
@@ -178,21 +186,28 @@ class Driver:
         """Settle an attempt; when the disk or the ledger cannot take it now, later."""
         claim = held.claim
         try:
-            if outcome.code == FailureCode.OUTPUT_UNWRITABLE and not self._has_room():
+            if outcome.code == FailureCode.DISK_FULL and not self._has_room():
                 self.ledger.release(claim, code=outcome.code, message=outcome.message)
-                self._block(OutputError(outcome.message))
+                self._block(OutputError(outcome.message, code=outcome.code))
             else:
                 publish = partial(self.results.publish, claim.job_id, held.staged)
                 state = settle(self.ledger, claim, outcome, publish)
                 self._ended += state is not State.QUEUED
                 self._blocked_since = None
-            self.results.discard(held.staged)
         except LeaseLostError as error:
             logger.warning("%s", error)
-            self.results.discard(held.staged)
         except (OutputError, sqlite3.OperationalError) as error:
-            self._block(error)
             self._unsettled.append((held, outcome))
+            self._block(error)
+            return
+        self._discard(held)
+
+    def _discard(self, held: _Held) -> None:
+        """Remove what an attempt left; what cannot be removed now is swept by the next driver."""
+        try:
+            self.results.discard(held.staged)
+        except OutputError as error:
+            logger.warning("%s", error)
 
     def _settle_late(self) -> None:
         """Try again what the disk could not take; results that were put in place by then are not written twice."""
@@ -200,15 +215,24 @@ class Driver:
             return
         waiting, self._unsettled = self._unsettled, []
         for held, outcome in waiting:
-            record = self.results.find(held.claim.job_id)
+            try:
+                record = self.results.find(held.claim.job_id)
+            except OutputError as error:
+                self._unsettled.append((held, outcome))
+                self._block(error)
+                continue
             if record is None:
                 self._take(held, outcome)
                 continue
             try:
                 finish(self.ledger, held.claim, record)
                 self._ended += 1
+            except LeaseLostError as error:  # whoever has the job now finds the results in place
+                logger.warning("%s", error)
             except sqlite3.OperationalError:
                 self._unsettled.append((held, outcome))
+                continue
+            self._discard(held)
 
     def _has_room(self) -> bool:
         return all(shutil.disk_usage(folder).free >= self.least_free_bytes for folder in self.room)
@@ -220,21 +244,23 @@ class Driver:
             OutputError: that has lasted for too long.
         """
         if self._has_room() and not self._unsettled:
-            self._blocked_since = None
             return False
-        self._block(OutputError(f"less than {self.least_free_bytes / 1024**2:.1f} MiB are free"))
+        self._block(OutputError(f"less than {self.least_free_bytes / 1024**2:.1f} MiB are free", code="DISK_FULL"))
         return True
 
     def _block(self, error: Exception) -> None:
         now = time.monotonic()
         if self._blocked_since is None:
-            logger.warning("waiting for room on the disk: %s", error)
+            logger.warning("waiting until the disk can be written: %s", error)
             self._blocked_since = now
         if now - self._blocked_since > self.disk_patience_s:
+            code = error.code if isinstance(error, OutputError) else FailureCode.OUTPUT_UNWRITABLE
+            first = "free space" if code == FailureCode.DISK_FULL else "see that its folders can be written"
             raise OutputError(
-                f"the disk has had no room for {self.disk_patience_s:.0f} s ({error}); free space and give the same "
-                "command again: what is done stays done, nothing is lost (DISK_FULL)",
-                code="DISK_FULL",
+                f"the batch has waited for its disk for {self.disk_patience_s:.0f} s ({error}); {first} and give the "
+                f"same command again: what is done stays done, nothing is lost ({code})",
+                code=str(code),
+                remedy=f"{first} and give the same command again",
             )
 
     def _renew(self) -> None:
@@ -249,9 +275,9 @@ class Driver:
         for held in [*self._held.values(), *(held for held, _ in self._unsettled)]:
             try:
                 self.ledger.release(held.claim, message="the batch was stopped")
-                self.results.discard(held.staged)
-            except (LeaseLostError, OutputError, sqlite3.OperationalError) as error:
+            except (LeaseLostError, sqlite3.OperationalError) as error:
                 logger.warning("%s", error)
+            self._discard(held)
 
     def _standing(self, seconds: float) -> Standing:
         counts = self.ledger.counts(reading_id=self.reading_id)

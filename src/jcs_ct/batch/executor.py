@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from jcs_ct.jobs import Ending, FailureCode, Limits, Outcome
+from jcs_ct.jobs import Ending, FailureCode, Limits, Outcome, StudyWorker
+from jcs_ct.jobs.outcome import explain
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,24 @@ class Executor(Protocol):
 def lost(message: str) -> Outcome:
     """An attempt whose machine or process went away."""
     return Outcome(Ending.FAILED, FailureCode.RUNNER_LOST, message)
+
+
+def attempt(worker: StudyWorker, order: Order, keep_going: Callable[[], bool] | None = None) -> Outcome:
+    """Run an order, however that ends: what goes wrong beside the study's process is an attempt that failed, too.
+
+    An executor that raised here would leave the order without an ending, and the driver would wait for it for ever.
+    """
+    try:
+        return worker.run(order.task, order.arguments, limits=order.limits, keep_going=keep_going)
+    except Exception as error:  # noqa: BLE001 - see above
+        return crashed(error)
+
+
+def crashed(error: Exception) -> Outcome:
+    """An attempt that a fault beside its study ended; logged without the fault's text, which may quote the study."""
+    _, code, message = explain(error)
+    logger.error("an attempt ended beside its study's process: %s %s", code, message)
+    return Outcome(Ending.FAILED, code, message)
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:

@@ -165,14 +165,14 @@ class _Search:
         suspects = [path for folder in known.files for path in self._suspects.get(folder, [])]
         row = known.row
         if known.chunks > 1 or suspects:
-            files = [*self._files(key, known), *suspects]
+            files = [*self._files(known), *suspects]
             row = study_of_files(sorted(files), where, self.gate)
         if self._owners[where] == {key}:
             return replace(row, where=str(where))
-        names = tuple(str(path.relative_to(where)) for path in sorted(self._files(key, known)))
+        names = tuple(str(path.relative_to(where)) for path in sorted(self._files(known)))
         return replace(row, where=str(where), files=names)
 
-    def _files(self, key: str, known: _Known) -> list[Path]:
+    def _files(self, known: _Known) -> list[Path]:
         """All files of a study: by name, or all DICOM files of a folder that is its own."""
         found = []
         for folder, names in known.files.items():

@@ -10,11 +10,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.batch.executor import Order, lost, outcome_from_dict, outcome_to_dict
+from jcs_ct.batch.executor import Order, attempt, crashed, lost, outcome_from_dict, outcome_to_dict
 from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
 from jcs_ct.jobs import Ending, FailureCode, Outcome, StudyWorker
 
@@ -32,7 +33,7 @@ class RayExecutor:
         threads: Cores of each study.
         memory_bytes: Memory that Ray sets aside for each study.
         gpus: Share of a GPU that each study takes.
-        window: Orders that may be out at once.
+        window: Orders that may be out at once; None for two a worker, as the cluster grows and shrinks.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster does not answer.
@@ -51,10 +52,8 @@ class RayExecutor:
         self._ray = _import_ray()
         self._starts_ray = not self._ray.is_initialized()
         if self._starts_ray:
-            self._connect(address, workers, threads, memory_bytes, gpus)
-        cpus = int(self._ray.cluster_resources().get("CPU", 1))
-        self._workers = max(1, cpus // threads)
-        self._window = window or 2 * self._workers
+            self._connect(address, workers, threads, memory_bytes)
+        self._window = window
         remote = self._ray.remote(run_order)
         self._run = remote.options(
             num_cpus=threads,
@@ -66,7 +65,7 @@ class RayExecutor:
         self._threads = threads
         self._running: dict[Any, str] = {}
 
-    def _connect(self, address: str | None, workers: int, threads: int, memory_bytes: int, gpus: float) -> None:
+    def _connect(self, address: str | None, workers: int, threads: int, memory_bytes: int) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Without an address Ray would join any cluster that runs on this machine.
         options: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "configure_logging": False}
@@ -84,13 +83,13 @@ class RayExecutor:
 
     @property
     def window(self) -> int:
-        """See :class:`~jcs_ct.batch.executor.Executor`; grows with the cluster."""
-        return self._window
+        """See :class:`~jcs_ct.batch.executor.Executor`; what waits makes a cluster grow that can."""
+        return self._window or 2 * self.workers
 
     @property
     def workers(self) -> int:
-        """See :class:`~jcs_ct.batch.executor.Executor`; as the cluster was at the beginning."""
-        return self._workers
+        """See :class:`~jcs_ct.batch.executor.Executor`; as many as the cluster has room for now."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)) // self._threads)
 
     def submit(self, order: Order) -> None:
         """See :class:`~jcs_ct.batch.executor.Executor`."""
@@ -119,6 +118,8 @@ class RayExecutor:
                 "Ray went away on this machine; give the same command again: what ran counts no attempt, what is "
                 "done stays done"
             ) from error
+        except errors.RayTaskError as error:  # run_order itself raised: Ray does not try that again
+            return crashed(error)
         except errors.RayError as error:
             return lost(f"Ray lost it more than {RAY_RETRIES} times ({type(error).__name__})")
 
@@ -156,16 +157,23 @@ def run_order(values: Mapping[str, Any], threads: int) -> dict[str, Any]:
     own, and the first that is whole takes the order's place.
     """
     order = Order.from_dict(values)
-    arguments = dict(order.arguments)
-    output = arguments.get("output")
+    output = order.arguments.get("output")
     if output is None:
-        return outcome_to_dict(_worker(threads).run(order.task, arguments, limits=order.limits))
+        return outcome_to_dict(attempt(_worker(threads), order))
+    try:
+        return outcome_to_dict(_run_apart(order, Path(output), threads))
+    except OSError as error:
+        return outcome_to_dict(crashed(error))
+
+
+def _run_apart(order: Order, output: Path, threads: int) -> Outcome:
     mine = Path(f"{output}.{secrets.token_hex(4)}")
     mine.mkdir(parents=True)
     try:
-        outcome = _worker(threads).run(order.task, {**arguments, "output": str(mine)}, limits=order.limits)
-        if outcome.ending is Ending.DONE and not any(Path(output).iterdir()):
+        apart = replace(order, arguments={**order.arguments, "output": str(mine)})
+        outcome = attempt(_worker(threads), apart)
+        if outcome.ending is Ending.DONE and not any(output.iterdir()):
             mine.rename(output)
     finally:
         shutil.rmtree(mine, ignore_errors=True)
-    return outcome_to_dict(outcome)
+    return outcome

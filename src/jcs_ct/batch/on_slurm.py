@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.batch.executor import Order, lost, outcome_from_dict, outcome_to_dict
+from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
 from jcs_ct.errors import ConfigError, MissingExtraError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
@@ -169,6 +169,6 @@ def run_orders(orders: Sequence[dict[str, Any]], endings: str, threads: int) -> 
     with StudyWorker(threads=threads, studies_per_process=500) as worker:
         for values in orders:
             order = Order.from_dict(values)
-            outcome = worker.run(order.task, order.arguments, limits=order.limits)
+            outcome = attempt(worker, order)
             write_text(Path(endings, f"{order.token}.json"), json.dumps(outcome_to_dict(outcome)))
     return len(orders)

@@ -10,7 +10,7 @@ class SummaryRow:
     """One study of a cohort; empty cells are not known. Nothing in it names a patient, a path or a study's UID.
 
     Args:
-        job_id: Its result folder, and its row in ``manifest.csv``'s order of columns by hash.
+        job_id: Name of its result folder: a hash of the study's identifier in ``manifest.csv`` and of the reading.
         state: ``done``, ``refused`` (by the gate), ``set_aside`` (failed three times), ``queued`` or ``running``.
         code: Why it was refused or failed.
         verdict: ``positive``, ``negative`` or ``withheld``.

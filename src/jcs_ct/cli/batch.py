@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ from jcs_ct.cli.documents import EXIT_DONE
 from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
 from jcs_ct.cli.inputs import COHORT_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
+    GIB,
     BackendOption,
     BatchSizeOption,
     DeflatedOption,
@@ -38,12 +39,15 @@ from jcs_ct.cli.options import (
     PrecisionOption,
     SegmentOption,
     ThresholdOption,
+    first_day,
 )
 from jcs_ct.cli.outputs import FOLDER_OUTPUT, require_apart
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
     from jcs_ct.batch.batch_folder import Batch
+    from jcs_ct.batch.cohort_manifest import ManifestCounts
+    from jcs_ct.batch.driver import Standing
     from jcs_ct.batch.executor import Executor
     from jcs_ct.jobs import Limits
     from jcs_ct.reporting.report_parts import Format
@@ -52,7 +56,6 @@ app = typer.Typer(name="batch", help="Read a cohort of studies, on one machine o
 
 Folder = Annotated[Path, typer.Argument(help="Folder that the batch was begun in."), SOME_INPUT]
 AsJson = Annotated[bool, typer.Option("--json", help="Result on stdout and progress on stderr as JSON.")]
-_GIB = 1024**3
 _LISTED = 50
 
 
@@ -132,13 +135,18 @@ def run(
     from jcs_ct.batch import batch_folder as work
     from jcs_ct.batch.batch_reading import BatchOptions
     from jcs_ct.batch.estimate import estimate
-    from jcs_ct.batch.local import LocalExecutor, cores, default_workers
-    from jcs_ct.jobs import Limits, State
+    from jcs_ct.jobs import Limits
 
     require_apart(output, Path(source))
-    first_day = _day(since)
-    side_by_side = workers or default_workers()
-    each = threads or max(1, cores() // side_by_side)
+    day = first_day(since)
+    machines = _machines(executor, workers, threads, address, gpus_per_study)
+    slurm = {
+        "partition": partition,
+        "studies_per_job": studies_per_job,
+        "jobs": slurm_jobs,
+        "minutes": job_minutes,
+        "cluster": "local" if slurm_here else "slurm",
+    }
     options = BatchOptions(
         models=models,
         segment=segment,
@@ -154,57 +162,38 @@ def run(
         batch_size=batch_size,
     )
     os.umask(0o077)  # results of patients
-    limits = Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60)
+    limits = Limits(memory_bytes=int(study_gb * GIB), seconds=study_minutes * 60)
     with work.only_batch(output):
         batch = work.new_batch(output, options, results)
         with batch.open_ledger() as ledger, batch_progress(as_json, common_options.shown().quiet) as shown:
-            if resume:
-                counts = work.count_cohort(batch)
-            else:
-                counts = work.find_cohort(batch, source, since=first_day, progress=shown.found)
+            counts = (
+                work.count_cohort(batch)
+                if resume
+                else work.find_cohort(batch, source, since=day, progress=shown.found)
+            )
             if dry_run:
-                reading = batch.key.reading_id
-                print_plan(counts, estimate(counts, ledger, reading, workers=side_by_side, threads=each), as_json)
+                side, each = machines.workers, machines.threads
+                print_plan(
+                    counts, estimate(counts, ledger, batch.key.reading_id, workers=side, threads=each), as_json
+                )
                 return
             work.queue_cohort(batch, ledger)
             if retry_failed:
                 work.retry_failed(batch, ledger)
             with _stop_on_signals() as stopping:
-                if executor == "local":
-                    runner: Executor = LocalExecutor(side_by_side, threads=each)
-                elif executor == "ray":
-                    runner = _on_ray(address, side_by_side, each, limits, gpus_per_study)
-                else:
-                    runner = _on_slurm(
-                        batch,
-                        limits,
-                        partition=partition,
-                        studies_per_job=studies_per_job,
-                        jobs=slurm_jobs,
-                        threads=each,
-                        minutes=job_minutes,
-                        gpus=round(gpus_per_study),
-                        cluster="local" if slurm_here else "slurm",
-                    )
                 standing = work.work_off(
                     batch,
                     ledger,
-                    runner,
+                    machines.start(batch, limits, slurm),
                     limits=limits,
-                    least_free_bytes=int(least_free_gb * _GIB),
+                    least_free_bytes=int(least_free_gb * GIB),
                     on_change=shown.standing,
                     keep_going=lambda: not stopping,
                 )
             from jcs_ct.batch.summary import write_all
 
             write_all(batch, ledger)
-    code = EXIT_PARTLY if standing.counts[State.SET_ASIDE] else EXIT_DONE
-    stopped = StoppedError(left(standing), GO_ON, terminated=signal.SIGTERM in stopping) if stopping else None
-    print_end(output, counts, standing, code if stopped is None else stopped.exit_code, as_json)
-    if stopped is not None:
-        raise stopped
-    if code != EXIT_DONE:
-        raise typer.Exit(code)
+    _end(output, counts, standing, stopping, as_json)
 
 
 @app.command("status")
@@ -255,19 +244,67 @@ def summarize(folder: Folder, as_json: AsJson = False) -> None:
     typer.echo(f"{len(rows)} studies in {folder / 'summary.csv'}: {named_counts(states)}")
 
 
-def _on_ray(address: str | None, workers: int, threads: int, limits: Limits, gpus: float) -> Executor:
-    from jcs_ct.batch.on_ray import RayExecutor
+@dataclass(frozen=True)
+class _Machines:
+    """What runs the studies: executor, studies side by side, cores and GPUs of each, and a Ray cluster's address."""
 
-    return RayExecutor(address=address, workers=workers, threads=threads, memory_bytes=limits.memory_bytes, gpus=gpus)
+    executor: ExecutorName
+    workers: int
+    threads: int
+    address: str | None
+    gpus: float
+
+    def start(self, batch: Batch, limits: Limits, slurm: Mapping[str, Any]) -> Executor:
+        """The executor; of Slurm with its settings."""
+        memory_bytes = limits.memory_bytes
+        if self.executor == "ray":
+            from jcs_ct.batch.on_ray import RayExecutor
+
+            return RayExecutor(
+                address=self.address,
+                workers=self.workers,
+                threads=self.threads,
+                memory_bytes=memory_bytes,
+                gpus=self.gpus,
+            )
+        if self.executor == "slurm":
+            from jcs_ct.batch.addresses import is_address
+            from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
+
+            # The machines share the results' disk; where results go to a store, they must share the batch's folder.
+            shared = batch.folder if is_address(batch.results) else Path(batch.results)
+            settings = SlurmSettings(threads=self.threads, gpus=round(self.gpus), **slurm)
+            return SlurmExecutor(shared / ".slurm", settings, memory_bytes=memory_bytes)
+        from jcs_ct.batch.local import LocalExecutor
+
+        return LocalExecutor(self.workers, threads=self.threads)
 
 
-def _on_slurm(batch: Batch, limits: Limits, **settings: Any) -> Executor:
-    from jcs_ct.batch.addresses import is_address
-    from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
+def _machines(
+    executor: ExecutorName, workers: int | None, threads: int | None, address: str | None, gpus: float
+) -> _Machines:
+    from jcs_ct.batch.local import cores, default_workers
 
-    # The machines share the results' disk; where results go to a store, they have to share the batch's folder.
-    shared = batch.folder if is_address(batch.results) else Path(batch.results)
-    return SlurmExecutor(shared / ".slurm", SlurmSettings(**settings), memory_bytes=limits.memory_bytes)
+    side_by_side = workers or default_workers()
+    return _Machines(executor, side_by_side, threads or max(1, cores() // side_by_side), address, gpus)
+
+
+def _end(output: Path, counts: ManifestCounts, standing: Standing, stopping: Sequence[int], as_json: bool) -> None:
+    """Say how the batch ended, with its exit code.
+
+    Raises:
+        StoppedError: by a signal.
+        typer.Exit: studies failed.
+    """
+    from jcs_ct.jobs import State
+
+    code = EXIT_PARTLY if standing.counts[State.SET_ASIDE] else EXIT_DONE
+    stopped = StoppedError(left(standing), GO_ON, terminated=signal.SIGTERM in stopping) if stopping else None
+    print_end(output, counts, standing, code if stopped is None else stopped.exit_code, as_json)
+    if stopped is not None:
+        raise stopped
+    if code != EXIT_DONE:
+        raise typer.Exit(code)
 
 
 def _formats(text: str) -> tuple[Format, ...]:
@@ -278,13 +315,6 @@ def _formats(text: str) -> tuple[Format, ...]:
         named = f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}"
         raise typer.BadParameter(named, param_hint="--formats")
     return tuple(one for one in FORMATS if one in wanted)
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no day (YYYY-MM-DD)", param_hint="--since") from error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from jcs_ct.choices import State
 from jcs_ct.cli.console import print_json, spoken_seconds
 from jcs_ct.cli.documents import print_document
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_TERMINATED, OUTCOMES, ending
+from jcs_ct.cli.options import GIB
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 #: How a batch that was stopped goes on, and what to do with studies that failed.
 GO_ON = "the same command goes on from there"
 RETRY = "see `jcs batch status`, then run the same command with --retry-failed"
-_GIB = 1024**3
 _LINE_EVERY_S = 10.0
 
 
@@ -111,7 +111,7 @@ def _duration(seconds: float) -> str:
 
 def _size(count: int) -> str:
     """Bytes for a person: MiB below a tenth of a GiB."""
-    return f"{count / _GIB:.2f} GiB" if count >= _GIB / 10 else f"{count / 1024**2:.1f} MiB"
+    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 1024**2:.1f} MiB"
 
 
 def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:

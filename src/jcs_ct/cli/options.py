@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 import typer
 
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 from jcs_ct.cli.inputs import MODELS_INPUT
+
+GIB = 1024**3
 
 DeviceOption = Annotated[
     str,
@@ -61,3 +64,15 @@ ThresholdOption = Annotated[
         min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
     ),
 ]
+
+
+def first_day(text: str | None) -> date | None:
+    """The day that ``--since`` names; None where it is left out.
+
+    Raises:
+        typer.BadParameter: it names none.
+    """
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no day (YYYY-MM-DD)", param_hint="--since") from error

@@ -12,6 +12,7 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
+from jcs_ct.cli.options import GIB
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.errors import ConfigError, needing_extra
 
@@ -117,7 +118,7 @@ def receive(
         tuple(caller),
         host="127.0.0.1" if tls is None else "0.0.0.0",
         port=port,
-        least_free_bytes=int(least_free_gb * 1024**3),
+        least_free_bytes=int(least_free_gb * GIB),
         tls=None if tls is None else TlsFiles(*tls),
     )
     with receiving(settings, folder) as opened:

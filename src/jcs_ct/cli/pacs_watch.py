@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from contextlib import closing
-from datetime import date
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +16,12 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
 from jcs_ct.cli.console import print_json
-from jcs_ct.cli.options import ModelsOption
+from jcs_ct.cli.options import GIB, ModelsOption, first_day
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
 
 Folder = Annotated[Path, typer.Option(help="Folder for the ledger, fetched studies and results.")]
 _LOG_BYTES, _LOGS = 10 * 1024**2, 5
-_GIB = 1024**3
 
 
 def watch(
@@ -69,7 +67,7 @@ def watch(
     from jcs_ct.checkpoints import load_models
     from jcs_ct.jobs import Limits, RetryPolicy, reading_key
 
-    first_day = _day(since)
+    day = None if since == "all" else first_day(since)
     with closing(connect(url, ca_bundle, ae_title, move_port, certificate)) as archive:
         from jcs_ct.pacs.remote import StudyQuery
         from jcs_ct.pacs.watch import WatchSettings
@@ -80,17 +78,17 @@ def watch(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         settings = WatchSettings(
             models=models,
-            limits=Limits(memory_bytes=int(study_gb * _GIB), seconds=study_minutes * 60),
+            limits=Limits(memory_bytes=int(study_gb * GIB), seconds=study_minutes * 60),
             outage_wait_s=every_s,
             look_every_s=every_s,
-            least_free_bytes=int(least_free_gb * _GIB),
+            least_free_bytes=int(least_free_gb * GIB),
             keep_s=keep_hours * 3600,
         )
         with open_watcher(
             archive,
             folder,
             reading_key("any", load_models(models)),
-            query=StudyQuery(first_day, tuple(body_part or ()), description),
+            query=StudyQuery(day, tuple(body_part or ()), description),
             whole_archive=since is not None,
             settle_s=settle_s,
             retries=RetryPolicy(most_attempts=attempts, first_wait_s=retry_s),
@@ -178,12 +176,3 @@ def _existing(folder: Path) -> Path:
     if not ledger.is_file():
         raise ConfigError(f"no watcher has worked in {folder}: it holds no jobs.sqlite")
     return ledger
-
-
-def _day(text: str | None) -> date | None:
-    if text is None or text == "all":
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is neither a day (YYYY-MM-DD) nor 'all'", param_hint="--since") from error

@@ -10,9 +10,10 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
-from jcs_ct.cli.options import ModelsOption
+from jcs_ct.cli.options import GIB, ModelsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.errors import ConfigError, needing_extra
+from jcs_ct.files import only_one
 
 if TYPE_CHECKING:
     from jcs_ct.service.users import Users
@@ -74,15 +75,14 @@ def serve(
     from jcs_ct.service.listed_studies import check_pacs
     from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
 
-    gib = 1024**3
     settings = ServiceSettings(
         folder=folder,
         host=host,
         port=port,
         root_path=root_path,
         models=models,
-        uploads=UploadLimits(total_bytes=int(upload_gib * gib)),
-        study=Limits(memory_bytes=int(memory_gib * gib), seconds=study_minutes * 60),
+        uploads=UploadLimits(total_bytes=int(upload_gib * GIB)),
+        study=Limits(memory_bytes=int(memory_gib * GIB), seconds=study_minutes * 60),
         session_hours=session_hours,
         keep_days=keep_days,
         study_folders=tuple(studies or ()),
@@ -90,19 +90,20 @@ def serve(
     )
     if settings.pacs is not None:
         check_pacs(settings.pacs)
-    service = build_service(settings)
-    typer.echo(f"serving on http://{host}:{port}{root_path}/; {NOTICE}")
-    uvicorn.run(
-        build_app(service),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=5,
-        forwarded_allow_ips="127.0.0.1",
-    )
+    with only_one(folder / "serve.lock", "server"):
+        service = build_service(settings)
+        typer.echo(f"serving on http://{host}:{port}{root_path}/; {NOTICE}")
+        uvicorn.run(
+            build_app(service),
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            forwarded_allow_ips="127.0.0.1",
+        )
 
 
 @app.command("export")

@@ -16,23 +16,13 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from jcs_ct.errors import (
-    BackendError,
-    CheckpointError,
-    ConfigError,
-    JCSError,
-    MaskError,
-    OutputError,
-    StudyError,
-)
 from jcs_ct.imaging.sandbox import keep_warm
-from jcs_ct.jobs.outcome import Ending, FailureCode
+from jcs_ct.jobs.outcome import Ending, explain
 from jcs_ct.progress import Progress
 
 #: A task takes JSON values and returns JSON values.
@@ -40,7 +30,6 @@ Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
 
 #: Ask the kernel to end this process first when memory runs out (Linux), rather than the server or the desktop.
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
-_NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory", "out of memory")
 
 
 def find_task(name: str) -> Task:
@@ -48,28 +37,6 @@ def find_task(name: str) -> Task:
     module, _, function = name.partition(":")
     task: Task = getattr(importlib.import_module(module), function)
     return task
-
-
-def explain(error: Exception) -> tuple[Ending, str, str]:
-    """An exception of a task as ending, code and message.
-
-    The text of an exception that is not jcs-ct's own may quote the study: only its type and place are told.
-    """
-    if isinstance(error, StudyError):
-        return Ending.REFUSED, str(error.code), str(error)
-    if isinstance(error, ConfigError | CheckpointError | MaskError):
-        return Ending.REFUSED, FailureCode.BAD_SETTING, str(error)
-    if isinstance(error, OutputError):
-        return Ending.FAILED, FailureCode.OUTPUT_UNWRITABLE, str(error)
-    if isinstance(error, BackendError):
-        return Ending.FAILED, FailureCode.BACKEND, str(error)
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-        return Ending.FAILED, FailureCode.OUT_OF_MEMORY, "the study needs more memory than there is"
-    if isinstance(error, JCSError):
-        return Ending.FAILED, str(getattr(error, "code", FailureCode.CRASHED)), str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return Ending.FAILED, FailureCode.CRASHED, f"{type(error).__name__} at {place}; please report it"
 
 
 def run_tasks(tasks: IO[str], answer: Callable[[Mapping[str, Any]], None]) -> None:

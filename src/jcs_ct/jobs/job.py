@@ -36,16 +36,17 @@ class JobKey:
     @property
     def reading_id(self) -> str:
         """Hash of what the study is read with, without the study."""
-        return _digest(self.weights, self.operating_point, self.version)
+        return digest(self.weights, self.operating_point, self.version)[:24]
 
     @property
     def job_id(self) -> str:
         """What the job is called on disk, in logs and in addresses: a hash, never the study's UID."""
-        return _digest(self.study, self.weights, self.operating_point, self.version)
+        return digest(self.study, self.weights, self.operating_point, self.version)[:24]
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:24]
+def digest(*parts: str) -> str:
+    """SHA-256 over texts, in hexadecimal."""
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,8 @@ class Ledger:
         """Take the next job that is due, or None; no two runners get the same one.
 
         A job whose lease ran out is due again, and that attempt counts: one that took its runner down as often as
-        the policy allows is set aside (``RUNNER_LOST``) and not offered again.
+        the policy allows is set aside (``RUNNER_LOST``) and not offered again. A job that waits is due at once when
+        it was last changed in what is now the future: the clock was set back, and the wait could last for years.
 
         Args:
             owner: Name of the runner; this process by default, so that :meth:`release_lost` can tell it is gone.
@@ -168,9 +169,10 @@ class Ledger:
         with self._file.transaction() as run:
             self._end_lost_leases(run, moment)
             row = run.execute(
-                f"SELECT job_id FROM jobs WHERE state IN ({wanted}) AND lease_until <= ? AND not_before <= ? "
-                "AND (? IS NULL OR reading_id = ?) ORDER BY priority DESC, sequence LIMIT 1",
-                (*states, moment, moment, reading_id, reading_id),
+                f"SELECT job_id FROM jobs WHERE state IN ({wanted}) AND lease_until <= ? "
+                "AND (not_before <= ? OR changed_at > ?) AND (? IS NULL OR reading_id = ?) "
+                "ORDER BY priority DESC, sequence LIMIT 1",
+                (*states, moment, moment, moment, reading_id, reading_id),
             ).fetchone()
             if row is None:
                 return None
@@ -254,30 +256,37 @@ class Ledger:
             self._end(run, claim, State.REFUSED, code, message)
 
     def fail(self, claim: Claim, code: str, message: str = "") -> State:
-        """An attempt failed: try again later, or set the job aside when it failed too often; which of the two.
+        """An attempt failed: try again later, or set the job aside when it failed too often.
+
+        Returns:
+            Where the job stands: an open state, ``SET_ASIDE``, or ``CANCELLED`` when a person asked for that.
 
         Raises:
             LeaseLostError: the lease was lost.
         """
         with self._holding(claim) as run:
-            attempts = self._get(run, claim.job_id).attempts
-            if attempts >= self.retries.most_attempts:
-                self._end(run, claim, State.SET_ASIDE, code, message)
-                return State.SET_ASIDE
-            state = self._get(run, claim.job_id).state
-            self._end(run, claim, state, code, message, wait_s=self.retries.wait_after(attempts))
-            return state
+            job = self._get(run, claim.job_id)
+            if job.cancel_requested:
+                return self._cancel_held(run, claim)
+            if job.attempts >= self.retries.most_attempts:
+                return self._end(run, claim, State.SET_ASIDE, code, message)
+            return self._end(run, claim, job.state, code, message, wait_s=self.retries.wait_after(job.attempts))
 
-    def release(self, claim: Claim, *, wait_s: float = 0.0, code: str = "", message: str = "") -> None:
+    def release(self, claim: Claim, *, wait_s: float = 0.0, code: str = "", message: str = "") -> State:
         """Give a job back as it was, without counting the attempt (an outage elsewhere, a runner that stops).
+
+        Returns:
+            Where the job stands: as it was, or ``CANCELLED`` when a person asked for that.
 
         Raises:
             LeaseLostError: the lease was lost.
         """
         with self._holding(claim) as run:
             run.execute("UPDATE jobs SET attempts = attempts - 1 WHERE job_id = ?", (claim.job_id,))
-            state = self._get(run, claim.job_id).state
-            self._end(run, claim, state, code, message, wait_s=wait_s, event="released")
+            job = self._get(run, claim.job_id)
+            if job.cancel_requested:
+                return self._cancel_held(run, claim)
+            return self._end(run, claim, job.state, code, message, wait_s=wait_s, event="released")
 
     def acknowledge_cancel(self, claim: Claim) -> None:
         """The runner stopped, as it was asked to.
@@ -286,7 +295,7 @@ class Ledger:
             LeaseLostError: the lease was lost.
         """
         with self._holding(claim) as run:
-            self._end(run, claim, State.CANCELLED, FailureCode.CANCELLED)
+            self._cancel_held(run, claim)
 
     def release_lost(self, *, counts: bool = True) -> int:
         """End the leases of processes of this machine that are gone, without waiting for them; how many jobs.
@@ -383,7 +392,7 @@ class Ledger:
         *,
         wait_s: float = 0.0,
         event: str = "",
-    ) -> None:
+    ) -> State:
         moment = time.time()
         run.execute(
             "UPDATE jobs SET state = ?, code = ?, message = ?, not_before = ?, cancel_requested = 0, "
@@ -391,6 +400,10 @@ class Ledger:
             (state, code, message, moment + wait_s if wait_s else 0.0, moment, claim.job_id),
         )
         self._record(run, claim.job_id, event or state, claim.job.attempts, code, message)
+        return state
+
+    def _cancel_held(self, run: sqlite3.Connection, claim: Claim) -> State:
+        return self._end(run, claim, State.CANCELLED, FailureCode.CANCELLED)
 
     def _end_lost_leases(self, run: sqlite3.Connection, moment: float) -> None:
         """Free jobs whose lease ran out; set those aside that lost a runner as often as is allowed."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+
+from jcs_ct.errors import CheckpointError, ConfigError, JCSError, MaskError, StudyError
+
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory", "out of memory")
 
 
 class FailureCode(StrEnum):
-    """Why a study was not read, beside the gate's codes (``errors.GateCode``), which pass through."""
+    """Why a study was not read; codes of errors (``errors.REMEDIES``), as the gate's, pass through beside these."""
 
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  #: more memory than its limit, or than the machine or the GPU has
     TIMED_OUT = "TIMED_OUT"  #: longer than its limit, or silent for too long
@@ -17,7 +23,8 @@ class FailureCode(StrEnum):
     CRASHED = "CRASHED"  #: its process ended by another signal, or raised what is no error of jcs-ct
     CANCELLED = "CANCELLED"  #: a person stopped it
     RUNNER_LOST = "RUNNER_LOST"  #: the program that worked on it is gone
-    OUTPUT_UNWRITABLE = "OUTPUT_UNWRITABLE"  #: the results' folder cannot be written, or the disk is full
+    OUTPUT_UNWRITABLE = "OUTPUT_UNWRITABLE"  #: the results' folder cannot be written
+    DISK_FULL = "DISK_FULL"  #: the disk has no room for the results
     BAD_SETTING = "BAD_SETTING"  #: an option or the weights cannot be used
     BACKEND = "BACKEND"  #: what runs the networks cannot run them
 
@@ -70,3 +77,21 @@ class Outcome:
     value: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+
+
+def explain(error: Exception) -> tuple[Ending, str, str]:
+    """An exception of an attempt as ending, code and message.
+
+    The text of an exception that is not jcs-ct's own may quote the study: only its type and place are told.
+    """
+    if isinstance(error, StudyError):
+        return Ending.REFUSED, str(error.code), str(error)
+    if isinstance(error, ConfigError | CheckpointError | MaskError):
+        return Ending.REFUSED, FailureCode.BAD_SETTING, str(error)
+    if isinstance(error, JCSError):
+        return Ending.FAILED, error.code, str(error)
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return Ending.FAILED, FailureCode.OUT_OF_MEMORY, "the study needs more memory than there is"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return Ending.FAILED, FailureCode.CRASHED, f"{type(error).__name__} at {place}; please report it"

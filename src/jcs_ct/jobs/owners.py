@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import psutil
+
+#: Another text after each start of the machine (Linux).
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+#: Place of a process's start among the fields that follow its name in ``/proc/PID/stat`` (proc(5), field 22).
+_START_TICKS = 19
 
 
 def this_process() -> str:
     """Name of this process as a runner."""
-    return _name(os.getpid(), psutil.Process().create_time())
+    return _name(os.getpid())
 
 
 def is_gone(owner: str) -> bool:
@@ -21,10 +27,18 @@ def is_gone(owner: str) -> bool:
         return False
     try:
         process = psutil.Process(int(number))
-        return _name(process.pid, process.create_time()) != owner or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return _name(process.pid) != owner or process.status() == psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return True
 
 
-def _name(pid: int, started: float) -> str:
-    return f"{socket.gethostname()}/{pid}/{started:.2f}"
+def _name(pid: int) -> str:
+    return f"{socket.gethostname()}/{pid}/{_started(pid)}"
+
+
+def _started(pid: int) -> str:
+    """When a process began: on Linux in ticks since its machine did, which no clock that is set changes."""
+    if not _BOOT.exists():
+        return f"{psutil.Process(pid).create_time():.2f}"
+    after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return f"{_BOOT.read_text()[:8]}-{after_name[_START_TICKS]}"

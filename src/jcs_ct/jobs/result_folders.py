@@ -14,11 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.errors import OutputError
+from jcs_ct.errors import JCSError, OutputError
 from jcs_ct.files import explain_unwritable, prepare_output_folder, write_text
 
 #: What the runner notes of the job in its result folder: the task's value, seconds, memory, versions of the key.
 JOB_RECORD = "job.json"
+
+
+class ResultsGoneError(JCSError):
+    """What an attempt wrote is not there any more when it is to be put in place."""
 
 
 class ResultFolders:
@@ -62,8 +66,11 @@ class ResultFolders:
             record: JSON values for ``job.json``.
 
         Raises:
+            ResultsGoneError: the attempt's folder was removed.
             OutputError: it cannot be moved.
         """
+        if not staged.is_dir():
+            raise ResultsGoneError("what was written was removed before it was put in place; it is read again")
         write_text(staged / JOB_RECORD, json.dumps(dict(record), indent=2, allow_nan=False) + "\n")
         place = self.root / job_id
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from jcs_ct.choices import State
 from jcs_ct.errors import OutputError
 from jcs_ct.jobs.job import Claim, Job
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
-from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
-from jcs_ct.jobs.result_folders import ResultFolders
+from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome, explain
+from jcs_ct.jobs.result_folders import ResultFolders, ResultsGoneError
 from jcs_ct.jobs.worker import StudyWorker
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,23 @@ class Runner:
         if claim is None:
             return None
         try:
-            self._work_on(claim)
+            self._attempt(claim)
         except LeaseLostError as error:
             logger.warning("%s", error)
-        except OutputError as error:
-            self.ledger.fail(claim, FailureCode.OUTPUT_UNWRITABLE, str(error))
-            raise
         return claim.job_id
+
+    def _attempt(self, claim: Claim) -> None:
+        try:
+            self._work_on(claim)
+        except (LeaseLostError, sqlite3.Error):
+            raise
+        except OutputError as error:
+            self.ledger.fail(claim, error.code, str(error))
+            raise
+        except Exception as error:  # noqa: BLE001 - else the job is held, and the thread that runs this ends
+            _, code, message = explain(error)
+            logger.error("job %s: %s %s", claim.job_id, code, message)
+            self.ledger.fail(claim, code, message)
 
     def _work_on(self, claim: Claim) -> None:
         job_id = claim.job_id
@@ -118,15 +129,18 @@ def settle(ledger: Ledger, claim: Claim, outcome: Outcome, publish: Publish, *, 
             "peak_memory_bytes": outcome.peak_memory_bytes,
         }
         ledger.renew(claim)  # still ours: nobody else's results are replaced
-        return finish(ledger, claim, publish(record))
+        try:
+            published = publish(record)
+        except ResultsGoneError as error:
+            return ledger.fail(claim, FailureCode.RUNNER_LOST, str(error))
+        return finish(ledger, claim, published)
     if outcome.ending is Ending.REFUSED:
         ledger.refuse(claim, outcome.code, outcome.message)
         return State.REFUSED
     if outcome.ending is Ending.FAILED:
         return ledger.fail(claim, outcome.code, outcome.message)
     if stopped:
-        ledger.release(claim, message="the program that worked on it was stopped")
-        return claim.job.state
+        return ledger.release(claim, message="the program that worked on it was stopped")
     ledger.acknowledge_cancel(claim)
     return State.CANCELLED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct import __version__
 from jcs_ct.beside import Beside
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
-from jcs_ct.jobs.job import JobKey
+from jcs_ct.jobs.job import JobKey, digest
 
 if TYPE_CHECKING:
     from jcs_ct.checkpoints import Models
@@ -83,8 +82,8 @@ class ReadingRequest(ReadingOptions):
 
 def reading_key(study: str, models: Models, *, threshold: int | None = None) -> JobKey:
     """Key of reading a study with these networks and rule, by this version."""
-    weights = _digest(models.classifier.sha256, models.segmenter.sha256)
-    return JobKey(study, weights, _digest(repr(_with_threshold(models, threshold).operating_point)), __version__)
+    weights = digest(f"{models.classifier.sha256}|{models.segmenter.sha256}")
+    return JobKey(study, weights, digest(repr(_with_threshold(models, threshold).operating_point)), __version__)
 
 
 def read_study(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -173,7 +172,3 @@ def _with_threshold(models: Models, threshold: int | None) -> Models:
     if threshold is None:
         return models
     return replace(models, operating_point=models.operating_point.with_threshold(threshold))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()

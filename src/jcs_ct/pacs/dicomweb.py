@@ -85,10 +85,6 @@ class DicomWeb(Archive):
         found = self._search("/studies", parameters, _STUDY_UID, read, most=most)
         return [one for one in found if one is not None and query.admits_date(one.date)]
 
-    def ct_studies(self) -> list[str]:
-        """Study Instance UIDs of :meth:`studies`."""
-        return [one.uid for one in self.studies()]
-
     def _series_of(self, study_uid: str) -> list[RemoteSeries]:
         path = f"/studies/{checked_uid(study_uid)}/series"
         fields = f"{_SERIES_INSTANCES},{_SERIES_DESCRIPTION},{_BODY_PART}"

@@ -46,7 +46,7 @@ class Heartbeat:
     def __call__(self, doing: str) -> None:
         """A sign of life: what is done now, in a word."""
         now = self.clock()
-        if doing == self._doing and now - self._written < self.every_s:
+        if doing == self._doing and 0 <= now - self._written < self.every_s:
             return
         if doing == "waiting":
             self._looked = now

@@ -104,14 +104,15 @@ class Survey:
         return (
             study.instance_count != seen.instance_count
             or study.patient_key != seen.patient_key
-            or self.clock() - seen.listed_at >= self.recheck_s
+            or not 0 <= self.clock() - seen.listed_at < self.recheck_s
         )
 
     def _examine(self, study: RemoteStudy, seen: Sighting | None) -> bool:
         listing = self.pacs.listing(study)
         now = self.clock()
         sighting = replace(self._sighting(study, seen), listed_at=now)
-        if sighting.fingerprint != listing.fingerprint or seen is None:
+        # What was first seen in the future was seen before the clock was set back: its rest is counted anew.
+        if seen is None or sighting.fingerprint != listing.fingerprint or sighting.changed_at > now:
             sighting = replace(sighting, fingerprint=listing.fingerprint, changed_at=now)
         if not sighting.is_settled and now - sighting.changed_at >= self.settle_s:
             sighting = self._settle(study, listing, sighting)

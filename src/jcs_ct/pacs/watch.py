@@ -19,7 +19,8 @@ from typing import Protocol
 from jcs_ct.errors import GateCode, JCSError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
-from jcs_ct.jobs import Claim, Ending, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State, StudyWorker
+from jcs_ct.jobs import OPEN_STATES, Claim, Ending, LeaseLostError, Ledger, Limits, Outcome, State, StudyWorker
+from jcs_ct.jobs.outcome import explain
 from jcs_ct.pacs.book import StudyBook
 from jcs_ct.pacs.remote import StudyListing
 from jcs_ct.pacs.server import (
@@ -149,7 +150,7 @@ class Watcher:
         work_s = max(self.settings.look_every_s, _WORK_PER_LOOK * (started - began))
         while (claim := self._claim()) is not None:
             self._work_on(claim)
-            if self._met_outage or self.clock() - started >= work_s:
+            if self._met_outage or not 0 <= self.clock() - started < work_s:  # the clock may be set back
                 break
         self.beat("waiting" if self.has_space() else "disk full")
         return True
@@ -194,6 +195,9 @@ class Watcher:
                     return
                 self.ledger.advance(claim, State.READ, result={**outcome.value, "seconds": outcome.seconds})
                 claim = self._again(claim)
+            if claim.job.cancel_requested:
+                self._close(claim, lambda: self.ledger.acknowledge_cancel(claim))
+                return
             self._store(claim)
         except LeaseLostError:
             raise
@@ -207,7 +211,8 @@ class Watcher:
         except (PacsUnavailableError, PacsDeniedError, PacsCertificateError) as error:
             self._wait_or_fail(claim, error)
         except Exception as error:  # noqa: BLE001 - whatever a study raises is one attempt with its code
-            self._fail(claim, *_explained(error))
+            _, code, message = explain(error)
+            self._fail(claim, code, message)
 
     def _again(self, claim: Claim) -> Claim:
         """The claim with the job as it is now."""
@@ -313,7 +318,7 @@ class Watcher:
     def _fail(self, claim: Claim, code: str, message: str) -> None:
         state = self.ledger.fail(claim, code, message)
         logger.warning("job %s: %s, attempt %d; %s", claim.job_id, code, claim.job.attempts, state)
-        if state is State.SET_ASIDE:
+        if state not in OPEN_STATES:
             self._remove(claim.job_id)
 
     def _close(self, claim: Claim, record: Callable[[], None]) -> None:
@@ -370,10 +375,3 @@ class _Renewal:
 
 def _folders(root: Path) -> Iterator[Path]:
     return (path for path in root.iterdir() if path.is_dir()) if root.is_dir() else iter(())
-
-
-def _explained(error: Exception) -> tuple[str, str]:
-    """Code and message of what a study raised; texts of others' exceptions may quote it and are left out."""
-    if isinstance(error, JCSError):
-        return str(getattr(error, "code", FailureCode.OUTPUT_UNWRITABLE)), str(error)
-    return FailureCode.CRASHED, type(error).__name__

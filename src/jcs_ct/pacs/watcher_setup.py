@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from jcs_ct.errors import JCSError, OutputError
-from jcs_ct.files import prepare_output_folder
+from jcs_ct.files import only_one
 from jcs_ct.jobs import JobKey, Ledger, RetryPolicy, StudyWorker
 from jcs_ct.pacs.book import StudyBook
 from jcs_ct.pacs.heartbeat import Heartbeat
@@ -22,24 +22,6 @@ from jcs_ct.pacs.watch import Pacs, Watcher, WatchSettings
 logger = logging.getLogger(__name__)
 
 LEDGER, BOOK, LOCK, STUDIES = "jobs.sqlite", "studies.sqlite", "watch.lock", "studies"
-
-
-@contextmanager
-def only_watcher(path: Path) -> Iterator[None]:
-    """Hold ``path`` as a lock for the life of this process, so that two watchers never share a folder.
-
-    Raises:
-        OutputError: another watcher holds it.
-    """
-    import fcntl
-
-    prepare_output_folder(path.parent)
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(f"another watcher works in {path.parent}; choose another folder or stop it") from error
-        yield
 
 
 @contextmanager
@@ -68,7 +50,7 @@ def open_watcher(
         OutputError: the folder cannot be used, or another watcher works in it.
     """
     with (
-        only_watcher(folder / LOCK),
+        only_one(folder / LOCK, "watcher"),
         Ledger(folder / LEDGER, retries=retries or RetryPolicy(most_attempts=5)) as ledger,
         closing(StudyBook(folder / BOOK, key.reading_id)) as book,
         StudyWorker() as worker,

@@ -12,13 +12,12 @@ from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.files import link_or_copy, prepare_output_folder
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.listed_studies import open_pacs
-from jcs_ct.service.settings import PacsAddress
+from jcs_ct.service.settings import GIB, PacsAddress
 from jcs_ct.service.uploads import kept_suffix
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
 
-_GIB = 1024**3
 #: What lies there is weighed after so many fetched images, and at the end.
 _WEIGHED_EVERY = 32
 
@@ -75,7 +74,7 @@ def _require_size(folder: Path, most_bytes: int) -> None:
     if size > most_bytes:
         raise StudyError(
             GateCode.UNSUPPORTED,
-            f"the study has {size / _GIB:.1f} GiB or more, {most_bytes / _GIB:.1f} GiB may be read at a time; "
+            f"the study has {size / GIB:.1f} GiB or more, {most_bytes / GIB:.1f} GiB may be read at a time; "
             "send the one series that is to be read",
         )
 
@@ -93,8 +92,8 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
     if len(paths) > source["most_files"] or size > source["most_bytes"]:
         raise StudyError(
             GateCode.UNSUPPORTED,
-            f"the folder holds {len(paths)} files with {size / _GIB:.1f} GiB, {source['most_files']} files and "
-            f"{source['most_bytes'] / _GIB:.1f} GiB may be read at a time; choose one study",
+            f"the folder holds {len(paths)} files with {size / GIB:.1f} GiB, {source['most_files']} files and "
+            f"{source['most_bytes'] / GIB:.1f} GiB may be read at a time; choose one study",
         )
     for number, path in enumerate(paths, start=1):
         progress("fetch", number - 1, len(paths))
@@ -106,7 +105,7 @@ def _require_space(folder: Path, free_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < free_bytes:
         raise OutputError(
-            f"the server's disk has {free / _GIB:.1f} GiB free, {free_bytes / _GIB:.1f} GiB must stay free; "
+            f"the server's disk has {free / GIB:.1f} GiB free, {free_bytes / GIB:.1f} GiB must stay free; "
             "ask the administrator to free space (DISK_FULL)",
             code="DISK_FULL",
         )

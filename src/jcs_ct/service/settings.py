@@ -9,7 +9,7 @@ from pathlib import Path
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Limits
 
-_GIB = 1024**3
+GIB = 1024**3
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class UploadLimits:
         idle_s: An upload that got nothing for so long is removed.
     """
 
-    total_bytes: int = 8 * _GIB
+    total_bytes: int = 8 * GIB
     files: int = 20_000
     chunk_bytes: int = 8 * 1024**2
     open_uploads: int = 16
     open_uploads_of_one: int = 4
-    free_bytes: int = 2 * _GIB
+    free_bytes: int = 2 * GIB
     idle_s: float = 24 * 3600.0
 
     def __post_init__(self) -> None:
