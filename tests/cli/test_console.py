@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_from_where(capsys, tmp_path, done, said):
     log = tmp_path / "runs" / "log.jsonl"
     with step_progress(40, log=log) as progress:
         progress(done, 40, {})
-    assert capsys.readouterr().err == f"{said}, of {log.parent}\n"
+    assert capsys.readouterr().err == f"{log.parent}: {said}\n"
     with showing(Shown(as_json=True)), step_progress(40, log=log) as progress:
         progress(done, 40, {})
         progress(done + 1, 40, {})
