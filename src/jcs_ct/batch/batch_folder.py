@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST, LEDGER, LOCK, RESULTS = "manifest.csv", "jobs.sqlite", "batch.lock", "results"
 _QUEUED_AT_ONCE = 1000
+#: In a folder that nothing was written to: a batch's that was stopped at once, and a volume's of its own.
+_OWN_FILES = {LOCK, "lost+found"}
 
 
 @dataclass(frozen=True)
@@ -186,11 +188,16 @@ def only_batch(folder: Path) -> Iterator[None]:
     """Hold a batch's folder for the life of this process.
 
     Raises:
+        ConfigError: it is no batch's and holds other files.
         OutputError: another batch works in it.
     """
     import fcntl
 
     prepare_output_folder(folder)
+    if not (folder / OWN_FOLDER).exists() and any(path.name not in _OWN_FILES for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder} holds files and no batch ({OWN_FOLDER}); give an empty or new folder, or that of the batch"
+        )
     with (folder / LOCK).open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
