@@ -13,7 +13,7 @@ from jcs_ct.cli.inputs import SOME_INPUT
 if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
 
-AcceptLeaks = Annotated[bool, typer.Option("--accept-leaks", help="Say leaks between splits or folds, and go on.")]
+AcceptLeaks = Annotated[bool, typer.Option("--accept-leaks", help="Report leaks of splits or folds and continue.")]
 CheckOption = Annotated[
     bool,
     typer.Option(

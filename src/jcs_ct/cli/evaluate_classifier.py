@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ClassifiersArgument = Annotated[
     list[str],
-    typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box."),
+    typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the shipped one."),
     NAMED_INPUT,
 ]
 
