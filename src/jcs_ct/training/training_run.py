@@ -237,7 +237,7 @@ def _stops(run: Run, step: int) -> bool:
     if step % SHOWN_EVERY:
         return False
     asked = torch.tensor(float(run.asks_to_stop()), device=run.fabric.device)
-    return bool(run.fabric.all_reduce(asked, reduce_op="sum") > 0)
+    return float(torch.as_tensor(run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
 
 
 def _averaged(fabric: Fabric, losses: Mapping[str, Tensor]) -> dict[str, float]:
