@@ -45,10 +45,11 @@ def test_usage(cohort, tmp_path, jcs):
 
 
 def test_a_folder_of_other_files_is_no_batch(cohort, tmp_path, jcs):
-    (tmp_path / "dicom").mkdir()
-    asked = jcs("batch", "run", cohort, "-o", tmp_path, "--dry-run")
+    study = tmp_path / "my-study"
+    (study / "dicom").mkdir(parents=True)
+    asked = jcs("batch", "run", cohort, "-o", study, "--dry-run")
     assert "holds files and no batch (batch.json)" in str(asked.exception)
-    assert [path.name for path in tmp_path.iterdir()] == ["dicom"]
+    assert [path.name for path in study.iterdir()] == ["dicom"]
 
 
 def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
