@@ -117,7 +117,8 @@ def auc_line(name: str, probe: Probe, judged: Rows, score: Floats) -> str:
     resampling = Resampling(draws=DRAWS)
     one = bootstrap(auc, probe.patients[judged], generator=resampling.generator(), draws=resampling.draws)
     people = len(set(probe.patients[judged].tolist()))
-    return f"{name}: {one.value:.3f} ({one.low:.3f}-{one.high:.3f}), {len(judged)} slices of {people} patients"
+    interval = "" if one.low is None or one.high is None else f" ({one.low:.3f}-{one.high:.3f})"
+    return f"{name}: {one.value:.3f}{interval}, {len(judged)} slices of {people} patients"
 
 
 def report(

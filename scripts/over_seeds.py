@@ -89,9 +89,10 @@ def table(
 
 
 def _said(interval: Interval, *, sign: bool = False) -> str:
+    """The figure, and its interval where there are patients enough for one."""
     values = [value for value in (interval.value, interval.low, interval.high) if value is not None]
-    value, low, high = (f"{one:+.1f}".replace("-", "−") if sign else f"{one:.1f}" for one in values)
-    return f"{value} ({low} to {high})"
+    value, *ends = (f"{one:+.1f}".replace("-", "−") if sign else f"{one:.1f}" for one in values)
+    return f"{value} ({' to '.join(ends)})" if ends else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -160,7 +160,7 @@ class MissingExtraError(ConfigError):
 
     Args:
         what: What needs it.
-        extra: Its name, or several parted by commas.
+        extra: Its name, or several separated by commas.
         instead: What can be done without it.
     """
 

@@ -31,7 +31,7 @@ def test_a_dry_run_counts_and_reads_nothing(cohort, tmp_path, jcs):
     assert done.exit_code == 0, done.output
     assert "2 studies to read, 12 slices" in done.stdout
     assert "1 refused: GAP" in done.stdout
-    assert "figures measured elsewhere" in done.stdout
+    assert ", estimated from timings on another machine" in done.stdout
     assert (tmp_path / "batch" / "manifest.csv").read_text().count("study-") == 2
     assert not (tmp_path / "batch" / "results").exists()
     plan = json.loads(jcs("batch", "run", cohort, "-o", tmp_path / "batch", "--dry-run", "--json").stdout)
@@ -61,6 +61,14 @@ def test_usage(cohort, tmp_path, jcs):
     assert "no batch was begun" in str(jcs("batch", "status", tmp_path).exception)
 
 
+def test_a_folder_of_other_files_is_no_batch(cohort, tmp_path, jcs):
+    study = tmp_path / "my-study"
+    (study / "dicom").mkdir(parents=True)
+    asked = jcs("batch", "run", cohort, "-o", study, "--dry-run")
+    assert "holds files and no batch (batch.json)" in str(asked.exception)
+    assert [path.name for path in study.iterdir()] == ["dicom"]
+
+
 def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
     folder = tmp_path / "batch"
     done = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--json")
@@ -76,13 +84,15 @@ def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
     assert {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*.json")} == first
     status = json.loads(jcs("batch", "status", folder, "--json").stdout)
     assert status["counts"]["done"] == 2
-    assert "2 done" in jcs("batch", "status", folder).stdout
+    assert (status["counts"]["refused"], status["refused_by_headers"]) == (0, {"GAP": 1})
+    said = jcs("batch", "status", folder).stdout
+    assert said.startswith("2 done; 1 refused by their headers\n1 refused by their headers: GAP; ")
     with Ledger(folder / "jobs.sqlite") as ledger:
         for study in ("waits", "runs"):
             key = replace(ledger.jobs(limit=1)[0].key, study=study)
             ledger.add(key, {})
         claim = ledger.claim()
-        assert jcs("batch", "status", folder).stdout.startswith("1 running, 1 queued, 2 done")
+        assert jcs("batch", "status", folder).stdout.startswith("1 running, 1 queued, 2 done; 1 refused")
         ledger.release(claim)
         for study in ("waits", "runs"):
             ledger.remove(replace(claim.job.key, study=study).job_id)

@@ -13,7 +13,7 @@ from jcs_ct.batch.batch_folder import Batch, existing_batch
 from jcs_ct.batch.batch_reading import BatchOptions
 from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind, write_manifest
-from jcs_ct.batch.cohort_page import burden_histogram, by_certainty, verdicts_by_scanner, write_cohort_page
+from jcs_ct.batch.cohort_page import burden_histogram, by_margin, verdicts_by_scanner, write_cohort_page
 from jcs_ct.batch.summary import COLUMNS, SummaryRow, summary_rows, write_all, write_summary
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey
@@ -101,9 +101,10 @@ def test_burden_and_certainty():
     counts = {bar.label: bar.count for bar in burden_histogram(rows) if bar.count}
     assert counts == {"0 to 1 %": 2, "1 to 2 %": 1, "75 to 100 %": 2}
     rows = [SummaryRow(str(n), "done", margin=(n - 10.25) / 100) for n in range(30)]
-    most, least = by_certainty(rows)
+    most, least = by_margin(rows)
     assert [row.job_id for row in most[:3]] == ["29", "28", "27"]
     assert [row.job_id for row in least[:3]] == ["10", "11", "9"]
+    assert (len(by_margin(rows[:10])[0]), by_margin(rows[:10])[1]) == (10, [])
 
 
 def test_a_page_of_nothing(tmp_path):

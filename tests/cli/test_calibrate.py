@@ -8,6 +8,7 @@ from PIL import Image
 
 from jcs_ct.checkpoints import read_info
 from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.experiments import operating_point_choice
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,22 @@ def test_a_threshold_is_taken_as_it_is_unless_its_spacing_is_said(jcs, random_mo
     assert ended[-2:] == [("classifier", 4), ("segmenter", 2)]
     infos = [read_info(tmp_path / f"{task}.safetensors") for task in ("classifier", "segmenter")]
     assert {info.operating_point.positive_slice_threshold for info in infos} == {rule[0]}
+
+
+@pytest.mark.parametrize("sensitivity", [0.2857142857142857, 0.5])
+def test_figures_are_rounded_and_a_low_sensitivity_is_warned_of(
+    jcs, random_models, slices, tmp_path, monkeypatch, sensitivity
+):
+    figures = {"sensitivity": sensitivity, "specificity": 1.0}
+    monkeypatch.setattr(operating_point_choice, "choose_slice_probability", lambda *_, **__: (0.45, figures))
+    given = ("--classifier", random_models / "classifier.safetensors")
+    given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
+    done = jcs("calibrate", *given, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert f"slice, on validation: sensitivity {sensitivity:.3f}, specificity 1.000\n" in done.stdout
+    assert "small study share: 0.1667\n" in done.stdout
+    warned = "warning: the classifier finds 29% of the infected validation slices" in done.stderr
+    assert warned == (sensitivity < 0.5)
 
 
 def test_networks_in_each_others_place_are_refused(jcs, random_models, slices, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from jcs_ct.cli import console
 from jcs_ct.cli.common_options import Shown, showing
-from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.console import counted, print_json, stage_progress
 from jcs_ct.cli.hints import hint_once
 from jcs_ct.cli.training_progress import step_progress
 
@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_from_where(capsys, tmp_path, done, said):
     log = tmp_path / "runs" / "log.jsonl"
     with step_progress(40, log=log) as progress:
         progress(done, 40, {})
-    assert capsys.readouterr().err == f"{said}, of {log.parent}\n"
+    assert capsys.readouterr().err == f"{log.parent}: {said}\n"
     with showing(Shown(as_json=True)), step_progress(40, log=log) as progress:
         progress(done, 40, {})
         progress(done + 1, 40, {})
@@ -125,6 +125,10 @@ def test_a_terminal_shows_bars_with_the_time_left(monkeypatch):
     assert "3/10" in shown.getvalue()
     assert "left" in shown.getvalue()
     assert "loss 0.5000" in shown.getvalue()
+
+
+def test_counts_agree_with_their_nouns():
+    assert [counted(count, "job", "jobs") for count in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
 
 
 def test_a_hint_is_given_once_and_never_to_programs(capsys, monkeypatch, tmp_path):

@@ -43,3 +43,25 @@ def test_bad_settings_leave_nothing_behind(app: typer.Typer, tmp_path: Path) -> 
     result = CliRunner().invoke(app, [str(tmp_path / "new"), "--slices", "0"])
     assert isinstance(result.exception, ConfigError)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "missing: give the folder to write to"),
+        (["one", "-o", "two"], "two folders are given; give one to write to"),
+    ],
+)
+def test_one_folder_is_written_to(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [*given, *SMALL])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("\u2502", "").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_without_lesions_is_asked_for_by_its_option(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path / "new"), "--lesions", "-1"])
+    assert "a study without lesions is made by --negative" in str(result.exception)

@@ -76,10 +76,13 @@ def test_segmentation_judges_the_test_split_at_the_stored_cut(data, models, tmp_
     content = json.loads((tmp_path / "evaluation.json").read_text())
     rows = content["tables"]["scores"]["rows"]
     assert (rows[0]["n_images"], rows[0]["n_patients"], rows[0]["n_without_lesion"]) == (6, 2, 2)
+    assert rows[0]["dice_percent_low"] is None
+    assert "none for fewer than 5 patients" in content["tables"]["scores"]["notes"][0]
     assert "probability of at least 0.3" in content["tables"]["scores"]["notes"][1]
     assert [row["dice_percent"] for row in rows if row["method"] in ("joint", "JCS")] == [78.5, 78.5]
     assert content["warnings"] == [
-        "the split 'test' has 2 infected and 2 uninfected patient(s): figures of so few patients say little",
+        "the split 'test' has 2 patients; infected slices come from 2, uninfected from 2; figures of so few patients "
+        "say little",
         "segmenter was trained with another manifest: whether it has seen these slices is not known",
     ]
     assert len(list((tmp_path / "predictions/segmenter").glob("*.png"))) == 6
@@ -111,7 +114,7 @@ def test_explanations_tune_on_training_slices_and_judge_the_test_split(data, mod
     assert float(rows[0]["iou_percent"]) <= 100
     assert 0 < float(rows[0]["iou_ceiling_percent"]) <= 100
     (warning,) = json.loads((tmp_path / "evaluation.json").read_text())["warnings"]
-    assert "has 2 infected and 2 uninfected patient(s)" in warning
+    assert "has 2 patients; infected slices come from 2, uninfected from 2" in warning
     assert (tmp_path / "figure-9.svg").is_file()
 
 

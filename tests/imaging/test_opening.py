@@ -376,7 +376,7 @@ def test_the_better_series_is_chosen_and_the_other_is_listed(write_series):
     assert np.array_equal(named.volume.hu, thick.truth)
     first, second = inspect_study(thin.folder, series=second.identifier).series
     assert (first.fate, first.message) == (SeriesFate.CANDIDATE, "could be read with --series")
-    assert (second.fate, second.message) == (SeriesFate.CHOSEN, "read: asked for")
+    assert (second.fate, second.message) == (SeriesFate.CHOSEN, "chosen: asked for")
 
 
 def test_sharp_kernel_breaks_a_tie_and_two_equals_are_not_chosen_between(write_series):
@@ -560,9 +560,11 @@ def test_an_inspection_says_what_listing_and_opening_say(write_series, tmp_path)
     assert (spoilt.result.code, spoilt.series) == (GateCode.UNREADABLE, list_series(series.folder))
     (listed,) = spoilt.series
     assert (listed.fate, listed.code) == (SeriesFate.REFUSED, GateCode.UNREADABLE)
-    assert listed.message.startswith("not read: the best by the rule: 1 file(s) are called as the study's images are")
+    assert listed.message.startswith(
+        "chosen: ranks first by the selection rule, and is refused: 1 file(s) are called as the study's images are"
+    )
     (lenient,) = inspect_study(series.folder, lenient=True).series
-    assert (lenient.fate, lenient.message) == (SeriesFate.CHOSEN, "read: the best by the rule")
+    assert (lenient.fate, lenient.message) == (SeriesFate.CHOSEN, "chosen: ranks first by the selection rule")
     (series.folder / "copy.dcm").unlink()
     (tmp_path / "letter.txt").write_text("dear colleague")
     nothing = inspect_study(tmp_path / "letter.txt")

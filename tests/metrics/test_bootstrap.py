@@ -59,6 +59,21 @@ def test_undefined_draws_are_counted_not_hidden() -> None:
     assert (never.value, never.low, never.high, never.n_undefined) == (None, None, None, 5)
 
 
+@pytest.mark.parametrize(("infected", "uninfected", "there_is_one"), [(5, 5, True), (4, 9, False), (9, 4, False)])
+def test_few_patients_have_no_interval(infected: int, uninfected: int, there_is_one: bool) -> None:
+    truth = np.arange(infected + uninfected) < infected
+    score = generator().random(len(truth))
+
+    def auc(rows: np.ndarray) -> float | None:
+        return roc_auc(truth[rows], score[rows]) if 0 < truth[rows].sum() < len(rows) else None
+
+    found = bootstrap(auc, np.arange(len(truth)), generator=generator(), draws=50, classes=truth)
+    assert (found.low is not None, found.high is not None) == (there_is_one, there_is_one)
+    assert found.value is not None
+    alone = bootstrap(lambda rows: 36.13, np.zeros(9), generator=generator(), draws=50)
+    assert (alone.value, alone.low, alone.high) == (36.13, None, None)
+
+
 def test_the_same_generator_gives_the_same_interval() -> None:
     values = generator(1).random(30)
     first, second = (

@@ -68,7 +68,7 @@ def test_the_patient_rule_is_more_than_the_threshold() -> None:
     assert (at_25.sensitivity.value, at_25.specificity.value) == (0.5, 1.0)
     assert (at_2.sensitivity.value, at_2.specificity.value) == (1.0, 0.0)
     sweep = threshold_sweep(truth, counts)
-    assert [point.threshold for point in sweep] == [2, 3, 25, 30]
+    assert [point.threshold for point in sweep] == [0, 3, 25, 30]
     assert (sweep[0].sensitivity.value, sweep[-1].sensitivity.value) == (1.0, 0.0)
     assert (sweep[0].specificity.value, sweep[-1].specificity.value) == (0.0, 1.0)
 

@@ -83,49 +83,84 @@ def interrupt_in_a_validation(patch):
     patch.setattr(training_run, "choose_samples", lambda *_: signal.raise_signal(signal.SIGINT))
 
 
+def interrupt_while_the_last_weights_are_written(patch):
+    patch.setattr(training_run, "write_weights", lambda _run, state, _name: state.step == 4 and interrupt())
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
 def interrupt_in_a_save(patch):
     save = torch.save
 
     def half(content, path):
         save(content, path)
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # at once
 
     patch.setattr("torch.save", half)
 
 
-def interrupt_after_the_last_step(patch):
-    save = TrainingState.save
-
-    def saved(state, *given):
-        path = save(state, *given)
-        if state.step == RECIPE["steps"]:
-            signal.raise_signal(signal.SIGINT)
-        return path
-
-    patch.setattr(TrainingState, "save", saved)
-
-
 @pytest.mark.parametrize(
-    ("interrupt", "left"),
+    ("interrupted", "step"),
     [
-        (interrupt_before_inputs, "no state was saved in {out} yet"),
-        (interrupt_in_a_step, "{out} holds the run as it was after step 2"),
-        (interrupt_in_a_validation, "no state was saved in {out} yet"),
-        (interrupt_in_a_save, "no state was saved in {out} yet"),
-        (interrupt_after_the_last_step, "{out} holds the run as it was after step 4"),
+        (interrupt_before_inputs, None),
+        (interrupt_in_a_step, 3),
+        (interrupt_in_a_validation, 2),
+        (interrupt_in_a_save, None),
+        (interrupt_while_the_last_weights_are_written, 4),
     ],
 )
-def test_ctrl_c_leaves_a_run_that_goes_on(command, uninterrupted, tmp_path, capsys, interrupt, left):
+def test_ctrl_c_leaves_a_run_that_goes_on(command, uninterrupted, tmp_path, capsys, interrupted, step):
     with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch)
+        interrupted(patch)
         assert command(tmp_path, "--json") == 130
     captured = capsys.readouterr()
     error = json.loads(captured.out)["error"]
-    assert left.format(out=tmp_path) in error["message"]
-    assert error["remedy"] == "the same command goes on from what was saved"
+    if step is None:
+        assert f"no state is saved in {tmp_path}" in error["message"]
+        assert error["remedy"] == "run the same command again to start over"
+    else:
+        assert f"{tmp_path} holds the run up to step {step}" in error["message"]
+        assert error["remedy"] == f"the same command goes on after step {step}"
     assert [path.name for path in tmp_path.rglob("*") if "part" in path.name] == []
     assert not (tmp_path / "last.safetensors").exists()
     assert command(tmp_path) == 0
+    found = load_file(tmp_path / "last.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in uninterrupted.items())
+
+
+def terminated_in_a_step(*_):
+    """The first of two groups of parameters: a second signal would be answered at once."""
+    if not TERMINATED:
+        TERMINATED.append(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    return 1e-3
+
+
+TERMINATED: list[int] = []
+
+
+def test_sigterm_saves_as_ctrl_c_does_and_ends_by_its_own_code(command, tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "learning_rate", terminated_in_a_step)
+        assert command(tmp_path) == 143
+    assert [path.name for path in tmp_path.glob("state-*.pt")] == ["state-0000001.pt"]
+    assert f"stopped: {tmp_path} holds the run up to step 1; the same command goes on" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_the_last_step_changes_nothing(command, uninterrupted, tmp_path):
+    save = TrainingState.save
+
+    def saved(state, *given):
+        if state.step == RECIPE["steps"]:
+            interrupt()
+        return save(state, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "save", saved)
+        assert command(tmp_path) == 0
     found = load_file(tmp_path / "last.safetensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in uninterrupted.items())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST, LEDGER, LOCK, RESULTS = "manifest.csv", "jobs.sqlite", "batch.lock", "results"
 _QUEUED_AT_ONCE = 1000
+#: In a folder that nothing was written to: a batch's that was stopped at once, and a volume's of its own.
+_OWN_FILES = {LOCK, "lost+found"}
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,18 @@ def work_off(
     return driver.run()
 
 
-def only_batch(folder: Path) -> AbstractContextManager[None]:
+@contextmanager
+def only_batch(folder: Path) -> Iterator[None]:
     """Hold a batch's folder while the block lasts.
 
     Raises:
+        ConfigError: it is no batch's and holds other files.
         OutputError: another batch works in it.
     """
-    return only_one(folder / LOCK, "batch")
+    prepare_output_folder(folder)
+    if not (folder / OWN_FOLDER).exists() and any(path.name not in _OWN_FILES for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder} holds files and no batch ({OWN_FOLDER}); give an empty or new folder, or that of the batch"
+        )
+    with only_one(folder / LOCK, "batch"):
+        yield

@@ -66,11 +66,14 @@ def verdicts_by_scanner(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: (-int(line["all"]), str(line["scanner"])))
 
 
-def by_certainty(rows: Sequence[SummaryRow]) -> tuple[list[SummaryRow], list[SummaryRow]]:
-    """The ten studies whose count is farthest from the other verdict, and the ten nearest to it."""
+def by_margin(rows: Sequence[SummaryRow]) -> tuple[list[SummaryRow], list[SummaryRow]]:
+    """The ten studies whose count is furthest from the threshold, and the ten closest to it.
+
+    All of them as the first, and no second, where there are ten or fewer.
+    """
     judged = [row for row in rows if row.margin is not None]
     ranked = sorted(judged, key=lambda row: (-abs(row.margin or 0.0), row.job_id))
-    return ranked[:_SHOWN], ranked[::-1][:_SHOWN]
+    return ranked[:_SHOWN], ranked[::-1][:_SHOWN] if len(ranked) > _SHOWN else []
 
 
 def write_cohort_page(folder: Path, rows: Sequence[SummaryRow], results: BatchResults) -> Path:
@@ -79,7 +82,7 @@ def write_cohort_page(folder: Path, rows: Sequence[SummaryRow], results: BatchRe
     Raises:
         OutputError: it cannot be written.
     """
-    most, least = by_certainty(rows)
+    most, least = by_margin(rows)
     environment = Environment(
         loader=PackageLoader("jcs_ct.batch", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -96,7 +99,14 @@ def write_cohort_page(folder: Path, rows: Sequence[SummaryRow], results: BatchRe
         scanners=verdicts_by_scanner(rows),
         refusals=_bars(refusals.most_common()),
         failures=_bars(failures.most_common()),
-        ranked=[("Most certain", _shown(most, results, folder)), ("Least certain", _shown(least, results, folder))],
+        ranked=[
+            (title, _shown(listed, results, folder))
+            for title, listed in (
+                ("Furthest from the threshold" if least else "Studies, the furthest from the threshold first", most),
+                ("Closest to the threshold", least),
+            )
+            if listed
+        ],
     )
     write_text(folder / PAGE, page)
     return folder / PAGE

@@ -20,7 +20,7 @@ class Estimate:
     Args:
         seconds: Until all is read.
         output_bytes: Of all results.
-        basis: ``studies read here`` or ``figures measured elsewhere``.
+        basis: ``from studies read here`` or ``estimated from timings on another machine``.
     """
 
     seconds: float
@@ -42,7 +42,7 @@ def estimate(counts: ManifestCounts, ledger: Ledger, reading_id: str, *, workers
     if len(done) >= _ENOUGH and slices:
         seconds = sum(job.seconds for job in done) / slices * counts.slices / workers
         size = sum(int(job.result.get("output_bytes", 0)) for job in done) / slices * counts.slices
-        return Estimate(seconds, round(size), "studies read here")
+        return Estimate(seconds, round(size), "from studies read here")
     core_seconds = CORE_SECONDS_A_STUDY * counts.studies + CORE_SECONDS_A_SLICE * counts.slices
     size = OUTPUT_BYTES_A_SLICE * counts.slices
-    return Estimate(core_seconds / (workers * threads), size, "figures measured elsewhere")
+    return Estimate(core_seconds / (workers * threads), size, "estimated from timings on another machine")

@@ -23,7 +23,7 @@ class SummaryRow:
         lesion_count: Lesions, where they were segmented.
         opacification_volume_ml: Their volume in ml, where the geometry is known.
         percent_opacity: Their share of the lungs in percent.
-        flags: Codes of quality flags, parted by spaces.
+        flags: Codes of quality flags, separated by spaces.
         scanner: Manufacturer and model.
         seconds: Of the attempt that was finished.
         peak_memory_mb: Largest resident memory of its process in MiB.

@@ -113,7 +113,7 @@ def run(
     threshold: ThresholdOption = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="DICOM results, too, of studies that are DICOM.")] = False,
     formats: Annotated[
-        str, typer.Option(help="What is written for each study, parted by commas: html, json, nifti; or none.")
+        str, typer.Option(help="What is written for each study, separated by commas: html, json, nifti; or none.")
     ] = "html,json,nifti",
     lenient: LenientOption = False,
     allow_deflated: DeflatedOption = False,
@@ -202,10 +202,11 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     Example:  jcs batch status batch/
     """
-    from jcs_ct.batch.batch_folder import existing_batch
+    from jcs_ct.batch.batch_folder import count_cohort, existing_batch
     from jcs_ct.jobs import State
 
     batch = existing_batch(folder)
+    refused = count_cohort(batch).refused if batch.manifest.is_file() else {}
     with batch.open_ledger() as ledger:
         counts = with_running(
             ledger.counts(reading_id=batch.key.reading_id), ledger.running_count(reading_id=batch.key.reading_id)
@@ -214,9 +215,11 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         failed = ledger.jobs(states=closed, reading_id=batch.key.reading_id, limit=_LISTED)
     if as_json:
         listed = [{"job": job.job_id, "state": job.state, "code": job.code, "message": job.message} for job in failed]
-        print_json({"counts": counts, "failed": listed})
+        print_json({"counts": counts, "failed": listed, "refused_by_headers": refused})
         return
-    typer.echo(counts_line(counts))
+    typer.echo(counts_line(counts, sum(refused.values())))
+    for code, count in refused.items():
+        typer.echo(f"{count} refused by their headers: {code}; {batch.manifest} names them")
     for job in failed:
         typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
     if sum(counts[str(state)] for state in closed) > len(failed):

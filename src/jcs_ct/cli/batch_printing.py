@@ -89,9 +89,10 @@ def with_running(counts: Mapping[State, int], running: int) -> dict[str, int]:
     return {"running": running, **named, "queued": max(0, named["queued"] - running)}
 
 
-def counts_line(counts: Mapping[str, int]) -> str:
-    """States that have jobs, with their numbers."""
-    return named_counts({state: count for state, count in counts.items() if count}) or "no studies"
+def counts_line(counts: Mapping[str, int], refused_by_headers: int = 0) -> str:
+    """States that have jobs, with their numbers, and the studies whose headers were refused before they had one."""
+    said = named_counts({state: count for state, count in counts.items() if count}) or "no studies"
+    return said + (f"; {refused_by_headers} refused by their headers" if refused_by_headers else "")
 
 
 def named_counts(counts: Mapping[str, int]) -> str:
@@ -125,7 +126,7 @@ def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> Non
     for code, count in counts.refused.items():
         typer.echo(f"{count} refused: {code}")
     room = f"{_size(expected.output_bytes)} of results"
-    typer.echo(f"about {_duration(expected.seconds)} and {room}, by {expected.basis}")
+    typer.echo(f"about {_duration(expected.seconds)} and {room}, {expected.basis}")
 
 
 def left(standing: Standing) -> str:
@@ -159,11 +160,7 @@ def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: in
             outcome=OUTCOMES[code],
         )
         return
-    refused = sum(counts.refused.values())
-    typer.echo(
-        f"{counts_line(with_running(standing.counts, 0))}"
-        + (f"; {refused} refused by their headers" if refused else "")
-    )
+    typer.echo(counts_line(with_running(standing.counts, 0), sum(counts.refused.values())))
     if code == EXIT_PARTLY:
         typer.echo(f"jcs: {failed} studies failed three times; {RETRY}", err=True)
     typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")

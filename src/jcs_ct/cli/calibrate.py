@@ -14,6 +14,9 @@ from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import open_used
 
+#: Share of infected validation slices found below which a warning is given.
+LEAST_SENSITIVITY = 0.5
+
 
 def calibrate(
     classifier: Annotated[Path, typer.Option(help="Trained classifier: best.safetensors of its run."), SOME_INPUT],
@@ -86,9 +89,24 @@ def calibrate(
             provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
         calibrated = replace(info, operating_point=point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
+    warnings = _warnings(chosen.figures["slice"]["sensitivity"])
     if as_json:
-        print_json({"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)})
+        facts = {"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)}
+        print_json({**facts, "warnings": warnings})
         return
-    for name, value in {**asdict(point), **chosen.figures}.items():
-        typer.echo(f"{name.replace('_', ' ')}: {value}")
+    for name, value in asdict(point).items():
+        typer.echo(f"{name.replace('_', ' ')}: {'none' if value is None else f'{value:.4g}'}")
+    for name, figures in chosen.figures.items():
+        typer.echo(f"{name}, on validation: {', '.join(f'{key} {value:.3f}' for key, value in figures.items())}")
     typer.echo(f"models: {output}")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _warnings(sensitivity: float) -> list[str]:
+    if sensitivity >= LEAST_SENSITIVITY:
+        return []
+    return [
+        f"the classifier finds {sensitivity:.0%} of the infected validation slices at this cut: a study full of "
+        "lesions may be called negative. Train it longer, on more patients, or lower --least-specificity"
+    ]

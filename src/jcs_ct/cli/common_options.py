@@ -76,7 +76,7 @@ def log_verbosely() -> None:
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done (hashed identifiers only).")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-JSONEnding = Annotated[bool, typer.Option(_JSON_FLAG, help="How it ended as JSON on stdout, all else on stderr.")]
+JSONEnding = Annotated[bool, typer.Option(_JSON_FLAG, help="Result as JSON on stdout, all else on stderr.")]
 
 
 def with_common_options(app: typer.Typer) -> None:

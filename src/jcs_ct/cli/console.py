@@ -27,6 +27,11 @@ def print_json(value: Any) -> None:
     print_document(value)
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count} {one if count == 1 else several}"
+
+
 def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     """``NAME=VALUE`` as given with --set -> values by dotted name."""
     import yaml

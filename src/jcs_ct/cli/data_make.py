@@ -52,7 +52,7 @@ def nifti(
     lesion_labels: LesionLabels = "",
     seed: Seed = 0,
 ) -> None:
-    """Make a manifest of NIfTI volumes and their masks, a row a study; then see `jcs data slices`.
+    """Make a manifest of NIfTI volumes and their masks, one row per study; then see `jcs data slices`.
 
     Example:  jcs data make nifti my-volumes -o studies.csv
     """
@@ -83,7 +83,7 @@ def nnunet(
     ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Make a manifest of a raw data set of nnU-Net, a row a case; then, of volumes, see `jcs data slices`.
+    """Make a manifest of a raw data set of nnU-Net, one row per case; then, for volumes, see `jcs data slices`.
 
     Example:  jcs data make nnunet nnUNet_raw/Dataset115_COVID -o studies.csv
     """

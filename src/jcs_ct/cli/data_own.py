@@ -46,13 +46,14 @@ JoinDuplicates = Annotated[
 ]
 OneClass = Annotated[bool, typer.Option("--one-class", help="All slices have one label, and it is meant.")]
 Labels = Annotated[
-    str, typer.Option(help="What words mean that are not plain, as cap=0,ncp=1; yes, no, covid, normal, ... are.")
+    str,
+    typer.Option(help="Meaning of labels that are not recognised (yes, no, covid, normal, ... are): cap=0,ncp=1."),
 ]
 
 
 def table(
     table: Annotated[
-        Path, typer.Argument(help="Your table, CSV or Parquet, with a line a slice (or a study)."), SOME_INPUT
+        Path, typer.Argument(help="Your table, CSV or Parquet, one row per slice (or study)."), SOME_INPUT
     ],
     output: Output,
     image_column: Annotated[str | None, typer.Option(help="Column of the image's path.")] = None,
@@ -82,7 +83,7 @@ def table(
     source: Annotated[str, typer.Option(help="Name of the data set in the manifest.")] = "",
     deal: Annotated[
         bool,
-        typer.Option("--deal", help="Deal patients to train, val and test though the table has a split or folds."),
+        typer.Option("--deal", help="Reassign patients to train, val, test even if the table has a split or folds."),
     ] = False,
     seed: Seed = 0,
     contradictions: Contradictions = None,
@@ -91,7 +92,7 @@ def table(
     check: CheckOption = True,
     accept_leaks: AcceptLeaks = False,
 ) -> None:
-    """Make a checked manifest of your own table, or say all that is in the way, with the option that mends it.
+    """Make a checked manifest of your own table, or say all that is in the way, with the option that fixes it.
 
     Columns with usual headings (File name, Patient ID, COVID, Mask, ...) and plain labels (yes and no, positive and
     negative, ...) are recognised, and what each was taken for is reported. Every image and mask is read. Without a

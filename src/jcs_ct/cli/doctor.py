@@ -11,7 +11,7 @@ from jcs_ct.cli.console import print_json
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Check the installation: versions, decoders, device, precision, memory and the weights in the box.
+    """Check the installation: versions, decoders, device, precision, memory and the shipped weights.
 
     Exit code 0 when a DICOM study can be diagnosed, 5 when something needed is missing.
 

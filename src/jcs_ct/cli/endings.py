@@ -22,14 +22,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.cli.common_options import Shown, showing
+from jcs_ct.cli.common_options import Shown, showing, shown
 from jcs_ct.cli.documents import DONE, EXIT_DONE, Stdout, print_document
 from jcs_ct.errors import REMEDIES, JCSError, StoppedError
 
@@ -176,13 +177,61 @@ def _signals_interrupt(early: Sequence[int]) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM that wait for work which stops where its results are whole; a second is answered at once."""
+
+    def __init__(self) -> None:
+        """None has come."""
+        self._came: list[int] = []
+
+    @contextmanager
+    def deferred(self) -> Iterator[Callable[[], bool]]:
+        """Yield what tells whether one came. Processes forked meanwhile pass Ctrl-C over: their parent ends them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield lambda: False  # only the main thread may take signals
+            return
+        process, says_so = os.getpid(), not (shown().quiet or shown().as_json)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        taken = {number: handler for number, handler in before.items() if callable(handler)}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            is_parent = os.getpid() == process
+            if is_parent and not self._came:
+                self._came.append(number)
+                if says_so:
+                    os.write(2, _STOPPING)  # no stream: it may be in the middle of a line
+            elif is_parent or number != signal.SIGINT:
+                taken[signal.Signals(number)](number, frame)
+
+        for number in taken:
+            signal.signal(number, note)
+        try:
+            yield lambda: bool(self._came)
+        finally:
+            for number, handler in taken.items():
+                signal.signal(number, handler)
+
+    def answer(self) -> NoReturn:
+        """Interrupt as the signal that came does.
+
+        Raises:
+            KeyboardInterrupt: always; also where the signal came to another process of the same work.
+        """
+        for number in self._came:
+            signal.raise_signal(number)
+        raise KeyboardInterrupt
+
+
+_STOPPING = b"\nstopping after this step; Ctrl-C again stops at once, without what is not saved yet\n"
+
+
 @contextmanager
-def interruptible(left: Callable[[], str], go_on: str = START_OVER) -> Iterator[None]:
+def interruptible(left: Callable[[], str], go_on: str | Callable[[], str] = START_OVER) -> Iterator[None]:
     """Say on Ctrl-C what is left and how to go on.
 
     Args:
         left: Called then; says what is on disk.
-        go_on: What to do.
+        go_on: What to do, or what is called then and says it.
 
     Raises:
         StoppedError: instead of KeyboardInterrupt.
@@ -190,7 +239,7 @@ def interruptible(left: Callable[[], str], go_on: str = START_OVER) -> Iterator[
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise StoppedError(left(), go_on) from interrupt
+        raise StoppedError(left(), go_on if isinstance(go_on, str) else go_on()) from interrupt
 
 
 def earlier_or_new(last: Path, what: str) -> Callable[[], str]:
@@ -214,19 +263,20 @@ def earlier_or_new(last: Path, what: str) -> Callable[[], str]:
 
 
 def stoppable(
-    left: Callable[[Mapping[str, Any]], Callable[[], str]], go_on: str = START_OVER
+    left: Callable[[Mapping[str, Any]], Callable[[], str]],
+    go_on: str | Callable[[Mapping[str, Any]], str] = START_OVER,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A command that says on Ctrl-C what is left and how to go on.
 
     Args:
         left: Called with the command's options before it runs; what it returns is called when it is stopped.
-        go_on: What to do then.
+        go_on: What to do then, or what says so when it is called with the options then.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**options: Any) -> Any:
-            with interruptible(left(options), go_on):
+            with interruptible(left(options), go_on if isinstance(go_on, str) else partial(go_on, options)):
                 return function(**options)
 
         return command

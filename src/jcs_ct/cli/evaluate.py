@@ -208,7 +208,7 @@ def densities(
 ) -> None:
     """Judge how ground glass and consolidation are told apart, against the readers' three-class masks.
 
-    The readers' own lesions are parted first, then those of every folder of predictions. The cut between lung and
+    The readers' own lesions are separated first, then those of every folder of predictions. The cut between lung and
     soft tissue is chosen on the other folds than it is judged on.
 
     Example:  jcs evaluate densities cv=runs/cv/predictions -d ct100 -o densities

@@ -22,7 +22,7 @@ from jcs_ct.cli.options import DeviceOption, DrawsOption
 
 ClassifiersArgument = Annotated[
     list[str],
-    typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the one in the box."),
+    typer.Argument(help="Checkpoints, as NAME=FILE or FILE, or compact for the shipped one."),
     NAMED_INPUT,
 ]
 

@@ -32,7 +32,7 @@ def info(
     allow_deflated: DeflatedOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """List the series of a study with their fate, and the geometry of the one that would be read.
+    """List the series of a study and whether each would be read, and the geometry of the one that would be.
 
     Nothing is written and no network runs. Exit code 0: a series can be read, 2: usage, 3: the gate refuses them all,
     with its code, the numbers and what to do.

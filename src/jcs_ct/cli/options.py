@@ -24,7 +24,7 @@ DrawsOption = Annotated[
 ]
 ModelsOption = Annotated[
     str,
-    typer.Option(help="Networks: 'compact' for those in the box, or a folder made by `jcs calibrate`."),
+    typer.Option(help="Networks: 'compact' for those shipped with the package, or a folder made by `jcs calibrate`."),
     MODELS_INPUT,
 ]
 ReferenceSpacingOption = Annotated[

@@ -15,7 +15,7 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
-from jcs_ct.cli.console import print_json
+from jcs_ct.cli.console import counted, print_json
 from jcs_ct.cli.options import GIB, ModelsOption, first_day
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
@@ -126,7 +126,7 @@ def jobs(
         return
     for job in found:
         typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
-    typer.echo(f"{len(found)} jobs")
+    typer.echo(counted(len(found), "job", "jobs"))
 
 
 def requeue(
@@ -145,7 +145,7 @@ def requeue(
         if not wanted and not set_aside:
             raise ConfigError("name jobs, or --set-aside for all that were set aside; `jcs pacs jobs` lists them")
         unknown = [one for one in wanted if not ledger.requeue(one)]
-    typer.echo(f"{len(wanted) - len(unknown)} jobs queued again")
+    typer.echo(f"{counted(len(wanted) - len(unknown), 'job', 'jobs')} queued again")
     if unknown:
         raise ConfigError(f"no such jobs, or they are being worked on: {', '.join(unknown)}")
 

@@ -62,8 +62,10 @@ def phantom(
     config = PhantomConfig(
         slices=slices, lesions=lesions, seed=seed, negative=negative, size=size, slice_spacing_mm=spacing
     )
-    if (folder is None) == (output is None):
-        raise typer.BadParameter("give one folder to write to", param_hint="--output")
+    if folder is None and output is None:
+        raise typer.BadParameter("missing: give the folder to write to", param_hint="--output")
+    if folder is not None and output is not None:
+        raise typer.BadParameter("two folders are given; give one to write to", param_hint="--output")
     out = prepare_output_folder(output or folder or Path())
     with stage_progress(as_json=as_json) as report:
         made = make_phantom(config, progress=lambda done, total: report("phantom", done, total))

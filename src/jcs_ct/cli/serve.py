@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
+from jcs_ct.cli.console import counted
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import GIB, ModelsOption
@@ -128,9 +129,10 @@ def export(
             "refused": [str(line) for line in exported.found.refused],
         }
     )
-    typer.echo(f"{exported.studies} corrected studies -> {exported.manifest}")
+    typer.echo(f"{counted(exported.studies, 'corrected study', 'corrected studies')} -> {exported.manifest}")
     if exported.left_out:
-        typer.echo(f"{exported.left_out} corrected studies are no DICOM and were left out")
+        left_out = counted(exported.left_out, "corrected study", "corrected studies")
+        typer.echo(f"left out, not DICOM: {left_out}")
     for line in exported.found.refused:
         typer.echo(f"left out, refused: {line}", err=True)
 

@@ -12,7 +12,7 @@ import typer
 from jcs_ct.cli.console import parse_settings
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
-from jcs_ct.cli.endings import stoppable
+from jcs_ct.cli.endings import START_OVER, Interrupts, stoppable
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ThreadsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
@@ -24,20 +24,28 @@ if TYPE_CHECKING:
     from jcs_ct.data.manifest import Manifest
 
 
+def _saved_step(folder: Path) -> int | None:
+    """The step of the newest state of a run; None where none is saved."""
+    return max((int(path.stem.removeprefix("state-")) for path in folder.glob("state-*.pt")), default=None)
+
+
 def _left(options: Mapping[str, Any]) -> Callable[[], str]:
     """What a stopped run leaves: the newest state it saved."""
     folder: Path = options["output"]
 
     def left() -> str:
-        states = sorted(folder.glob("state-*.pt"))
-        if not states:
-            return f"no state was saved in {folder} yet"
-        return f"{folder} holds the run as it was after step {int(states[-1].stem.removeprefix('state-'))}"
+        step = _saved_step(folder)
+        return f"no state is saved in {folder}" if step is None else f"{folder} holds the run up to step {step}"
 
     return left
 
 
-@stoppable(_left, "the same command goes on from what was saved")
+def _go_on(options: Mapping[str, Any]) -> str:
+    step = _saved_step(options["output"])
+    return START_OVER if step is None else f"the same command goes on after step {step}"
+
+
+@stoppable(_left, _go_on)
 def train(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe: a name out of `jcs recipes list`, or a path."), RECIPE_INPUT
@@ -109,7 +117,9 @@ def train(
     ] = False,
     accept_leaks: AcceptLeaks = False,
 ) -> None:
-    """Train a classifier or a segmenter; a run that was stopped continues where it was.
+    """Train a classifier or a segmenter; a run that was stopped goes on from its last saved state.
+
+    A state is saved every so many steps (the recipe's checkpoint_every), and on Ctrl-C or SIGTERM after the step.
 
     Writes best.safetensors (by validation), last.safetensors, log.jsonl, a picture of a few validation slices each
     time (samples/) and the state to resume from. The manifest is looked at first, as `jcs data check` does: wrong
@@ -133,6 +143,7 @@ def train(
     task = make_task(loaded, classifier, pretrained, teacher)
     if features is not None and pretrained is None:
         typer.echo(_FIRST_STAGE_NOTE, err=True)
+    interrupts = Interrupts()
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
     shown = Shown(samples, tensorboard)
     with step_progress(loaded.steps, silent=not is_first, log=output / "log.jsonl") as progress:
@@ -146,7 +157,10 @@ def train(
             workers=workers,
             shown=shown,
             progress=progress,
+            stopping=interrupts.deferred,
         )
+    if state.step < loaded.steps:
+        interrupts.answer()
     if not is_first:
         return
     kept = output / loaded.weights_file

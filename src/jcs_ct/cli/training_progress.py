@@ -76,9 +76,9 @@ def _announcing(shown: _StepProgress, say: Callable[[str, int, int], None], log:
 
     def announced(step: int, total: int, losses: Mapping[str, float]) -> None:
         if not begun and step and not losses:
-            of = "" if log is None else f", of {log.parent}"
-            goes_on = f"goes on from step {step} of {total}{of}"
-            say(goes_on if step < total else f"all {total} steps are done{of}", step, total)
+            run = "" if log is None else f"{log.parent}: "
+            goes_on = f"goes on from step {step} of {total}"
+            say(run + (goes_on if step < total else f"all {total} steps are done"), step, total)
         begun.append(step)
         shown(step, total, losses)
 

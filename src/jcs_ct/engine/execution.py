@@ -130,9 +130,7 @@ def usable_device(name: str) -> torch.device:
     device = torch.device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceError(
-            f"{name} was asked for and torch finds {count} GPU(s) here; use --device cpu, or leave it out"
-        )
+        raise DeviceError(f"{name} was asked for and torch finds {count} GPU(s) here")
     return device
 
 

@@ -48,7 +48,7 @@ def open_study(
 
 
 def list_series(path: str | Path, *, lenient: bool = False, allow_deflated: bool = False) -> tuple[SeriesInfo, ...]:
-    """Every series at ``path``, the best first, with its fate and why.
+    """Every series at ``path``, the best first, whether it is read, and why.
 
     Raises:
         ConfigError: nothing at ``path``.
@@ -65,7 +65,7 @@ class Inspection:
     """What lies at a path and what would be read.
 
     Args:
-        series: Every series, the best first, with its fate and why; empty when there are no images at all.
+        series: Every series, the best first, whether it is read, and why; empty when there are no images at all.
         result: The study, or why it is refused.
     """
 

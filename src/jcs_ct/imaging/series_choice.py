@@ -113,14 +113,14 @@ def _refusal(survey: DicomSurvey, *, lenient: bool) -> StudyError:
 
 
 def describe_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> tuple[SeriesInfo, ...]:
-    """Every series with its fate and why."""
+    """Every series, whether it is read, and why."""
     chosen: DicomSeries | None = None
     undecided = ""
     try:
         chosen = choose_series(survey, wanted, lenient=lenient)
     except StudyError as error:
         undecided = str(error) if error.code is GateCode.MIXED_SERIES and wanted is None else ""
-    why = "the best by the rule" if wanted is None else "asked for"
+    why = "ranks first by the selection rule" if wanted is None else "asked for"
     listed = tuple(_info(one, chosen, why, undecided, lenient=lenient) for one in survey.series)
     return not_read_after_all(listed, refuse(survey.damaged[:3])) if survey.damaged and not lenient else listed
 
@@ -128,7 +128,7 @@ def describe_series(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -
 def not_read_after_all(listed: Sequence[SeriesInfo], error: StudyError) -> tuple[SeriesInfo, ...]:
     """The chosen series among ``listed`` as refused, by what was found in its voxels or in files beside it."""
     return tuple(
-        replace(one, fate=SeriesFate.REFUSED, code=error.code, message=f"not {one.message}: {error}")
+        replace(one, fate=SeriesFate.REFUSED, code=error.code, message=f"{one.message}, and is refused: {error}")
         if one.fate is SeriesFate.CHOSEN
         else one
         for one in listed
@@ -143,7 +143,7 @@ def _info(one: DicomSeries, chosen: DicomSeries | None, why: str, undecided: str
         error = refuse(refusals)
         fate, code, message = SeriesFate.REFUSED, error.code, str(error)
     elif one is chosen:
-        fate, message = SeriesFate.CHOSEN, f"read: {why}"
+        fate, message = SeriesFate.CHOSEN, f"chosen: {why}"
     else:
         fate, message = SeriesFate.CANDIDATE, undecided or "could be read with --series"
     stack = examination.stack

@@ -127,7 +127,7 @@ def describe_single(kind: str, file_count: int, result: Study | StudyError) -> S
         fate=SeriesFate.CHOSEN,
         file_count=file_count,
         slice_count=slices,
-        message="read: the only series",
+        message="chosen: the only series",
         shape=(rows, columns),
         spacing_mm=spacing,
         extent_mm=None if spacing is None else spacing[0] * (slices - 1),

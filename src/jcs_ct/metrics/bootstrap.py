@@ -32,6 +32,10 @@ class Resampling:
 
 DEFAULT_RESAMPLING = Resampling()
 
+#: Groups (of each class, where the statistic compares classes) below which there is no interval: draws of so few
+#: repeat each other, and of one alone the interval has no width.
+LEAST_GROUPS = 5
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -39,7 +43,7 @@ class Interval:
 
     Args:
         value: Of the sample itself; None where it is not defined.
-        low, high: None where no draw defines the statistic.
+        low, high: None where no draw defines the statistic, and of fewer than ``LEAST_GROUPS`` groups.
         confidence: Of the interval.
         draws: Draws that count.
         n_undefined: Draws for which the statistic is not defined (as AUC with one class).
@@ -60,6 +64,7 @@ def bootstrap(
     generator: np.random.Generator,
     draws: int = 2000,
     confidence: float = 0.95,
+    classes: NDArray[np.bool_] | None = None,
 ) -> Interval:
     """Percentile interval of a statistic over resampled groups.
 
@@ -69,6 +74,7 @@ def bootstrap(
         generator: Source of the draws.
         draws: How many.
         confidence: Of the interval.
+        classes: (n,) class of every row, where the statistic compares two: each needs ``LEAST_GROUPS`` groups.
 
     Raises:
         ValueError: no rows, or a number of draws or confidence that cannot be.
@@ -83,11 +89,18 @@ def bootstrap(
         result = statistic(np.concatenate([members[number] for number in drawn]))
         if result is not None:
             found.append(result)
-    if not found:
-        return Interval(value, None, None, confidence, 0, draws)
+    if not found or _fewest_groups(groups, classes) < LEAST_GROUPS:
+        return Interval(value, None, None, confidence, len(found), draws - len(found))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
     return Interval(value, float(low), float(high), confidence, len(found), draws - len(found))
+
+
+def _fewest_groups(groups: Sequence[Any] | NDArray[Any], classes: NDArray[np.bool_] | None) -> int:
+    """Groups, or those of the rarer class."""
+    names = np.asarray(groups)
+    parts = [names] if classes is None else [names[classes], names[~classes]]
+    return min(len(np.unique(part)) for part in parts)
 
 
 def _members(groups: Sequence[Any] | NDArray[Any]) -> list[NDArray[np.int64]]:

@@ -186,15 +186,14 @@ def threshold_sweep(
     Args:
         truth: (n,) True where the patient is infected.
         score: (n,) count of infected slices, or their fraction of the slices that show lung.
-        thresholds: None: every value at which a verdict changes, from just below the smallest score up.
+        thresholds: None: 0, and every score, at which a verdict changes.
 
     Raises:
         ValueError: shapes that differ, or scores that are not finite.
     """
     truth, score = _cases(truth, score)
     if thresholds is None:
-        levels = np.unique(score)
-        thresholds = [*(levels[:1] - 1).tolist(), *levels.tolist()]
+        thresholds = np.union1d([0.0], score).tolist()
     return tuple(verdict_rates(truth, score > threshold, threshold=float(threshold)) for threshold in thresholds)
 
 

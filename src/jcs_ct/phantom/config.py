@@ -47,8 +47,8 @@ class PhantomConfig:
             problems.append(f"slices must be 1 to 2000, got {self.slices}")
         if not self.negative and not 1 <= self.lesions <= _MOST_LESIONS:
             problems.append(
-                f"lesions must be 1 to {_MOST_LESIONS}, got {self.lesions}; for a study without lesions ask for a "
-                "negative phantom"
+                f"lesions must be 1 to {_MOST_LESIONS}, got {self.lesions}; a study without lesions is made by "
+                "--negative (negative=True)"
             )
         if self.seed < 0:
             problems.append(f"seed must not be negative, got {self.seed}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +46,15 @@ class StepProgress(Protocol):
         """Show it."""
 
 
+#: Entered for as long as steps are taken; gives what is asked after each of them: whether to stop there.
+Stopping = Callable[[], AbstractContextManager[Callable[[], bool]]]
+
+
+def never_stopping() -> AbstractContextManager[Callable[[], bool]]:
+    """Every step is taken."""
+    return nullcontext(lambda: False)
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run works with; what changes from step to step is its ``TrainingState``."""
@@ -60,6 +69,7 @@ class Run:
     samples: int
     board: Board | None
     progress: StepProgress | None
+    asks_to_stop: Callable[[], bool]
 
 
 # Set up
@@ -76,6 +86,7 @@ def train(
     workers: int = 0,
     shown: Shown = DEFAULT_SHOWN,
     progress: StepProgress | None = None,
+    stopping: Stopping = never_stopping,
 ) -> TrainingState:
     """Train ``task.network`` from the train split, choosing the best weights on the val split.
 
@@ -94,6 +105,11 @@ def train(
         workers: Processes that make batches ahead, on every device; changes nothing in what is learnt.
         shown: What is written for people beside the log; changes nothing in what is learnt.
         progress: Called after every step of the first process.
+        stopping: Whether to stop before the last step.
+
+    Returns:
+        The state after the last step, or after the one where ``stopping`` asked to stop: it is saved then, and
+        ``last.safetensors`` is not written.
 
     Raises:
         ConfigError: an empty split, a batch that cannot be shared out evenly, a device that is not there, or a folder
@@ -114,12 +130,16 @@ def train(
             if progress is not None:
                 progress(state.step, recipe.steps, {})
     board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
-    run = Run(task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress)
     # Every step seeds torch (dropout); the caller's own random numbers go on where they were.
     seeded = [fabric.device] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=seeded), nullcontext() if board is None else closing(board):
+    with (
+        torch.random.fork_rng(devices=seeded),
+        nullcontext() if board is None else closing(board),
+        stopping() as asked,
+    ):
+        run = Run(task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress, asked)
         fit(run, state, workers=workers)
-    if fabric.is_global_zero:
+    if fabric.is_global_zero and state.step == recipe.steps:
         with lent(task.network, state.evaluated_weights()):
             write_weights(run, state, "last")
     return state
@@ -161,7 +181,7 @@ def launched(recipe: Recipe, *, devices: int, device: str) -> Fabric:
 
 
 def fit(run: Run, state: TrainingState, *, workers: int) -> None:
-    """Steps ``state.step`` to the recipe's last."""
+    """Steps ``state.step`` to the recipe's last, or to the one after which the run is asked to stop."""
     task, recipe, fabric = run.task, run.recipe, run.fabric
     network, optimiser = fabric.setup(state.network, state.optimiser)
     for name in task.forward_methods:
@@ -187,15 +207,19 @@ def fit(run: Run, state: TrainingState, *, workers: int) -> None:
             fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
         optimiser.step()
         state.advance()
-        finish_step(run, state, losses)
+        if finish_step(run, state, losses):
+            break
 
 
-def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) -> None:
-    """After a step: say how it went, and validate and save where that is due; the first process does it for all."""
+def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) -> bool:
+    """After a step: say how it went, and validate and save where that is due; the first process does it for all.
+
+    Returns:
+        Whether the run stops here.
+    """
     recipe, fabric = run.recipe, run.fabric
     is_last = state.step == recipe.steps
     validates = run.inputs.validation is not None and (is_last or state.step % recipe.validate_every == 0)
-    saves = is_last or state.step % recipe.checkpoint_every == 0
     # Fetching the losses waits for the device: on a GPU only now and then.
     looks = run.progress is not None and (is_last or fabric.device.type == "cpu" or state.step % SHOWN_EVERY == 0)
     shown = _averaged(fabric, losses) if validates or looks else {}
@@ -207,10 +231,23 @@ def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) ->
             run.board.write("train", {**shown, "learning_rate": rate}, state.step)
         if validates:
             validate(run, state, shown)
-        if saves:
-            state.save(run.folder, recipe, run.origins)
+    stops = not is_last and _stops(run, state.step)
+    saves = is_last or stops or state.step % recipe.checkpoint_every == 0
+    if saves and fabric.is_global_zero:
+        state.save(run.folder, recipe, run.origins)
     if validates or saves:
         fabric.barrier()
+    return stops
+
+
+def _stops(run: Run, step: int) -> bool:
+    """Whether one of the processes is asked to stop; several agree only now and then, since that makes them wait."""
+    if run.fabric.world_size == 1:
+        return run.asks_to_stop()
+    if step % SHOWN_EVERY:
+        return False
+    asked = torch.tensor(float(run.asks_to_stop()), device=run.fabric.device)
+    return float(torch.as_tensor(run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
 
 
 def _averaged(fabric: Fabric, losses: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Splits that are dealt have both labels where there are patients for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,12 @@ def test_train_and_val_come_first_and_what_is_lacking_is_said():
     assert {row.split for row in dealt} == {"train", "val"}
     assert split_remarks(dealt) == [
         "no patient is left for the split test",
-        "val has slices of 1 infected and 1 uninfected patient(s): figures of so few patients say little",
+        "val: 1 patient; infected slices come from 1, uninfected from 1; figures of so few patients say little",
     ]
     assert split_remarks(Manifest(deal_splits(rows({"a": "10"}), seed=0))) == []
+    one_of_both = Manifest(tuple(replace(row, split="val") for row in rows({"a": "10", "b": "0"})))
+    assert split_remarks(one_of_both)[-1].startswith(
+        "val: 2 patients; infected slices come from 1, uninfected from 2;"
+    )
     many = {f"{label}{i}": label for label in "10" for i in range(40)}
     assert split_remarks(Manifest(deal_splits(rows(many), seed=0))) == []

@@ -147,7 +147,7 @@ def test_what_the_values_span_is_said(rows, tmp_path):
     stated = [moved(row, level_hu=-350.0, width_hu=1500.0) for row in rows]
     notes = check(tmp_path, [*stated, ManifestRow(tmp_path / "hu.tif", "p9", 0)]).notes
     assert notes == (
-        "no source: -1000 to 300 HU, stored as HU",
+        "slices without a source: -1000 to 300 HU, stored as HU",
         "own: -1100 to 400 HU, 8-bit, under the stated window (level -350, width 1500 HU)",
     )
     (note,) = check(tmp_path, rows).notes

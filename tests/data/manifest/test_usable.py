@@ -97,7 +97,7 @@ def test_problems_of_what_is_used_are_said_at_once(rows):
 
 def test_few_patients_of_a_split_are_said(rows):
     (warning,) = few_patients_warning(Manifest(tuple(rows)), "test")
-    assert "the split 'test' has 2 infected and 2 uninfected patient(s)" in warning
+    assert "the split 'test' has 4 patients; infected slices come from 2, uninfected from 2" in warning
     assert few_patients_warning(Manifest(tuple(rows)), "none") == []
     many = [replace(row, split="test") for row in rows]
     assert few_patients_warning(Manifest(tuple(many)), "test") == []

@@ -196,7 +196,7 @@ def test_a_network_trains_on_the_slices_and_is_evaluated(task, slices, tmp_path)
         assert done.exit_code == 0, done.output
         content = json.loads((tmp_path / "judged/evaluation.json").read_text())
         (warning,) = content["warnings"]
-        assert "the split 'test' has 1 infected and 1 uninfected patient(s)" in warning
+        assert "the split 'test' has 1 patient; infected slices come from 1, uninfected from 1" in warning
         assert content["tables"]["scores"]["rows"][0]["n_images"] == 6
 
 

@@ -150,9 +150,9 @@ def test_splits_folds_and_groups_are_kept(own):
 def test_what_a_table_lacks_is_said_at_once_with_the_option_that_mends_it(own):
     said = refused(table(own, "name,remark", ["a,covid"]), OwnTable(columns={"mask": "lesions"}))
     for part in (
-        "no heading says which column holds the image; left are name, remark",
+        "no column was recognised as the image; the other columns are name, remark",
         "-> --image-column NAME",
-        "no heading says which column holds the label",
+        "no column was recognised as the label",
         "-> --label-column NAME",
         "-> --patient-column NAME, or --patient-pattern",
         "it has no column lesions; it has name, remark",
@@ -222,8 +222,8 @@ def test_every_line_that_cannot_be_used_is_said_at_once(own):
     for part in (
         "line 16: has 1 cell(s), the head line has 4",
         "label must be 0 (not infected), 1 or empty, and is 'ill' (6 lines)",
-        f"14 files that are not there, as {own / 'c00_0000.jpg'}",
-        f"there is {own / 'images' / 'c00_0000.jpg'}: say from which folder names count with --root",
+        f"{own / 'images' / 'x.jpg'}: does not exist",
+        "correct its name in the table, or --root FOLDER",
         "c00_0000.jpg: stands in 2 rows, of the patient(s) c00; keep one",
         "patient 'c00' is in the splits test, train",
     ):
@@ -245,6 +245,18 @@ def test_where_images_and_masks_lie_is_told_apart(own):
     said = refused(path)
     assert f"-> --root {own / 'one'} or --root {own / 'two'}" in said
     assert f"-> --mask-root {own / 'one'} or --mask-root {own / 'two'}" in said
+
+
+@pytest.mark.parametrize("gone", [0, 5])
+def test_one_file_that_is_not_there_is_named_and_the_others_are_found(own, gone):
+    lines = [f"{name},{name},{name[:3]},{n % 2}" for n, name in enumerate(names())]
+    path = table(own, "image,mask,patient,label", lines)
+    lost = next((own / "masks").glob(f"{names()[gone]}*"))
+    lost.unlink()
+    said = refused(path)
+    assert "1 problem(s)" in said
+    assert f"{own / 'masks' / names()[gone]}: does not exist" in said
+    assert "correct its name in the table, or --mask-root FOLDER" in said
 
 
 def contradicting(own: Path) -> Path:
@@ -314,7 +326,7 @@ def test_a_table_of_one_class_is_refused_unless_it_is_meant(own):
 def test_a_table_without_patients_is_told_what_its_names_suggest(own):
     path = table(own, "image,label", [f"{n}.jpg,{i % 2}" for i, n in enumerate(names())])
     said = refused(path)
-    assert "no heading says which column holds the patient" in said
+    assert "no column was recognised as the patient" in said
     assert "if what stands before a name's last number is the patient (6 of them: c00, c01, c02, ...)" in said
     pattern = said.split("--patient-pattern '")[1].split("'")[0]
     made = make_table(path, OwnTable(patient_pattern=pattern)).made
@@ -400,7 +412,7 @@ def test_folders_that_are_called_as_classes_are_classes(classes):
     said = images(classes, OwnFolder(label_words={"CAP": 0, "ct_covid": 1})).manifest
     assert {(row.patient.split("/")[0], row.label) for row in said} == {("CT_COVID", 1), ("CAP", 0)}
     (classes / "CT_COVID/p0").rename(classes / "normal")
-    with pytest.raises(ManifestError, match=r"is 'CAP' \(6 lines\): what each means is not plain"):
+    with pytest.raises(ManifestError, match=r"is 'CAP' \(6 lines\): the meaning of each is not recognised"):
         images(classes)
 
 

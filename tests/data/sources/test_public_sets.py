@@ -22,6 +22,13 @@ def save(path, value=0):
     Image.fromarray(plane).save(path)
 
 
+def test_phantoms_state_the_window_of_their_pictures(tmp_path):
+    save(tmp_path / "one/images/0000.png", 99)
+    save(tmp_path / "one/masks/0000.png", 255)
+    (row,) = MAKERS["phantom"](tmp_path)
+    assert (row.label, row.window) == (1, Window(-600.0, 1500.0))
+
+
 def test_a_plain_folder_has_a_patient_per_folder(tmp_path):
     for name in ("p1/a", "p1/b", "p2/a", "lone"):
         save(tmp_path / "images" / f"{name}.png")

@@ -67,11 +67,23 @@ def test_a_small_study_is_judged_by_the_share_of_its_slices():
 
 def test_sweeps_and_areas_are_of_patients():
     count, fraction = sweep_tables(COHORT)
-    assert [row["threshold"] for row in count.rows] == [-1.0, 0.0, 10.0, 22.0, 25.0, 26.0, 30.0, 40.0, 60.0]
+    assert [row["threshold"] for row in count.rows] == [0.0, 10.0, 22.0, 25.0, 26.0, 30.0, 40.0, 60.0]
     assert fraction.rows[-1]["sensitivity_percent"] == 0.0
     areas = {row["score"]: row for row in auc_table(COHORT, FEW).rows}
     assert areas["count"]["auc"] == pytest.approx(14 / 16)
-    assert areas["count"]["auc_low"] <= 14 / 16 <= areas["count"]["auc_high"]
+    assert areas["count"]["auc_low"] is None, "of four patients a class"
+    more = cohort(*COHORT.patients, reading(True, 50), reading(False, 5))
+    (area, *_) = auc_table(more, FEW).rows
+    assert area["auc_low"] <= area["auc"] <= area["auc_high"]
+
+
+def test_sweeps_have_no_impossible_threshold_and_say_what_they_count():
+    few = cohort(reading(True, 40, spacing=6.0), reading(False, 50, spacing=6.0), reference=1.0)
+    count, fraction = sweep_tables(few)
+    assert [row["threshold"] for row in fraction.rows] == pytest.approx([0.0, 40 / 60, 50 / 60])
+    assert [row["threshold"] for row in count.rows] == [0.0, 240.0, 300.0]
+    assert count.columns[0].title == "infected slices, scaled to 1 mm, above"
+    assert sweep_tables(COHORT)[0].columns[0].title == "infected slices above"
 
 
 def test_calibration_is_of_patients_and_of_slices_with_a_truth():

@@ -53,9 +53,9 @@ def test_the_table_has_a_row_a_network_with_all_its_seeds(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "4 slices of 4 patients" in said
     plain, more = (line for line in said.splitlines() if line.startswith(("| plain", "| more")))
-    assert plain.startswith("| plain | 62.5 (")
-    assert "| 61.5, 63.5 | – | 50.0 (50.0 to 50.0) | 10.0 (10.0 to 10.0) |" in plain
-    assert "| 71.5, 75.5 | +11.0 (+8.0 to +14.0) |" in more
+    assert plain.startswith("| plain | 62.5 | ")
+    assert "| 61.5, 63.5 | – | 50.0 | 10.0 |" in plain
+    assert "| 71.5, 75.5 | +11.0 |" in more
 
 
 @pytest.mark.parametrize(

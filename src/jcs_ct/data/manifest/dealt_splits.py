@@ -52,23 +52,20 @@ def split_remarks(manifest: Manifest) -> list[str]:
     for name in ("val", "test"):
         said = few_patients(parts.get(name, ()))
         if said:
-            remarks.append(f"{name} has slices of {said} patient(s): figures of so few patients say little")
+            remarks.append(f"{name}: {said}; figures of so few patients say little")
     return remarks
 
 
 def few_patients(rows: Iterable[ManifestRow]) -> str:
-    """``1 infected and 7 uninfected``, where there are few patients of a label; else empty."""
-    rows = list(rows)
-    counts = {
-        word: len({row.unit for row in rows if row.label == label})
-        for label, word in ((1, "infected"), (0, "uninfected"))
-    }
-    known = [count for count in counts.values() if count]
-    return (
-        " and ".join(f"{count} {word}" for word, count in counts.items())
-        if known and min(known) < FEW_PATIENTS
-        else ""
-    )
+    """``8 patients; infected slices come from 1, uninfected from 7``, where there are few of a label; else empty."""
+    units = [(row.unit, row.label) for row in rows if row.label is not None]
+    infected, uninfected = ({unit for unit, label in units if label == wanted} for wanted in (1, 0))
+    known = [len(own) for own in (infected, uninfected) if own]
+    if not known or min(known) >= FEW_PATIENTS:
+        return ""
+    every = len(infected | uninfected)
+    patients = f"{every} patient{'s' * (every != 1)}"
+    return f"{patients}; infected slices come from {len(infected)}, uninfected from {len(uninfected)}"
 
 
 def _labels(rows: Sequence[ManifestRow]) -> frozenset[int]:

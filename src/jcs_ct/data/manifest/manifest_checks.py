@@ -250,6 +250,6 @@ def _slice_label_notes(found: Findings) -> list[str]:
 def _span_notes(found: Findings) -> list[str]:
     """Which HU the values of every source span, and under which window."""
     return [
-        f"{source or 'no source'}: {low:.0f} to {high:.0f} HU, {how}"
+        f"{source or 'slices without a source'}: {low:.0f} to {high:.0f} HU, {how}"
         for (source, how), (low, high) in sorted(found.spans.items())
     ]

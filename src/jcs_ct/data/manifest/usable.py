@@ -117,7 +117,7 @@ def few_patients_warning(manifest: Manifest, split: str) -> list[str]:
     said = few_patients(manifest.split(split).rows)
     if not said:
         return []
-    return [f"the split {split!r} has {said} patient(s): figures of so few patients say little"]
+    return [f"the split {split!r} has {said}; figures of so few patients say little"]
 
 
 def _look(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,6 @@ class Place:
         name = name if "/" in name else name.replace("\\", "/")
         return next((path for path in _spelled(self.folder, name) if path.exists()), self.folder / name)
 
-    def absent(self, names: Iterable[str]) -> list[Path]:
-        """The files that are not there."""
-        files = [self.file(name) for name in names]
-        return [file for file in files if not file.exists()]
-
 
 @dataclass(frozen=True)
 class FoundPlaces:
@@ -53,8 +49,8 @@ class FoundPlaces:
 def find_places(base: Path, names: Mapping[str, Sequence[str]], said: Mapping[str, Path | None]) -> FoundPlaces:
     """The folders of a table's files.
 
-    A folder that is not said is ``base`` where a file is there; else the one folder below ``base`` that holds every
-    file, if one alone does (of several, the one that is called as masks are, or not, as they are looked for).
+    A folder that is not said is ``base`` where a file is there; else the one folder below ``base`` that holds most of
+    them, and at least half (of several, the one that is called as masks are, or not, as they are looked for).
 
     Args:
         base: The table's folder.
@@ -70,46 +66,72 @@ def find_places(base: Path, names: Mapping[str, Sequence[str]], said: Mapping[st
         images = (
             {places["path"].file(name) for name in names["path"]} if column == "mask" and "path" in places else ()
         )
-        absent = [file for file in map(first.file, own) if file in images or not file.exists()]
         places[column] = first
-        if not absent:
+        if not _absent(first, own, images):
             continue
-        candidates = _holders(root or base, own, drawn=column == "mask")
-        if root is None and len(absent) == len(own) and len(candidates) == 1:
+        below = _files_below(root or base)
+        candidates, held = _holders(below, own, images, drawn=column == "mask")
+        if root is None and len(_absent(first, own, images)) == len(own) and len(candidates) == 1:
             places[column] = Place(candidates[0])
             what = "images" if column == "path" else "masks"
-            notes.append(f"{what} count from {candidates[0]}, the one folder that holds all {len(own)}")
-            continue
+            several = len(set(own))
+            holds = f"all {several}" if held == several else f"most: {held} of {several}"
+            notes.append(f"{what} count from {candidates[0]}, the one folder that holds {holds}")
+            candidates = []
         option = _OPTION_OF[column]
-        remedy = " or ".join(f"{option} {folder}" for folder in candidates) or _elsewhere(
-            root or base, absent[0], option
-        )
-        what = "is the image itself, not its mask" if absent[0].exists() else "does not exist"
-        problems += [Problem(ProblemKind.FILE, what, str(file), remedy) for file in absent]
+        problems += [
+            _absence(name, places[column], candidates, below, option)
+            for name in own
+            if _absent(places[column], [name], images)
+        ]
     return FoundPlaces(places, tuple(problems), tuple(notes))
 
 
-def _holders(base: Path, names: Sequence[str], *, drawn: bool) -> list[Path]:
-    """The folders below ``base`` under which every file is; where several are, those called as is looked for."""
-    if not names or not base.is_dir() or Path(names[0]).is_absolute():
-        return []
-    depth = len(Path(names[0]).parts)
-    folders = {path.parents[depth - 1] for path in _below(base, names[0])}
-    found = sorted(folder for folder in folders if not Place(folder).absent(names))
-    if len(found) < 2:
-        return found
-    return [folder for folder in found if _is_called_drawn(folder) == drawn] or found
+def _absent(place: Place, names: Iterable[str], images: Collection[Path]) -> list[Path]:
+    """The files that are not there, or are the images where masks are looked for."""
+    files = map(place.file, names)
+    return [file for file in files if file in images or not file.exists()]
 
 
-def _below(base: Path, name: str) -> list[Path]:
-    wanted = Path(name)
-    spelled = {path.name for path in _spelled(Path(), wanted.name)}
-    tail = wanted.parts[:-1]
-    return [
-        path
-        for path in base.rglob("*")
-        if path.name in spelled and (not tail or path.parent.parts[-len(tail) :] == tail) and path.parent != base
-    ]
+def _absence(
+    name: str, place: Place, candidates: Sequence[Path], below: Mapping[str, Sequence[Path]], option: str
+) -> Problem:
+    """That a file is not there, and how it would be: by the folder that holds it, else wherever its name lies."""
+    file = place.file(name)
+    holders = [folder for folder in candidates if Place(folder).file(name).exists()]
+    remedy = " or ".join(f"{option} {folder}" for folder in holders)
+    if not remedy and file.name in below:
+        remedy = f"there is {below[file.name][0]}: say from which folder names count with {option}"
+    what = "is the image itself, not its mask" if file.exists() else "does not exist"
+    return Problem(ProblemKind.FILE, what, str(file), remedy or f"correct its name in the table, or {option} FOLDER")
+
+
+def _files_below(folder: Path) -> Mapping[str, Sequence[Path]]:
+    """Every file below a folder but those in it, by name."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.parent != folder:
+            found[path.name].append(path)
+    return found
+
+
+def _holders(
+    below: Mapping[str, Sequence[Path]], names: Sequence[str], images: Collection[Path], *, drawn: bool
+) -> tuple[list[Path], int]:
+    """The folders that hold most files, at least half, and how many; of several, those called as is looked for."""
+    held: dict[Path, set[str]] = defaultdict(set)
+    for name in set(names):
+        wanted = Path(name if "/" in name else name.replace("\\", "/"))
+        tail = wanted.parts[:-1]
+        for spelled in _spelled(Path(), wanted.name) if not wanted.is_absolute() else ():
+            for path in below.get(spelled.name, ()):
+                if path not in images and (not tail or path.parent.parts[-len(tail) :] == tail):
+                    held[path.parents[len(tail)]].add(name)
+    most = max(map(len, held.values()), default=0)
+    if 2 * most < len(set(names)):
+        return [], 0
+    found = sorted(folder for folder, files in held.items() if len(files) == most)
+    return [folder for folder in found if _is_called_drawn(folder) == drawn] or found, most
 
 
 def _spelled(folder: Path, name: str) -> list[Path]:
@@ -118,9 +140,3 @@ def _spelled(folder: Path, name: str) -> list[Path]:
 
 def _is_called_drawn(folder: Path) -> bool:
     return any(word in DRAWN_WORDS for word in folder.name.lower().replace("-", "_").split("_"))
-
-
-def _elsewhere(base: Path, absent: Path, option: str) -> str:
-    """Where a file of such a name lies instead."""
-    found = next((path for path in base.rglob(absent.name)), None) if base.is_dir() else None
-    return f"there is {found}: say from which folder names count with {option}" if found else f"{option} FOLDER"

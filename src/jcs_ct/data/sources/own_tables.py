@@ -214,6 +214,6 @@ def _translated(
 def _with_pattern(problem: Problem, rows: Sequence[ManifestRow]) -> Problem:
     """The problem that nothing says whose a slice is, with the pattern that the files' names suggest."""
     suggested = suggested_pattern(row.path for row in rows)
-    if problem.kind is not ProblemKind.PATIENT or "heading" not in problem.what or not suggested:
+    if problem.kind is not ProblemKind.PATIENT or "recognised" not in problem.what or not suggested:
         return problem
     return replace(problem, remedy=f"--patient-column NAME, or, {suggested}")

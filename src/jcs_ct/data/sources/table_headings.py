@@ -158,7 +158,7 @@ def label_words(cells: Iterable[str], said: Mapping[str, int]) -> tuple[dict[str
     more = f" and {len(unclear) - 8} more" if len(unclear) > 8 else ""
     example = ",".join(f"{word}=?" for word in unclear[:8])
     remedy = f"--labels {example} with 1 (infected) or 0 (not infected) for each ?; lines without a label stay empty"
-    what = f"label must be 0 (not infected), 1 or empty, and is {listed}{more}: what each means is not plain"
+    what = f"label must be 0 (not infected), 1 or empty, and is {listed}{more}: the meaning of each is not recognised"
     return meanings, [Problem(ProblemKind.LABEL, what, remedy=remedy)]
 
 
@@ -219,7 +219,8 @@ def _choice(name: str, found: Sequence[str]) -> Problem:
 
 def _missing(name: str, table: TextTable, columns: Mapping[str, str]) -> Problem:
     left = [table.typed(heading) for heading in table.columns if heading and heading not in columns.values()]
-    what = f"no heading says which column holds the {option_of(name)[2:-7]}; left are {', '.join(left) or 'none'}"
+    remain = f"the other columns are {', '.join(left)}" if left else "no other columns remain"
+    what = f"no column was recognised as the {option_of(name)[2:-7]}; {remain}"
     remedy = f"{option_of(name)} {_quoted(left[0]) if len(left) == 1 else 'NAME'}"
     if name == "patient":
         remedy += ", or --patient-pattern '(c[0-9]+)_' for names as c01_0088.jpg"

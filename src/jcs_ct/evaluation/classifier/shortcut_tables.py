@@ -13,7 +13,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane
 from jcs_ct.evaluation.classifier.shortcuts import UNCHANGED, ShortcutResult
 from jcs_ct.evaluation.pages.page import Evaluation
-from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc
 
@@ -75,7 +75,8 @@ def shortcut_table(results: Sequence[ShortcutResult], resampling: Resampling = D
     )
     notes = (
         "Changes are of the probability of infection of a slice, changed minus unchanged. A verdict flips where the "
-        "probability crosses the operating point's cut. [ , ] are 95 % bootstrap intervals over patients.",
+        "probability crosses the operating point's cut. [ , ] are 95 % bootstrap intervals over patients; "
+        f"{NO_INTERVAL}.",
         "With the lungs blanked (set to the density of the slice's own air-filled lung) nothing of the disease is "
         f"left: infected slices still called infected, and an AUC away from {CHANCE:g}, are read from outside them. "
         "AUC over several sources also tells the sources apart.",
@@ -101,7 +102,7 @@ def _verdicts(result: ShortcutResult, probability: NDArray[np.float64], resampli
         return roc_auc(part, values[rows]) if part.any() and not part.all() else None
 
     if truth.any() and not truth.all():
-        interval = bootstrap(auc, patients, generator=resampling.generator(), draws=resampling.draws)
+        interval = bootstrap(auc, patients, generator=resampling.generator(), draws=resampling.draws, classes=truth)
         cells |= interval_cells("auc", interval)
     return cells
 

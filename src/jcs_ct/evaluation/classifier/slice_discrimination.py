@@ -157,7 +157,13 @@ def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DE
                     return None
                 return roc_auc(truth, second.probability[drawn]) - roc_auc(truth, first.probability[drawn])
 
-            interval = bootstrap(difference, first.patients, generator=resampling.generator(), draws=resampling.draws)
+            interval = bootstrap(
+                difference,
+                first.patients,
+                generator=resampling.generator(),
+                draws=resampling.draws,
+                classes=first.infected,
+            )
             row |= interval_cells("auc_difference", interval)
         rows.append(row)
     columns = (

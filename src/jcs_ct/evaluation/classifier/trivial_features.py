@@ -16,7 +16,7 @@ from scipy import ndimage
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
-from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.classification import roc_auc
 from jcs_ct.progress import CountProgress
@@ -141,7 +141,13 @@ def evaluate_trivial_features(
                 truth = one.infected[drawn]
                 return None if truth.all() or not truth.any() else roc_auc(truth, found[drawn])
 
-            interval = bootstrap(auc, one.patients, generator=resampling.generator(), draws=resampling.draws)
+            interval = bootstrap(
+                auc,
+                one.patients,
+                generator=resampling.generator(),
+                draws=resampling.draws,
+                classes=one.infected,
+            )
             cells: dict[str, Cell] = {"source": source, "features": name, "n": len(one.infected), "folds": one.folds}
             rows.append(cells | {"n_patients": len(set(one.patients))} | interval_cells("auc", interval))
     columns = (
@@ -154,7 +160,8 @@ def evaluate_trivial_features(
     )
     notes = (
         "Gradient-boosted trees on features of the picture as it is stored; every slice is judged by trees that saw "
-        "none of its fold. [ , ] are 95 % bootstrap intervals over patients.",
+        "none of its fold. [ , ] are 95 % bootstrap intervals over patients; "
+        f"{NO_INTERVAL}.",
         "What these reach is no sign of disease: a classifier's AUC under the same folds counts by what lies above.",
     )
     table = Table("trivial_features", "Trivial features: AUC of infection by slice", columns, tuple(rows), notes)

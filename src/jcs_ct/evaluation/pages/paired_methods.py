@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.bootstrap import (
     DEFAULT_RESAMPLING,
@@ -159,8 +159,8 @@ def differences_table(comparisons: Sequence[Comparison], *, resampling: Resampli
         Column("n_patients", "patients"),
     )
     notes = (
-        f"Paired by slice; interval of {resampling.draws} bootstrap draws of patients, p of the paired permutation "
-        "test that swaps the methods patient by patient; Holm over the methods of one measure. Differences in the "
-        "measure's own unit.",
+        f"Paired by slice; interval of {resampling.draws} bootstrap draws of patients ({NO_INTERVAL}), p of the "
+        "paired permutation test that swaps the methods patient by patient; Holm over the methods of one "
+        "measure. Differences in the measure's own unit.",
     )
     return Table("differences", "Paired differences", columns, tuple(rows), notes)

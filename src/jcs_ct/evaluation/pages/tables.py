@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jcs_ct.metrics.bootstrap import Interval
+from jcs_ct.metrics.bootstrap import LEAST_GROUPS, Interval
 
 Cell = str | int | float | bool | None
 
@@ -17,6 +17,8 @@ MEASURED = "measured here"
 PAPER = "paper, private data"
 PUBLISHED = "published"
 #: What the reader sees where there is no value.
+#: What a note says of intervals that are not there.
+NO_INTERVAL = f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared)"
 EMPTY_CELL = "\N{EN DASH}"
 
 

@@ -13,7 +13,7 @@ from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.figures import reliability_figure, roc_figure, sweep_figure
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
-from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.tables import MEASURED, NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.patients.cohort import TOP_K, Cohort
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
 from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
@@ -92,16 +92,24 @@ def table_iv(cohort: Cohort) -> Table:
 def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
     """The whole sweep of the count and of the fraction of infected slices."""
     scores = cohort.scores()
+    heads = {"count": _count_above(cohort), "fraction": "fraction above"}
     tables = []
     for name in ("count", "fraction"):
         rows = [
             {"threshold": rates.threshold, **rate_cells(rates)}
             for rates in threshold_sweep(cohort.truth, scores[name])
         ]
-        columns = (Column("threshold", f"{name} above", 1 if name == "count" else 3), *_RATES)
+        columns = (Column("threshold", heads[name], 1 if name == "count" else 3), *_RATES)
         notes = (_WILSON, "For looking, not for choosing: an operating point is chosen on validation patients.")
         tables.append(Table(f"sweep_{name}", f"Sweep of the slice {name}", columns, tuple(rows), notes))
     return tuple(tables)
+
+
+def _count_above(cohort: Cohort) -> str:
+    """The head of the count's thresholds: slices of studies whose spacing is known count by what they span."""
+    reference = cohort.operating_point.reference_spacing_mm
+    is_scaled = reference is not None and any(patient.slice_spacing_mm is not None for patient in cohort.patients)
+    return f"infected slices, scaled to {reference:g} mm, above" if is_scaled else "infected slices above"
 
 
 def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
@@ -115,7 +123,7 @@ def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
             part = truth[drawn]
             return roc_auc(part, score[drawn]) if part.any() and not part.all() else None
 
-        interval = bootstrap(auc, groups, generator=resampling.generator(), draws=resampling.draws)
+        interval = bootstrap(auc, groups, generator=resampling.generator(), draws=resampling.draws, classes=truth)
         row: dict[str, Cell] = {"score": name, "n_patients": len(truth), "n_undefined_draws": interval.n_undefined}
         rows.append(row | interval_cells("auc", interval))
     columns = (
@@ -124,7 +132,7 @@ def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
         Column("n_patients", "patients"),
         Column("n_undefined_draws", "draws with one class"),
     )
-    note = f"95 % percentile intervals of {resampling.draws} bootstrap draws of patients."
+    note = f"95 % percentile intervals of {resampling.draws} bootstrap draws of patients; {NO_INTERVAL}."
     return Table("auc", "Discrimination of patients", columns, tuple(rows), (note,))
 
 
@@ -169,7 +177,8 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
     )
     notes = (
         f"A patient's probability is the mean of the {TOP_K} most probable slices. 15 bins of equal mass. "
-        "No slope where classes are separated or only one is there. Intervals resample patients.",
+        "No slope where classes are separated or only one is there. Intervals resample patients; "
+        f"{NO_INTERVAL}.",
     )
     return Table("calibration", "Calibration", columns, tuple(rows), notes)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS, mean_interval
-from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
+from jcs_ct.evaluation.pages.tables import MEASURED, NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, MethodScores
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
@@ -45,7 +45,7 @@ def scores_table(
     cuts = sorted({method.threshold for method in methods})
     explained = (
         f"Mean over images; [ , ] is the {resampling.confidence:.0%} percentile interval of {resampling.draws} "
-        "bootstrap draws of patients, never of slices.",
+        f"bootstrap draws of patients, never of slices; {NO_INTERVAL}.",
         f"A pixel is a lesion at a probability of at least {', '.join(f'{cut:g}' for cut in cuts)}. "
         "HD is in pixels between outlines; sensitivity leaves out slices without a lesion.",
         "IoU official: the published JCS evaluator, p > 2 mean(p).",
