@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +16,7 @@ from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
-from jcs_ct.imaging.sandbox import run_in_child
+from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
 from jcs_ct.imaging.series_choice import refuse
 from jcs_ct.imaging.study import ASSUMED_AXES, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
@@ -31,8 +30,9 @@ def decode_volume(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any]
 
     Raises:
         StudyError: the item was refused.
+        OutputError: there is no room for what is decoded.
     """
-    with tempfile.TemporaryFile() as output:
+    with decoded_pixels() as output:
         (outcome,) = run_in_child(task, [item], output=output, output_bytes=_NIFTI_HEADROOM)
         if outcome.code is not None:
             raise StudyError(outcome.code, outcome.message)
