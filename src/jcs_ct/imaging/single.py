@@ -14,6 +14,7 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
+from jcs_ct.imaging.gate_inverted import check_inverted
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
 from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
@@ -87,13 +88,13 @@ def open_pictures(paths: Sequence[Path], findings: Sequence[Finding] = (), *, le
         lenient: Turn what can be passed into flags.
 
     Raises:
-        StudyError: a picture cannot be read, is coloured, or differs in size; or they are not one study.
+        StudyError: a picture cannot be read, is coloured, inverted, or differs in size; or they are not one study.
     """
     if refusals := refusing(findings, lenient=lenient):
         raise refuse(refusals)
     answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
     found = [Finding(GateCode(code), message) for code, message in answer["findings"]]
-    found += [] if found else check_voxels(hu, blank_ends=True, assumed_hu=True)
+    found += [] if found else check_inverted(hu) or check_voxels(hu, blank_ends=True, assumed_hu=True)
     if refusals := refusing(found, lenient=lenient):
         raise refuse(refusals)
     levels = f"{answer['bits']}-bit grey levels were taken as {answer['meaning']}"
