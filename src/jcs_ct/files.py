@@ -63,6 +63,11 @@ def explain_unwritable(path: Path, error: OSError) -> OutputError:
             f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
             code="DISK_FULL",
         )
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            f"cannot write {path}: files may not grow so large here; raise the limit (ulimit -f) (OUTPUT_UNWRITABLE)",
+            remedy="raise the limit on the size of files (ulimit -f)",
+        )
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return OutputError(
             f"cannot write {path}: a file of that name is in the way of a folder; give another name, or move "

@@ -10,13 +10,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage, RLELossless
+from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless, JPEGLSLossless, RLELossless
 from pydicom.valuerep import DSfloat
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import HeaderWindow, list_series, open_study
 from jcs_ct.imaging.dicom_headers import read_headers
-from jcs_ct.imaging.dicom_voxels import hounsfield
+from jcs_ct.imaging.dicom_voxels import decode_slices, hounsfield
 from jcs_ct.imaging.elements import to_number
 from jcs_ct.imaging.headers import SliceHeader
 from jcs_ct.volume import BACKGROUND_HU
@@ -122,6 +122,18 @@ def test_enhanced_that_describes_fewer_frames_than_it_states(enhanced):
     assert refused.value.code is GateCode.UNREADABLE
 
 
+@pytest.mark.parametrize("files", [1, 6])
+def test_frames_that_no_functional_group_places(write_series, files):
+    def edit(number, ds):
+        ds.NumberOfFrames = 2
+        ds.PixelData *= 2
+
+    series = write_series(slices=files, edit=edit)
+    with pytest.raises(StudyError, match="holds 2 frames and does not say where each of them lies") as refused:
+        open_study(series.folder)
+    assert refused.value.code is GateCode.UNSUPPORTED
+
+
 HEADER = SliceHeader(slope=2.0, intercept=-1000.0)
 
 
@@ -216,8 +228,9 @@ def test_encapsulated_pixels_of_fewer_frames_than_announced(write_series):
         if number == 3:
             ds.NumberOfFrames = 2
 
-    with pytest.raises(StudyError) as refused:
-        open_study(write_series(edit=edit).folder)
+    path = write_series(edit=edit).files[3]
+    with pytest.raises(StudyError, match="the pixel data cannot be decoded") as refused:
+        decode_slices(path, read_headers(path, 0))
     assert refused.value.code is GateCode.UNREADABLE
     assert "the pixel data cannot be decoded (StopIteration)" in str(refused.value)
 
@@ -322,6 +335,54 @@ def test_pixels_that_lie_left_without_a_word_of_high_bit_are_no_hu(write_series,
     with pytest.raises(StudyError, match="they lie left in their words, and High Bit does not say so") as refused:
         open_study(series.folder)
     assert refused.value.code is GateCode.NO_HU
+
+
+BONE = np.array([[1900, 2000, 2040, 2100], [1950, 2046, 2200, 2300], [1900, 2030, 2120, 2046]])
+
+
+def with_bone(syntax, states, means):
+    """Edit a slice that holds dense bone: whether its 12 bits are signed, and whether the header says so."""
+
+    def edit(number, ds):
+        stored = np.frombuffer(ds.PixelData, "<i2").reshape(ds.Rows, ds.Columns).astype(np.int32)
+        stored[4:7, 4:8] = BONE
+        if means:
+            stored -= 1024
+            stored[0] = -976 - 1024  # padding
+            ds.RescaleIntercept = "0"
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, int(means)
+        ds.PixelData = stored.astype("<i2").tobytes()
+        if syntax is not None:
+            ds.compress(syntax, generate_instance_uid=False)
+        ds.PixelRepresentation = int(states)
+
+    return edit
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
+def test_dense_bone_never_becomes_air_under_a_wrong_sign(write_series, syntax):
+    with pytest.raises(StudyError, match="Pixel Representation is probably wrong") as refused:
+        open_study(write_series(shape=(32, 32), edit=with_bone(syntax, states=True, means=False)).folder)
+    assert refused.value.code is GateCode.NO_HU
+
+
+def test_bits_above_a_sign_that_is_wrong_keep_dense_bone(write_series):
+    """In 16 bits that are not compressed, the unused ones say that the numbers are positive."""
+    hu = open_study(write_series(shape=(32, 32), edit=with_bone(None, states=True, means=False)).folder).volume.hu
+    assert (hu[:, 4:7, 4:8] == BONE - 1024).all()
+
+
+def test_a_stream_with_the_other_sign_than_its_header_is_no_hu(write_series):
+    with pytest.raises(StudyError, match="the JPEG 2000 stream states signed numbers") as refused:
+        open_study(write_series(shape=(32, 32), edit=with_bone(JPEG2000Lossless, states=False, means=True)).folder)
+    assert refused.value.code is GateCode.NO_HU
+
+
+@pytest.mark.parametrize("syntax", [None, JPEG2000Lossless, JPEGLSLossless, RLELossless])
+def test_signed_numbers_and_padding_below_all_are_read(write_series, syntax):
+    hu = open_study(write_series(shape=(32, 32), edit=with_bone(syntax, states=True, means=True)).folder).volume.hu
+    assert (hu[:, 4:7, 4:8] == BONE - 1024).all()
+    assert (hu[:, 0] == BACKGROUND_HU).all()
 
 
 def test_decimal_commas():

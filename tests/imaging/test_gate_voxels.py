@@ -53,11 +53,45 @@ def test_one_series_is_not_doubted(count, step):
         chest(30, seed=1, phase=0.06, lung_hu=-800.0),  # denser lungs
         chest(30, seed=1, phase=0.06)[:, :, ::-1] + np.arange(64, dtype=np.int16),  # another patient
         (chest(30, seed=1, phase=0.06) * 0.99).astype(np.int16),  # another calibration
-        chest(30, seed=1, phase=0.06) + np.random.default_rng(2).normal(0, 12, (30, 64, 64)).astype(int),  # kernel
+        chest(30, seed=1, phase=0.06) + np.random.default_rng(2).normal(0, 24, (30, 64, 64)).astype(int),  # kernel
     ],
 )
 def test_two_series_interleaved_at_half_a_step(second):
     assert codes(interleaved(chest(30), second)) == ["MIXED_SERIES"]
+
+
+def resampled(hu, step, *, repeated=0):
+    """Linear interpolation along the body at every ``step`` slices; beyond the last slice it is repeated."""
+    places = np.arange(0, len(hu) - 1 + 1e-6, step)
+    before = np.minimum(places.astype(int), len(hu) - 2)
+    share = (places - before)[:, None, None]
+    out = np.rint(hu[before] * (1 - share) + hu[before + 1] * share).astype(np.int16)
+    return np.concatenate([out, np.repeat(out[-1:], repeated, axis=0)])
+
+
+@pytest.mark.parametrize("step", [1.5, 2.5, 1.25, 0.75, 2 / 3, 0.5, 0.4, 1 / 3, 0.25])
+@pytest.mark.parametrize("noise", [12, 60])
+def test_linear_resampling_is_no_second_series(step, noise):
+    """Between two slices it leaves less noise than on one, to and fro, and makes what lies between their mean."""
+    hu = chest(61).astype(np.int32) + np.random.default_rng(1).normal(0, noise, (61, 64, 64)).astype(np.int32)
+    assert set(codes(resampled(np.maximum(hu, BACKGROUND_HU), step))) <= {"NOISY"}
+
+
+def test_two_series_that_were_interpolated_together():
+    mixed = interleaved(chest(30), chest(30, seed=1, phase=0.06, lung_hu=-800.0))
+    assert codes(resampled(mixed, 0.5)) == ["MIXED_SERIES"]
+
+
+def test_a_slice_that_interpolation_repeats_at_an_end():
+    (finding,) = check_voxels(resampled(chest(), 0.4, repeated=2))
+    assert (finding.code, finding.severity) == (GateCode.DUPLICATE_POSITION, Severity.NOTE)
+    assert finding.message.startswith("2 slice(s) at the ends repeat the one beside them")
+    within = resampled(chest(), 0.4)
+    within[20] = within[19]
+    first_at_the_end = np.concatenate([resampled(chest(), 0.4), chest()[:1]])
+    for hu in (within, first_at_the_end, np.concatenate([chest(), chest()[-1:]])):
+        (finding,) = check_voxels(hu)
+        assert (finding.code, finding.severity) == (GateCode.DUPLICATE_POSITION, Severity.GEOMETRY)
 
 
 def test_alternation_finds_a_period_and_its_size():

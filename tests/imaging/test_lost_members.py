@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import generate_uid
 
 from jcs_ct.errors import GateCode, StudyError
@@ -56,3 +57,16 @@ def test_an_overwritten_head_is_a_lost_member_and_a_letter_is_none(write_series)
     study = open_study(series.folder, lenient=True)
     assert study.volume.shape[0] == 19
     assert Counter(codes(study))["UNREADABLE"] == 1
+
+
+@pytest.mark.parametrize("ending", ["bmp", "jp2", "webp", "gif", "dcm"])
+def test_half_of_the_slices_as_another_kind_of_file_is_never_passed_over(tmp_path, ending):
+    for number in range(10):
+        grey = np.random.default_rng(number).integers(0, 255, (16, 16)).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"{number}.png")
+        if number % 2:
+            (tmp_path / f"{number}.png").unlink()
+            (tmp_path / f"slice.{number}.{ending}").write_bytes(b"BM" + bytes(200))
+    with pytest.raises(StudyError, match=r"5 file\(s\) .* give all slices as one kind of file") as refused:
+        open_study(tmp_path)
+    assert refused.value.code is GateCode.UNREADABLE

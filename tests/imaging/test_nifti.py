@@ -188,6 +188,36 @@ WITHHELD = {
         GateCode.NO_POSITION,
         "set one of the two codes to 0",
     ),
+    "no voxel size": (
+        lambda t: (t, RAS, {"sform_code": 0, "qform_code": 1, "pixdim": [1, 2.0, 0, 0.7, 1, 1, 1, 1]}),
+        GateCode.NO_POSITION,
+        "the qform has voxels of 2 x 0 x 0.7 (pixdim), each must be above 0",
+    ),
+    "a voxel size below 0": (
+        lambda t: (t, RAS, {"sform_code": 0, "qform_code": 1, "pixdim": [1, 2.0, -0.8, 0.7, 1, 1, 1, 1]}),
+        GateCode.NO_POSITION,
+        "the qform has voxels of 2 x -0.8 x 0.7",
+    ),
+    "a third axis turned by no sign": (
+        lambda t: (t, RAS, {"sform_code": 0, "qform_code": 1, "pixdim": [-2, 2.0, 0.8, 0.7, 1, 1, 1, 1]}),
+        GateCode.NO_POSITION,
+        "the qform turns its third axis by -2",
+    ),
+    "no voxel size beside an sform": (
+        lambda t: (t, RAS, {"pixdim": [1, 2.0, 0, 0.7, 1, 1, 1, 1]}),
+        GateCode.MIXED_SPACING,
+        "two voxel sizes, 2.000 x 0.800 x 0.700 and 2.000 x 0.000 x 0.700 mm",
+    ),
+    "an infinite voxel size beside an sform": (
+        lambda t: (t, RAS, {"pixdim": [1, 2.0, np.inf, 0.7, 1, 1, 1, 1]}),
+        GateCode.MIXED_SPACING,
+        "two voxel sizes, 2.000 x 0.800 x 0.700 and 2.000 x inf x 0.700 mm",
+    ),
+    "a voxel size that is no number beside an sform": (
+        lambda t: (t, RAS, {"pixdim": [1, 2.0, np.nan, 0.7, 1, 1, 1, 1]}),
+        GateCode.MIXED_SPACING,
+        "two voxel sizes, 2.000 x 0.800 x 0.700 and 2.000 x nan x 0.700 mm",
+    ),
     "no rotation": (
         lambda t: (t, RAS, {"qform_code": 2, "quatern_b": 2.0}),
         GateCode.NO_POSITION,
@@ -210,6 +240,19 @@ WITHHELD = {
     ),
     "few slices": (lambda t: (t[:3], RAS, {}), GateCode.TOO_FEW_SLICES, "the volume has 3 slice(s)"),
 }
+
+
+@pytest.mark.parametrize("size", [np.nan, np.inf])
+def test_a_qform_with_a_voxel_size_that_is_no_number(tmp_path, truth, size):
+    path = save(tmp_path / "ct.nii", truth, sform_code=0, qform_code=1, pixdim=[1, 2.0, size, 0.7, 1, 1, 1, 1])
+    with pytest.raises(StudyError) as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.NO_POSITION
+
+
+def test_a_sign_of_a_voxel_size_beside_an_sform_means_nothing(tmp_path, truth):
+    study = open_study(save(tmp_path / "ct.nii", truth, pixdim=[1, 2.0, -0.8, 0.7, 1, 1, 1, 1]))
+    assert np.array_equal(study.volume.hu, truth)
 
 
 @pytest.mark.parametrize("fault", REFUSED | WITHHELD)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import list_series, open_study
+from jcs_ct.imaging.gate_inverted import check_inverted
 from jcs_ct.imaging.grey_levels import grey_to_hu
 
 
@@ -117,3 +121,67 @@ def test_16_bit_levels_that_were_written_as_something_else(levels, message):
     with pytest.raises(StudyError, match=message) as refused:
         grey_to_hu(levels.reshape(40, 40).astype(np.uint16))
     assert refused.value.code is GateCode.NO_HU
+
+
+def test_levels_of_16_bits_that_are_counted_from_white(tmp_path):
+    levels = random_levels(6, np.uint16, 65536)
+    for number, grey in enumerate(levels):
+        tifffile.imwrite(tmp_path / f"{number}.tif", 65535 - grey, photometric="miniswhite")
+    assert np.allclose(open_study(tmp_path).volume.hu, grey_to_hu(levels))
+
+
+@pytest.mark.parametrize(
+    ("grey", "options", "code", "message"),
+    [
+        (np.linspace(0, 1, 1600, dtype=np.float32), {"photometric": "miniswhite"}, "NO_HU", "whose lowest is white"),
+        (4095 - np.arange(1600, dtype=np.uint16), {"photometric": "miniswhite"}, "NO_HU", "neither air nor lung"),
+        ((np.arange(1600) % 256 - 128).astype(np.int8), {}, "NO_HU", "real or signed values from -128 to 127"),
+    ],
+    ids=["real numbers from white", "12 bits from white", "signed 8 bits"],
+)
+def test_numbers_of_a_tiff_that_mean_nothing_here(tmp_path, grey, options, code, message):
+    for number in range(6):
+        tifffile.imwrite(tmp_path / f"{number}.tif", np.roll(grey, number).reshape(40, 40), **options)
+    with pytest.raises(StudyError, match=message) as refused:
+        open_study(tmp_path)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits_in_a_png_are_not_read_by_half(tmp_path, colour, channels):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = np.repeat(random_levels(1, np.uint16, 4096)[0][..., None], channels, axis=2).astype(">u2")
+    head = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], 16, colour, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    with pytest.raises(StudyError, match="colours of 16 bits, of which 8 would be read") as refused:
+        open_study(path)
+    assert refused.value.code is GateCode.UNSUPPORTED
+
+
+def body(count=12, size=64):
+    """(count, size, size) uint8: lungs in a body before air, in a lung window."""
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    hu = np.full((count, size, size), -1000.0)
+    hu[:, (columns / 0.85) ** 2 + (rows / 0.7) ** 2 < 1] = 40.0
+    for number in range(count):
+        for side in (-0.4, 0.4):
+            hu[number][((columns - side) / (0.2 + 0.01 * number)) ** 2 + (rows / 0.45) ** 2 < 1] = -850.0
+    grey = (hu + np.random.default_rng(0).normal(0, 12, hu.shape) + 1350) / 1500 * 255
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+def test_black_and_white_exchanged(tmp_path):
+    save(tmp_path, 255 - body())
+    for lenient in (False, True):
+        with pytest.raises(StudyError, match="100% of the pictures a dark body with bright lungs") as refused:
+            open_study(tmp_path, lenient=lenient)
+        assert refused.value.code is GateCode.NO_HU
+
+
+@pytest.mark.parametrize("part", [np.s_[:, :, :], np.s_[:, 16:48, 12:52], np.s_[:, 20:44, 32:52]])
+def test_a_body_and_cut_outs_of_it_are_not_inverted(part):
+    assert check_inverted(np.kron(body()[part], np.ones((2, 2), np.uint8))) == []

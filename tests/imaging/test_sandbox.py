@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import subprocess
+import sys
 import time
 
 import pytest
 
-from jcs_ct.errors import GateCode
+from jcs_ct.errors import GateCode, OutputError
 from jcs_ct.imaging import sandbox
 from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
 
@@ -66,6 +70,49 @@ def test_a_crash_costs_one_item(scripted_child):
     assert [outcome.value for outcome in outcomes] == [1, None, 3]
     assert outcomes[1].code is GateCode.UNREADABLE
     assert "decoding it ended the decoding process" in outcomes[1].message
+
+
+@pytest.mark.parametrize(
+    ("signal", "why"),
+    [(9, "SIGKILL.: memory ran out"), (7, "SIGBUS.: the disk is full"), (25, "SIGXFSZ.: .*ulimit -f")],
+)
+def test_a_child_that_the_system_ends_is_no_damaged_file(scripted_child, signal, why):
+    outcomes, _ = scripted_child(
+        f"import os, signal; {signal} == 25 and signal.signal(25, signal.SIG_DFL); os.kill(os.getpid(), {signal})"
+    )
+    assert re.search(why, outcomes[0].message)
+    assert "damaged" not in outcomes[0].message
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(errno.ENOSPC, "DISK_FULL", "the disk is full"), (errno.EFBIG, "OUTPUT_UNWRITABLE", r"ulimit -f")],
+)
+def test_an_output_that_cannot_be_written_is_no_fault_of_the_item(scripted_child, tmp_path, number, code, words):
+    items = [{"code": f"raise OSError({number}, 'words')"}]
+    with (tmp_path / "out").open("w+b") as output, pytest.raises(OutputError, match=words) as error:
+        run_in_child("script", items, output=output, output_bytes=10)
+    assert error.value.code == code
+
+
+def test_room_for_decoded_pixels_is_had_before(monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sandbox.os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match="the disk is full"), sandbox.decoded_pixels(100):
+        pytest.fail("the disk is full")
+
+
+def test_lower_limits_of_the_caller_stay():
+    """A child that may not raise them must not die of it."""
+    worker = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "from jcs_ct.imaging.decoding_child import _limit\n"
+        "_limit(1 << 34, 900, 1 << 30); print(resource.getrlimit(resource.RLIMIT_FSIZE)[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=True)
+    assert done.stdout == "5000\n"
 
 
 def test_a_stall_is_cut_short(scripted_child):

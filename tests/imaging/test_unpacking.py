@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import os
 import tarfile
@@ -102,6 +103,38 @@ def test_damaged_archives(tmp_path):
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(buffer.getvalue()[:2000])
     assert "the archive is damaged" in refused(cut, tmp_path / "out2")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("harm", ["cut", "cut within the header", "overwritten", "zeros"])
+def test_a_tar_that_ends_between_members(tmp_path, mode, harm):
+    """A cut there, and a header that was overwritten, look like the end to ``tarfile``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as package:
+        for name in ("one", "two", "three"):
+            info = tarfile.TarInfo(name)
+            info.size = 700
+            package.addfile(info, io.BytesIO(name.encode() * 300))
+    data, second = bytearray(buffer.getvalue()), 3 * 512
+    if harm.startswith("cut"):
+        del data[second + (300 if harm == "cut within the header" else 0) :]
+    else:
+        data[second : second + 512] = (b"?" if harm == "overwritten" else b"\0") * 512
+    path = tmp_path / "study.tar"
+    path.write_bytes(gzip.compress(data) if mode == "w:gz" else data)
+    with pytest.raises(StudyError, match="the archive has no end: it is cut off, or a header") as error:
+        unpack(path, tmp_path)
+    assert error.value.code is GateCode.TRUNCATED
+
+
+def test_a_tar_with_one_block_of_zeros_at_its_end_is_whole(tmp_path):
+    """Some writers leave the second one out (pax warns of it and reads)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as package:
+        package.addfile(tarfile.TarInfo("one"), io.BytesIO())
+    path = tmp_path / "study.tar"
+    path.write_bytes(buffer.getvalue()[:1024])
+    assert [str(name) for name in unpack(path, tmp_path).values()] == ["one"]
 
 
 def test_a_directory_that_points_outside_the_file(tmp_path):

@@ -2,11 +2,13 @@
 
 Started by ``sandbox`` as ``python -P -m jcs_ct.imaging.decoding_child`` under limits on memory, time and file size. A
 crash here costs the study, not the caller. Answers: ``{"begin": i}`` before an item is touched, then ``{"done": i,
-"value": ...}`` or ``{"done": i, "code": ..., "message": ...}``.
+"value": ...}``, ``{"done": i, "code": ..., "message": ...}``, or ``{"done": i, "errno": ...}`` when the output cannot
+be written.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,12 +21,22 @@ from typing import Any
 
 from jcs_ct.errors import GateCode, StudyError
 
+#: Errors of the output, through no fault of the item.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Accept limits; lower ones that the caller was started under (``ulimit``) stay."""
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CPU: cpu_seconds,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, wanted in limits.items():
+        _, most = resource.getrlimit(kind)
+        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _headers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
@@ -128,6 +140,10 @@ def run_job(job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) ->
         except MemoryError:
             message = "reading it takes more memory than is allowed"
             answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
+        except OSError as error:
+            if error.errno not in _UNWRITABLE or job["options"]["fd"] is None:
+                raise
+            answer({"done": number, "errno": error.errno})
         except BaseException as error:
             # A decoder written in Rust panics with a BaseException whose class cannot be imported.
             if type(error).__module__ != "pyo3_runtime":

@@ -14,7 +14,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import get_j2k_parameters
+from pydicom.uid import UID, JPEG2000TransferSyntaxes
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS
@@ -103,7 +105,7 @@ def within_bits_stored(stored: NDArray[Any], header: SliceHeader) -> tuple[NDArr
     if not beyond.any():
         return low, None
     values = np.unique(stored[beyond])
-    outgrown = stored.dtype.kind == "u" and _goes_on(stored, low, beyond)
+    outgrown = _goes_on(stored, low, beyond)
     if (values.size == 1 and not outgrown) or (header.padding is not None and bool((values == header.padding).all())):
         return low, beyond
     if stored.dtype.kind == "i" and bool((stored[~beyond] < 0).any()) and bool((stored[beyond] >= 0).all()):
@@ -131,6 +133,54 @@ def _goes_on(stored: NDArray[Any], low: NDArray[Any], beyond: NDArray[np.bool_])
     return bool(whole.size) and bool(np.median(whole) < np.median(bits))
 
 
+def check_sign(stored: NDArray[Any], headers: Sequence[SliceHeader], stream_signed: bool | None = None) -> None:
+    """Refuse numbers that Pixel Representation makes negative and that are not: then the densest become air.
+
+    A JPEG 2000 stream states its own sign (ITU-T T.800 A.5.1), which shall be the header's (PS3.5 A.4.4). Where it is
+    not, both say the same of small numbers, and padding may be meant as the header has it.
+
+    Args:
+        stored: (frames, rows, columns) as the header has them.
+        headers: Of the frames that are read.
+        stream_signed: What the pixels' own stream states; None where it cannot.
+
+    Raises:
+        StudyError: NO_HU.
+    """
+    contradicted = stream_signed is not None and stream_signed != headers[0].signed
+    for header in headers:
+        numbers = stored[max(header.frame - 1, 0)][None]
+        slope, intercept = header.slope or 1.0, header.intercept or 0.0
+        if contradicted:
+            other = numbers < 0 if header.signed else numbers >= 1 << (header.bits_stored - 1)
+            if (other & (slope * numbers + intercept > PADDING_HU)).any():
+                stated = "signed" if stream_signed else "unsigned"
+                raise _sign_is_wrong(f"the JPEG 2000 stream states {stated} numbers and the header the other kind")
+        if header.signed and slope * float(numbers.min()) + intercept <= PADDING_HU:
+            below = (numbers < 0) & (slope * numbers + intercept <= PADDING_HU)
+            values, counts = np.unique(numbers[below], return_counts=True)
+            if values.size > 1 and _goes_on(
+                np.where(below, numbers.astype(np.int64) + (1 << header.bits_stored), numbers),
+                numbers,
+                below & (numbers != values[counts.argmax()]),  # one value may be padding
+            ):
+                raise _sign_is_wrong("numbers turn negative where those beside them are the largest")
+
+
+def _sign_is_wrong(why: str) -> StudyError:
+    message = f"{why}: Pixel Representation is probably wrong; grey levels cannot become HU, export the series again"
+    return StudyError(GateCode.NO_HU, message)
+
+
+def _stream_signed(dataset: Dataset, header: SliceHeader) -> bool | None:
+    """Whether a JPEG 2000 stream states signed numbers; None for other pixels."""
+    if UID(header.transfer_syntax) not in JPEG2000TransferSyntaxes:
+        return None
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=header.frames))
+    stated = get_j2k_parameters(frame).get("is_signed")
+    return None if stated is None else bool(stated)
+
+
 def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.float32]:
     """The slices of one file that ``headers`` name, in their order.
 
@@ -138,11 +188,12 @@ def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.floa
         (slices, rows, columns) float32 in HU.
 
     Raises:
-        StudyError: UNSUPPORTED (no decoder for the transfer syntax), TRUNCATED or UNREADABLE.
+        StudyError: UNSUPPORTED (no decoder for the transfer syntax), TRUNCATED, UNREADABLE or NO_HU.
     """
     try:
         dataset = pydicom.dcmread(path)
         stored, padded = _stored_values(dataset, headers[0])
+        stream_signed = _stream_signed(dataset, headers[0])
     except NotImplementedError as error:
         syntax = UID(headers[0].transfer_syntax).name
         raise StudyError(
@@ -153,6 +204,7 @@ def decode_slices(path: Path, headers: Sequence[SliceHeader]) -> NDArray[np.floa
         raise StudyError(
             GateCode.UNREADABLE, f"the pixel data cannot be decoded ({type(error).__name__}); export the file again"
         ) from error
+    check_sign(stored, headers, stream_signed)
     hu = np.stack([hounsfield(stored[max(header.frame - 1, 0)], header) for header in headers])
     if padded is not None:
         hu[padded[[max(header.frame - 1, 0) for header in headers]]] = BACKGROUND_HU

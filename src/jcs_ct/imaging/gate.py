@@ -15,6 +15,7 @@ from jcs_ct.imaging.gate_acquisitions import check_acquisitions, check_alternati
 from jcs_ct.imaging.gate_axes import check_axes, check_patient_position, check_stored_plane
 from jcs_ct.imaging.gate_content import (
     check_concatenation,
+    check_frames,
     check_localizer,
     check_modality,
     check_one_series,
@@ -76,7 +77,7 @@ def examine(headers: Sequence[SliceHeader]) -> Examination:
     Args:
         headers: At least one, in any order.
     """
-    identity = [*check_modality(headers), *check_localizer(headers), *check_whole(headers)]
+    identity = [*check_modality(headers), *check_localizer(headers), *check_whole(headers), *check_frames(headers)]
     if any(finding.severity is Severity.REFUSED for finding in identity):
         return Examination(tuple(range(len(headers))), None, None, tuple(identity))
     placed = check_positions(headers)

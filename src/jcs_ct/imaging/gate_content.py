@@ -84,6 +84,19 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
     return []
 
 
+def check_frames(headers: Sequence[SliceHeader]) -> list[Finding]:
+    """UNSUPPORTED: several frames in a file whose functional groups place none of them (PS3.3 A.3, A.38)."""
+    unplaced = [header for header in headers if header.frames > 1 and header.frame == 0]
+    if not unplaced:
+        return []
+    first = unplaced[0]
+    message = (
+        f"file {first.file_index + 1} (in name order) holds {first.frames} frames and does not say where each of "
+        "them lies (Per-Frame Functional Groups); export one slice a file, or an Enhanced CT image"
+    )
+    return [Finding(GateCode.UNSUPPORTED, message, Severity.REFUSED)]
+
+
 def check_concatenation(headers: Sequence[SliceHeader]) -> list[Finding]:
     """TRUNCATED: a multi-frame image that was split into parts (PS3.3 C.7.6.16.1.1), of which some are not here.
 

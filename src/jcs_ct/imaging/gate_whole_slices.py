@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
+from jcs_ct.imaging.gate_interpolated import interpolated_slices
 
 #: Slices that end in more rows of one value than their neighbours, by this share of all rows, lost their end.
 LOST_ROWS_SHARE, LOST_ROWS_SHARE_AT_END = 0.1, 0.25
@@ -106,7 +108,10 @@ def _rows_lost_within(flat: NDArray[np.bool_], of_body: NDArray[np.bool_]) -> in
 
 
 def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
-    """DUPLICATE_POSITION: slices with the same voxels, which no two places of a body have."""
+    """DUPLICATE_POSITION: slices with the same voxels, which no two places of a body have.
+
+    A note where they lie at the ends of an interpolated series: beyond the last slice programs repeat it.
+    """
     seen: dict[bytes, int] = {}
     same = []
     for number, plane in enumerate(thin):
@@ -115,11 +120,25 @@ def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding
             same.append((first + 1, number + 1))
     if not same:
         return []
+    if _lie_at_ends(same, len(thin)) and interpolated_slices(thin).any():
+        message = f"{len(same)} slice(s) at the ends repeat the one beside them, as interpolation leaves them there"
+        return [Finding(GateCode.DUPLICATE_POSITION, message, Severity.NOTE)]
     message = (
         f"{len(same)} slice(s) have the very voxels of another, the first are slices {same[0][0]} and {same[0][1]}: "
         "one picture stands at two places; remove the copies or export the series again"
     )
     return [Finding(GateCode.DUPLICATE_POSITION, message)]
+
+
+def _lie_at_ends(same: Sequence[tuple[int, int]], count: int) -> bool:
+    """Whether all copies, (first, copy) by number from 1, run from the first slice on or to the last one."""
+    first_of_last = {copy: first for first, copy in same}.get(count, count)
+    at_start = [copy for first, copy in same if first == 1]
+    runs_on = at_start == list(range(2, 2 + len(at_start)))
+    at_end = [copy for first, copy in same if first == first_of_last != 1]
+    return (
+        runs_on and at_end == list(range(count + 1 - len(at_end), count + 1)) and len(at_start + at_end) == len(same)
+    )
 
 
 def can_be_compared(thin: NDArray[np.float32]) -> bool:

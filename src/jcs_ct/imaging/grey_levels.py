@@ -56,6 +56,12 @@ def grey_meaning(levels: NDArray[Any]) -> GreyMeaning:
                 "too little for a lung window; store HU + 1024, or say the window in a manifest (level_hu, width_hu)"
             )
             raise StudyError(GateCode.NO_HU, message)
+        if levels.size >= _LEAST_LEVELS and levels.min() > _WHITE_16 / 2:
+            message = (
+                f"16-bit grey levels from {levels.min()} to {high:.0f} of 65535 show neither air nor lung in a lung "
+                "window: they are moved, or counted down from white; store HU + 1024"
+            )
+            raise StudyError(GateCode.NO_HU, message)
         if not (levels % 16).any() and (levels % 256).any():
             message = (
                 "16-bit grey levels are all multiples of 16: 12 bits moved to the left, and nothing says what they "

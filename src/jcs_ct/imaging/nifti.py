@@ -211,19 +211,22 @@ def _check_end(image: Any) -> None:
 def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]]:
     """Affine from the source's grid (third, second and first axis) to LPS mm, and what is wrong with it."""
     findings: list[tuple[GateCode, str]] = []
-    header = image.header
+    header, stated = image.header, _stated_header(image)
     affine = np.array(image.affine, dtype=np.float64)
-    if invalid := [code for code in _form_codes(image) if not 0 <= code <= LARGEST_FORM_CODE]:
+    codes = int(stated["sform_code"]), int(stated["qform_code"])
+    if invalid := [code for code in codes if not 0 <= code <= LARGEST_FORM_CODE]:
         message = f"a form code is {invalid[0]}, 0 to {LARGEST_FORM_CODE} are known; convert the volume again"
         findings.append((GateCode.NO_POSITION, message))
     elif int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         message = "the header states no position or orientation (sform and qform code 0); convert the volume again"
         findings.append((GateCode.NO_POSITION, message))
+    elif int(header["sform_code"]) <= 0 and (unusable := _unusable_sizes(stated)):
+        findings.append((GateCode.NO_POSITION, unusable))
     axes = affine[:3, :3]
     if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9:
         message = "the header's affine is singular or not finite; convert the volume again"
         return np.eye(4)[:, [2, 1, 0, 3]], [(GateCode.NO_POSITION, message)]
-    findings += _contradictions(image)
+    findings += _contradictions(image, stated)
     unit = int(header["xyzt_units"]) & 7
     if unit not in _UNIT_MM:
         message = f"the header states lengths in a unit of code {unit}, 0 to 3 are known; convert the volume again"
@@ -240,13 +243,23 @@ def _affine(image: Any) -> tuple[NDArray[np.float64], list[tuple[GateCode, str]]
     return affine, findings
 
 
-def _form_codes(image: Any) -> tuple[int, int]:
-    """sform_code and qform_code as the file states them: nibabel turns unknown ones into 0."""
+def _stated_header(image: Any) -> Any:
+    """The header as it is in the file: nibabel turns unknown form codes into 0, and voxel sizes of 0 into 1 mm."""
     header = image.header
     with image.file_map["image"].get_prepare_fileobj("rb") as stream:
         block = stream.read(header.sizeof_hdr)
-    stated = type(header)(block, endianness=header.endianness, check=False)
-    return int(stated["sform_code"]), int(stated["qform_code"])
+    return type(header)(block, endianness=header.endianness, check=False)
+
+
+def _unusable_sizes(stated: Any) -> str | None:
+    """Why the voxel sizes and the turn of the third axis (pixdim, nifti1.h), which a qform needs, place nothing."""
+    turn, *sizes = (float(value) for value in stated["pixdim"][:4])
+    if not all(0 < size < np.inf for size in sizes):
+        listed = " x ".join(f"{size:g}" for size in sizes)
+        return f"the qform has voxels of {listed} (pixdim), each must be above 0; convert the volume again"
+    if turn not in (-1.0, 0.0, 1.0):
+        return f"the qform turns its third axis by {turn:g} (pixdim[0]), -1 or 1 is needed; convert the volume again"
+    return None
 
 
 def shear_deg(affine: NDArray[np.float64]) -> float:
@@ -256,7 +269,7 @@ def shear_deg(affine: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arcsin(min(1.0, cosine))))
 
 
-def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
+def _contradictions(image: Any, stated: Any) -> list[tuple[GateCode, str]]:
     """Where a header states the geometry twice and differently: voxel sizes against sform, qform against sform.
 
     NIfTI lets the two be of different spaces (a scanner's and a template's): lesions have one place all the same.
@@ -266,10 +279,13 @@ def _contradictions(image: Any) -> list[tuple[GateCode, str]]:
     if sform <= 0:
         return []
     by_sform = np.linalg.norm(image.affine[:3, :3], axis=0)
-    by_sizes = np.asarray(header.get_zooms()[:3], dtype=np.float64)
-    if (np.abs(by_sform - by_sizes) > PIXEL_SPACING_TOLERANCE * by_sizes).any():
-        stated = [" x ".join(f"{size:.3f}" for size in sizes) for sizes in (by_sform, by_sizes)]
-        message = f"the header states two voxel sizes, {stated[0]} and {stated[1]} mm; convert the volume again"
+    by_sizes = np.abs(
+        np.asarray(stated["pixdim"][1:4], dtype=np.float64)
+    )  # a sign is no size: some state flips by it
+    agree = np.isfinite(by_sizes) & (np.abs(by_sform - by_sizes) <= PIXEL_SPACING_TOLERANCE * by_sizes)
+    if not agree.all():
+        listed = [" x ".join(f"{size:.3f}" for size in sizes) for sizes in (by_sform, by_sizes)]
+        message = f"the header states two voxel sizes, {listed[0]} and {listed[1]} mm; convert the volume again"
         findings.append((GateCode.MIXED_SPACING, message))
     elif qform > 0 and shear_deg(image.affine) <= TILT_TOLERANCE_DEG:  # a qform knows no shear
         apart = _placements_apart_mm(image)

@@ -146,8 +146,9 @@ def _lost_images(source: SourceFiles) -> list[Finding]:
     empty = sum(path.stat().st_size == 0 for path in source.lost)
     of_them = f", {empty} of them empty" if empty else ""
     message = (
-        f"{len(source.lost)} file(s) are called as the study's images are and hold none{of_them}: slices "
-        "may be lost; copy the study again from its source, or take the files out if they are none of its images"
+        f"{len(source.lost)} file(s) are called as the study's images are and hold none that is read{of_them}: "
+        "slices may be lost; copy the study again from its source, give all slices as one kind of file, or take the "
+        "files out if they are none of its images"
     )
     return [Finding(GateCode.UNREADABLE, message)]
 

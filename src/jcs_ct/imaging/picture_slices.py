@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from jcs_ct.errors import GateCode, StudyError
+from jcs_ct.imaging.compression import first_bytes
 from jcs_ct.imaging.gate_pictures import check_masks
 from jcs_ct.imaging.grey_levels import grey_meaning, grey_to_hu
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
@@ -27,6 +29,10 @@ _GREY_TOLERANCE = 6.0
 #: The same where one tint lies over all of it, as on a photograph of a screen, and what it leaves unexplained.
 _TINT_TOLERANCE, _UNTINTED = 20.0, 8.0
 _MAXIMUM_SIDE = 8192
+#: Where a PNG states its bit depth, and TIFF tags with their values (TIFF 6.0, sections 8 and 19).
+_PNG_DEPTH = 24
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, (2,)
 _DAMAGED = (
     ArithmeticError,
     AttributeError,
@@ -75,8 +81,8 @@ def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray
     """One slice as (rows, columns) grey levels: uint8, uint16, or float32 where they are real or signed numbers.
 
     Raises:
-        StudyError: as :func:`open_picture`, TRUNCATED (its end is filled up), NOT_CT (a coloured picture) or NO_HU
-            (values that are not finite).
+        StudyError: as :func:`open_picture`, TRUNCATED (its end is filled up), NOT_CT (a coloured picture),
+            UNSUPPORTED (colours of 16 bits) or NO_HU (values that are not finite, or real ones counted from white).
     """
     grey = _grey_levels(path)
     if rows := filled_rows(grey):
@@ -90,10 +96,20 @@ def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray
 
 def _grey_levels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
     picture = open_picture(path)
+    bits = _bits(path, picture)
+    tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
     if picture.mode.startswith(("I", "F")):
-        return _numbers(np.asarray(picture))
+        levels = _numbers(np.asarray(picture))
+        return _counted_from_white(levels, bits) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels
+    if picture.mode == "L" and tags.get(_SAMPLE_FORMAT) == _SIGNED:
+        return _numbers(np.asarray(picture).view(np.int8))
     if picture.mode in ("L", "1"):
         return np.asarray(picture.convert("L"))
+    if bits > 8:
+        message = (
+            f"has colours of {bits} bits, of which 8 would be read; export it in grey, one channel of {bits} bits"
+        )
+        raise StudyError(GateCode.UNSUPPORTED, message)
     colours = np.asarray(picture.convert("RGB")).astype(np.float32)
     grey = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     spread = _spread(colours)
@@ -101,6 +117,26 @@ def _grey_levels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray
         message = f"is coloured (channels differ by {spread:.0f} of 255 on average), a CT slice is grey"
         raise StudyError(GateCode.NOT_CT, message)
     return np.rint(grey).astype(np.uint8)
+
+
+def _bits(path: Path, picture: Image.Image) -> int:
+    """Bits of a number as the file states them (PNG 11.2.1; TIFF 6.0, BitsPerSample): of colours Pillow keeps 8."""
+    if picture.format == "PNG":
+        return first_bytes(path, _PNG_DEPTH + 1)[_PNG_DEPTH]
+    return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) if isinstance(picture, TiffImageFile) else 8
+
+
+def _counted_from_white(
+    levels: NDArray[np.uint16] | NDArray[np.float32], bits: int
+) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Levels of more than 8 bits whose lowest is white (TIFF 6.0, WhiteIsZero), counted from black as others are."""
+    if levels.dtype != np.uint16:
+        message = (
+            "has real or signed numbers whose lowest is white (PhotometricInterpretation WhiteIsZero), and nothing "
+            "says which is black; export it with BlackIsZero"
+        )
+        raise StudyError(GateCode.NO_HU, message)
+    return ((1 << bits) - 1 - levels).astype(np.uint16)
 
 
 def _spread(colours: NDArray[np.float32]) -> float:

@@ -6,22 +6,27 @@ new child goes on with the rest; after a few deaths the remaining items are refu
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from pathlib import Path
+from typing import IO, Any
 
-from jcs_ct.errors import GateCode
-from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkingParent
+from jcs_ct.errors import GateCode, OutputError
+from jcs_ct.files import explain_unwritable
+from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkedChild, ForkingParent
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,15 @@ class SandboxLimits:
             raise ValueError(f"sandbox limits must be greater than 0: {self}")
 
 
+#: Signals by which the system ends a child through no fault of what it reads, and why.
+_NOT_THE_FILE = {
+    signal.SIGKILL: "memory ran out, or someone ended it; try again",
+    signal.SIGBUS: "the disk is full, or the file changed while it was read; free space and try again",
+    signal.SIGXFSZ: "files may not grow so large here; raise the limit (ulimit -f)",
+    signal.SIGXCPU: "it took more processor time than is allowed",
+}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one item: a value, or the gate's code and a message."""
@@ -56,24 +70,8 @@ class Outcome:
     message: str = ""
 
 
-class _Started(Protocol):
-    """A child that runs, started or forked."""
-
-    @property
-    def stdin(self) -> IO[bytes] | None:
-        """Takes its job."""
-
-    @property
-    def stdout(self) -> IO[bytes] | None:
-        """Gives its answers."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    def wait(self) -> object:
-        """Wait until it has ended."""
-
-
+#: A child that runs: started from nothing, or forked.
+_Started = subprocess.Popen[bytes] | ForkedChild
 #: Where children are forked from, when this program asked for that.
 _parent: ForkingParent | None = None
 
@@ -105,6 +103,7 @@ def kept_warm() -> Iterator[None]:
             _parent = None
 
 
+_DAMAGED = "the file is damaged or hostile, export it again"
 #: A decoder takes and leaves megabytes a slice: given back to the system each time, they cost a third of its time.
 _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
@@ -182,10 +181,20 @@ class _Child:
             return None
         return answer
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the last missing answer was silence, not an end."""
-        return not self._ended
+    def why_silent(self, seconds: float) -> str:
+        """Why an answer is missing, and what to do; the signal of a forked child is not known."""
+        if not self._ended:
+            return f"took longer than {seconds:g} s; {_DAMAGED}"
+        if isinstance(self._process, ForkedChild):
+            return f"ended the decoding process; {_DAMAGED}"
+        try:
+            status = self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            status = 0
+        if status >= 0:
+            return f"ended the decoding process; {_DAMAGED}"
+        name = signal.Signals(-status).name
+        return f"ended the decoding process ({name}): {_NOT_THE_FILE.get(signal.Signals(-status), _DAMAGED)}"
 
     def close(self) -> None:
         self._process.kill()
@@ -193,6 +202,40 @@ class _Child:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None and not stream.closed:
                 stream.close()
+
+
+@contextmanager
+def decoded_pixels(byte_count: int = 0) -> Iterator[IO[bytes]]:
+    """A temporary file that children fill.
+
+    Args:
+        byte_count: Bytes whose space is reserved: a child that maps them does not die of a disk that is full.
+
+    Raises:
+        OutputError: there is no room for it.
+    """
+    with ExitStack() as open_files:
+        try:
+            output = open_files.enter_context(tempfile.TemporaryFile())
+            _reserve(output, byte_count)
+        except OSError as error:
+            raise _explained(error) from error
+        yield output
+
+
+def _reserve(output: IO[bytes], byte_count: int) -> None:
+    try:
+        if byte_count:
+            os.posix_fallocate(output.fileno(), 0, byte_count)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that reserve nothing
+            raise
+        output.truncate(byte_count)
+
+
+def _explained(error: OSError) -> OutputError:
+    """Why decoded pixels cannot be written to the temporary folder, and what to do."""
+    return explain_unwritable(Path(tempfile.tempdir or "the temporary folder"), error)
 
 
 def run_in_child(
@@ -220,6 +263,9 @@ def run_in_child(
 
     Returns:
         One outcome an item, in order. Never raises for what a file does to the child.
+
+    Raises:
+        OutputError: what is decoded cannot be written.
     """
     limits = limits or SandboxLimits()
     fd = None if output is None else output.fileno()
@@ -283,14 +329,14 @@ def _collect(
     while len(outcomes) < count:
         answer = child.answer(seconds)
         if answer is None:
-            reason = f"took longer than {seconds:g} s" if child.stalled else "ended the decoding process"
-            outcomes[len(outcomes)] = Outcome(
-                None, GateCode.UNREADABLE, f"decoding it {reason}; the file is damaged or hostile, export it again"
-            )
+            reason = child.why_silent(seconds)
+            outcomes[len(outcomes)] = Outcome(None, GateCode.UNREADABLE, f"decoding it {reason}")
             logger.warning("decoding item %d of %d %s", len(outcomes), count, reason)
             return False
         if "done" not in answer:
             continue
+        if (number := answer.get("errno")) is not None:
+            raise _explained(OSError(int(number), os.strerror(int(number))))
         code = answer.get("code")
         outcomes[first + int(answer["done"])] = Outcome(
             answer.get("value"), None if code is None else GateCode(code), answer.get("message", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader
-from jcs_ct.imaging.sandbox import run_in_child
+from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, named_by_place
 from jcs_ct.imaging.series_choice import choose_series, quality_flags, refuse, series_in_words
 from jcs_ct.imaging.split_series import shown_by_another
@@ -117,8 +116,7 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
         }
         for index, where in places.items()
     ]
-    with tempfile.TemporaryFile() as output:
-        output.truncate(size)
+    with decoded_pixels(size) as output:
         options = {"shape": shape, "dtype": dtype.str}
         children = min(_MOST_CHILDREN, os.cpu_count() or 1, max(1, len(items) // _LEAST_FILES_A_CHILD))
         outcomes = run_in_child("pixels", items, options, output=output, output_bytes=size, children=children)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,9 +14,10 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity, refusing
 from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
+from jcs_ct.imaging.gate_inverted import check_inverted
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
-from jcs_ct.imaging.sandbox import run_in_child
+from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
 from jcs_ct.imaging.series_choice import refuse
 from jcs_ct.imaging.study import ASSUMED_AXES, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
@@ -31,8 +31,9 @@ def decode_volume(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any]
 
     Raises:
         StudyError: the item was refused.
+        OutputError: there is no room for what is decoded.
     """
-    with tempfile.TemporaryFile() as output:
+    with decoded_pixels() as output:
         (outcome,) = run_in_child(task, [item], output=output, output_bytes=_NIFTI_HEADROOM)
         if outcome.code is not None:
             raise StudyError(outcome.code, outcome.message)
@@ -85,13 +86,13 @@ def open_pictures(paths: Sequence[Path], findings: Sequence[Finding] = (), *, le
         lenient: Turn what can be passed into flags.
 
     Raises:
-        StudyError: a picture cannot be read, is coloured, or differs in size; or they are not one study.
+        StudyError: a picture cannot be read, is coloured, inverted, or differs in size; or they are not one study.
     """
     if refusals := refusing(findings, lenient=lenient):
         raise refuse(refusals)
     answer, hu = decode_volume("pictures", {"paths": [str(path.absolute()) for path in paths]})
     found = [Finding(GateCode(code), message) for code, message in answer["findings"]]
-    found += [] if found else check_voxels(hu, blank_ends=True, assumed_hu=True)
+    found += [] if found else check_inverted(hu) or check_voxels(hu, blank_ends=True, assumed_hu=True)
     if refusals := refusing(found, lenient=lenient):
         raise refuse(refusals)
     levels = f"{answer['bits']}-bit grey levels were taken as {answer['meaning']}"

@@ -96,10 +96,14 @@ def _is_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar"
 
 
-#: What DICOM files and pictures are called, when they have an ending.
+#: What DICOM files and pictures are called, when they have an ending; pictures also of the kinds that are not read.
 _IMAGE_ENDINGS = {
-    FileKind.DICOM: (".dcm", ".dicom", ".ima"),
-    FileKind.PICTURE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    FileKind.DICOM: (".dcm", ".dicom", ".dic", ".ima", ".acr"),
+    FileKind.PICTURE: (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jph", ".jls", ".jxl", ".heic", ".heif", ".avif"),
+        *(".pgm", ".ppm", ".pnm", ".tga", ".pcx", ".dcm", ".dicom", ".ima"),
+    ),
 }
 
 

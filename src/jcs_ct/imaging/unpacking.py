@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
     unpacking, since headers may lie.
 
     Raises:
-        StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged).
+        StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged), TRUNCATED.
         OutputError: the disk is full (DISK_FULL), or fails otherwise (OUTPUT_UNWRITABLE).
     """
     limits = limits or ArchiveLimits()
@@ -131,6 +131,26 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             stream = package.extractfile(info)
             if stream is not None:
                 yield info.name, stream
+        _check_tar_end(package)
+
+
+def _check_tar_end(package: tarfile.TarFile) -> None:
+    """Refuse a tar that does not end where members do: in blocks of zeros (POSIX 1003.1, pax, ustar).
+
+    ``tarfile`` takes the end of the file, and a member's header that was overwritten, for the end of the members.
+
+    Raises:
+        StudyError: TRUNCATED.
+    """
+    if package.fileobj is None:
+        raise ValueError("the archive is closed")
+    package.fileobj.seek(package.offset)
+    end = package.fileobj.read(_BLOCK)
+    if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
+        message = (
+            "the archive has no end: it is cut off, or a header in it was overwritten; copy it again from its source"
+        )
+        raise StudyError(GateCode.TRUNCATED, message)
 
 
 def _is_clutter(name: str) -> bool:
