@@ -248,37 +248,39 @@ def test_the_sagittal_has_the_front_on_the_left(page, server, folder, request):
     open_study(page, f"Sagittal {folder}")
     page.get_by_role("button", name="Sagittal").click()
     page.keyboard.press("n")
-    rows = page.evaluate("jcsState.viewer.grid.shape[1]")  # run from the back to the front
-    (front, at_front), (back, at_back) = click(page, (0.3, 0.5)), click(page, (0.7, 0.5))
-    assert front[1] > rows / 2 > back[1]
-    assert at_front[1] == pytest.approx(0.7 * rows, abs=0.5)
-    assert at_back[1] == pytest.approx(0.3 * rows, abs=0.5)
+    shape = np.array(page.evaluate("jcsState.viewer.grid.shape"))
+    size_mm = (np.array(page.evaluate("jcsState.viewer.spacing")) * shape)[1:]
+    left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
+    drawn = size_mm * min(width / size_mm[0], height / size_mm[1])  # in the middle of its place
+    edge = np.array([left + width / 2, top + height / 2]) - drawn / 2
 
-    hu = hu_of(page)[front[0]].astype(float)  # (y, z) of the plane that is shown
+    def share(across: float) -> tuple[float, float]:
+        """Of the place's width and height: a share of the picture's width, at half of its height."""
+        return (edge[0] - left + across * drawn[0]) / width, 0.5
+
+    (front, at_front), (back, at_back) = click(page, share(0.3)), click(page, share(0.7))
+    assert front[1] > shape[1] / 2 > back[1], "y runs from the back to the front"
+    assert at_front[1] == pytest.approx(0.7 * shape[1], abs=0.5)
+    assert at_back[1] == pytest.approx(0.3 * shape[1], abs=0.5)
+
     for name in ("activation", "lesions"):
         page.locator(f"#opacity-{name}").fill("0")
     page.evaluate(f"jcsState.viewer.goTo([{front[0]}, 0, 0])")
     page.wait_for_timeout(400)
-
-    def grey() -> np.ndarray:
-        """Mean grey of each column of voxels' places on the screen, from left to right."""
-        left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
-        shot = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("L")).astype(float)
-        inside = shot[int(top + 0.25 * height) : int(top + 0.4 * height), int(left) : int(left + width)]
-        return inside.mean(axis=0)
-
-    seen = grey()
-    middle = np.clip((hu[:, int(0.6 * hu.shape[1]) : int(0.75 * hu.shape[1])].mean(axis=1) + 1350) / 1500, 0, 1)
-    true = np.interp(np.linspace(0, 1, len(seen)), np.linspace(0, 1, rows), middle[::-1])
-    assert np.corrcoef(seen, true)[0, 1] > 0.8
-    assert np.corrcoef(seen, true)[0, 1] > np.corrcoef(seen, true[::-1])[0, 1] + 0.1
+    hu = hu_of(page)[front[0], 2:, 2:].astype(float)  # the crosshair lies along the other edges
+    shot = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("L")).astype(float)
+    y, z = np.indices(hu.shape) + 2
+    columns = (edge[0] + (1 - (y + 0.5) / shape[1]) * drawn[0]).astype(int)
+    rows = (edge[1] + (1 - (z + 0.5) / shape[2]) * drawn[1]).astype(int)
+    expected = np.clip((hu + 1350) / 1500, 0, 1) * 255
+    assert np.corrcoef(shot[rows, columns].ravel(), expected.ravel())[0, 1] > 0.9, "the voxels stand there"
 
     page.keyboard.press("b")
     before = mask_of(page)
-    drag(page, (0.2, 0.4), (0.35, 0.4))
+    drag(page, share(0.2), share(0.35))
     added = np.argwhere(mask_of(page) & ~before)
     assert len(added)
-    assert added[:, 1].min() > rows / 2, "a stroke on the left is in front"
+    assert added[:, 1].min() > shape[1] / 2, "a stroke on the left is in front"
 
 
 def test_an_answer_is_asked_for_its_reason_and_a_share_is_taken_back(page, server, phantom_folder):
