@@ -24,13 +24,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 #: What a browser says while its server is dead, and of the part that it sends once more when it is back.
 _OF_A_DEAD_SERVER = ("ERR_", "409 (Conflict)", "htmx:sendError", "htmx:afterRequest")
 _OF_AN_ENDED_SESSION = ("401 (Unauthorized)", "403 (Forbidden)")
+_OF_A_REFUSED_ANSWER = ("422 (Unprocessable",)
 _OF_A_LEFT_PAGE = ("ERR_CONNECTION", "ERR_INCOMPLETE")
 
 
 @pytest.fixture
 def page(chromium, server, request):
     """A page whose scripts may not complain, and that asks nobody but the server."""
-    known = {"survive_a_killed_server": _OF_A_DEAD_SERVER, "outlives_the_session": _OF_AN_ENDED_SESSION}
+    known = {
+        "survive_a_killed_server": _OF_A_DEAD_SERVER,
+        "outlives_the_session": _OF_AN_ENDED_SESSION,
+        "asked_for_its_reason": _OF_A_REFUSED_ANSWER,
+    }
     expected = next((said for name, said in known.items() if name in request.node.name), _OF_A_LEFT_PAGE)
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
@@ -117,14 +122,14 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
     page.locator("#opacity-densities").fill("0.8")  # without healthy lung these networks leave none to see
     page.wait_for_timeout(1500)
     assert page.evaluate("jcsState.viewer.nv.volumes[2].opacity") == 0.8
-    for key in "2345":
+    for key in "234":
         page.keyboard.press(key)
         seen.add(picture())
-    assert len(seen) == 7, "each window shows"
+    assert len(seen) == 6, "each window shows"
     for layout in ("Coronal", "Sagittal", "All three", "3-D"):
         page.get_by_role("button", name=layout).click()
         seen.add(picture())
-    assert len(seen) == 11, "each layout shows"
+    assert len(seen) == 10, "each layout shows"
     page.get_by_role("button", name="Axial").click()
 
     page.get_by_text("What other thresholds would say").click()
@@ -157,7 +162,7 @@ def test_overlays_windows_thresholds_and_layouts(page, server, phantom_folder):
     assert page.evaluate("[...jcsState.viewer.nv.scene.pan2Dxyzmm]") == [0, 0, 0, 1]
     page.get_by_label("I disagree").check()
     page.get_by_label("Reason").fill("motion")
-    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     page.locator("#opinions li", has_text="motion").wait_for()
 
 
@@ -213,8 +218,9 @@ def test_a_length_is_that_between_the_voxels_under_its_ends(page, server, folder
     assert scrolled > 0
     assert measure((0.3, 0.5), (0.6, 0.5)) == pytest.approx(across, abs=0.5)
     assert page.evaluate("scrollY") == scrolled
-    page.get_by_role("button", name="Coronal").click()
-    measure((0.35, 0.3), (0.6, 0.7))
+    for plane in ("Coronal", "Sagittal"):
+        page.get_by_role("button", name=plane).click()
+        measure((0.35, 0.3), (0.6, 0.7))
     page.get_by_role("button", name="All three").click()
     for tile in range(3):
         measure((0.35, 0.4), (0.65, 0.7), tile)
@@ -232,6 +238,83 @@ def test_a_length_is_that_between_the_voxels_under_its_ends(page, server, folder
         assert set(lengths) <= known
         counts.add(len(lengths))
     assert {0} < counts, "lines come and go"
+
+
+@pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
+def test_the_sagittal_has_the_front_on_the_left(page, server, folder, request):
+    """As on the report page; the voxel under the pointer, lines, outlines and strokes go with it."""
+    log_in(page, server, "jane")
+    send(page, f"Sagittal {folder}", folder=request.getfixturevalue(folder))
+    open_study(page, f"Sagittal {folder}")
+    page.get_by_role("button", name="Sagittal").click()
+    page.keyboard.press("n")
+    shape = np.array(page.evaluate("jcsState.viewer.grid.shape"))
+    size_mm = (np.array(page.evaluate("jcsState.viewer.spacing")) * shape)[1:]
+    left, top, width, height = page.evaluate("[...jcsState.viewer.nv.screenSlices[0].leftTopWidthHeight]")
+    drawn = size_mm * min(width / size_mm[0], height / size_mm[1])  # in the middle of its place
+    edge = np.array([left + width / 2, top + height / 2]) - drawn / 2
+
+    def share(across: float) -> tuple[float, float]:
+        """Of the place's width and height: a share of the picture's width, at half of its height."""
+        return (edge[0] - left + across * drawn[0]) / width, 0.5
+
+    (front, at_front), (back, at_back) = click(page, share(0.3)), click(page, share(0.7))
+    assert front[1] > shape[1] / 2 > back[1], "y runs from the back to the front"
+    assert at_front[1] == pytest.approx(0.7 * shape[1], abs=0.5)
+    assert at_back[1] == pytest.approx(0.3 * shape[1], abs=0.5)
+
+    for name in ("activation", "lesions"):
+        page.locator(f"#opacity-{name}").fill("0")
+    page.evaluate(f"jcsState.viewer.goTo([{front[0]}, 0, 0])")
+    page.wait_for_timeout(400)
+    hu = hu_of(page)[front[0], 2:, 2:].astype(float)  # the crosshair lies along the other edges
+    shot = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("L")).astype(float)
+    y, z = np.indices(hu.shape) + 2
+    columns = (edge[0] + (1 - (y + 0.5) / shape[1]) * drawn[0]).astype(int)
+    rows = (edge[1] + (1 - (z + 0.5) / shape[2]) * drawn[1]).astype(int)
+    expected = np.clip((hu + 1350) / 1500, 0, 1) * 255
+    assert np.corrcoef(shot[rows, columns].ravel(), expected.ravel())[0, 1] > 0.9, "the voxels stand there"
+
+    page.keyboard.press("b")
+    before = mask_of(page)
+    drag(page, share(0.2), share(0.35))
+    added = np.argwhere(mask_of(page) & ~before)
+    assert len(added)
+    assert added[:, 1].min() > shape[1] / 2, "a stroke on the left is in front"
+
+
+def test_an_answer_is_asked_for_its_reason_and_a_share_is_taken_back(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Answered", folder=phantom_folder)
+    open_study(page, "Answered")
+    page.get_by_label("I disagree").check()
+    assert page.get_by_text("(required)").is_visible()
+    save = page.get_by_role("button", name="Save", exact=True)
+    save.click()
+    assert page.locator("#opinions li").count() == 0, "the browser asks for the reason"
+    page.get_by_label("Reason").fill("  ")
+    save.click()
+    page.get_by_text("say in a few words why you disagree (NO_REASON)").wait_for()
+    page.get_by_label("Reason").fill("motion")
+    save.click()
+    page.locator("#opinions li", has_text="motion").wait_for()
+    assert page.locator("#messages .bad").count() == 0, "what was mended is no longer complained of"
+    assert page.get_by_text("(required)").is_hidden()
+
+    page.get_by_label("Share with").fill("joe")
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.get_by_role("button", name="Stop sharing with joe").click()
+    page.get_by_text("No longer shared with joe.").wait_for()
+    assert page.locator("#shared li").count() == 0
+
+
+def test_studies_without_a_name_are_told_apart(page, server):
+    log_in(page, server, "jane")
+    for _ in range(2):
+        page.set_input_files("#pick-files", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    page.locator("#rows tr", has_text="Study of").nth(1).wait_for()
+    names = page.locator("#rows tr th", has_text="Study of").all_inner_texts()
+    assert len(set(names)) == len(names) == 2
 
 
 def test_nothing_is_measured_where_the_geometry_is_not_known(page, server, tmp_path):
@@ -313,12 +396,12 @@ def test_a_study_of_the_pacs_is_fetched_compared_and_sent_back(page, server, tur
     assert places[0] == places[1], "the same patient turned round: the same place"
     page.evaluate("jcsState.beside.goTo([10, 12, 5])")
     assert page.evaluate("jcsState.viewer.position().voxel") == [10, 12, 5], "and the other way"
-    page.keyboard.press("2")
+    page.keyboard.press("3")
     windows = page.evaluate("[jcsState.viewer, jcsState.beside].map((v) => v.nv.volumes[0].cal_max)")
     assert windows == [240, 240]
     before = len(server.pacs.instances)
-    page.get_by_role("button", name="Send the machine's results to the PACS").click()
-    page.get_by_text("objects lie in the PACS").wait_for()
+    page.get_by_role("button", name="Send the automatic results to the PACS").click()
+    page.get_by_text("objects are in the PACS").wait_for()
     assert len(server.pacs.instances) > before
 
 
@@ -368,8 +451,8 @@ def test_thresholds_are_judged_on_validation_patients(page, server, phantom_fold
         "spared": 0,
     }
     words = page.locator("#validation").inner_text()
-    assert "On 22 validation slices, sources counted alike: sensitivity 75 %, specificity 70 % a slice." in words
-    assert "1 of 2 infected and 0 of 1 other validation patients judged right" in words
+    assert "On 22 validation slices, sources counted alike: sensitivity 75 %, specificity 70 % per slice." in words
+    assert "1 of 2 infected and 0 of 1 other validation patients classified correctly" in words
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -396,7 +479,7 @@ def test_pages_are_accessible(page, server, phantom_folder, scheme):
     check("study")
     page.goto(server.url)
     page.locator("#rows tr", has_text=f"Letter {scheme}").get_by_role("link").click()
-    page.get_by_role("heading", name="This study is refused").wait_for()
+    page.get_by_role("heading", name="This study was refused").wait_for()
     check("refused")
     page.goto(f"{server.url}/audit")
     check("audit")
@@ -436,12 +519,12 @@ def test_a_draft_outlives_the_browser(page, server, phantom_folder):
     page.on("dialog", lambda dialog: dialog.accept())  # of leaving the page
     for answer in ("Escape", "Enter"):  # a slip loses nothing
         page.reload()
-        page.get_by_role("heading", name="You painted on this study and did not save").wait_for()
+        page.get_by_role("heading", name="You have unsaved changes to this study").wait_for()
         page.keyboard.press(answer)
         page.locator("body[data-viewer=ready]").wait_for()
         np.testing.assert_array_equal(mask_of(page), painted)
     page.reload()
-    page.get_by_role("button", name="Discard it").click()
+    page.get_by_role("button", name="Discard").click()
     page.locator("body[data-viewer=ready]").wait_for()
     assert not np.array_equal(mask_of(page), painted)
     assert page.get_by_role("button", name="Undo").is_disabled()
@@ -482,7 +565,7 @@ def test_the_picture_shows_the_hu_of_the_voxels(page, server, turned_folder):
     drawn = size_mm * min(width / size_mm[0], height / size_mm[1])  # in the middle of its place
     edge = np.array([left + width / 2, top + height / 2]) + drawn / 2  # the left and back corner of the patient
     columns, rows = (edge - (flat + 0.5) / hu.shape * drawn).astype(int).T
-    for key, level, wide in (("1", -600, 1500), ("2", 40, 400), ("3", -300, 2000)):
+    for key, level, wide in (("1", -600, 1500), ("3", 40, 400), ("2", -700, 1000)):
         page.keyboard.press(key)
         page.wait_for_timeout(400)
         shot = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB")).astype(int)
@@ -499,7 +582,7 @@ def test_a_refused_study_says_why_and_the_session_ends(page, server):
     row.wait_for()
     assert "NO_IMAGES" in row.inner_text()
     row.get_by_role("link").click()
-    page.get_by_role("heading", name="This study is refused").wait_for()
+    page.get_by_role("heading", name="This study was refused").wait_for()
     page.get_by_role("button", name="Log out").click()
     page.get_by_role("heading", name="Log in").wait_for()
     page.goto(f"{server.url}/")

@@ -13,7 +13,7 @@ from jcs_ct.service.bodies import JSON_BYTES_OF_A_FILE, MOST_JSON_BYTES, Bounded
 from .conftest import LIMITS, Browser
 from .walking import ABSENT, OPEN, Route, routes
 
-VALUES = {"study_id": ABSENT, "upload_id": "1" * 32, "name": "report.json"}
+VALUES = {"study_id": ABSENT, "upload_id": "1" * 32, "name": "report.json", "user_name": "joe"}
 FOREIGN = (
     {"Origin": "https://evil.example"},
     {"Sec-Fetch-Site": "cross-site"},

@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 import os
+import re
 import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import nibabel
 import numpy as np
@@ -20,10 +22,11 @@ from pydicom import dcmread
 from jcs_ct.data.manifest import Manifest, read_manifest, read_mask
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import State
+from jcs_ct.service import pages
 from jcs_ct.service.describing import result_files
 from jcs_ct.service.users import Role, User
 
-from .conftest import LIMITS, Browser, painted
+from .conftest import LIMITS, PASSWORDS, Browser, painted
 from .hostile import HOSTILE
 from .placing import seg_places, viewer_places
 
@@ -172,7 +175,7 @@ def test_what_is_no_ct_is_refused_with_its_code(browser):
     study = jane.wait(jane.send({"letter.txt": b"Dear colleague", "note.txt": b"x"}))
     assert (study["state"], study["code"], study["attempts"]) == ("refused", "NO_IMAGES", 1)
     page = jane.ask("GET", f"/studies/{study['study_id']}").text
-    assert "This study is refused" in page
+    assert "This study was refused" in page
     assert "NO_IMAGES" in page
     assert study["remedy"] in page
     assert "give a folder or file with a CT study" in page
@@ -339,6 +342,38 @@ def test_a_study_is_shared_by_its_owner_alone(browser, read_study):
     assert code(further) == (403, "NOT_YOURS"), "not by those it is shared with"
     assert 'id="share"' not in joe.client.get(f"/studies/{read_study}").text
     assert 'id="share"' in jane.client.get(f"/studies/{read_study}").text
+    share = f"/api/v1/studies/{read_study}/shares/joe"
+    assert code(joe.ask("DELETE", share)) == (403, "NOT_YOURS")
+    assert jane.ask("DELETE", share).json() == {"shared_with": []}
+    assert code(joe.ask("GET", f"/api/v1/studies/{read_study}")) == (404, "UNKNOWN_STUDY")
+    assert code(jane.ask("DELETE", share)) == (404, "NOT_SHARED")
+
+
+def test_a_study_says_what_its_verdict_cannot_tell(browser, read_study):
+    jane = browser("jane")
+    page = jane.client.get(f"/studies/{read_study}").text
+    report = jane.ask("GET", f"/api/v1/studies/{read_study}/report.html").text
+    box = page.partition('id="limits"')[2].partition("</details>")[0]
+    said = re.findall(r"<p>(.*?)</p>", box, re.DOTALL)
+    assert any("COVID-19 or another pneumonia" in text and "Not told apart from COVID-19" in text for text in said)
+    assert all(text in report for text in said), "as the report says it"
+    assert len(said) > 1
+
+
+def test_both_pages_offer_the_same_windows(browser, read_study):
+    jane = browser("jane")
+    page = jane.client.get(f"/studies/{read_study}").text
+    report = jane.ask("GET", f"/api/v1/studies/{read_study}/report.html").text
+    offered = re.findall(r'data-window="[^>]*>([^<]*) <small>([^<]*)</small>', page)
+    assert offered[0] == ("Lung", "−600 / 1500")
+    assert offered == re.findall(r'name="window"[^>]*> ([^<]*) <small>([^<]*)</small>', report)[: len(offered)]
+    assert len(offered) == 4
+
+
+def test_small_and_negative_figures_are_written_as_such():
+    for value, text in ((0.04, "< 0.1"), (0.05, "0.1"), (0.0, "0.0"), (-2.34, "−2.3"), (None, "not measured")):
+        assert pages._templates.filters["one_digit"](value) == text
+    assert [pages._templates.filters["signed"](value) for value in (-1.25, 1.0, None)] == ["−1.2", "+1.0", "–"]
 
 
 @pytest.mark.parametrize(
@@ -377,12 +412,58 @@ def test_pages_lead_to_the_login_and_sessions_end(browser):
     stranger = browser()
     page = stranger.client.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
     assert (page.status_code, page.headers["Location"]) == (303, "/login")
+    rows = stranger.client.get("/worklist", headers={"Accept": "text/html, */*", "HX-Request": "true"})
+    assert (rows.status_code, rows.headers["HX-Redirect"]) == (401, "/login"), "not the login inside the worklist"
     jane = browser("jane")
     assert jane.ask("POST", "/logout").status_code == 204
     assert jane.ask("GET", "/api/v1/studies").status_code == 401
     wrong = stranger.client.post("/login", data={"name": "jane", "password": "wrong"})
     assert wrong.status_code == 401
-    assert "do not belong together" in wrong.text
+    assert "Wrong name or password." in wrong.text
+
+
+def test_a_login_leads_on_to_the_page_that_was_asked_for(browser, read_study):
+    asked = f"/studies/{read_study}?version=0"
+    stranger = browser().client
+    sent = stranger.get(asked, headers={"Accept": "text/html"}, follow_redirects=False)
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"/login?{urlencode({'next': asked})}")
+    form = stranger.get(sent.headers["Location"]).text
+    assert f'name="next" value="{asked}"' in form
+    wrong = stranger.post("/login", data={"name": "jane", "password": "wrong", "next": asked})
+    assert f'name="next" value="{asked}"' in wrong.text, "also after a slip"
+    login = {"name": "jane", "password": PASSWORDS["jane"]}
+    into = stranger.post("/login", data={**login, "next": asked}, follow_redirects=False)
+    assert into.headers["Location"] == asked
+
+
+def test_a_link_elsewhere_leads_to_the_page_of_those_who_are_logged_in(browser):
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}  # a browser keeps its cookie for itself
+    for asked, again in (("/studies/0?version=0", "/studies/0?version=0"), ("/?a=%22&b=c", "/?a=%22&amp;b=c")):
+        answer = browser().client.get(asked, headers=headers, follow_redirects=False)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert f'<meta http-equiv="refresh" content="0; url={again}">' in answer.text
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "/\t/evil.example/",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+        "/login?next=/login",
+        "/\r\nSet-Cookie: a=b",
+    ],
+)
+def test_a_login_leads_nowhere_else(browser, target):
+    form = {"name": "jane", "password": PASSWORDS["jane"], "next": target}
+    answer = browser().client.post("/login", data=form, follow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    page = browser().client.get("/login", params={"next": target}).text
+    assert 'name="next" value="/"' in page
 
 
 def test_the_cookie_and_the_headers_are_strict(browser):
@@ -642,6 +723,35 @@ def test_events_tell_what_changes(app, browser, read_study):
     assert json.loads(described[read_study])["state"] == State.DONE
     assert events._describe(app.state.service, User("stranger", Role.READER), None) == {}
     assert jane.study(read_study)["place"] is None
+
+
+def test_one_reader_does_not_take_every_stream(browser, read_study, monkeypatch):
+    from jcs_ct.service import events
+
+    path = f"/api/v1/events?study_id={read_study}"
+    monkeypatch.setitem(events._listening, "jane", events.MOST_STREAMS_OF_ONE)
+    assert code(browser("jane").ask("GET", path)) == (429, "TOO_MANY_STREAMS")
+    monkeypatch.setitem(events._listening, "others", events.MOST_STREAMS)
+    assert code(browser("root").ask("GET", path)) == (503, "TOO_MANY_STREAMS")
+
+
+def test_a_study_without_a_job_does_not_hide_the_others(browser, service, read_study):
+    """As for a moment while it is deleted: its job goes before its row."""
+    from jcs_ct.service import events
+
+    jane = browser("jane")
+    going = jane.send({"letter.txt": b"x"}, "Going")
+    jane.wait(going)
+    record = service.studies.find(going)
+    assert service.ledger.remove(record.job_id)
+    try:
+        listed = [study["study_id"] for study in jane.ask("GET", "/api/v1/studies").json()["studies"]]
+        assert read_study in listed
+        assert going not in listed
+        assert read_study in jane.client.get("/worklist").text
+        assert going not in events._describe(service, User("jane", Role.READER), None)
+    finally:
+        service.studies.delete(record)
 
 
 def test_limits_of_uploads_hold_over_http(browser):

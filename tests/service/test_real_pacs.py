@@ -57,8 +57,8 @@ def test_a_study_of_orthanc_is_read_corrected_and_sent_back(
         page.get_by_role("button", name="Search").click()
         page.get_by_role("button", name="Fetch and read").click()
         open_study(page, "From Orthanc")
-        page.get_by_role("button", name="Send the machine's results to the PACS").click()
-        page.get_by_text("objects lie in the PACS").wait_for()
+        page.get_by_role("button", name="Send the automatic results to the PACS").click()
+        page.get_by_text("objects are in the PACS").wait_for()
         machine = {one.SOPInstanceUID for one in held(orthanc, source[0].StudyInstanceUID)}
 
         page.evaluate("scrollTo(0, 0)")  # the button lay below

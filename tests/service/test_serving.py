@@ -9,15 +9,17 @@ import zipfile
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
 
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.errors import ConfigError, NotFoundError, OutputError
 from jcs_ct.files import only_one
 from jcs_ct.service.app import build_app, build_service
 from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.serving import listening
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.users import Users
 from jcs_ct.service.work import QueueWork
@@ -55,6 +57,51 @@ def test_a_page_behind_a_proxy_keeps_its_path(open_app):
     assert 'href="/jcs/static/page.css"' in page
     assert 'src="/static' not in page
     assert client.get("/jcs/static/page.css").status_code == client.get("/static/page.css").status_code == 200
+
+
+def test_programs_are_told_of_tokens_where_there_are_no_users(open_app):
+    answer = TestClient(open_app, base_url="http://127.0.0.1").get("/api/v1/studies")
+    assert (answer.status_code, answer.json()["code"]) == (401, "NOT_LOGGED_IN")
+    needed = "programs need a token: `jcs serve users add NAME`, then `jcs serve users token NAME`"
+    assert answer.json()["message"] == needed
+
+
+def test_a_link_leads_on_without_users_and_behind_a_proxy(open_app):
+    client = TestClient(open_app, base_url="http://127.0.0.1")
+    asked = "/jcs/studies/0?version=1"
+    sent = client.get(asked, headers={"Accept": "text/html"}, follow_redirects=False)
+    assert sent.headers["Location"] == f"/jcs/login?{urlencode({'next': asked})}"
+    assert client.get(sent.headers["Location"], follow_redirects=False).headers["Location"] == asked
+    for target in ("/", "//jcs/", "/other/", "/jcsx/"):
+        answer = client.get("/jcs/login", params={"next": target}, follow_redirects=False)
+        assert answer.headers["Location"] == "/jcs/"
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path):
+    command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(tmp_path / "s"), "--port"]
+    with listening("127.0.0.1", 0) as [taken]:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} is taken; give --port"), listening("localhost", port):
+            pass
+        ended = subprocess.run([*command, str(port)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert f"port {port} is taken; give --port" in ended.stderr
+    assert "serving on" not in ended.stdout
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_address_that_is_not_this_machines_is_said():
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.7, port 0: "), listening("192.0.2.7", 0):
+        pass
+
+
+def test_only_a_page_has_users_and_corrections(tmp_path, jcs):
+    folder = ("--folder", tmp_path / "nosuch")
+    asked = [("users", *part) for part in (["list"], ["remove", "jane"], ["token", "jane"])]
+    for command in (*asked, ("export", "-o", tmp_path / "out")):
+        with pytest.raises(NotFoundError, match="nosuch is not the folder of a page"):
+            raise jcs("serve", *command, *folder).exception
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_addresses_need_users(tmp_path):

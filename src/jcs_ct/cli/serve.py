@@ -69,11 +69,10 @@ def serve(
     if context.invoked_subcommand is not None:
         return
     with needing_extra(*_EXTRA):
-        import uvicorn
-
         from jcs_ct.service.app import build_app, build_service
     from jcs_ct.jobs import Limits
     from jcs_ct.service.listed_studies import check_pacs
+    from jcs_ct.service.serving import listening, run_server
     from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
 
     settings = ServiceSettings(
@@ -91,20 +90,11 @@ def serve(
     )
     if settings.pacs is not None:
         check_pacs(settings.pacs)
-    with only_one(folder / "serve.lock", "server"):
-        service = build_service(settings)
-        typer.echo(f"serving on http://{host}:{port}{root_path}/; {NOTICE}")
-        uvicorn.run(
-            build_app(service),
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
-            forwarded_allow_ips="127.0.0.1",
-        )
+    with only_one(folder / "serve.lock", "server"), listening(host, port) as sockets:
+        app = build_app(build_service(settings))
+        named = f"[{host}]" if ":" in host else host
+        typer.echo(f"serving on http://{named}:{sockets[0].getsockname()[1]}{root_path}/; {NOTICE}")
+        run_server(app, sockets)
 
 
 @app.command("export")
@@ -158,7 +148,7 @@ def add(
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    _users(folder).add(name, Role.ADMIN if admin else Role.READER, password)
+    _users(folder, may_begin=True).add(name, Role.ADMIN if admin else Role.READER, password)
     typer.echo(f"{name} may use the page as {'admin' if admin else 'reader'}")
 
 
@@ -196,8 +186,11 @@ def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
     typer.echo(made)
 
 
-def _users(folder: Path) -> Users:
+def _users(folder: Path, *, may_begin: bool = False) -> Users:
+    """The users of a page; ``may_begin``: of one that is new, too."""
     with needing_extra(*_EXTRA):
-        from jcs_ct.service.database import ServiceDatabase
+        from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
         from jcs_ct.service.users import Users
-    return Users(ServiceDatabase(folder / "service.sqlite"))
+    if not may_begin:
+        require_record(folder)
+    return Users(ServiceDatabase(folder / RECORD))

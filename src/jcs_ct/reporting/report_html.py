@@ -9,44 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
-from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
-from jcs_ct.reporting.language import Words, template_functions
-from jcs_ct.reporting.lung_views import SIGHTS, legend_colours
-from jcs_ct.reporting.model_limits import model_limits
+from jcs_ct.reporting.language import Words
+from jcs_ct.reporting.lung_views import legend_colours
 from jcs_ct.reporting.page_contents import key_slices, lesion_rows, page_data, small_lesions, zone_table
 from jcs_ct.reporting.page_pictures import PagePictures
-from jcs_ct.reporting.page_words import (
-    ACQUISITION,
-    FLAGS,
-    HELD_OUT,
-    LOOK_ALIKES,
-    NEVER_SEEN,
-    RESEARCH_USE,
-    ROLES,
-    SIDES,
-    SOURCE_KINDS,
-    STAGES,
-    THIRDS,
-    VERDICTS,
-    WITHHELD_FIELDS,
-    named,
-)
+from jcs_ct.reporting.page_templates import limit_names, page_templates
+from jcs_ct.reporting.page_words import RESEARCH_USE, VERDICTS, named
 from jcs_ct.reporting.report_json import report_dict
-from jcs_ct.reporting.slice_images import (
-    MAP_COLOURS,
-)
+from jcs_ct.reporting.slice_images import MAP_COLOURS
 from jcs_ct.reporting.window_presets import window_presets
 
 if TYPE_CHECKING:
@@ -87,10 +66,9 @@ def render_report(
         drawn, views = page_pictures.drawn(progress), page_pictures.views()
     first_looks = key_slices(report, shown, words)
     windows = window_presets(study, words)
-    limits = model_limits(diagnosis)
     script, style = _source("page.js"), _source("page.css")
     return (
-        _environment(words)
+        page_templates(words)
         .get_template("report.html")
         .render(
             language=words.language,
@@ -99,9 +77,7 @@ def render_report(
             report=report,
             verdict=report["verdict"],
             verdict_name=named(words, VERDICTS, report["verdict"]["result"]),
-            limits=limits,
-            look_alikes=_listed(words, LOOK_ALIKES, limits.not_told_apart),
-            never_seen=_listed(words, NEVER_SEEN, limits.never_seen),
+            **limit_names(report["limits"], words),
             reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
             display=display,
             windows=windows,
@@ -138,58 +114,6 @@ def checked_label(label: str) -> str:
             f"the label must have 1 to {MOST_LABEL_CHARACTERS} printable characters, got {len(stripped)} characters"
         )
     return stripped
-
-
-class _CompiledPages(BytecodeCache):
-    """Compiled templates, kept for as long as the program lives: compiling takes longer than a small study's page."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self._kept:
-            bucket.bytecode_from_string(self._kept[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._kept[bucket.key] = bucket.bytecode_to_string()
-
-
-_COMPILED = _CompiledPages()
-
-
-def _environment(words: Words) -> Environment:
-    environment = Environment(
-        bytecode_cache=_COMPILED,
-        loader=PackageLoader("jcs_ct.reporting", "page"),
-        extensions=["jinja2.ext.i18n"],
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_callables(**template_functions(words))  # type: ignore[attr-defined]
-    environment.filters["figure"] = words.figure
-    environment.filters["percent"] = words.percent
-    environment.filters["plain"] = words.plain
-    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
-    for name, names in (
-        ("acquisition_name", ACQUISITION),
-        ("field_name", WITHHELD_FIELDS),
-        ("flag_name", FLAGS),
-        ("held_out_name", HELD_OUT),
-        ("role_name", ROLES),
-        ("side_name", SIDES),
-        ("sight_name", SIGHTS),
-        ("source_name", SOURCE_KINDS),
-        ("stage_name", STAGES),
-        ("third_name", THIRDS),
-    ):
-        environment.filters[name] = partial(named, words, names)
-    return environment
-
-
-def _listed(words: Words, names: Mapping[str, str], keys: Sequence[str]) -> str:
-    return ", ".join(named(words, names, key) for key in keys)
 
 
 def _source(name: str) -> str:

@@ -20,7 +20,8 @@ PICTURES = (LUNG_WINDOW, MEDIASTINAL_WINDOW)
 GROUND_GLASS_WINDOW = DisplayWindow("ground-glass", marked("Ground glass"), -700.0, 1000.0)
 #: Inside the mediastinal window, for what lies in the wall and the fluid.
 SOFT_TISSUE_WINDOW = DisplayWindow("soft-tissue", marked("Soft tissue, narrow"), 40.0, 250.0)
-_NAMES = {LUNG_WINDOW.key: marked("Lung"), MEDIASTINAL_WINDOW.key: marked("Mediastinum")}
+#: Everyone's choice, in this order, on the report page and in the service's viewer.
+PRESETS = (LUNG_WINDOW, GROUND_GLASS_WINDOW, MEDIASTINAL_WINDOW, SOFT_TISSUE_WINDOW)
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,9 @@ class WindowPreset:
 def window_presets(study: Study, words: Words) -> tuple[WindowPreset, ...]:
     """The presets, then the windows of the study's header that a stored picture can show."""
     presets = [
-        _preset(LUNG_WINDOW, words.text(_NAMES["lung"]), LUNG_WINDOW),
-        _preset(GROUND_GLASS_WINDOW, words.text(GROUND_GLASS_WINDOW.label), LUNG_WINDOW),
-        _preset(MEDIASTINAL_WINDOW, words.text(_NAMES["mediastinal"]), MEDIASTINAL_WINDOW),
-        _preset(SOFT_TISSUE_WINDOW, words.text(SOFT_TISSUE_WINDOW.label), MEDIASTINAL_WINDOW),
+        _preset(window, words.text(window.label), stored)
+        for window in PRESETS
+        if (stored := _stored_around(window)) is not None
     ]
     shown = {(preset.level_hu, preset.width_hu) for preset in presets}
     for number, offered in enumerate(study.header_windows, start=1):

@@ -20,6 +20,7 @@ from jcs_ct.service.describing import (
     DescribedStudy,
     WholeStudy,
     describe_study,
+    describe_visible,
     describe_whole,
     read_grid,
     read_report,
@@ -131,7 +132,7 @@ def list_studies(
 ) -> ListedStudies:
     """Studies that you may see, the newest first."""
     visible = service.studies.visible(user)
-    shown = [describe_study(service, record) for record in visible[offset : offset + limit]]
+    shown = describe_visible(service, visible[offset : offset + limit])
     return {"total": len(visible), "studies": shown}
 
 
@@ -174,7 +175,7 @@ def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
 def report(
     study_id: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
 ) -> JSONResponse:
-    """The report as data, of the machine's reading or of a correction."""
+    """The report as data, of the automatic reading or of a correction."""
     record = service.studies.get(user, study_id)
     return JSONResponse(read_report(service.corrections.folder(record, version)))
 
@@ -211,7 +212,7 @@ def viewer_volume(
 def results_zip(
     study_id: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
 ) -> FileResponse:
-    """Every result file of the machine's reading (version 0) or of a correction: report, NIfTI, DICOM."""
+    """Every result file of the automatic reading (version 0) or of a correction: report, NIfTI, DICOM."""
     record = service.studies.get(user, study_id)
     folder = service.corrections.folder(record, version)
     staged = service.downloads / f"{secrets.token_hex(8)}.zip"

@@ -21,7 +21,7 @@ from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
-from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.database import RECORD, ServiceDatabase
 from jcs_ct.service.listed_studies import ListedFolders
 from jcs_ct.service.problems import Problem, answer_gone, answer_invalid, answer_problem, answer_unwritable
 from jcs_ct.service.sessions import Sessions
@@ -47,7 +47,7 @@ def build_service(settings: ServiceSettings) -> Service:
     folder = prepare_output_folder(settings.folder)
     folder.chmod(0o700)
     folders = ListedFolders(settings.study_folders)
-    database = ServiceDatabase(folder / "service.sqlite")
+    database = ServiceDatabase(folder / RECORD)
     users = Users(database)
     if not settings.is_loopback and not users.all():
         database.close()

@@ -25,7 +25,7 @@ MOST_MASK_BYTES = 32 * 1024**2
 
 @dataclass(frozen=True)
 class CorrectionRecord:
-    """A saved correction; ``parent`` 0 is the machine's reading."""
+    """A saved correction; ``parent`` 0 is the automatic reading."""
 
     version: int
     parent: int
@@ -61,7 +61,7 @@ class Corrections:
         return [CorrectionRecord(**{**dict(row), "facts": json.loads(row["facts"])}) for row in rows]
 
     def folder(self, record: StudyRecord, version: int) -> Path:
-        """Where a version lies; 0 is the machine's reading.
+        """Where a version lies; 0 is the automatic reading.
 
         Raises:
             Problem: UNKNOWN_VERSION, NOT_READ.

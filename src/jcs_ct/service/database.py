@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jcs_ct.errors import NotFoundError
 from jcs_ct.jobs.sqlite_file import SqliteFile
+
+#: Name of the file in the page's folder.
+RECORD = "service.sqlite"
 
 STEPS = (
     """
@@ -61,3 +65,13 @@ class ServiceDatabase(SqliteFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, STEPS, "the page's record", folder_mode=0o700)
+
+
+def require_record(folder: Path) -> None:
+    """Refuse a folder that is no page's, before a record is begun in it.
+
+    Raises:
+        NotFoundError: it holds no record.
+    """
+    if not (folder / RECORD).is_file():
+        raise NotFoundError(f"{folder} is not the folder of a page: it holds no {RECORD}; give that of `jcs serve`")

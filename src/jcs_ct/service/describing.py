@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from jcs_ct.errors import REMEDIES
 from jcs_ct.jobs import JOB_RECORD, State
-from jcs_ct.service.studies import StudyRecord
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.studies import NOT_QUEUED, StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
 from jcs_ct.service.users import User
 from jcs_ct.service.web import Service
@@ -96,6 +98,18 @@ def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
         "versions": len(service.corrections.of(record.study_id)),
         "opinion": asdict(latest[0]) if latest else None,
     }
+
+
+def describe_visible(service: Service, records: Iterable[StudyRecord]) -> list[DescribedStudy]:
+    """Studies of a list; one whose job is gone (it is being deleted, or was never queued) is passed over."""
+    described = []
+    for record in records:
+        try:
+            described.append(describe_study(service, record))
+        except Problem as problem:
+            if problem.code != NOT_QUEUED:
+                raise
+    return described
 
 
 def describe_whole(service: Service, user: User, record: StudyRecord) -> WholeStudy:

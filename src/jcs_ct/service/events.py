@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from jcs_ct.service.describing import describe_study
+from jcs_ct.service.describing import describe_visible
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.users import User
 from jcs_ct.service.web import CurrentUser, Service, TheService
@@ -23,12 +24,14 @@ _LOOK_EVERY_S, _BREATH_EVERY_S, _LONGEST_S = 0.5, 15.0, 600.0
 _DESCRIBE_EVERY_S = 10.0
 #: Streams at a time; each asks twice a second whether something was changed.
 MOST_STREAMS = 64
+#: Of them one user's: a page that is open has one, and a browser keeps six connections.
+MOST_STREAMS_OF_ONE = 12
 #: Studies that one stream tells of.
 MOST_STUDIES = 200
 
 
-class _Streams:
-    open = 0
+#: Names of those who listen, once a stream.
+_listening: Counter[str] = Counter()
 
 
 @router.get("/events", tags=["studies"])
@@ -36,7 +39,10 @@ async def events(
     request: Request, user: CurrentUser, service: TheService, study_id: Annotated[str | None, Query()] = None
 ) -> StreamingResponse:
     """A line for each study that changes (all you may see, or one): its description as JSON."""
-    if _Streams.open >= MOST_STREAMS:
+    if _listening[user.name] >= MOST_STREAMS_OF_ONE:
+        message = f"you have {MOST_STREAMS_OF_ONE} pages open that wait for news already; close some"
+        raise Problem(429, "TOO_MANY_STREAMS", message, retry_after_s=10)
+    if _listening.total() >= MOST_STREAMS:
         raise Problem(503, "TOO_MANY_STREAMS", f"{MOST_STREAMS} pages listen already", retry_after_s=10)
     if study_id is not None:
         service.studies.get(user, study_id)
@@ -48,7 +54,7 @@ async def events(
 
 
 async def _changes(request: Request, service: Service, user: User, study_id: str | None) -> AsyncIterator[str]:
-    _Streams.open += 1
+    _listening[user.name] += 1
     try:
         told: dict[str, str] = {}
         yield "retry: 2000\n\n"
@@ -69,7 +75,7 @@ async def _changes(request: Request, service: Service, user: User, study_id: str
             await asyncio.sleep(_LOOK_EVERY_S)
             silent, spent = silent + _LOOK_EVERY_S, spent + _LOOK_EVERY_S
     finally:
-        _Streams.open -= 1
+        _listening[user.name] -= 1
 
 
 def _told_of(told: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
@@ -86,4 +92,4 @@ def _describe(service: Service, user: User, study_id: str | None) -> dict[str, s
         records = service.studies.visible(user)[:MOST_STUDIES]
     else:
         records = [record for record in service.studies.visible(user) if record.study_id == study_id]
-    return {record.study_id: json.dumps(describe_study(service, record)) for record in records}
+    return {study["study_id"]: json.dumps(study) for study in describe_visible(service, records)}

@@ -86,7 +86,7 @@ def pick(body: PickedStudy, user: CurrentUser, service: TheService) -> Described
 def send_to_pacs(
     study_id: str, user: CurrentUser, service: TheService, version: Annotated[int, Query(ge=0)] = 0
 ) -> dict[str, int]:
-    """Store the DICOM results of the machine's reading (version 0) or of a correction in the PACS."""
+    """Store the DICOM results of the automatic reading (version 0) or of a correction in the PACS."""
     record = service.studies.get(user, study_id)
     folder, address = service.corrections.folder(record, version), _pacs(service)
     if not any(name.endswith(".dcm") for name in result_files(folder)):

@@ -15,11 +15,14 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
+from jcs_ct.reporting.language import Words
+from jcs_ct.reporting.page_templates import limits_in_html
+from jcs_ct.reporting.window_presets import PRESETS
 from jcs_ct.service.bodies import read_body
 from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
 from jcs_ct.service.describing import (
     DescribedStudy,
-    describe_study,
+    describe_visible,
     describe_whole,
     read_grid,
     read_places,
@@ -33,6 +36,7 @@ from jcs_ct.service.web import (
     CurrentSession,
     Service,
     TheService,
+    own_page,
     require_own_page,
     set_cookie,
 )
@@ -42,13 +46,17 @@ router = APIRouter(include_in_schema=False)
 PAGE = Path(__file__).parent / "page"
 _LONGEST_FORM = 16_384
 _MOST_ROWS = 500
+_WORDS = Words.of("en")
 _templates = Environment(
     loader=FileSystemLoader(PAGE / "templates"), autoescape=select_autoescape(default=True), trim_blocks=True
 )
 _templates.filters["moment"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 _templates.filters["day"] = lambda date: f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else "date not stated"
-_templates.filters["one_digit"] = lambda value: "not measured" if value is None else f"{value:.1f}"
-_templates.filters["signed"] = lambda value: "–" if value is None else f"{value:+.1f}"
+_templates.filters["figure"] = _WORDS.figure
+_templates.filters["one_digit"] = lambda value: (
+    "not measured" if value is None else "< 0.1" if 0 < value < 0.05 else _WORDS.figure(value)
+)
+_templates.filters["signed"] = lambda value: "–" if value is None else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 _templates.filters["duration"] = lambda seconds: f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
@@ -73,14 +81,14 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 @router.get("/login")
-def login_page(request: Request, service: TheService) -> Response:
-    """The form; without users the session of this machine begins by itself."""
+def login_page(request: Request, service: TheService, target: Annotated[str, Query(alias="next")] = "") -> Response:
+    """The form, which leads on to ``next``; without users the session of this machine begins by itself."""
     if not service.needs_login:
         token, _ = service.sessions.start(LOCAL_USER)
-        response: Response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+        response: Response = RedirectResponse(own_page(request, target), status_code=303)
         set_cookie(request, response, token)
         return response
-    return _render(request, "login.html", None, problem="")
+    return _login_form(request, target)
 
 
 @router.post("/login")
@@ -91,23 +99,28 @@ async def login(request: Request, service: TheService) -> Response:
     require_own_page(request)
     fields = await _form(request)
     name, password = fields.get("name", "")[:100], fields.get("password", "")[:1000]
+    target = fields.get("next", "")
     address = request.client.host if request.client else ""
     try:
         user = await run_in_threadpool(service.users.check, name, password, address)
     except TooManyFailuresError as error:  # not noted: a stranger could make the log grow without end
-        page = _render(request, "login.html", None, problem=f"Too many failed logins; wait {error.wait_s:.0f} s.")
+        page = _login_form(request, target, f"Too many failed logins; wait {error.wait_s:.0f} s.")
         page.status_code, page.headers["Retry-After"] = 429, str(max(1, round(error.wait_s)))
         return page
     if user is None:
         service.audit.note(name if service.users.get(name) else "unknown", "login_failed")
-        page = _render(request, "login.html", None, problem="Name and password do not belong together.")
+        page = _login_form(request, target, "Wrong name or password.")
         page.status_code = 401
         return page
     token, _ = service.sessions.start(user)
     service.audit.note(user.name, "login")
-    response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+    response = RedirectResponse(own_page(request, target), status_code=303)
     set_cookie(request, response, token)
     return response
+
+
+def _login_form(request: Request, target: str, problem: str = "") -> HTMLResponse:
+    return _render(request, "login.html", None, problem=problem, next=own_page(request, target))
 
 
 @router.post("/logout")
@@ -174,7 +187,7 @@ def worklist_rows(
 
 def _worklist(service: Service, session: Session, filters: dict[str, str]) -> dict[str, Any]:
     """The newest studies that pass the filters, and how many do."""
-    described = [describe_study(service, record) for record in service.studies.visible(session.user)]
+    described = describe_visible(service, service.studies.visible(session.user))
     given = {name: value for name, value in filters.items() if value}
     passing = [row for row in described if _passes(row, given)]
     return {"rows": passing[:_MOST_ROWS], "passing": len(passing)}
@@ -229,6 +242,8 @@ def study_page(
         is_same_reading = service.studies.job(record).key.reading_id == service.work.reading_id
         values |= {
             "report": report,
+            "limits": limits_in_html(report, _WORDS) if "limits" in report else "",  # older readings say none
+            "windows": PRESETS,
             "shown_version": shown,
             "others": others,
             "beside": compared,
@@ -240,6 +255,7 @@ def study_page(
                 "version": shown,
                 "latest": study["versions"],
                 "grid": grid,
+                "windows": [asdict(window) for window in PRESETS],
                 "slices": report["slices"],
                 "verdict": report["verdict"],
                 "operating_point": report["operating_point"],

@@ -34,7 +34,7 @@ class ShareIn(StrictBody):
 
 @router.post("/studies/{study_id}/opinions", status_code=201, tags=["readers"])
 def add_opinion(study_id: str, body: OpinionIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
-    """Agree or disagree with the verdict, with a reason; it stands beside the machine's, never over it."""
+    """Agree or disagree with the verdict, with a reason; it stands beside the automatic one, never over it."""
     record = service.studies.get(user, study_id)
     service.studies.require_done(record)
     service.studies.add_opinion(user, record, agrees=body.agrees, reason=body.reason)
@@ -52,6 +52,17 @@ def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) 
         raise Problem(404, "UNKNOWN_USER", "there is no user of that name")
     service.studies.share(record, other)
     service.audit.note(user.name, "share", study_id, **{"with": other.name})
+    return {"shared_with": service.studies.shared_with(study_id)}
+
+
+@router.delete("/studies/{study_id}/shares/{user_name}", tags=["readers"])
+def stop_sharing(study_id: str, user_name: str, user: CurrentUser, service: TheService) -> dict[str, Any]:
+    """Let another reader no longer see a study; its owner or an administrator may. What they wrote stays."""
+    record = service.studies.get(user, study_id)
+    service.studies.require_owner(user, record, "stop sharing")
+    if not service.studies.stop_sharing(record, user_name):
+        raise Problem(404, "NOT_SHARED", "the study is not shared with a user of that name")
+    service.audit.note(user.name, "unshare", study_id, **{"with": user_name})
     return {"shared_with": service.studies.shared_with(study_id)}
 
 

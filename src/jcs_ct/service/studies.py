@@ -19,6 +19,8 @@ from jcs_ct.service.problems import Problem, unknown_study
 from jcs_ct.service.users import User
 
 LONGEST_LABEL, LONGEST_REASON = 120, 2000
+#: Code of a study without a job.
+NOT_QUEUED = "NOT_QUEUED"
 #: Tables whose rows go with their study.
 _OF_A_STUDY = ("shares", "opinions", "corrections")
 _COLUMNS = "study_id, owner, label, added_at, file_count, byte_count, job_id"
@@ -48,7 +50,7 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a reader thinks of the machine's verdict."""
+    """What a reader thinks of the automatic verdict."""
 
     user: str
     moment: float
@@ -201,7 +203,7 @@ class Studies:
         """
         job = self.ledger.job(record.job_id)
         if job is None:
-            raise Problem(409, "NOT_QUEUED", "the study is not queued yet; restart the server")
+            raise Problem(409, NOT_QUEUED, "the study is not queued yet; restart the server")
         return job
 
     def require_done(self, record: StudyRecord) -> Path:
@@ -223,6 +225,12 @@ class Studies:
         """
         with self.holding(record) as run:
             run.execute("INSERT OR IGNORE INTO shares VALUES (?, ?)", (record.study_id, with_user.name))
+
+    def stop_sharing(self, record: StudyRecord, with_user: str) -> bool:
+        """Take a share back; whether there was one."""
+        with self._database.transaction() as run:
+            gone = run.execute("DELETE FROM shares WHERE study_id = ? AND user = ?", (record.study_id, with_user))
+            return gone.rowcount == 1
 
     def shared_with(self, study_id: str) -> list[str]:
         """Who may see it beside its owner and administrators."""

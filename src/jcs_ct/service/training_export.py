@@ -13,7 +13,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.files import link_or_copy, prepare_output_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
-from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
 from jcs_ct.service.studies import Studies, StudyRecord
 
 
@@ -47,13 +47,15 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
         output: Must be new or empty.
 
     Raises:
+        NotFoundError: ``folder`` is not a page's.
         ConfigError: no corrected study, none that can be read as a series, or ``output`` holds something.
         OutputError: the folder cannot be written.
     """
+    require_record(folder)
     if output.is_dir() and any(output.iterdir()):
         raise ConfigError(f"{output} is not empty; choose a new folder")
     prepare_output_folder(output)
-    database = ServiceDatabase(folder / "service.sqlite")
+    database = ServiceDatabase(folder / RECORD)
     try:
         with Ledger(folder / "jobs.sqlite") as ledger:
             studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)

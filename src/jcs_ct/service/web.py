@@ -5,12 +5,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service.audit import AuditLog
@@ -193,9 +194,28 @@ def _refuse_strangers(request: Request) -> Response | None:
 
 async def answer_not_logged_in(request: Request, error: Exception) -> Response:
     """Pages lead to the login, programs get 401."""
-    root_path = request.scope.get("root_path", "")
-    if "text/html" in request.headers.get("Accept", "") and request.method == "GET":
-        return RedirectResponse(f"{root_path}/login", status_code=303)
-    return JSONResponse(
-        {"code": "NOT_LOGGED_IN", "message": "log in first; a session ends after some hours"}, status_code=401
-    )
+    login = f"{request.scope.get('root_path', '')}/login"
+    headers = {}
+    if request.headers.get("HX-Request"):  # a part of a page: the whole page goes to the login
+        headers["HX-Redirect"] = login
+    elif "text/html" in request.headers.get("Accept", "") and request.method == "GET":
+        asked = request.scope["path"] + ("?" if request.url.query else "") + request.url.query
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # From a link elsewhere a browser sends no cookie of ours (SameSite=strict); from a page of ours it does.
+            again = escape(own_page(request, asked))
+            return HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0; url={again}">')
+        leads_on = "" if own_page(request, asked) == own_page(request, "") else f"?{urlencode({'next': asked})}"
+        return RedirectResponse(f"{login}{leads_on}", status_code=303)
+    programs = "programs need a token: `jcs serve users add NAME`, then `jcs serve users token NAME`"
+    is_open = not service_of(request).needs_login
+    message = programs if is_open else f"log in first; a session ends after some hours; {programs}"
+    return JSONResponse({"code": "NOT_LOGGED_IN", "message": message}, status_code=401, headers=headers)
+
+
+def own_page(request: Request, target: str) -> str:
+    """Where a login leads: ``target`` when it is a path of this page, else the worklist."""
+    root = f"{request.scope.get('root_path', '')}/"
+    # Browsers read \\ as / and drop control characters, so that either could make another site's address of a path.
+    is_own = target.startswith(root) and not target.startswith("//") and "\\" not in target and target.isprintable()
+    is_login = target.partition("?")[0] == f"{root}login"
+    return target if is_own and not is_login else root

@@ -21,7 +21,7 @@ export function samePlace(from, to, voxel) {
 /** Load the other study and let the two follow each other. */
 export async function startBeside(canvas, mine, viewer, other) {
   const beside = new Viewer(canvas, other.grid);
-  await beside.load(other.study_id, other.version);
+  await beside.load(other.study_id, other.version, mine.windows[0]);
   let following = false;
   const follow = (target, from, to) => (position) => {
     if (following) return;

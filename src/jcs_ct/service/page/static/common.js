@@ -18,6 +18,9 @@ async function renewed() {
   return true;
 }
 
+/** The login, which leads back to this page. */
+const login = () => `${base}/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+
 /** A request to the interface; throws an Error with the answer's code, message and status. */
 export async function ask(method, path, { body, json, headers = {}, signal } = {}, isFirst = true) {
   const options = { method, signal, headers: { ...headers }, credentials: "same-origin" };
@@ -34,8 +37,8 @@ export async function ask(method, path, { body, json, headers = {}, signal } = {
   if (content.code === "FORGED" && isFirst && (await renewed())) return ask(method, path, { body, json, headers, signal }, false);
   let text = content.message ?? `the server answered ${answer.status}`;
   if (answer.status === 401) {
-    if (work.isUnsaved()) text = "Your session has ended. Log in again in another tab: what you painted is kept here and saved then";
-    else location.assign(`${base}/login`);
+    if (work.isUnsaved()) text = "Your session has ended. Log in again in another tab: what you painted stays here, and you can save it then";
+    else location.assign(login());
   }
   const error = new Error(content.code ? `${text} (${content.code})` : text);
   Object.assign(error, { status: answer.status, code: content.code ?? "", facts: content });
@@ -54,8 +57,9 @@ export function follow(path, acts) {
   });
 }
 
-/** Tell the reader something, for some seconds; problems stay longer. */
+/** Tell the reader something, for some seconds; problems stay longer, but not beyond the next success. */
 export function tell(text, { bad = false } = {}) {
+  if (!bad) document.querySelectorAll("#messages .bad").forEach((line) => line.remove());
   const line = document.createElement("p");
   line.textContent = text;
   line.classList.toggle("bad", bad);

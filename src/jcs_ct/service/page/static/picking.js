@@ -8,7 +8,7 @@ async function have(json, name) {
   try {
     await ask("POST", "/api/v1/studies", { json: { label: label(), ...json } });
     document.getElementById("label").value = "";
-    tell(`${name} waits to be read.`);
+    tell(`${name} is waiting to be read.`);
     document.body.dispatchEvent(new Event("studies-changed"));
   } catch (error) {
     complain(error);
@@ -25,7 +25,7 @@ function showEntries() {
   const studies = chosen?.studies ?? [];
   entry.replaceChildren(...studies.map((one) => new Option(`${one.name} (${new Date(1000 * one.changed_at).toISOString().slice(0, 10)})`, one.name)));
   entry.disabled = document.getElementById("pick-entry").disabled = !studies.length;
-  if (!studies.length) entry.append(new Option("nothing there"));
+  if (!studies.length) entry.append(new Option("empty"));
 }
 
 document.getElementById("folders")?.addEventListener("toggle", async (event) => {
@@ -79,7 +79,7 @@ document.getElementById("pacs-search")?.addEventListener("submit", async (event)
     const { studies } = await (await ask("GET", `/api/v1/pacs/studies?${query}`)).json();
     found.tBodies[0].replaceChildren(...studies.map(row));
     found.hidden = !studies.length;
-    status.textContent = studies.length ? "" : "The PACS holds no CT study of that patient or order.";
+    status.textContent = studies.length ? "" : "The PACS holds no CT study for that patient or order.";
   } catch (error) {
     status.textContent = error.message;
   }

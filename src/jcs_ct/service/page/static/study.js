@@ -4,7 +4,7 @@ import { ask, base, complain, tell, work } from "./common.js";
 import { startBeside } from "./beside.js";
 import { Changes, growByGrey, growOnSlice, packed } from "./painting.js";
 import { inWords } from "./thresholds.js";
-import { Viewer, WINDOWS, onSlice, sliceOf } from "./viewer.js";
+import { Viewer, onSlice, sliceOf } from "./viewer.js";
 
 const find = (id) => document.getElementById(id);
 const data = JSON.parse(find("page-data").textContent);
@@ -21,7 +21,7 @@ function whatIf() {
   find("cut-value").textContent = cut.toFixed(2);
   const would = count > threshold ? "positive" : "negative";
   const withheld = data.verdict.positive_slice_threshold === null ? " This study is too small for a verdict." : "";
-  find("what-if").textContent = `${count} slices counted: ${would}.${withheld}`;
+  find("what-if").textContent = `${count} slices count as infected: ${would}.${withheld}`;
   find("validation").textContent = inWords(data.validation, cut, threshold, data.verdict.lung_slice_count);
   drawStrip(cut);
 }
@@ -62,9 +62,9 @@ function showPosition({ voxel, mm, hu }) {
   const slice = sliceOf(data.grid, voxel);
   const known = data.slices[slice];
   const side = (value, plus, minus) => `${value >= 0 ? plus : minus} ${Math.abs(value).toFixed(1)}`;
-  const place = data.grid.is_measurable ? `${side(mm[0], "R", "L")} · ${side(mm[1], "A", "P")} · ${side(mm[2], "S", "I")} mm` : "position not known";
+  const place = data.grid.is_measurable ? `${side(mm[0], "R", "L")} · ${side(mm[1], "A", "P")} · ${side(mm[2], "S", "I")} mm` : "position unknown";
   const probability = known ? ` · infection probability ${known.infection_probability.toFixed(2)}` : "";
-  find("where").textContent = `slice ${slice + 1} of ${data.slices.length} · ${hu === null ? "outside" : `${hu} HU`} · ${place}${probability}`;
+  find("where").textContent = `slice ${slice + 1} of ${data.slices.length} · ${hu === null ? "outside" : `${String(hu).replace("-", "−")} HU`} · ${place}${probability}`;
   find("slice").value = slice;
   find("slice-value").textContent = slice + 1;
   marker?.setAttribute("x", slice);
@@ -104,13 +104,14 @@ function setLayout(name) {
   press("layout", name);
 }
 
-function setWindow(name) {
-  for (const viewer of shown()) viewer.setWindow(name);
-  press("window", name);
+function setWindow(key) {
+  const { level_hu: level, width_hu: width } = data.windows.find((window) => window.key === key);
+  for (const viewer of shown()) viewer.setWindow(level, width);
+  press("window", key);
 }
 
 function setTool(tool) {
-  if (tool === "measure" && !data.grid.is_measurable) return tell("Nothing can be measured: this study's geometry is not known.");
+  if (tool === "measure" && !data.grid.is_measurable) return tell("Nothing can be measured: this study's geometry is unknown.");
   state.tool = tool;
   if (["paint", "erase"].includes(tool) && ["render", "multi"].includes(state.viewer.layout)) setLayout("axial");
   state.viewer.setTool(tool, state.brush);
@@ -139,7 +140,7 @@ async function startViewer() {
     return;
   }
   const viewer = new Viewer(find("canvas"), data.grid);
-  await viewer.load(id, data.version);
+  await viewer.load(id, data.version, data.windows[0]);
   state.viewer = viewer;
   state.changes = new Changes(viewer.mask);
   viewer.onMove = showPosition;
@@ -187,7 +188,7 @@ function showChanges() {
 function changed() {
   if (!state.changes.note(state.viewer.mask)) return;
   state.dirty = true;
-  find("edit-state").textContent = "Changed; not saved yet.";
+  find("edit-state").textContent = "Unsaved changes.";
   showChanges();
   draftSoon();
 }
@@ -211,7 +212,7 @@ async function keepDraft() {
   if (!state.dirty) return;
   try {
     await ask("PUT", `/api/v1/studies/${id}/draft?parent=${state.parent}`, { body: await packed(state.viewer.mask) });
-    if (state.dirty) find("edit-state").textContent = "Changed; a draft is kept, not saved yet.";
+    if (state.dirty) find("edit-state").textContent = "Unsaved changes; a draft is kept.";
   } catch (error) {
     complain(error);
     draftTimer = setTimeout(keepDraft, 15000);
@@ -250,7 +251,7 @@ async function save(althoughNewer = false) {
   } catch (error) {
     find("edit-state").textContent = error.message;
     button.disabled = false;
-    if (error.code === "NEWER_VERSION" && confirm(`${error.message}\n\nSave yours beside it as a further version?`)) await save(true);
+    if (error.code === "NEWER_VERSION" && confirm(`${error.message}\n\nSave yours as another version?`)) await save(true);
     else complain(error);
   }
 }
@@ -275,7 +276,7 @@ function growGrey() {
   const added = growByGrey(viewer.hu, viewer.mask, shape, viewer.spacing, viewer.position().voxel, Number(find("tolerance").value), Number(find("reach").value));
   viewer.refreshMask();
   changed();
-  tell(added ? `${added} voxels added.` : "Nothing more has that grey value here.");
+  tell(added ? `${added} voxels added.` : "No further voxels of that grey value here.");
 }
 find("grow-grey").addEventListener("click", growGrey);
 for (const name of ["tolerance", "reach"]) {
@@ -302,7 +303,7 @@ find("brush").addEventListener("input", (event) => {
 document.addEventListener("keydown", (event) => {
   const isUndo = (event.ctrlKey || event.metaKey) && !event.altKey && ["z", "Z", "y"].includes(event.key);
   if (!state.viewer || find("draft").open || event.altKey || ((event.ctrlKey || event.metaKey) && !isUndo) || event.target.closest("input:not([type=range]), textarea, select")) return;
-  const presets = Object.keys(WINDOWS);
+  const preset = data.windows[Number(event.key) - 1];
   const acts = {
     ArrowUp: () => goToSlice(Number(find("slice").value) - 1),
     ArrowDown: () => goToSlice(Number(find("slice").value) + 1),
@@ -321,7 +322,7 @@ document.addEventListener("keydown", (event) => {
     "[": () => find("brush").stepDown() ?? find("brush").dispatchEvent(new Event("input")),
     "]": () => find("brush").stepUp() ?? find("brush").dispatchEvent(new Event("input")),
   };
-  const act = /^[1-5]$/.test(event.key) ? () => setWindow(presets[Number(event.key) - 1]) : acts[event.key];
+  const act = preset ? () => setWindow(preset.key) : acts[event.key];
   if (!act || (event.target.matches("input[type=range]") && event.key.startsWith("Arrow"))) return;
   event.preventDefault();
   event.stopImmediatePropagation();
@@ -330,16 +331,24 @@ document.addEventListener("keydown", (event) => {
 
 // -- the reader's view, sharing, deletion -----------------------------------------------------------------------------
 
+/** Whoever disagrees must say why. */
+function requireReason() {
+  const form = find("opinion");
+  form.elements.reason.required = form.elements.agrees.value === "no";
+  find("reason-required").hidden = !form.elements.reason.required;
+}
+find("opinion").addEventListener("change", requireReason);
 find("opinion").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = new FormData(event.target);
   const json = { agrees: form.get("agrees") === "yes", reason: form.get("reason") };
   await ask("POST", `/api/v1/studies/${id}/opinions`, { json }).then(() => {
     const line = document.createElement("li");
-    line.textContent = `you ${json.agrees ? "agree" : "disagree"}${json.reason ? `: ${json.reason}` : ""}`;
+    line.textContent = `You ${json.agrees ? "agree" : "disagree"}${json.reason ? `: ${json.reason}` : ""}`;
     find("opinions").prepend(line);
     event.target.reset();
-    tell("Your view is kept beside the machine's.");
+    requireReason();
+    tell("Your answer is saved beside the automatic result.");
   }, complain);
 });
 find("send")?.addEventListener("click", async ({ target }) => {
@@ -347,18 +356,38 @@ find("send")?.addEventListener("click", async ({ target }) => {
   tell("Sending to the PACS…");
   try {
     const receipt = await (await ask("POST", `/api/v1/studies/${id}/send?version=${target.dataset.version}`)).json();
-    tell(`${receipt.stored} objects lie in the PACS${receipt.present ? `, ${receipt.present} of them did before` : ""}.`);
+    tell(`${receipt.stored} objects are in the PACS${receipt.present ? `; ${receipt.present} of them were there already` : ""}.`);
   } catch (error) {
     complain(error);
   }
   target.disabled = false;
 });
+function showShares(users) {
+  const lines = users.map((user) => {
+    const line = document.createElement("li");
+    const stop = document.createElement("button");
+    Object.assign(stop, { type: "button", className: "plain", textContent: "Stop sharing", ariaLabel: `Stop sharing with ${user}` });
+    stop.dataset.unshare = user;
+    line.append(`Shared with ${user} `, stop);
+    return line;
+  });
+  find("shared").replaceChildren(...lines);
+}
 find("share")?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const user = new FormData(event.target).get("user");
   await ask("POST", `/api/v1/studies/${id}/shares`, { json: { user } }).then(async (answer) => {
-    find("shared").textContent = `Shared with ${(await answer.json()).shared_with.join(", ")}.`;
+    showShares((await answer.json()).shared_with);
     event.target.reset();
+    tell(`Shared with ${user}.`);
+  }, complain);
+});
+find("shared")?.addEventListener("click", async ({ target }) => {
+  const user = target.dataset.unshare;
+  if (!user) return;
+  await ask("DELETE", `/api/v1/studies/${id}/shares/${encodeURIComponent(user)}`).then(async (answer) => {
+    showShares((await answer.json()).shared_with);
+    tell(`No longer shared with ${user}.`);
   }, complain);
 });
 find("delete")?.addEventListener("click", async () => {
@@ -369,6 +398,6 @@ find("delete")?.addEventListener("click", async () => {
 
 whatIf();
 startViewer().catch((error) => {
-  find("loading").textContent = `The viewer did not start: ${error.message}`;
+  find("loading").textContent = `The viewer could not start: ${error.message}`;
   complain(error);
 });

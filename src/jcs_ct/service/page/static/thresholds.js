@@ -49,7 +49,7 @@ export function inWords(patients, cut, threshold, lungSlices) {
   if (!patients.length) return "";
   const part = threshold / Math.max(1, lungSlices);
   const found = onValidation(patients, cut, part);
-  const bySlice = `On ${found.slices} validation slices, sources counted alike: sensitivity ${percent(found.sensitivity)}, specificity ${percent(found.specificity)} a slice.`;
-  if (!found.ill && !found.well) return `${bySlice} No validation patient has ${LEAST_SLICES} slices, so nothing is known of the patient rule.`;
-  return `${bySlice} More than ${(100 * part).toFixed(0)} % of the slices: ${found.found} of ${found.ill} infected and ${found.spared} of ${found.well} other validation patients judged right.`;
+  const bySlice = `On ${found.slices} validation slices, sources counted alike: sensitivity ${percent(found.sensitivity)}, specificity ${percent(found.specificity)} per slice.`;
+  if (!found.ill && !found.well) return `${bySlice} No validation patient has ${LEAST_SLICES} slices, so nothing is known about the patient rule.`;
+  return `${bySlice} More than ${(100 * part).toFixed(0)} % of the slices: ${found.found} of ${found.ill} infected and ${found.spared} of ${found.well} other validation patients classified correctly.`;
 }

@@ -17,8 +17,6 @@ const CT_SAMPLE = /texture\((volume, (?:texPos|samplePos\.xyz))\)/g;
 const GREY_OF = "highp vec4 greyOf(highp sampler3D from, highp vec3 at) { highp float grey = texture(from, at).r; return vec4(vec3(grey), 0.5 * grey); }\n";
 /** What a drag does, in NiiVue's numbers. */
 const DRAGS = { look: 8, measure: 2, move: 3 };
-/** Level and width in HU. */
-export const WINDOWS = { lung: [-600, 1500], mediastinum: [40, 400], wide: [-300, 2000], bone: [400, 1800], narrow: [-500, 1000] };
 
 async function inflated(address) {
   const answer = await fetch(address, { credentials: "same-origin" });
@@ -67,6 +65,7 @@ export class Viewer {
     this.grid = grid;
     this.nv = new niivue.Niivue({
       isRadiologicalConvention: true,
+      sagittalNoseLeft: true, // anterior on the left, as on the report page
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.75, 0.2, 0.8],
       crosshairWidth: 0.4,
@@ -240,12 +239,13 @@ export class Viewer {
     };
   }
 
-  async load(study, version) {
+  /** Load a version of a study, at first in a window ({level_hu, width_hu}). */
+  async load(study, version, { level_hu: level, width_hu: width }) {
     await this.nv.attachToCanvas(this.canvas, false); // slices have no edges to smooth: less memory, faster
     this.densities = null;
     const address = (name) => `${base}/api/v1/studies/${study}/viewer/${name}?version=${version}`;
     await this.nv.loadVolumes([
-      { url: address("ct.nii.gz"), name: "ct.nii.gz", colormap: "gray", cal_min: -1350, cal_max: 150 },
+      { url: address("ct.nii.gz"), name: "ct.nii.gz", colormap: "gray", cal_min: level - width / 2, cal_max: level + width / 2 },
       { url: address("activation.nii.gz"), name: "activation.nii.gz", colormap: "warm", opacity: 0.2, cal_min: 40, cal_max: 255 },
     ]);
     this.addDensities = () =>
@@ -296,8 +296,8 @@ export class Viewer {
     this.layout = name;
   }
 
-  setWindow(name) {
-    const [level, width] = WINDOWS[name];
+  /** Level and width in HU. */
+  setWindow(level, width) {
     const ct = this.nv.volumes[0];
     [ct.cal_min, ct.cal_max] = [level - width / 2, level + width / 2];
     this.nv.refreshLayers(ct, 0); // the overlays stay as they are

@@ -45,6 +45,9 @@ function piece(files, offset, size) {
   return new Blob(parts);
 }
 
+/** How many studies of this page have which name by the time of day. */
+const named = new Map();
+
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 /** Send chunk after chunk; after a cut ask how much arrived and go on from there. */
@@ -114,13 +117,22 @@ function beyondLimits(files, { mostFiles, mostBytes }) {
   return bytes > Number(mostBytes) ? `${gib(bytes)} GiB were chosen, ${gib(Number(mostBytes))} GiB are allowed; send one series only (UPLOAD_TOO_LARGE)` : "";
 }
 
+/** A name by the time of day, another one for each study. */
+function unnamed() {
+  const moment = new Date();
+  moment.setMinutes(moment.getMinutes() - moment.getTimezoneOffset()); // the reader's clock, as ISO 8601
+  const name = `Study of ${moment.toISOString().slice(0, 19).replace("T", " ")}`;
+  named.set(name, (named.get(name) ?? 0) + 1);
+  return named.get(name) > 1 ? `${name} (${named.get(name)})` : name;
+}
+
 async function send(files) {
-  if (!files.length) return tell("There is no file in what was chosen.", { bad: true });
+  if (!files.length) return tell("No files were chosen.", { bad: true });
   const tooMuch = beyondLimits(files, drop.dataset);
   if (tooMuch) return tell(tooMuch, { bad: true });
   const field = document.getElementById("label");
   // Never the folder's name: it may be a patient's.
-  const label = field.value.trim() || `Study of ${new Date().toISOString().slice(0, 16).replace("T", " ")}`;
+  const label = field.value.trim() || unnamed();
   field.value = "";
   const line = document.createElement("li");
   const [name, bar, status, cancel] = ["span", "progress", "span", "button"].map((tag) => document.createElement(tag));
@@ -146,7 +158,7 @@ async function send(files) {
     await ask("POST", `/api/v1/uploads/${upload.upload_id}/complete`);
     localStorage.removeItem(known);
     line.remove();
-    tell(`${label} was sent and waits to be read.`);
+    tell(`${label} was sent and is waiting to be read.`);
     changed();
   } catch (error) {
     localStorage.removeItem(known);
