@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
@@ -22,7 +23,7 @@ from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
-from jcs_ct.reporting.language import Words, template_functions
+from jcs_ct.reporting.language import Words, marked, template_functions
 from jcs_ct.reporting.lung_views import SIGHTS, legend_colours
 from jcs_ct.reporting.model_limits import model_limits
 from jcs_ct.reporting.page_contents import key_slices, lesion_rows, page_data, small_lesions, zone_table
@@ -103,6 +104,8 @@ def render_report(
             look_alikes=_listed(words, LOOK_ALIKES, limits.not_told_apart),
             never_seen=_listed(words, NEVER_SEEN, limits.never_seen),
             reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
+            withheld=[(words.text(reason), fields) for reason, fields in _by_reason(report["withheld"]).items()],
+            page_margins=Markup(_page_margins(words, report)),
             display=display,
             windows=windows,
             views=views,
@@ -169,6 +172,7 @@ def _environment(words: Words) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(**template_functions(words))  # type: ignore[attr-defined]
     environment.filters["figure"] = words.figure
+    environment.filters["amount"] = words.amount
     environment.filters["percent"] = words.percent
     environment.filters["plain"] = words.plain
     environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
@@ -186,6 +190,32 @@ def _environment(words: Words) -> Environment:
     ):
         environment.filters[name] = partial(named, words, names)
     return environment
+
+
+def _by_reason(withheld: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The withheld fields of each reason, in the report's order."""
+    fields: dict[str, list[str]] = {}
+    for entry in withheld:
+        fields.setdefault(entry["reason"], []).append(entry["field"])
+    return fields
+
+
+def _page_margins(words: Words, report: Mapping[str, Any]) -> str:
+    """What stands on every printed page: the notice, the study's hash, the software and the page's number (CSS)."""
+    software = f"{report['software']['name']} {report['software']['version']}"
+    before, between, after = re.split(r"\{page\}|\{count\}", words.text(marked("page {page} of {count}")))
+    number = f"{_css_string(before)} counter(page) {_css_string(between)} counter(pages) {_css_string(after)}"
+    return (
+        f"@page {{ margin: 16mm 12mm; @top-center {{ content: {_css_string(words.text(RESEARCH_USE))}; }} "
+        f"@bottom-left {{ content: {_css_string(report['study']['identifier'])}; }} "
+        f"@bottom-center {{ content: {_css_string(software)}; }} "
+        f"@bottom-right {{ content: {number}; }} }}"
+    )
+
+
+def _css_string(text: str) -> str:
+    """Any text as a CSS string within ``<style>``, escaped but for letters and digits (CSS Syntax 4.3.7)."""
+    return '"' + "".join(c if c.isalnum() or c in " .,-" else f"\\{ord(c):06x} " for c in text) + '"'
 
 
 def _listed(words: Words, names: Mapping[str, str], keys: Sequence[str]) -> str:
