@@ -21,6 +21,18 @@ def test_the_threshold_scales_with_the_slice_spacing():
     assert [PAPER.threshold_for(spacing) for spacing in (1.0, 2.0, 5.0)] == [25, 12, 5]
 
 
+@pytest.mark.parametrize("spacing", [0.625, 0.7, 0.9, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.67, 4.5, 5.0, 7.0, 10.0])
+def test_the_scaled_count_is_exceeded_where_the_length_of_lung_is(spacing):
+    for count in range(1, 60):
+        positive = PAPER.rule_for(400, spacing).verdict(count) is Verdict.POSITIVE
+        assert positive == (count * spacing > 25.0 + 1e-6), count
+
+
+@pytest.mark.parametrize(("spacing", "threshold"), [(2.5, 10), (2.5000004, 10), (1.0000002, 25), (0.9999998, 25)])
+def test_a_spacing_worked_out_from_positions_is_not_cut_to_one_slice_less(spacing, threshold):
+    assert PAPER.threshold_for(spacing) == threshold
+
+
 def test_a_scaled_threshold_is_at_least_one():
     assert PAPER.threshold_for(1000.0) == 1
 

@@ -18,7 +18,7 @@ DOCUMENTS = ("INTENDED_USE.md", "SECURITY.md", "src/jcs_ct/weights/MODEL_CARD.md
 #: What the documents call what the report names so.
 WORDS = {
     "other_pneumonia": "other pneumonia",
-    "contrast_agent": "contrast agent",
+    "contrast_agent": "contrast-enhanced scans",
 }
 
 

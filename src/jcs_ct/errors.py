@@ -93,7 +93,7 @@ REMEDIES: Mapping[str, str] = {
     "PACS_UNAVAILABLE": "try again when the server answers",
     "PACS_INCOMPLETE": "try again when the study has arrived whole",
     "PACS_ANSWER": "check that the address is the server's DICOMweb or DIMSE service",
-    "PACS_GONE": "choose another study: the server no longer has this one",
+    "PACS_GONE": "check the server's root address and the study's identifier: the server has nothing there",
     "PACS_REFUSED": "have the server's administrator allow it, or send something else",
     "PACS_CREDENTIALS": "give the server's credentials (docs/how-to/pacs.md)",
     "PACS_CERTIFICATE": "give the server's certificate authority (docs/how-to/pacs.md)",

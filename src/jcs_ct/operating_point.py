@@ -8,6 +8,8 @@ from enum import StrEnum
 
 #: Slack for shares of whole slices in floating point.
 _ROUNDING = 1e-9
+#: Share by which two lengths of lung may differ and still be equal: spacings are worked out from positions.
+_SPACING_SLACK = 1e-3
 #: A verdict is near where one in so many of the slices that make a patient positive would turn it.
 _NEAR = 4
 
@@ -112,10 +114,15 @@ class OperatingPoint:
         )
 
     def threshold_for(self, slice_spacing_mm: float | None) -> int:
-        """The slice-count threshold for a whole study of this slice spacing (at least 1 when scaled)."""
+        """The slice-count threshold for a whole study of this slice spacing (at least 1 when scaled).
+
+        It is rounded down, so that more slices than it are exactly those that take more lung than the threshold's
+        length at the reference spacing.
+        """
         if self.reference_spacing_mm is None or slice_spacing_mm is None:
             return self.positive_slice_threshold
-        return max(1, round(self.positive_slice_threshold * self.reference_spacing_mm / slice_spacing_mm))
+        scaled = self.positive_slice_threshold * self.reference_spacing_mm / slice_spacing_mm
+        return max(1, math.floor(scaled * (1 + _SPACING_SLACK)))
 
     def rule_for(self, lung_slice_count: int, slice_spacing_mm: float | None) -> PatientRule:
         """The patient rule for a study: the count, in a small study the share, in the smallest none.

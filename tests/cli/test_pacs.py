@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -21,6 +22,18 @@ def test_without_the_extra_the_error_says_what_to_install(jcs, monkeypatch, tmp_
     result = jcs("pacs", *command)
     assert isinstance(result.exception, ConfigError)
     assert "pip install 'jcs-ct[pacs]'" in str(result.exception)
+
+
+def test_what_is_no_result_is_sent_only_when_asked(jcs, tmp_path):
+    jcs("phantom", "-o", tmp_path, "--slices", "5", "--size", "64", "--format", "dicom")
+    result = jcs("pacs", "send", "http://localhost:9", tmp_path / "dicom")
+    assert isinstance(result.exception, ConfigError)
+    assert re.search(
+        r"5 of 5 files are no results of jcs-ct, such as 0001.dcm; .* --any-dicom", str(result.exception)
+    )
+    asked = jcs("pacs", "send", "ftp://localhost", tmp_path / "dicom", "--any-dicom")
+    assert "no results" not in str(asked.exception), "the address is what is wrong now"
+    assert isinstance(asked.exception, ConfigError)
 
 
 def test_a_folder_without_results_is_not_sent(jcs, tmp_path):

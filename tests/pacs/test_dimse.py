@@ -322,7 +322,7 @@ def test_the_commands_take_dimse_addresses(pacs, tmp_path):
     assert "3 CT images" in said.output
     assert "images: 3/3 in " in said.stderr
     (tmp_path / "sr.dcm").write_bytes(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
-    said = runner.invoke(app, ["pacs", "send", address, str(tmp_path / "sr.dcm")])
+    said = runner.invoke(app, ["pacs", "send", address, str(tmp_path / "sr.dcm"), "--any-dicom"])
     assert "1 objects stored" in said.output
     assert "objects: 1/1 in " in said.stderr
 

@@ -43,6 +43,8 @@ def test_options_choose_studies_and_all_that_is_written_is_the_owners(pacs, fill
     assert process.returncode == 0, said
     (job,) = json.loads(jcs("pacs", "jobs", "--folder", folder, "--json").stdout)
     assert (job["state"], job["attempts"]) == ("set_aside", 1), "three are not wanted; the fourth holds no pixels"
+    assert f"{job['job']}  set_aside" in said
+    assert "1 studies worked on" in said
     assert "1.2.77" not in log.read_text() + json.dumps(job)
     assert job["job"] in log.read_text()
     assert not list((folder / "studies").iterdir())

@@ -56,7 +56,7 @@ def test_dicom_header_says_what_it_is(positive: Phantom, tmp_path: Path) -> None
     first = headers[0]
     assert len(files) == positive.config.slices
     assert first.SOPClassUID == pydicom.uid.CTImageStorage
-    assert str(first.PatientName) == "Phantom"
+    assert str(first.PatientName) == "Phantom^JCS"
     assert "Research use only, not a medical device" in first.SeriesDescription
     assert len(first.SeriesDescription) <= 64
     assert len({one.SOPInstanceUID for one in headers}) == len(files)

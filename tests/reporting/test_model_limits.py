@@ -33,6 +33,11 @@ def test_the_figures_are_those_of_the_model_card():
         assert f"{row.dice_percent:.1f} %" in card
 
 
+def test_a_source_of_one_patient_stands_last():
+    patients = [row.patients for row in shipped_figures().weights.classifier.slices]
+    assert patients[-1] == min(patients) == 1
+
+
 @pytest.fixture
 def shipped(make_study, make_diagnosis):
     weights = shipped_figures().weights
@@ -70,8 +75,9 @@ def test_the_report_says_the_limits_beside_the_verdict(shipped, make_study):
     known = model_limits(shipped)
     limits = report_dict(make_study(), shipped)["limits"]
     assert [
-        (one["source"], one["sensitivity"], one["uninfected_slice_count"]) for one in limits["slice_figures"]
-    ] == [(row.source, row.sensitivity, row.not_infected) for row in known.slices]
+        (one["source"], one["patient_count"], one["sensitivity"], one["uninfected_slice_count"])
+        for one in limits["slice_figures"]
+    ] == [(row.source, row.patients, row.sensitivity, row.not_infected) for row in known.slices]
     assert limits["lesion_figures"][0]["mean_dice_percent"] == known.lesions[0].dice_percent
     (burden,) = limits["burden_figures"]
     assert burden["limits_of_agreement_percent"] == [known.burden[0].lowest_percent, known.burden[0].highest_percent]
@@ -82,12 +88,17 @@ def test_the_report_says_the_limits_beside_the_verdict(shipped, make_study):
 def test_sentences_say_them(shipped):
     said = " ".join(limit_sentences(replace(shipped, verdict=Verdict.POSITIVE)))
     for row in model_limits(shipped).slices:
-        assert row.source in said
-        assert row.sensitivity is None or f"{100 * row.sensitivity:.0f} % of {row.infected} infected" in said
-    assert "Not told apart from COVID-19: another pneumonia, oedema" in said
-    assert "Never looked at: children" in said
-    assert "Burden found minus true: -1.2 % of the lungs on average, 95 % limits of agreement -7.3 to 5.0 %" in said
-    assert "Burden" not in " ".join(limit_sentences(replace(shipped, burden=None)))
+        assert f"{row.source} (" in said
+        assert f", {row.patients} patient" in said
+        assert (
+            row.sensitivity is None or f"sensitivity {100 * row.sensitivity:.0f} % of {row.infected} slices" in said
+        )
+    assert "These can look the same as COVID-19: other pneumonias, oedema" in said
+    assert "Not evaluated in: children" in said
+    assert (
+        "(found minus reference): -1.2 percentage points on average, 95 % limits of agreement -7.3 to 5.0 (" in said
+    )
+    assert "Expected error" not in " ".join(limit_sentences(replace(shipped, burden=None)))
     negative = " ".join(limit_sentences(replace(shipped, verdict=Verdict.NEGATIVE)))
-    assert "can be present without an opacification" in negative
+    assert "can be present without visible opacifications" in negative
     assert "was not measured" in " ".join(limit_sentences(replace(shipped, models={})))

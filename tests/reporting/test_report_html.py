@@ -15,7 +15,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import render_report
-from jcs_ct.reporting.language import LANGUAGES
+from jcs_ct.reporting.language import LANGUAGES, Words
 from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.reporting.page_pictures import MOST_SLICES_SHOWN, shown_slices
 
@@ -96,7 +96,7 @@ def test_every_page_is_well_formed_and_reaches_out_to_nothing(page):
 
 
 def test_every_page_bears_the_notice_at_both_ends(page):
-    assert page.count(NOTICE) == 2
+    assert page.count(NOTICE) == 3, "top, bottom, and the margin of every printed page"
     words = _Outline(page).words()
     assert words.index(NOTICE) < 400
     assert words.endswith(NOTICE)
@@ -121,7 +121,7 @@ def test_every_control_has_a_name(page):
 def test_a_positive_page_says_the_count_the_threshold_and_the_fraction(render):
     words = _Outline(render()).words()
     assert "POSITIVE" in words
-    assert "8 of 11 slices with lung look infected (73 %). A study is positive with more than 3." in words
+    assert "8 of 11 slices with lung look infected (73 %). Positive when more than 3 slices are infected." in words
     assert "SHA-256 " + "ab" * 32 in words
     assert "zonal, not lobar" in words
     assert "PHO cut" in words
@@ -131,6 +131,25 @@ def test_a_negative_page_says_why_there_are_no_lesions(render):
     words = _Outline(render(positive=False)).words()
     assert "NEGATIVE" in words
     assert "Lesions were not segmented: the patient rule is negative." in words
+    assert "Lesions of each slice, Number of lesions, Lesions, Burden: lesions were not segmented" in words
+    assert not _Outline(render(positive=False)).find("input", id="show-outlines"), "nothing to show or hide"
+
+
+def test_every_printed_page_is_numbered_and_names_the_study(render):
+    page = render()
+    margins = next(rule for rule in re.findall(r"@page .*", page) if "@top-center" in rule)
+    assert f'@top-center {{ content: "{NOTICE}"; }}' in margins
+    assert '@bottom-left { content: "0123456789abcdef"; }' in margins
+    assert '"page " counter(page) " of " counter(pages)' in margins
+    words = _Outline(page).words()
+    assert "Study 0123456789abcdef" in words[: words.index("POSITIVE")]
+
+
+def test_what_would_be_rounded_to_nothing_is_less_than_something():
+    words = Words.of("en")
+    assert [words.amount(value) for value in (0.0, 0.04, 0.05, 0.1)] == ["0.0", "< 0.1", "0.1", "0.1"]
+    assert words.amount(0.001, 2) == "< 0.01"
+    assert Words.of("de").amount(0.01) == "< 0,1"
 
 
 def test_a_page_without_a_verdict_says_so(make_study, make_diagnosis):
@@ -146,7 +165,10 @@ def test_a_page_without_a_verdict_says_so(make_study, make_diagnosis):
     assert "too few slices for a verdict on the patient" in words
     assert not re.search(r"(than|threshold|here|/) None", words)
     small = replace(make_diagnosis(study), basis=VerdictBasis.SLICE_SHARE)
-    assert "A study this small is positive with more than 3, 17" in _Outline(render_report(study, small)).words()
+    assert "In a study this small, positive when more than 3 slices, 17" in (
+        words := _Outline(render_report(study, small)).words()
+    )
+    assert re.search(r"\(here 3: 17.% of the slices with lung\)", words)
 
 
 def test_a_page_with_lung_of_unknown_side_withholds_its_zones(make_study, make_diagnosis):
@@ -230,7 +252,7 @@ def test_limits_stand_beside_the_verdict(make_study, make_diagnosis):
     words = _Outline(render_report(study, shipped)).words()
     header = words[: words.index("Slice viewer") if "Slice viewer" in words else 2500]
     assert "opacifications as of COVID-19 or another pneumonia" in header
-    assert "Never looked at: children" in header
+    assert "Not evaluated in: children" in header
     for row in figures.classifier.slices:
         assert row.source in header
         for share, number in ((row.sensitivity, row.infected), (row.specificity, row.not_infected)):
@@ -241,13 +263,13 @@ def test_limits_stand_beside_the_verdict(make_study, make_diagnosis):
         for share in (error.lowest_percent, error.highest_percent)
     )
     assert f"Of these lungs that is {low.replace('-', '−')} to {high} ml." in words
-    assert "limits of agreement −7.3 to 5.0 % (8 volumes of zenodo20" in words
+    assert "limits of agreement −7.3 to 5.0 (8 volumes of zenodo20" in words
     unknown = _Outline(render_report(study, found)).words()
     assert "was not measured" in unknown
     assert "limits of agreement" not in unknown
     assert figures.classifier.slices[0].source not in unknown
     negative = _Outline(render_report(study, make_diagnosis(study, positive=False))).words()
-    assert "COVID-19 can be present without an opacification" in negative
+    assert "COVID-19 can be present without visible opacifications" in negative
 
 
 def test_small_lesions_can_be_left_out_and_are_counted(render):
@@ -293,7 +315,10 @@ def test_a_german_page_is_german(make_study, make_diagnosis):
     outline = _Outline(page)
     words = outline.words()
     assert outline.find("html")[0]["lang"] == "de"
-    assert "8 von 11 Schichten mit Lunge sehen infiziert aus (73 %). Eine Studie ist positiv bei mehr als 3." in words
+    assert (
+        "8 von 11 Schichten mit Lunge sehen infiziert aus (73 %). Positiv, wenn mehr als 3 Schichten infiziert sind."
+        in words
+    )
     assert NOTICE in words, "the notice stays in English too"
     assert "0,54" in words
     assert "0.54" not in words

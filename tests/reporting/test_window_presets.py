@@ -37,7 +37,7 @@ def test_a_preset_gives_the_greys_of_its_window(make_study):
         wanted = DisplayWindow("wanted", "", preset.level_hu, preset.width_hu)(hu) / 255
         shown = _filtered(stored[preset.picture](hu) / 255, preset.filter)
         assert np.abs(shown - wanted).max() < 0.012, preset
-    offered = [(preset.level_hu, preset.width_hu) for preset in presets if preset.name == "Of the scanner"]
+    offered = [(preset.level_hu, preset.width_hu) for preset in presets if preset.name == "From the DICOM header"]
     assert offered == [(-500.0, 1200.0), (60.0, 350.0)], "4000 HU are in no stored picture"
 
 

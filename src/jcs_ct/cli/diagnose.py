@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jcs_ct.imaging import Study
     from jcs_ct.reading.diagnosis import Diagnosis
     from jcs_ct.reporting import ReportPaths
+    from jcs_ct.reporting.read_and_report import ReportedStudy
 
 
 @stoppable(lambda options: earlier_or_new(options["output"] / "run.json", "report"))
@@ -121,7 +122,7 @@ def diagnose(
     if as_json:
         print_json(_result_facts(result, paths))
     else:
-        _print_result(result, paths)
+        _print_result(reported)
 
 
 def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
@@ -145,7 +146,8 @@ def _result_facts(result: Diagnosis, paths: ReportPaths) -> dict[str, Any]:
     }
 
 
-def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
+def _print_result(reported: ReportedStudy) -> None:
+    result, paths = reported.diagnosis, reported.paths
     from jcs_ct.cli.hints import hint_once
     from jcs_ct.engine.execution import FASTER_WITH_OPENVINO, WITHOUT_OPENVINO
 
@@ -169,4 +171,17 @@ def _print_result(result: Diagnosis, paths: ReportPaths) -> None:
     typer.echo(f"report: {paths.html}")
     if paths.dicom:
         typer.echo(f"DICOM results: {len(paths.dicom)} objects in {paths.folder}")
+        if _are_of_another_study(reported):
+            typer.echo(
+                "note: the source's Study Instance UID is none by DICOM's rules and was replaced: a PACS will file "
+                "the results as a study of their own"
+            )
     typer.echo(NOTICE)
+
+
+def _are_of_another_study(reported: ReportedStudy) -> bool:
+    """Whether the DICOM results carry another Study Instance UID than their source."""
+    from jcs_ct.imaging.identifiers import read_identifiers
+
+    source, result = read_identifiers([reported.study.paths[0], reported.paths.dicom[0]])
+    return source.study != result.study

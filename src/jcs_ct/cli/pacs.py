@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,8 @@ from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.errors import ConfigError, needing_extra
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from jcs_ct.pacs.archive import Archive
 
 _EXTRA = ("what talks to a PACS", "pacs", ("requests", "pynetdicom", "defusedxml"))
@@ -76,6 +79,9 @@ def send(
     ca_bundle: CaBundle = None,
     ae_title: AeTitle = "JCS",
     certificate: Certificate = None,
+    any_dicom: Annotated[
+        bool, typer.Option("--any-dicom", help="Send other objects, too, such as the source's images.")
+    ] = False,
 ) -> None:
     """Store DICOM results; sending the same ones twice changes nothing.
 
@@ -85,11 +91,35 @@ def send(
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
+    if not any_dicom:
+        _check_are_results(paths)
     with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
         receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
     say_result({"stored": receipt.stored, "present": receipt.present})
     there = f", {receipt.present} of them were there already" if receipt.present else ""
     typer.echo(f"{receipt.stored} objects stored{there}")
+
+
+def _check_are_results(paths: Sequence[Path]) -> None:
+    """Raise unless every file was written as a result: a folder may hold the study that was read, too.
+
+    Raises:
+        ConfigError: some are other objects.
+    """
+    from jcs_ct.imaging.identifiers import read_elements
+    from jcs_ct.reporting.dicom_common import MODEL_NAME
+
+    headers = read_elements(paths, ("ManufacturerModelName",))
+    others = [path for path, header in zip(paths, headers, strict=True) if _model(header) != MODEL_NAME]
+    if others:
+        raise ConfigError(
+            f"{len(others)} of {len(paths)} files are no results of jcs-ct, such as {others[0].name}; give the "
+            "report's folder, or --any-dicom to send them, too"
+        )
+
+
+def _model(header: Dataset) -> str:
+    return str(header.get("ManufacturerModelName", ""))
 
 
 @app.command("receive")
@@ -127,10 +157,11 @@ def receive(
 
 
 def _keep_identifiers_out_of_logs() -> None:
-    """pynetdicom logs identifiers below the level of warnings."""
+    """pynetdicom logs identifiers below the level of warnings, and a refused connection in ten lines of its own."""
     import logging
 
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
 
 
 def connect(

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from jcs_ct.cli.console import counted, print_json
 from jcs_ct.cli.options import GIB, ModelsOption, first_day
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jcs_ct.jobs import Job
 
 Folder = Annotated[Path, typer.Option(help="Folder for the ledger, fetched studies and results.")]
 _LOG_BYTES, _LOGS = 10 * 1024**2, 5
@@ -95,7 +98,12 @@ def watch(
             settings=settings,
         ) as watcher:
             typer.echo(f"watching for CT studies; {NOTICE}")
+            before = {job.job_id: job.changed_at for job in watcher.ledger.jobs()}
             go_on(watcher, every_s, once=once)
+            worked_on = [job for job in watcher.ledger.jobs() if job.changed_at != before.get(job.job_id)]
+    for job in worked_on:
+        typer.echo(_line(job, str(job.result.get("verdict", ""))))
+    typer.echo(f"{len(worked_on)} studies worked on")
 
 
 def jobs(
@@ -125,8 +133,13 @@ def jobs(
         print_json(facts)
         return
     for job in found:
-        typer.echo(f"{job.job_id}  {job.state:<9}  attempts {job.attempts}  {job.code}  {job.message}".rstrip())
+        typer.echo(_line(job, f"attempts {job.attempts}"))
     typer.echo(counted(len(found), "job", "jobs"))
+
+
+def _line(job: Job, of_interest: str) -> str:
+    """A job in a line; no identifier of a patient or a study is in it."""
+    return f"{job.job_id}  {job.state:<9}  {of_interest}  {job.code}  {job.message}".rstrip()
 
 
 def requeue(

@@ -46,7 +46,7 @@ def phantom(
     """Make a chest CT that is drawn, not scanned, and know the truth about every voxel.
 
     The same options give the same bytes. Nothing in it comes from a patient, so it may be shared, put into tests
-    and sent to a PACS (patient name "Phantom").
+    and sent to a PACS (patient name "Phantom^JCS").
 
     \b
     dicom   OUT/dicom/0001.dcm ...   OUT/truth/{lesions,lungs}.nii.gz, truth.json

@@ -55,7 +55,7 @@ def _common(phantom: Phantom) -> Dataset:
     ds = Dataset()
     ds.SOPClassUID = CTImageStorage
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    ds.PatientName, ds.PatientID = "Phantom", f"PHANTOM-{config.seed}"
+    ds.PatientName, ds.PatientID = "Phantom^JCS", f"PHANTOM-{config.seed}"
     ds.PatientBirthDate, ds.PatientSex = "", ""
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = "Procedural phantom, no patient"

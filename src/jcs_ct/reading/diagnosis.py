@@ -222,7 +222,7 @@ def diagnose(
         flags=(
             *study.flags,
             *lung_flags(lungs.in_view),
-            *request_flags(study, point, segment == "always", patient.verdict),
+            *request_flags(study, point, segment == "always", patient.rule, patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
             *margin_flags(patient.rule, patient.positive_slice_count),
             *agreement,

@@ -81,13 +81,15 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         )
 
 
-def request_flags(study: Study, point: OperatingPoint, always: bool, verdict: Verdict) -> Iterator[QualityFlag]:
+def request_flags(
+    study: Study, point: OperatingPoint, always: bool, rule: PatientRule, verdict: Verdict
+) -> Iterator[QualityFlag]:
     """What the geometry withholds, and lesions that were segmented on request."""
     if not study.volume.is_measurable:
         yield QualityFlag(
             "NOT_MEASURED", "the geometry is not known or not trusted: every volume and mm figure is withheld"
         )
-        if point.reference_spacing_mm is not None:
+        if point.reference_spacing_mm is not None and rule.basis is VerdictBasis.SLICE_COUNT:
             yield QualityFlag(
                 "THRESHOLD_NOT_SCALED",
                 f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import highdicom
-import numpy as np
 from highdicom.sr import CodedConcept
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -20,9 +20,13 @@ from jcs_ct import NOTICE, __version__
 from jcs_ct.operating_point import VerdictBasis
 from jcs_ct.reporting.dicom_common import equipment, model_facts, series_description, write_dataset
 from jcs_ct.reporting.dicom_identity import ResultIdentity
-from jcs_ct.reporting.dicom_sc import overlay_slices, render_overlay
+from jcs_ct.reporting.dicom_sc import render_overlay
 from jcs_ct.reporting.dicom_source import SourceSeries
+from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.limits_in_words import limit_sentences
+from jcs_ct.reporting.page_contents import key_slices
+from jcs_ct.reporting.page_pictures import shown_slices
+from jcs_ct.reporting.report_json import report_dict
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
@@ -33,17 +37,23 @@ SERIES_NUMBER = 9105
 TITLE = "JCS chest CT report"
 _A4_INCHES = (8.27, 11.69)
 _LESION_ROWS = 24
-_OVERLAYS = 6
 _FLAG_LINES, _FLAG_COLUMNS = 10, 125
+#: Heights in pages: the plot, the space above it, and the space below it to the top of the table.
+_PLOT_HEIGHT, _PLOT_GAP, _TABLE_GAP = 0.1, 0.015, 0.07
+_TABLE_BOTTOM = 0.045
 
 
 def render_pdf(study: Study, diagnosis: Diagnosis) -> bytes:
-    """The report as PDF: verdict, numbers, plot, lesion table, and a page of overlays. Holds no patient data."""
+    """The report as PDF: verdict, numbers, plot, lesion table, and a page of key slices. Holds no patient data."""
     buffer = io.BytesIO()
     with PdfPages(buffer, metadata={"Title": TITLE, "Creator": f"jcs-ct {__version__}", "CreationDate": None}) as pdf:
-        pdf.savefig(_findings_page(diagnosis))
-        if overlay_slices(diagnosis):
-            pdf.savefig(_overlay_page(study, diagnosis))
+        pages = [_findings_page(diagnosis)]
+        first_looks = key_slices(report_dict(study, diagnosis), shown_slices(study.volume.shape[0]), Words.of("en"))
+        if first_looks:
+            pages.append(_overlay_page(study, diagnosis, first_looks))
+        for number, page in enumerate(pages, start=1):
+            _add_footer(page, study, f"page {number} of {len(pages)}")
+            pdf.savefig(page)
     return buffer.getvalue()
 
 
@@ -112,14 +122,21 @@ def _page(heading: str) -> Figure:
     page = Figure(figsize=_A4_INCHES)
     page.text(0.07, 0.955, heading, fontsize=16, weight="bold")
     page.text(0.07, 0.935, NOTICE, fontsize=10, color="firebrick")
-    page.text(0.07, 0.025, f"jcs-ct {__version__}. {NOTICE}", fontsize=8, color="dimgrey")
     return page
+
+
+def _add_footer(page: Figure, study: Study, number: str) -> None:
+    page.text(0.07, 0.025, f"jcs-ct {__version__}. {NOTICE}", fontsize=8, color="dimgrey")
+    page.text(0.07, 0.012, f"Study {study.identifier}", fontsize=7, color="dimgrey")
+    page.text(0.93, 0.025, number, fontsize=8, color="dimgrey", ha="right")
 
 
 def _findings_page(diagnosis: Diagnosis) -> Figure:
     page = _page(f"Chest CT: {_BY_RULE[diagnosis.basis].format(diagnosis.verdict)}")
-    page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
-    plot = page.add_axes((0.1, 0.485, 0.83, 0.1))
+    facts = page.text(0.07, 0.915, "\n".join(_facts(diagnosis)), fontsize=8, va="top", linespacing=1.5)
+    below_facts = facts.get_window_extent().y0 / page.bbox.height
+    plot_bottom = below_facts - _PLOT_GAP - _PLOT_HEIGHT
+    plot = page.add_axes((0.1, plot_bottom, 0.83, _PLOT_HEIGHT))
     indices = [prediction.slice_index + 1 for prediction in diagnosis.slices]
     plot.bar(
         indices,
@@ -127,10 +144,15 @@ def _findings_page(diagnosis: Diagnosis) -> Figure:
         width=1.0,
         color=["firebrick" if prediction.infected else "silver" for prediction in diagnosis.slices],
     )
-    plot.axhline(diagnosis.operating_point.slice_probability, color="black", linewidth=0.7, linestyle="--")
-    plot.set(ylim=(0, 1), ylabel="probability", xlabel="slice, superior to inferior (red: infected)")
+    cut = diagnosis.operating_point.slice_probability
+    plot.axhline(cut, color="black", linewidth=0.7, linestyle="--")
+    plot.set(
+        ylim=(0, 1),
+        ylabel="probability",
+        xlabel=f"slice, superior to inferior (red: infected; dashed: cut-off {cut:.2f})",
+    )
     if diagnosis.lesions:
-        _lesion_table(page, diagnosis)
+        _lesion_table(page, diagnosis, plot_bottom - _TABLE_GAP)
     return page
 
 
@@ -153,7 +175,7 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
         + (
             "too few for a verdict on the patient."
             if diagnosis.positive_slice_threshold is None
-            else f"positive when more than {diagnosis.positive_slice_threshold}."
+            else f"positive when more than {diagnosis.positive_slice_threshold} are infected."
         )
     ]
     for sentence in limit_sentences(diagnosis):
@@ -168,7 +190,8 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
             ("ground glass", burden.percent_ground_glass, "%"),
             ("consolidation", burden.percent_consolidation, "%"),
         )
-        stated = [f"{name} {value:.1f} {unit}" for name, value, unit in figures if value is not None]
+        words = Words.of("en")
+        stated = [f"{name} {words.amount(value)} {unit}" for name, value, unit in figures if value is not None]
         lines.append("Burden: " + "; ".join(stated) + ".")
         lines += textwrap.wrap(_zones(burden), _FLAG_COLUMNS)
     elif not diagnosis.segmented:
@@ -190,7 +213,8 @@ def _flag_lines(diagnosis: Diagnosis) -> list[str]:
     return lines
 
 
-def _lesion_table(page: Figure, diagnosis: Diagnosis) -> None:
+def _lesion_table(page: Figure, diagnosis: Diagnosis, top: float) -> None:
+    words = Words.of("en")
     shown = diagnosis.lesions[:_LESION_ROWS]
     cells = []
     for lesion in shown:
@@ -198,31 +222,36 @@ def _lesion_table(page: Figure, diagnosis: Diagnosis) -> None:
         cells.append(
             [
                 str(lesion.lesion_id),
-                "withheld" if lesion.volume_ml is None else f"{lesion.volume_ml:.2f}",
+                "withheld" if lesion.volume_ml is None else words.amount(lesion.volume_ml, 2),
                 f"{lesion.side} {lesion.third}",
                 f"{lesion.slice_first + 1}-{lesion.slice_last + 1}",
                 "withheld" if position is None else ", ".join(f"{value:.1f}" for value in position),
                 "withheld" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}",
             ]
         )
-    axes = page.add_axes((0.07, 0.045, 0.86, 0.37))
+    axes = page.add_axes((0.07, _TABLE_BOTTOM, 0.86, top - _TABLE_BOTTOM))
     axes.axis("off")
-    axes.set_title(f"{len(diagnosis.lesions)} lesions, {len(shown)} shown, largest first", fontsize=9, loc="left")
+    axes.set_title(
+        f"{len(diagnosis.lesions)} lesions, {len(shown)} shown, largest first; lung and third by the lesion's centre",
+        fontsize=9,
+        loc="left",
+    )
     heads = ["lesion", "ml", "lung, third", "slices", "centre, LPS mm", "mean HU"]
     table = axes.table(cellText=cells, colLabels=heads, loc="upper center", cellLoc="left")
     table.auto_set_font_size(False)
     table.set_fontsize(7)
 
 
-def _overlay_page(study: Study, diagnosis: Diagnosis) -> Figure:
-    page = _page("Slices with activation map and lesion contours")
-    slices = overlay_slices(diagnosis)
-    chosen = sorted({slices[int(at)] for at in np.linspace(0, len(slices) - 1, min(_OVERLAYS, len(slices)))})
+def _overlay_page(study: Study, diagnosis: Diagnosis, first_looks: Sequence[tuple[int, str]]) -> Figure:
+    page = _page("Key slices with activation map and lesion contours")
     spacing = study.volume.spacing_mm or (1.0, 1.0, 1.0)
-    for number, index in enumerate(chosen):
+    unsure = "?" if study.volume.axes_are_assumed else ""
+    for number, (index, why) in enumerate(first_looks):
         axes = page.add_subplot(3, 2, number + 1)
         axes.imshow(render_overlay(study, diagnosis, index), aspect=spacing[1] / spacing[2])
-        axes.set_title(f"slice {index + 1}", fontsize=8)
+        axes.set_title(f"slice {index + 1}: {why}", fontsize=8)
+        for letter, x, side in (("R", 0.01, "left"), ("L", 0.99, "right")):
+            axes.text(x, 0.5, letter + unsure, transform=axes.transAxes, ha=side, color="white", weight="bold")
         axes.axis("off")
     page.subplots_adjust(left=0.05, right=0.95, top=0.9, bottom=0.05, wspace=0.05, hspace=0.12)
     return page

@@ -1,7 +1,8 @@
 """Overlays as a Secondary Capture series, RGB (PS3.3 A.8): what every PACS can show.
 
 Each image is a slice as the source stores it under a lung window, tinted by the activation map, with the lesions'
-contours; below it, where no anatomy is hidden, a caption with the slice's verdict and the notice.
+contours and the letters of its left and right edge; below it, where no anatomy is hidden, a caption with the slice's
+verdict and the notice.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ACTIVATION_RGB = (255, 110, 0)
 #: Narrow slices are widened by black columns, so that the caption stays readable.
 MIN_WIDTH = 320
 _FONT_PX = 13
+_LETTER_PX = 16
 _OPPOSITE_AXES = (("L", "R"), ("P", "A"), ("H", "F"))
 
 
@@ -101,6 +103,20 @@ def add_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
+def add_edge_letters(picture: NDArray[np.uint8], orientation: tuple[float, ...]) -> NDArray[np.uint8]:
+    """The picture with the patient direction of its left and right edge (R, L, A, P, H or F) at half height."""
+    right = patient_orientation(orientation)[0]
+    left = next(pair[1 - pair.index(right)] for pair in _OPPOSITE_AXES if right in pair)
+    canvas = Image.fromarray(picture)
+    rows, columns, _ = picture.shape
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_LETTER_PX)
+    for letter, x, anchor in ((left, 3, "lm"), (right, columns - 4, "rm")):
+        draw.text(
+            (x, rows // 2), letter, fill=(255, 255, 255), font=font, anchor=anchor, stroke_width=1, stroke_fill=0
+        )
+    return np.asarray(canvas, dtype=np.uint8)
+
+
 def patient_orientation(orientation: tuple[float, ...]) -> tuple[str, str]:
     """Patient Orientation (PS3.3 C.7.6.1.1.1): where rows and columns run to, by their main direction."""
     letters = []
@@ -114,9 +130,9 @@ def build_overlay(
     study: Study, source: SourceSeries, diagnosis: Diagnosis, identity: ResultIdentity, slice_index: int
 ) -> highdicom.sc.SCImage:
     """One overlay as a Secondary Capture image; ``slice_index`` counts the source's slices."""
-    picture = add_caption(
-        render_source_overlay(study, source, diagnosis, slice_index), caption(source, diagnosis, slice_index)
-    )
+    picture = render_source_overlay(study, source, diagnosis, slice_index)
+    picture = add_edge_letters(picture, source.geometry.orientation)
+    picture = add_caption(picture, caption(source, diagnosis, slice_index))
     image = highdicom.sc.SCImage.from_ref_dataset(
         ref_dataset=source.first,
         pixel_array=picture,
@@ -149,16 +165,17 @@ def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str
     """What stands below a slice of the source; a verdict of its own only where the slices are axial."""
     study_verdict = diagnosis.verdict.upper()
     threshold = diagnosis.positive_slice_threshold
-    against = "too few for a verdict" if threshold is None else f"threshold {threshold}"
+    against = "too few for a verdict" if threshold is None else f"more than {threshold} needed"
     verdict = ""
     if source.is_axial:
         prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
         infected = "infected" if prediction.infected else "not infected"
-        verdict = f" {infected}, p = {prediction.infection_probability:.2f}"
+        verdict = f": {infected}, probability {prediction.infection_probability:.2f}"
+    count = diagnosis.positive_slice_count
     return (
-        f"JCS {__version__}: slice {slice_index + 1}/{len(source.geometry.positions_mm)}{verdict}; "
-        f"study {study_verdict}, "
-        f"{diagnosis.positive_slice_count} infected slices ({against}). {NOTICE}"
+        f"Slice {slice_index + 1} of {len(source.geometry.positions_mm)}{verdict}. "
+        f"Study: {study_verdict}, {count} infected {'slice' if count == 1 else 'slices'} ({against}). "
+        f"JCS {__version__}. {NOTICE}"
     )
 
 

@@ -255,7 +255,7 @@ def read_source_series(study: Study) -> SourceSeries:
         replaced: Counter[str] = Counter()
         images = _clean_images(study.identifier, geometry, headers, replaced)
     if replaced:
-        logger.warning(
+        logger.info(
             "source series %s: values outside DICOM's syntax were replaced in the results: %s",
             study.identifier,
             ", ".join(f"{keyword} x{count}" for keyword, count in sorted(replaced.items())),

@@ -162,6 +162,7 @@ _VERDICTS = {
 
 
 def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Verdict, counts and burden; an opacity is a finding only of a positive study (TID 1501 rows 3 and 4 are U)."""
     point = diagnosis.operating_point
     parameters = [f"slice_probability={point.slice_probability:g}"]
     measurements = [
@@ -180,8 +181,8 @@ def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.Measureme
         measurements.extend(_burden(diagnosis.burden))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=identity.uid("study findings"), identifier="Whole study"),
-        finding_category=common.CATEGORY,
-        finding_type=common.OPACITY,
+        finding_category=common.CATEGORY if diagnosis.positive else None,
+        finding_type=common.OPACITY if diagnosis.positive else None,
         finding_sites=[sr.FindingSite(common.LUNG)],
         algorithm_id=_algorithm(diagnosis, "classifier", *parameters),
         measurements=measurements,
@@ -203,7 +204,12 @@ def _burden(burden: Burden) -> Iterator[sr.Measurement]:
     )
     for name, value, unit, method in figures:
         if value is not None:
-            yield sr.Measurement(name, round(value, 6), unit, method=method)
+            yield sr.Measurement(name, _rounded(value), unit, method=method)
+
+
+def _rounded(value: float) -> float:
+    """Two decimals, all that a volume or a share here is good for; one digit of what would be 0 otherwise."""
+    return round(value, 2) or float(f"{value:.1g}")
 
 
 def _source_of(lesion: Lesion, source: SourceSeries, diagnosis: Diagnosis) -> dict[str, Any]:
@@ -224,12 +230,12 @@ def _lesion_group(
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     measurements = []
     if lesion.volume_ml is not None:
-        measurements.append(sr.Measurement(codes.SCT.Volume, round(lesion.volume_ml, 6), _CM3, method=_VOXEL_SUM))
+        measurements.append(sr.Measurement(codes.SCT.Volume, _rounded(lesion.volume_ml), _CM3, method=_VOXEL_SUM))
     if lesion.mean_hu is not None:
         measurements.append(
             sr.Measurement(
                 codes.DCM.AttenuationCoefficient,
-                round(lesion.mean_hu, 3),
+                round(lesion.mean_hu),
                 codes.UCUM.HounsfieldUnit,
                 derivation=codes.SCT.Mean,
             )

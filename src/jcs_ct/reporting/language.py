@@ -72,6 +72,11 @@ class Words:
         text = f"{value:{grouping}.{digits}f}".replace(",", "\N{THIN SPACE}").replace("-", "\N{MINUS SIGN}")
         return text.replace(".", self.decimal_mark) + unit
 
+    def amount(self, value: float, digits: int = 1) -> str:
+        """A number for a reader that is never 0 when there is something: what would be rounded to 0 is "< 0.1"."""
+        least = 10.0**-digits
+        return f"< {self.figure(least, digits)}" if 0 < value < least / 2 else self.figure(value, digits)
+
     def plain(self, value: float | str | None) -> str:
         """A fact of a header: its text, or its number with as many digits as it has."""
         if value is None or isinstance(value, str):

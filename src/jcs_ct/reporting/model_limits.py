@@ -31,12 +31,14 @@ class SliceFigures(_Stored):
     Args:
         source: Name of the data set.
         held_out: How far it lies from the training.
+        patients: That the slices are of: figures of one patient say little of another.
         infected, not_infected: Slices of each kind.
         sensitivity, specificity: In [0, 1]; None where there is no slice of that kind.
     """
 
     source: str
     held_out: HeldOut
+    patients: int = Field(gt=0)
     infected: int = Field(ge=0)
     not_infected: int = Field(ge=0)
     sensitivity: float | None = Field(ge=0, le=1)
@@ -97,7 +99,7 @@ class ShippedWeights(_Stored):
 class ShippedFigures(_Stored):
     """``weights/figures.json`` as data."""
 
-    schema_version: Literal["1.0"]
+    schema_version: Literal["1.1"]
     weights: ShippedWeights
     not_told_apart: tuple[LookAlike, ...]
     never_seen: tuple[NeverSeen, ...]

@@ -58,6 +58,7 @@ def page_templates(words: Words) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(**template_functions(words))  # type: ignore[attr-defined]
     environment.filters["figure"] = words.figure
+    environment.filters["amount"] = words.amount
     environment.filters["percent"] = words.percent
     environment.filters["plain"] = words.plain
     environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."

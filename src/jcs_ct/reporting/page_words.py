@@ -22,14 +22,14 @@ SOURCE_KINDS = {
     "slices": marked("pictures of slices"),
 }
 LOOK_ALIKES = {
-    "other_pneumonia": marked("another pneumonia"),
+    "other_pneumonia": marked("other pneumonias"),
     "oedema": marked("oedema"),
     "haemorrhage": marked("haemorrhage"),
     "atelectasis": marked("atelectasis"),
 }
 NEVER_SEEN = {
     "children": marked("children"),
-    "contrast_agent": marked("contrast agent"),
+    "contrast_agent": marked("contrast-enhanced scans"),
     "metal": marked("metal"),
     "motion": marked("motion"),
     "prone": marked("prone scans"),

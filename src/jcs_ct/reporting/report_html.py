@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -18,7 +20,7 @@ from jcs_ct.beside import Beside
 from jcs_ct.errors import ConfigError
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.charts import histogram_plot, slice_plot
-from jcs_ct.reporting.language import Words
+from jcs_ct.reporting.language import Words, marked
 from jcs_ct.reporting.lung_views import legend_colours
 from jcs_ct.reporting.page_contents import key_slices, lesion_rows, page_data, small_lesions, zone_table
 from jcs_ct.reporting.page_pictures import PagePictures
@@ -79,6 +81,8 @@ def render_report(
             verdict_name=named(words, VERDICTS, report["verdict"]["result"]),
             **limit_names(report["limits"], words),
             reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
+            withheld=[(words.text(reason), fields) for reason, fields in _by_reason(report["withheld"]).items()],
+            page_margins=Markup(_page_margins(words, report)),
             display=display,
             windows=windows,
             views=views,
@@ -114,6 +118,32 @@ def checked_label(label: str) -> str:
             f"the label must have 1 to {MOST_LABEL_CHARACTERS} printable characters, got {len(stripped)} characters"
         )
     return stripped
+
+
+def _by_reason(withheld: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The withheld fields of each reason, in the report's order."""
+    fields: dict[str, list[str]] = {}
+    for entry in withheld:
+        fields.setdefault(entry["reason"], []).append(entry["field"])
+    return fields
+
+
+def _page_margins(words: Words, report: Mapping[str, Any]) -> str:
+    """What stands on every printed page: the notice, the study's hash, the software and the page's number (CSS)."""
+    software = f"{report['software']['name']} {report['software']['version']}"
+    before, between, after = re.split(r"\{page\}|\{count\}", words.text(marked("page {page} of {count}")))
+    number = f"{_css_string(before)} counter(page) {_css_string(between)} counter(pages) {_css_string(after)}"
+    return (
+        f"@page {{ margin: 16mm 12mm; @top-center {{ content: {_css_string(words.text(RESEARCH_USE))}; }} "
+        f"@bottom-left {{ content: {_css_string(report['study']['identifier'])}; }} "
+        f"@bottom-center {{ content: {_css_string(software)}; }} "
+        f"@bottom-right {{ content: {number}; }} }}"
+    )
+
+
+def _css_string(text: str) -> str:
+    """Any text as a CSS string within ``<style>``, escaped but for letters and digits (CSS Syntax 4.3.7)."""
+    return '"' + "".join(c if c.isalnum() or c in " .,-" else f"\\{ord(c):06x} " for c in text) + '"'
 
 
 def _source(name: str) -> str:

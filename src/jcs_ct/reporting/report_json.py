@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.reading.zones import Zone
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 
 RULES = {
     VerdictBasis.SLICE_COUNT: "positive when positive_slice_count is larger than positive_slice_threshold",
@@ -141,6 +141,7 @@ def _limits(diagnosis: Diagnosis) -> dict[str, Any]:
             {
                 "source": row.source,
                 "held_out": row.held_out,
+                "patient_count": row.patients,
                 "infected_slice_count": row.infected,
                 "uninfected_slice_count": row.not_infected,
                 "sensitivity": row.sensitivity,

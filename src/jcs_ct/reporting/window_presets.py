@@ -56,7 +56,7 @@ def window_presets(study: Study, words: Words) -> tuple[WindowPreset, ...]:
         window = DisplayWindow(f"header-{number}", "", offered.level_hu, offered.width_hu)
         stored = _stored_around(window)
         if stored is not None and (window.level_hu, window.width_hu) not in shown:
-            presets.append(_preset(window, words.text(marked("Of the scanner")), stored))
+            presets.append(_preset(window, words.text(marked("From the DICOM header")), stored))
             shown.add((window.level_hu, window.width_hu))
     return tuple(presets)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -19,7 +20,7 @@ from jcs_ct.imaging.study import Study, turned_volume
 from jcs_ct.operating_point import OperatingPoint, Verdict
 from jcs_ct.reading.burden import Burden
 from jcs_ct.reading.diagnosis import Diagnosis, SlicePrediction
-from jcs_ct.reading.lesions import Lesion
+from jcs_ct.reading.lesions import Lesion, SliceLesion
 from jcs_ct.reading.zones import Zone
 from jcs_ct.volume import CTVolume
 
@@ -180,8 +181,16 @@ def lesion_of(labels: np.ndarray, lesion_id: int, volume: CTVolume, side: str, t
         third=third,
         mean_hu=float(volume.hu[labels == lesion_id].mean()),
         extent_mm=(5.0, 4.0, 3.0),
-        slices=(),
+        slices=tuple(_part(index, number, lesion_id) for number in sorted(set(index[:, 0].tolist()))),
     )
+
+
+def _part(index: NDArray[np.int64], slice_index: int, lesion_id: int) -> SliceLesion:
+    """A lesion's part on a slice, by the plain definitions."""
+    on_slice = index[index[:, 0] == slice_index, 1:]
+    (y0, x0), (y1, x1) = on_slice.min(axis=0).tolist(), on_slice.max(axis=0).tolist()
+    y, x = on_slice.mean(axis=0).tolist()
+    return SliceLesion(slice_index, lesion_id, len(on_slice), x, y, x0, y0, x1 - x0 + 1, y1 - y0 + 1)
 
 
 def findings_in(study: Study, *, positive: bool = True, infected: Sequence[int] = range(1, 6)) -> Any:

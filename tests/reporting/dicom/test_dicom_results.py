@@ -23,7 +23,7 @@ from jcs_ct.imaging import open_study
 from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
-from jcs_ct.reporting import dicom_maps, dicom_pdf, dicom_sc
+from jcs_ct.reporting import dicom_maps, dicom_pdf, dicom_sc, dicom_sr
 from jcs_ct.reporting.dicom_identity import report_series_uid
 from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.model_limits import shipped_figures
@@ -190,7 +190,7 @@ def test_the_structured_report_states_verdict_burden_and_notice(results):
     report = highdicom.sr.srread(folder / "findings.sr.dcm")
     (group,) = report.content.get_image_measurement_groups()
     figures = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
-    assert figures["JCS001"] == pytest.approx(diagnosis.burden.percent_opacity, rel=1e-6)
+    assert figures["JCS001"] == pytest.approx(diagnosis.burden.percent_opacity, abs=0.005)
     assert figures["JCS003"] == 5
     assert figures["JCS004"] == 3
     assert figures["JCS006"] == pytest.approx(diagnosis.burden.opacification_volume_ml, rel=1e-3)
@@ -234,6 +234,22 @@ def test_what_is_withheld_is_withheld_in_every_object(make_series, make_findings
         assert "AnatomicRegionModifierSequence" not in segment.AnatomicRegionSequence[0]
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_only_a_positive_study_has_an_opacity_as_its_finding(make_series, make_findings, tmp_path, verdict):
+    study = make_series()
+    found = dataclasses.replace(make_findings(study, positive=verdict is Verdict.POSITIVE), verdict=verdict)
+    write_dicom_results(study, found, tmp_path, kinds=("sr",))
+    (whole,) = highdicom.sr.srread(tmp_path / "findings.sr.dcm").content.get_image_measurement_groups()
+    assert [whole.finding_type is None, whole.finding_category is None] == [verdict is not Verdict.POSITIVE] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "stated"), [(188.324238, 188.32), (6.764597, 6.76), (0.0004321, 0.0004), (0.0, 0.0)]
+)
+def test_a_figure_of_the_report_has_two_decimals_and_is_never_nothing(value, stated):
+    assert dicom_sr._rounded(value) == stated
+
+
 def test_a_negative_study_has_a_report_and_one_overlay(make_series, make_findings, tmp_path):
     study = make_series()
     folder = tmp_path / "out"
@@ -256,7 +272,10 @@ def test_overlays_keep_the_slice_and_write_the_notice_below_it(results):
         index = dataset.InstanceNumber - 1
         picture = dataset.pixel_array
         assert dataset.PatientOrientation == ["L", "P"]
-        np.testing.assert_array_equal(picture[:rows, :columns], dicom_sc.render_overlay(study, diagnosis, index))
+        plain = dicom_sc.render_overlay(study, diagnosis, index)
+        lettered = dicom_sc.add_edge_letters(plain, (1, 0, 0, 0, 1, 0))
+        assert (lettered != plain).any(), "R and L are in the pixels"
+        np.testing.assert_array_equal(picture[:rows, :columns], lettered)
         assert (picture[rows:] == 255).any(), "the caption is in the pixels"
         assert not picture[:rows, columns:].any()
         referred = dataset.SourceImageSequence[0].ReferencedSOPInstanceUID
@@ -305,16 +324,17 @@ def test_nothing_on_the_pdfs_first_page_covers_anything_else(make_series, make_f
         ),
     )
     page = dicom_pdf._findings_page(full)
+    dicom_pdf._add_footer(page, make_series(), "page 1 of 2")
     canvas = FigureCanvasAgg(page)
     canvas.draw()
     places = [axes.get_tightbbox() for axes in page.axes] + [text.get_window_extent() for text in page.texts]
-    assert len(places) == 6
+    assert len(places) == 8
     assert all(0 <= place.x0 < place.x1 <= page.bbox.x1 for place in places)
-    covered = [pair for pair in itertools.combinations(range(6), 2) if places[pair[0]].overlaps(places[pair[1]])]
+    covered = [pair for pair in itertools.combinations(range(8), 2) if places[pair[0]].overlaps(places[pair[1]])]
     assert covered == []
-    said = page.texts[-1].get_text()
-    assert "Not told apart" in said
-    assert "Never looked at" in said
+    said = page.texts[2].get_text()
+    assert "look the same as COVID-19" in said
+    assert "Not evaluated in" in said
 
 
 def test_the_pdf_is_whole_and_names_nobody(results):

@@ -63,7 +63,7 @@ def test_identifiers_that_are_none_are_replaced_and_counted(make_series, caplog)
         PatientSex="female",
         PatientAge="old",
     )
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         source = read_source_series(study)
     assert source.replaced == {
         "StudyInstanceUID": 1,

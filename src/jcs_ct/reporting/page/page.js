@@ -30,7 +30,7 @@
 
   const drawOutlines = (slice) => {
     outlines.replaceChildren();
-    if (!byId("show-outlines").checked) return;
+    if (!byId("show-outlines")?.checked) return;
     for (const [lesion, path] of slice.outlines) {
       const shape = document.createElementNS(svgNamespace, "path");
       shape.setAttribute("d", path);
@@ -111,7 +111,7 @@
   };
 
   slider.addEventListener("input", () => show(Number(slider.value)));
-  for (const id of ["show-outlines", "show-numbers", "show-map", "map-opacity"]) {
+  for (const id of ["show-outlines", "show-numbers", "show-map", "map-opacity"].filter(byId)) {
     byId(id).addEventListener("input", () => show(current));
   }
   for (const button of document.querySelectorAll("input[name=window]")) {
