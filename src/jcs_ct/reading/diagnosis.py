@@ -110,6 +110,11 @@ class Diagnosis:
         """Whether the verdict is positive; it may be negative or withheld otherwise."""
         return self.verdict is Verdict.POSITIVE
 
+    @property
+    def axes_are_contradicted(self) -> bool:
+        """Whether the anatomy says that the stated axes are not the patient's: then no letter on a picture holds."""
+        return any(flag.code == "AXES_CONTRADICTED" for flag in self.flags)
+
 
 class Onlooker(Protocol):
     """Told what stands as soon as it stands, by the thread that reads: what takes long belongs in another."""

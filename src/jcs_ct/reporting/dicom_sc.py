@@ -103,8 +103,16 @@ def add_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def add_edge_letters(picture: NDArray[np.uint8], orientation: tuple[float, ...]) -> NDArray[np.uint8]:
-    """The picture with the patient direction of its left and right edge (R, L, A, P, H or F) at half height."""
+def add_edge_letters(
+    picture: NDArray[np.uint8], orientation: tuple[float, ...], *, unsure: bool = False
+) -> NDArray[np.uint8]:
+    """The picture with the patient direction of its left and right edge (R, L, A, P, H or F) at half height.
+
+    Args:
+        picture: (rows, columns, 3).
+        orientation: Image Orientation (Patient).
+        unsure: A question mark stands by each letter.
+    """
     right = patient_orientation(orientation)[0]
     left = next(pair[1 - pair.index(right)] for pair in _OPPOSITE_AXES if right in pair)
     canvas = Image.fromarray(picture)
@@ -112,7 +120,13 @@ def add_edge_letters(picture: NDArray[np.uint8], orientation: tuple[float, ...])
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_LETTER_PX)
     for letter, x, anchor in ((left, 3, "lm"), (right, columns - 4, "rm")):
         draw.text(
-            (x, rows // 2), letter, fill=(255, 255, 255), font=font, anchor=anchor, stroke_width=1, stroke_fill=0
+            (x, rows // 2),
+            letter + "?" * unsure,
+            fill=(255, 255, 255),
+            font=font,
+            anchor=anchor,
+            stroke_width=1,
+            stroke_fill=0,
         )
     return np.asarray(canvas, dtype=np.uint8)
 
@@ -131,7 +145,7 @@ def build_overlay(
 ) -> highdicom.sc.SCImage:
     """One overlay as a Secondary Capture image; ``slice_index`` counts the source's slices."""
     picture = render_source_overlay(study, source, diagnosis, slice_index)
-    picture = add_edge_letters(picture, source.geometry.orientation)
+    picture = add_edge_letters(picture, source.geometry.orientation, unsure=diagnosis.axes_are_contradicted)
     picture = add_caption(picture, caption(source, diagnosis, slice_index))
     image = highdicom.sc.SCImage.from_ref_dataset(
         ref_dataset=source.first,

@@ -83,6 +83,7 @@ def render_report(
             reasons={entry["field"]: words.text(entry["reason"]) for entry in report["withheld"]},
             withheld=[(words.text(reason), fields) for reason, fields in _by_reason(report["withheld"]).items()],
             page_margins=Markup(_page_margins(words, report)),
+            directions_are_known=display.directions_are_known and not diagnosis.axes_are_contradicted,
             display=display,
             windows=windows,
             views=views,

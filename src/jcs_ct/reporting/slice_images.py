@@ -77,7 +77,7 @@ class Display:
     Args:
         row_scale, column_scale: Picture units a row and a column; the smaller pixel side is 1.
         rows, columns: Size of a slice.
-        directions_are_known: Whether the source states how its slices lie in the patient.
+        directions_are_known: Whether the source states how its slices lie in the patient, and nothing contradicts it.
     """
 
     row_scale: float

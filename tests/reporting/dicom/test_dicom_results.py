@@ -282,6 +282,16 @@ def test_overlays_keep_the_slice_and_write_the_notice_below_it(results):
         assert referred == dcmread(study.paths[index]).SOPInstanceUID
 
 
+def test_letters_of_contradicted_axes_are_doubted(make_series, make_findings):
+    diagnosis = make_findings(make_series())
+    assert not diagnosis.axes_are_contradicted
+    flag = QualityFlag("AXES_CONTRADICTED", "the spine lies where the breastbone should")
+    assert dataclasses.replace(diagnosis, flags=(*diagnosis.flags, flag)).axes_are_contradicted
+    plain = np.zeros((60, 60, 3), dtype=np.uint8)
+    sure, unsure = (dicom_sc.add_edge_letters(plain, (1, 0, 0, 0, 1, 0), unsure=unsure) for unsure in (False, True))
+    assert (unsure > 0).sum() > (sure > 0).sum()
+
+
 def test_contours_lie_on_the_lesions_and_nothing_else_is_painted_without_findings(make_series, make_findings):
     study = make_series()
     diagnosis = make_findings(study)
