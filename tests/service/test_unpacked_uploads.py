@@ -1,8 +1,11 @@
 """A package sent to the page is judged by the names in it, not by the numbers it is unpacked under."""
 
+import io
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import open_study
@@ -28,3 +31,15 @@ def test_a_lost_image_is_missed(phantom_folder, tmp_path):
     with pytest.raises(StudyError, match=r"1 file\(s\) are called as the study's images are") as caught:
         open_study(_unpacked(package(tmp_path / "sent", phantom_folder, lost)))
     assert caught.value.code is GateCode.UNREADABLE
+
+
+def test_pictures_of_two_folders_in_a_package_are_two_studies(tmp_path):
+    (tmp_path / "sent").mkdir()
+    with zipfile.ZipFile(tmp_path / "sent" / "study.zip", "w") as sent:
+        for number in range(6):
+            picture = io.BytesIO()
+            Image.fromarray(np.full((16, 16), number, np.uint8)).save(picture, "PNG")
+            sent.writestr(f"patient{number % 2}/{number}.png", picture.getvalue())
+    with pytest.raises(StudyError, match="the 6 pictures lie in 2 folders"):
+        open_study(_unpacked(tmp_path / "sent"))
+    assert "patient" not in "".join(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))

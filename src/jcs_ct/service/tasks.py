@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import zlib
 from collections.abc import Mapping
 from contextlib import closing
@@ -191,6 +192,7 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
 
 def _unpacked(sent: Path) -> Path:
     """The study's files; of a lone archive what is in it, unpacked once beside it."""
+    from jcs_ct.imaging.neutral_names import neutral_paths
     from jcs_ct.imaging.study_files import find_files
     from jcs_ct.imaging.unpacking import unpack
 
@@ -200,13 +202,12 @@ def _unpacked(sent: Path) -> Path:
     place = sent.with_name(f"{sent.name}-unpacked")
     if not place.is_dir():
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
-        for left in staged.iterdir():
-            left.unlink()
-        inside = find_files(staged, unpack(files.archives[0], staged))
-        for path in set(inside.others) - set(inside.lost):
-            # No image by its name in the archive; its number would make it look like a lost one.
-            path.rename(path.with_suffix(".other"))
-        staged.rename(place)
+        shutil.rmtree(staged)
+        names = unpack(files.archives[0], prepare_output_folder(staged / "unpacked"))
+        for path, kept in zip(names, neutral_paths([str(name) for name in names.values()]), strict=True):
+            path.rename(prepare_output_folder((staged / "named" / kept).parent) / kept.name)
+        (staged / "named").rename(place)
+        shutil.rmtree(staged)
     return place
 
 
