@@ -203,7 +203,30 @@ def _empty_pixels(slices: Slices) -> Slices:
     return [_with_pixels(s, np.zeros_like(s.pixel_array)) if n == 4 else s for n, s in enumerate(slices)]
 
 
-_REFUSED_FOR_GOOD = {code: code for code in ("MIXED_SIZE", "NO_HU", "NOT_CT", "LOCALIZER", "NOT_AXIAL", "TRUNCATED")}
+def _two_frames(slices: Slices) -> Slices:
+    """Every slice with the next one behind it in its file, and nothing that says so but the number of frames."""
+    pairs = [
+        _with_pixels(s, np.stack([s.pixel_array, other.pixel_array]))
+        for s, other in zip(slices[::2], slices[1::2], strict=True)
+    ]
+    return every(NumberOfFrames="2")(pairs)
+
+
+def _sign_of_dense_bone(slices: Slices) -> Slices:
+    """12 bits that are stated to be signed and are not, with bone that needs the highest of them."""
+    broken = []
+    for s in slices:
+        stored = s.pixel_array - s.pixel_array.min()
+        rows, columns = (side // 2 for side in stored.shape)
+        stored[rows : rows + 4, columns : columns + 4] = 2000 + 20 * np.arange(16).reshape(4, 4)
+        stored = stored.astype(np.int32)
+        stored = np.where(stored >= 2048, stored - 4096, stored)
+        broken.append(_with_pixels(s, stored))
+    return every(BitsStored=12, HighBit=11, PixelRepresentation=1, RescaleSlope="1", RescaleIntercept="-1024")(broken)
+
+
+_CODES_FOR_GOOD = ("MIXED_SIZE", "NO_HU", "NOT_CT", "LOCALIZER", "NOT_AXIAL", "TRUNCATED", "UNSUPPORTED")
+_REFUSED_FOR_GOOD = {code: code for code in _CODES_FOR_GOOD}
 
 
 def _refused(edit: Callable[[Slices], Slices], code: GateCode, **options: Any) -> Fault:
@@ -234,6 +257,8 @@ FAULTS = {
     "pixels of two slices exchanged": _refused(_pixels_around(5, 6), GateCode.SLICE_ORDER),
     "pixels of six slices the other way around": _refused(_pixels_around(2, 7), GateCode.SLICE_ORDER),
     "intercept lost": _refused(every(RescaleIntercept="0"), GateCode.NO_HU),
+    "two frames in a file": _refused(_two_frames, GateCode.UNSUPPORTED),
+    "dense bone under a wrong sign": _refused(_sign_of_dense_bone, GateCode.NO_HU),
     "no position": _refused(one(3, ImagePositionPatient=None), GateCode.NO_POSITION),
     "no orientation": _refused(every(ImageOrientationPatient=None), GateCode.NO_POSITION),
     "pixels cut off": _refused(list, GateCode.TRUNCATED, cut=6),

@@ -1,10 +1,13 @@
 """A package sent to the page is judged by the names in it, not by the numbers it is unpacked under."""
 
+import io
 import shutil
 import zipfile
 from collections import namedtuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.imaging import open_study
@@ -51,3 +54,15 @@ def test_what_must_stay_free_on_the_disk_stays_free(phantom_folder, tmp_path, mo
     assert caught.value.code == "DISK_FULL"
     assert [path.name for path in tmp_path.iterdir()] == ["sent"]
     assert _unpacked(sent, free_bytes=50).name == "sent-unpacked"
+
+
+def test_pictures_of_two_folders_in_a_package_are_two_studies(tmp_path):
+    (tmp_path / "sent").mkdir()
+    with zipfile.ZipFile(tmp_path / "sent" / "study.zip", "w") as sent:
+        for number in range(6):
+            picture = io.BytesIO()
+            Image.fromarray(np.full((16, 16), number, np.uint8)).save(picture, "PNG")
+            sent.writestr(f"patient{number % 2}/{number}.png", picture.getvalue())
+    with pytest.raises(StudyError, match="the 6 pictures lie in 2 folders"):
+        open_study(_unpacked(tmp_path / "sent"))
+    assert "patient" not in "".join(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))

@@ -9,8 +9,13 @@ import shutil
 import time
 from collections import namedtuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from jcs_ct.errors import StudyError
+from jcs_ct.imaging import open_study
+from jcs_ct.imaging.study_files import find_files
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import UploadLimits
@@ -51,7 +56,7 @@ def refused(code, act, *arguments, **options):
     return problem.value
 
 
-def test_files_arrive_in_natural_order_under_numbers(uploads, tmp_path):
+def test_files_arrive_under_neutral_names(uploads, tmp_path):
     names = ["s/im10", "../../etc/im2", "C:\\x\\im1.nii.gz"]
     upload, order = announced(uploads, (2, 3, 4), names=names)
     contents = [b"10", b"222", b"1111"]
@@ -59,10 +64,13 @@ def test_files_arrive_in_natural_order_under_numbers(uploads, tmp_path):
     assert sent(uploads, upload, 0, stream[:5]) == 5
     assert sent(uploads, upload, 5, stream[5:7], stream[7:]) == 9
     uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent" / "x")
-    found = {path.name: path.read_bytes() for path in (tmp_path / "sent" / "x").iterdir()}
-    assert sorted(found.values()) == sorted(contents)
-    assert sorted(found) == ["000001.nii.gz", "000002.bin", "000003.bin"] or sorted(found)[0].startswith("000001")
-    assert all(name[:6].isdigit() for name in found)
+    found = find_files(tmp_path / "sent" / "x")
+    assert {path.read_bytes(): path.suffixes for path in found.others} == {
+        b"10": [],
+        b"222": [],
+        b"1111": [".nii", ".gz"],
+    }
+    assert not any(word in str(path) for path in found.others for word in ("etc", "im", ".."))
     assert uploads.count() == 0
     assert list((tmp_path / "uploads").iterdir()) == []
 
@@ -77,7 +85,39 @@ def test_a_cut_keeps_what_came_and_goes_on_from_there(uploads, tmp_path):
     refused("INCOMPLETE", uploads.take_over, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
     assert sent(uploads, upload, 4, b"ef") == 6
     uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent")
-    assert (tmp_path / "sent" / "000001.bin").read_bytes() == b"abcdef"
+    assert [path.read_bytes() for path in (tmp_path / "sent").iterdir()] == [b"abcdef"]
+
+
+def said_of(folder):
+    try:
+        return sorted(str(flag.code) for flag in open_study(folder).flags)
+    except StudyError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("study", ["letter", "hidden", "patients", "one patient"])
+def test_what_was_sent_is_judged_as_it_is_where_it_comes_from(tmp_path, phantom_folder, study):
+    own = tmp_path / "Doe^Jane"
+    if study in ("letter", "hidden"):
+        shutil.copytree(phantom_folder, own / "series")
+        (own / {"letter": "README.txt", "hidden": ".DS_Store"}[study]).write_bytes(b"no image")
+    else:
+        for number in range(6):
+            place = own / ("ab"[number % 2] if study == "patients" else "")
+            place.mkdir(parents=True, exist_ok=True)
+            grey = np.random.default_rng(number).integers(0, 255, (16, 16)).astype(np.uint8)
+            Image.fromarray(grey).save(place / f"{number}.png")
+    files = sorted(path for path in own.rglob("*") if path.is_file())
+    database = ServiceDatabase(tmp_path / "service.sqlite")
+    uploads = Uploads(database, tmp_path / "uploads", UploadLimits(chunk_bytes=1 << 30, free_bytes=1))
+    announced_files = [{"name": str(f.relative_to(tmp_path)), "size": f.stat().st_size} for f in files]
+    upload, order = uploads.announce(JANE, "label", announced_files)
+    sent(uploads, upload, 0, b"".join(files[index].read_bytes() for index in order))
+    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    database.close()
+    assert said_of(tmp_path / "sent") == said_of(own)
+    assert not any("Doe" in str(path) for path in (tmp_path / "sent").rglob("*"))
+    assert b"Doe" not in (tmp_path / "service.sqlite").read_bytes()
 
 
 def test_an_upload_is_taken_over_once(uploads, tmp_path):

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 #: The record of a run, written last: it names every result beside it.
 RUN_RECORD = "run.json"
 _MOST_BYTES = 1 << 22
+#: What results and the folders of some of them are called.
+_RESULT = re.compile(
+    r"(run|report)\.json|report\.html|report\.pdf\.dcm|(lesions|densities|activation)\.nii\.gz|overlay|"
+    r"(lesions\.seg|activation\.pm|findings\.sr|slice-\d{4}\.sc)\.dcm"
+)
+
+
+def is_result_name(name: str) -> bool:
+    """Whether a file or folder is called as one that a reading writes."""
+    return _RESULT.fullmatch(name) is not None
 
 
 def earlier_results(folder: Path) -> frozenset[Path]:

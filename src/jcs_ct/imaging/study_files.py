@@ -23,7 +23,8 @@ MAXIMUM_FILES = 20_000
 #: Nesting of folders below the one given.
 MAXIMUM_DEPTH = 12
 _HEAD_BYTES = 352
-_IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+#: Files and folders that are left out, as hidden ones are.
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 class FileKind(StrEnum):
@@ -97,7 +98,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 #: What DICOM files and pictures are called, when they have an ending; pictures also of the kinds that are not read.
-_IMAGE_ENDINGS = {
+IMAGE_ENDINGS = {
     FileKind.DICOM: (".dcm", ".dicom", ".dic", ".ima", ".acr"),
     FileKind.PICTURE: (
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
@@ -117,7 +118,7 @@ def _lost(found: Mapping[FileKind, Sequence[Path]], names: Mapping[Path, PurePat
         name = names.get(path, path)
         pattern = name_pattern(name.name)
         alike = ("#" in pattern or "$" in pattern) and (name.parent, pattern) in patterns
-        if alike or name.suffix.lower() in _IMAGE_ENDINGS[kind]:
+        if alike or name.suffix.lower() in IMAGE_ENDINGS[kind]:
             lost.append(path)
     return tuple(lost)
 
@@ -146,7 +147,7 @@ def _walk(folder: Path, depth: int, left_out: frozenset[Path] = frozenset()) -> 
     left_out |= earlier_results(folder)
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _IGNORED_NAMES:
+            if entry.name.startswith(".") or entry.name.lower() in IGNORED_NAMES:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), depth + 1, left_out)

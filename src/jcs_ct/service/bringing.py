@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from jcs_ct.errors import GateCode, OutputError, StudyError
 from jcs_ct.files import link_or_copy, prepare_output_folder
+from jcs_ct.imaging.neutral_names import neutral_paths
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.listed_studies import open_pacs
 from jcs_ct.service.settings import GIB, PacsAddress
-from jcs_ct.service.uploads import kept_suffix
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
@@ -80,7 +80,7 @@ def _require_size(folder: Path, most_bytes: int) -> None:
 
 
 def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
-    """Links where the disk allows, else copies; numbered in natural order, as what is sent by a browser."""
+    """Links where the disk allows, else copies; named as what is sent by a browser."""
     root = Path(source["place"])
     if not root.exists():
         raise StudyError(GateCode.NO_IMAGES, "the study is no longer in its folder; choose another one")
@@ -95,10 +95,11 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
             f"the folder holds {len(paths)} files with {size / GIB:.1f} GiB, {source['most_files']} files and "
             f"{source['most_bytes'] / GIB:.1f} GiB may be read at a time; choose one study",
         )
-    for number, path in enumerate(paths, start=1):
-        progress("fetch", number - 1, len(paths))
+    places = neutral_paths([str(path.relative_to(root.parent)) for path in paths])
+    for done, (path, kept) in enumerate(zip(paths, places, strict=True)):
+        progress("fetch", done, len(paths))
         _require_space(staged, source["free_bytes"])
-        link_or_copy(path, staged / f"{number:06d}{kept_suffix(path.name)}")
+        link_or_copy(path, prepare_output_folder((staged / kept).parent) / kept.name)
 
 
 def _require_space(folder: Path, free_bytes: int) -> None:

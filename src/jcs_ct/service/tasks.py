@@ -193,6 +193,7 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
 
 def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:
     """The study's files; of a lone archive what is in it, unpacked once beside it, or nothing of it."""
+    from jcs_ct.imaging.neutral_names import neutral_paths
     from jcs_ct.imaging.study_files import find_files
     from jcs_ct.imaging.unpacking import ArchiveLimits, unpack
 
@@ -202,17 +203,17 @@ def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:
     place = sent.with_name(f"{sent.name}-unpacked")
     if not place.is_dir():
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
-        for left in staged.iterdir():
-            left.unlink()
+        shutil.rmtree(staged)
+        limits = ArchiveLimits(free_bytes=free_bytes)
         try:
-            inside = find_files(staged, unpack(files.archives[0], staged, ArchiveLimits(free_bytes=free_bytes)))
+            names = unpack(files.archives[0], prepare_output_folder(staged / "unpacked"), limits)
+            for path, kept in zip(names, neutral_paths([str(name) for name in names.values()]), strict=True):
+                path.rename(prepare_output_folder((staged / "named" / kept).parent) / kept.name)
         except JCSError:
             shutil.rmtree(staged, ignore_errors=True)
             raise
-        for path in set(inside.others) - set(inside.lost):
-            # No image by its name in the archive; its number would make it look like a lost one.
-            path.rename(path.with_suffix(".other"))
-        staged.rename(place)
+        (staged / "named").rename(place)
+        shutil.rmtree(staged)
     return place
 
 

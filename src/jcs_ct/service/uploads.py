@@ -2,7 +2,7 @@
 
 The files of a study travel one after the other as one stream; an upload's state is the number of bytes that lie on
 disk, so a browser or a server that dies loses at most the piece under way. Names that a browser gives never reach the
-disk: files are numbered in their natural order.
+disk: files get neutral ones, under which a study is judged as under its own (:mod:`~jcs_ct.imaging.neutral_names`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from starlette.concurrency import run_in_threadpool
 
 from jcs_ct.files import explain_unwritable
+from jcs_ct.imaging.neutral_names import neutral_paths
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
@@ -44,7 +45,7 @@ class Upload:
         user: Whose.
         label: What the reader calls the study.
         sizes: Bytes of each file, in the order of sending.
-        suffixes: What of each file's name is kept: ``.nii.gz`` or ``.bin``.
+        places: Where each file will lie in the study's folder, under a neutral name.
         received: Bytes on disk.
         total_bytes: Bytes announced.
     """
@@ -53,7 +54,7 @@ class Upload:
     user: str
     label: str
     sizes: tuple[int, ...]
-    suffixes: tuple[str, ...]
+    places: tuple[str, ...]
     received: int
     total_bytes: int
 
@@ -85,7 +86,8 @@ class Uploads:
         self.sweep()
         names = [str(file["name"]) for file in files]
         order = sorted(range(len(files)), key=lambda index: natural_key(Path(names[index])))
-        kept = [[int(files[index]["size"]), kept_suffix(names[index])] for index in order]
+        places = neutral_paths(names)
+        kept = [[int(files[index]["size"]), str(places[index])] for index in order]
         upload_id = secrets.token_hex(16)
         with self._database.transaction() as run:
             everyone = run.execute("SELECT count(*) FROM uploads").fetchone()[0]
@@ -124,7 +126,7 @@ class Uploads:
             user=row["user"],
             label=row["label"],
             sizes=tuple(size for size, _ in files),
-            suffixes=tuple(suffix for _, suffix in files),
+            places=tuple(place for _, place in files),
             received=pack.st_size if pack else 0,
             total_bytes=row["total_bytes"],
         )
@@ -207,8 +209,9 @@ class Uploads:
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir(mode=0o700)
             with (self._folder / upload.upload_id / _PACK).open("rb") as pack:
-                for number, (size, suffix) in enumerate(zip(upload.sizes, upload.suffixes, strict=True), start=1):
-                    with (staged / f"{number:06d}{suffix}").open("xb", buffering=0) as out:
+                for size, kept in zip(upload.sizes, upload.places, strict=True):
+                    (staged / kept).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    with (staged / kept).open("xb", buffering=0) as out:
                         _copy(pack, out, size)
                         os.fsync(out.fileno())
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -260,11 +263,6 @@ def _state(path: Path) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:
         return None
-
-
-def kept_suffix(name: str) -> str:
-    """What of a file's name reaches the disk."""
-    return ".nii.gz" if PurePosixPath(name).name.lower().endswith(".nii.gz") else ".bin"
 
 
 def _write_all(out: RawIOBase, block: bytes) -> None:

@@ -174,4 +174,4 @@ def test_sr_by_highdicom(case, phantom):
         for measurement in group.get_measurements()
         if measurement.unit.value == "cm3"
     ]
-    assert volumes == pytest.approx([volume_ml for volume_ml, _ in truth_of(phantom, affine)], abs=0.006)
+    assert volumes == pytest.approx([volume_ml for volume_ml, _ in truth_of(phantom, affine)], rel=1e-4)

@@ -176,7 +176,7 @@ def test_the_structured_report_ties_volumes_to_segments(results):
         (volume, density) = group.get_measurements()
         assert (volume.unit.value, density.unit.value) == ("cm3", "[hnsf'U]")
         assert volume.value == pytest.approx(lesion.volume_ml, rel=1e-3)
-        assert density.value == pytest.approx(lesion.mean_hu, abs=0.01)
+        assert density.value == pytest.approx(lesion.mean_hu, abs=0.05)
         referenced = [item for item in group[0].ContentSequence if "ReferencedSOPSequence" in item]
         (target,) = referenced[0].ReferencedSOPSequence
         assert target.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
@@ -190,13 +190,13 @@ def test_the_structured_report_states_verdict_burden_and_notice(results):
     report = highdicom.sr.srread(folder / "findings.sr.dcm")
     (group,) = report.content.get_image_measurement_groups()
     figures = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
-    assert figures["JCS001"] == pytest.approx(diagnosis.burden.percent_opacity, abs=0.005)
+    assert figures["JCS001"] == pytest.approx(diagnosis.burden.percent_opacity, rel=1e-4)
     assert figures["JCS003"] == 5
     assert figures["JCS004"] == 3
     assert figures["JCS006"] == pytest.approx(diagnosis.burden.opacification_volume_ml, rel=1e-3)
     assert _verdicts(group) == {"JCS009": "Positive", "JCS010": "Research use only, not a medical device"}
     texts = [item.TextValue for item in dcmread(folder / "findings.sr.dcm").ContentSequence if "TextValue" in item]
-    assert any(text.startswith(NOTICE) and "Not told apart from COVID-19: " in text for text in texts)
+    assert any(text.startswith(NOTICE) and "These can look the same as COVID-19: " in text for text in texts)
 
 
 def test_volumes_are_withheld_where_the_geometry_is_not_trusted(make_series, make_findings, tmp_path):
@@ -244,9 +244,9 @@ def test_only_a_positive_study_has_an_opacity_as_its_finding(make_series, make_f
 
 
 @pytest.mark.parametrize(
-    ("value", "stated"), [(188.324238, 188.32), (6.764597, 6.76), (0.0004321, 0.0004), (0.0, 0.0)]
+    ("value", "stated"), [(188.324238, 188.32), (6.764597, 6.7646), (0.00043214, 0.00043214), (0.0, 0.0)]
 )
-def test_a_figure_of_the_report_has_two_decimals_and_is_never_nothing(value, stated):
+def test_a_figure_of_the_structured_report_has_five_digits(value, stated):
     assert dicom_sr._rounded(value) == stated
 
 
