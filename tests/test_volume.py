@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jcs_ct.volume import CTVolume, LabelVolume
+from jcs_ct.volume import CTVolume, LabelVolume, bounding_box, corners_apart_mm
 
 
 def test_volume_knows_spacing_and_positions() -> None:
@@ -43,3 +43,19 @@ def test_volume_refuses_what_it_cannot_be(hu: np.ndarray, message: str) -> None:
 def test_singular_affine_is_refused() -> None:
     with pytest.raises(ValueError, match="singular"):
         LabelVolume(np.zeros((1, 2, 2), np.uint8), np.diag([1.0, 0.0, 1.0, 1.0]))
+
+
+def test_bounding_box() -> None:
+    mask = np.zeros((3, 4, 5), dtype=bool)
+    mask[1, 2, 1:4] = True
+    assert bounding_box(mask) == (slice(1, 2), slice(2, 3), slice(1, 4))
+    assert bounding_box(mask, margin=2) == (slice(0, 3), slice(0, 4), slice(0, 5))
+    assert bounding_box(mask[1], margin=1) == (slice(1, 4), slice(0, 5))
+    with pytest.raises(ValueError, match="an empty mask has no bounding box"):
+        bounding_box(mask[0])
+
+
+def test_corners_apart() -> None:
+    first, second = np.eye(4), np.diag([1.0, 1.0, 1.1, 1.0])
+    second[0, 3] = 3.0
+    assert corners_apart_mm(first, second, (10, 20, 41)) == pytest.approx(5.0)

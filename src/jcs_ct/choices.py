@@ -39,7 +39,8 @@ EvaluationProtocol = Literal["image", "official", "miniseg", "patient-safe"]
 figures that were published for CT100's published folds; ``patient-safe`` takes a CT100 folder's patient-safe ones."""
 
 SegmentRule = Literal["positive", "always", "never"]
-"""When lesions are segmented; ``positive`` is the paper's rule."""
+"""When lesions are segmented. ``positive``: in positive patients (the paper's rule), and in negative ones that a
+second look doubts."""
 
 MapVariant = Literal["paper", "grad_cam"]
 """Activation map: the paper's Eq. 1-2, or Grad-CAM of the logit."""

@@ -15,7 +15,8 @@ JCSError (exit code 5)     every one has a code and a remedy, for machines
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -153,6 +154,25 @@ class MissingExtraError(ConfigError):
         install = f"pip install 'jcs-ct[{extra}]'"
         otherwise = f"; or {instead}" if instead else ""
         super().__init__(f"{what} needs an extra: {install}{otherwise}", remedy=f"{install}{otherwise}")
+
+
+@contextmanager
+def needing_extra(what: str, extra: str, packages: Collection[str]) -> Iterator[None]:
+    """Imports of packages of an extra: a missing one is said as such, any other missing module as it is.
+
+    Args:
+        what, extra: See :class:`MissingExtraError`.
+        packages: The extra's packages, as they are imported.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in packages:
+            raise
+        raise MissingExtraError(what, extra) from error
 
 
 class DeviceError(ConfigError):

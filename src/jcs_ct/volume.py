@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 #: What lies outside the reconstructed field of view (padding) is set to this value on reading.
 BACKGROUND_HU = -1024
+#: Corners of a mask and of its CT may lie this far apart, in mm: tools that write masks round affines and positions.
+MASK_TOLERANCE_MM = 0.5
 
 
 def _check_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,6 +37,36 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+def corners_apart_mm(first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """The largest distance between where two affines put a corner of one grid, between voxel centres.
+
+    Args:
+        first, second: 4x4, in mm, of the same axes.
+        shape: Of the grid.
+    """
+    corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
+    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
+
+
+def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box that holds a mask, and ``margin`` more on every side where there is room.
+
+    Args:
+        mask: Of any number of axes.
+        margin: Steps of the grid.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    ranges = []
+    for axis in range(mask.ndim):
+        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(present):
+            raise ValueError("an empty mask has no bounding box")
+        ranges.append(slice(max(0, int(present[0]) - margin), min(mask.shape[axis], int(present[-1]) + margin + 1)))
+    return tuple(ranges)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.executor import Executor, Order, lost
 from jcs_ct.batch.local import LocalExecutor
 from jcs_ct.errors import OutputError
-from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State
+from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State, StudyWorker
 
 PLAY = "played_studies:play"
 HERE = Path(__file__).parent
@@ -149,8 +149,9 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_
     assert [one.waiting_for for one in told][:1] == ["disk"]
     free[:] = [0]
     late, _, _ = batch(named(3), Played(), least_free_bytes=1, disk_patience_s=0.05)
-    with pytest.raises(OutputError, match="nothing is lost"):
+    with pytest.raises(OutputError, match="nothing is lost") as error:
         late.run()
+    assert error.value.code == "DISK_FULL"
     assert real(tmp_path).free > 0
 
 
@@ -180,6 +181,21 @@ def test_a_driver_that_is_told_to_stop_gives_back_what_runs(batch, tmp_path):
     assert ledger.counts()[State.QUEUED] == 3
     assert {(job.attempts, job.owner) for job in ledger.jobs()} == {(0, "")}
     assert left(tmp_path) == []
+
+
+def test_a_process_that_cannot_be_started_is_one_failed_attempt(batch, monkeypatch):
+    real, refusals = StudyWorker.run, [1]
+
+    def run(worker, *arguments, **options):
+        if refusals:
+            refusals.pop()
+            raise BlockingIOError("fork: no more processes")
+        return real(worker, *arguments, **options)
+
+    monkeypatch.setattr(StudyWorker, "run", run)
+    driver, ledger, _ = batch(named(2), LocalExecutor(1))
+    assert driver.run().counts[State.DONE] == 2
+    assert sorted(job.attempts for job in ledger.jobs()) == [1, 2]
 
 
 def test_drivers_that_are_killed_cost_no_study_an_attempt(batch):

@@ -38,8 +38,17 @@ def test_a_study_becomes_a_report(diagnose, tmp_path):
     assert report["segmentation"]["lesion_count"] == answer["lesion_count"]
 
 
-def test_a_negative_study_is_not_segmented(diagnose, tmp_path):
+def test_lesions_of_a_study_that_is_called_negative_are_outlined_and_flagged(diagnose, tmp_path):
     answer = json.loads(diagnose(tmp_path, "--threshold", "100", "--json").stdout)
+    assert answer["verdict"] == "negative"
+    codes = [flag["code"] for flag in answer["flags"]]
+    assert "NETWORKS_DISAGREE" in codes
+    assert "SEGMENTED_ON_REQUEST" not in codes
+    assert answer["lesion_count"] > 0
+
+
+def test_a_negative_study_is_not_segmented_where_that_is_switched_off(diagnose, tmp_path):
+    answer = json.loads(diagnose(tmp_path, "--threshold", "100", "--segment", "never", "--json").stdout)
     assert answer["verdict"] == "negative"
     assert answer["lesion_count"] is None
     report = json.loads((tmp_path / "report.json").read_text())

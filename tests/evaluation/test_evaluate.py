@@ -143,6 +143,9 @@ def test_checkpoints_that_share_a_name_are_refused(data, models, tmp_path):
     path = models / "segmenter.safetensors"
     done = run("evaluate", "segmentation", path, path, "-m", data / "slices.csv", "-o", tmp_path)
     assert "need names of their own, got segmenter, segmenter" in str(done.exception)
+    given = (f"net 1={path}", f"net_1={path}")
+    done = run("evaluate", "segmentation", *given, "-m", data / "slices.csv", "-o", tmp_path)
+    assert "names that make one folder, give them names of their own: 'net 1' and 'net_1'" in str(done.exception)
 
 
 def _interrupt(*_given, **_named):

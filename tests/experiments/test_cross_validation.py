@@ -198,9 +198,11 @@ def test_a_run_that_is_stopped_between_training_and_judging_ends_as_if_it_had_no
 
 
 def test_methods_that_cannot_stand_beside_each_other_are_refused_before_anything_is_trained(folds, tmp_path):
-    twice = [Method("a", RECIPE), Method("a", RECIPE)]
-    for methods in (twice, [Method("a", RECIPE), Method("b", CLASSIFIER_RECIPE)], []):
-        with pytest.raises(ConfigError, match="are of one task and have names of their own"):
+    for names in (("a", "a"), ("a b", "a_b")):
+        with pytest.raises(ConfigError, match=f"make one folder.*'{names[0]}' and '{names[1]}'"):
+            run_experiment([Method(name, RECIPE) for name in names], folds, tmp_path / "x")
+    for methods in ([Method("a", RECIPE), Method("b", CLASSIFIER_RECIPE)], []):
+        with pytest.raises(ConfigError, match="are of one task"):
             run_experiment(methods, folds, tmp_path / "x")
     with pytest.raises(ConfigError, match="there is no fold7; there are fold0, fold1"):
         run_experiment([Method("a", RECIPE)], folds, tmp_path / "x", only=[7])

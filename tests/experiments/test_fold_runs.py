@@ -182,6 +182,12 @@ def test_sources_that_share_patients_do_not_help_each_other():
     assert all(each.run is not None for each in sets.values())
 
 
+def test_sources_whose_runs_would_lie_in_one_folder_are_refused():
+    judged = manifest_of(("web 1", 1, 10), ("web_1", 0, 10))
+    with pytest.raises(ConfigError, match=r"make one folder.*'without web 1' and 'without web_1'"):
+        training_sets(CLASSIFIER, judged, read_groups([], judged))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

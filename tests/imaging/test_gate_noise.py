@@ -28,6 +28,11 @@ def test_noise_is_measured_at_the_pixels_that_networks_see():
     assert noise_hu(body(60.0, size=512)) == pytest.approx(30.0, rel=0.1)
 
 
+def test_noise_is_measured_at_such_pixels_where_the_stored_ones_are_not_square():
+    # 128 rows stay as they are, and two of 512 columns are averaged.
+    assert noise_hu(body(60.0, size=512)[:, ::4]) == pytest.approx(60.0 / np.sqrt(2.0), rel=0.1)
+
+
 def test_much_noise_is_flagged_and_little_is_not():
     assert check_noise(body(25.0)) == []
     (finding,) = check_noise(body(60.0))

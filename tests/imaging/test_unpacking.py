@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 
@@ -145,14 +146,24 @@ def test_a_directory_that_points_outside_the_file(tmp_path):
     assert "the archive is damaged (OSError)" in refused(archive, tmp_path / "out")
 
 
-def test_a_full_disk_is_not_called_damage(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (errno.ENOSPC, "DISK_FULL", "the disk of the temporary folder is full: free space there"),
+        (errno.EDQUOT, "DISK_FULL", "the disk of the temporary folder is full: free space there"),
+        (errno.EROFS, "OUTPUT_UNWRITABLE", "temporary folder: Read-only file system; set TMPDIR"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_not_called_damage(tmp_path, monkeypatch, number, code, message):
+    def refuses(*arguments):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("jcs_ct.imaging.unpacking._copy", full)
+    monkeypatch.setattr("jcs_ct.imaging.unpacking._copy", refuses)
     archive = zip_of(tmp_path / "a.zip", {"one": b"1" * 100})
-    with pytest.raises(OutputError, match="temporary folder: No space left on device; free space there"):
+    with pytest.raises(OutputError, match=message) as error:
         unpack(archive, tmp_path)
+    assert error.value.code == code
+    assert code in str(error.value)
 
 
 def test_empty_archive(tmp_path):

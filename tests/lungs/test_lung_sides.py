@@ -14,7 +14,7 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import open_study
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, lungs_in_view, require_lung, segment_lungs
-from jcs_ct.lungs.chest import LEAST_BONE_AROUND, bone_around
+from jcs_ct.lungs.chest import LEAST_BONE_AROUND, bone_share_around
 from jcs_ct.lungs.field import field_of_view
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
@@ -254,7 +254,7 @@ def test_ribs_are_around_lungs(chest: Chest) -> None:
         require_lung(truth, hu, chest.spacing_mm)
     for index in range(3, 14):
         plane = np.s_[index : index + 1]
-        assert bone_around(chest.lungs[plane], chest.hu[plane], chest.spacing_mm) > LEAST_BONE_AROUND
+        assert bone_share_around(chest.lungs[plane], chest.hu[plane], chest.spacing_mm) > LEAST_BONE_AROUND
 
 
 @pytest.mark.slow

@@ -322,6 +322,26 @@ def test_a_study_of_the_pacs_is_fetched_compared_and_sent_back(page, server, tur
     assert len(server.pacs.instances) > before
 
 
+def test_what_is_too_much_is_said_before_it_is_announced(page, server):
+    log_in(page, server, "jane")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    limits = page.locator("#drop")
+    assert int(limits.get_attribute("data-most-files")) > 1000
+    files = [{"name": f"{number}.dcm", "mimeType": "application/dicom", "buffer": b"xy"} for number in range(3)]
+    for name, most, words in (
+        ("files", 2, "3 files were chosen, 2 are allowed; send one study at a time (TOO_MANY_FILES)"),
+        ("bytes", 5, "0.0 GiB were chosen, 0.0 GiB are allowed; send one series only (UPLOAD_TOO_LARGE)"),
+    ):
+        before = limits.get_attribute(f"data-most-{name}")
+        set_most = "([name, most]) => document.getElementById('drop').setAttribute(`data-most-${name}`, most)"
+        page.evaluate(set_most, [name, str(most)])
+        page.set_input_files("#pick-files", files)
+        page.get_by_text(words).wait_for()
+        page.evaluate(set_most, [name, before])
+    assert asked == []
+
+
 def test_thresholds_are_judged_on_validation_patients(page, server, phantom_folder):
     log_in(page, server, "jane")
     send(page, "Judged", folder=phantom_folder)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jcs_ct.service.comparing import burden_change
+from jcs_ct.jobs import JobKey, Ledger, ResultFolders
+from jcs_ct.service.comparing import Order, burden_change, other_studies
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.studies import Studies, StudyRecord
+from jcs_ct.service.users import Role, User
 
 
 def report(*, count: int = 10, lungs: int = 40, **burden: float | None) -> dict:
@@ -21,9 +25,9 @@ def report(*, count: int = 10, lungs: int = 40, **burden: float | None) -> dict:
     }
 
 
-def test_change_is_this_study_less_the_earlier_one():
+def test_change_is_the_later_study_less_the_earlier_one():
     rows = {row["name"]: row for row in burden_change(report(), report(percent_opacity=12.5, count=20, lungs=50))}
-    assert rows["Opacity"] == {"name": "Opacity", "unit": "% of lung", "earlier": 20.0, "now": 12.5, "change": -7.5}
+    assert rows["Opacity"] == {"name": "Opacity", "unit": "% of lung", "first": 20.0, "second": 12.5, "change": -7.5}
     assert rows["Infected slices"]["change"] == pytest.approx(40.0 - 25.0)
     assert rows["Volume of the lungs"]["change"] == 0.0
 
@@ -31,6 +35,37 @@ def test_change_is_this_study_less_the_earlier_one():
 def test_what_was_not_measured_has_no_change():
     unsegmented = {**report(), "burden": None}
     rows = {row["name"]: row for row in burden_change(unsegmented, report(opacification_volume_ml=None))}
-    assert (rows["Opacity"]["earlier"], rows["Opacity"]["now"], rows["Opacity"]["change"]) == (None, 20.0, None)
+    assert (rows["Opacity"]["first"], rows["Opacity"]["second"], rows["Opacity"]["change"]) == (None, 20.0, None)
     assert rows["Volume of opacities"]["change"] is None
     assert rows["Infected slices"]["change"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("date", "mine", "order"),
+    [
+        ("20240101", "20240102", Order.EARLIER),
+        ("20240103", "20240102", Order.LATER),
+        ("20240102", "20240102", Order.SAME_DAY),
+        ("", "20240102", Order.UNKNOWN),
+        ("20240103", "", Order.UNKNOWN),
+        ("", "", Order.UNKNOWN),
+        ("2024", "20240102", Order.UNKNOWN),
+        ("unknown!", "20240102", Order.UNKNOWN),
+    ],
+)
+def test_order_is_that_of_dates_that_both_state(tmp_path, date, mine, order):
+    jane = User("jane", Role.READER)
+
+    def read(studies: Studies, study_date: str) -> StudyRecord:
+        def key(study_id: str) -> JobKey:
+            return JobKey(study_id, "w", "o", "1")
+
+        record = studies.add(jane, studies.new_id(), "Study", files=1, size=1, key=key)
+        studies.ledger.finish(studies.ledger.claim(), result={"patient_key": "p", "study_date": study_date})
+        return record
+
+    with ServiceDatabase(tmp_path / "service.sqlite") as database, Ledger(tmp_path / "jobs.sqlite") as ledger:
+        studies = Studies(database, ledger, ResultFolders(tmp_path / "results"), tmp_path)
+        read(studies, date)
+        [other] = other_studies(studies, jane, read(studies, mine))
+    assert other.order is order

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fastapi.testclient import TestClient
 
 from jcs_ct.service.app import ROUTERS
+from jcs_ct.service.bodies import JSON_BYTES_OF_A_FILE, MOST_JSON_BYTES, BoundedRoute
 
-from .conftest import Browser
+from .conftest import LIMITS, Browser
 from .walking import ABSENT, OPEN, Route, routes
 
 VALUES = {"study_id": ABSENT, "upload_id": "1" * 32, "name": "report.json"}
-FOREIGN = ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"})
+FOREIGN = (
+    {"Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Origin": "null"},
+    {"Origin": "http://["},
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +93,60 @@ def test_requests_that_are_none_name_all_that_is_wrong(browser):
     )
     assert (answer.status_code, answer.json()["code"]) == (422, "BAD_REQUEST")
     assert all(place in answer.json()["message"] for place in ("label: ", "files.0.name: ", "files.0.size: "))
+
+
+def answered_unread(app, route: Route) -> int:
+    """Status for someone without a session who announces 200 MiB; whoever begins to read them fails."""
+    path, _, query = route.target(VALUES).partition("?")
+    headers = {"host": "127.0.0.1", "content-type": "application/json", "content-length": str(200 << 20)}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": route.method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    told: list[int] = []
+
+    async def receive():
+        assert told, "a stranger's body is read"
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            told.append(message["status"])
+
+    asyncio.run(app(scope, receive, send))
+    return told[0]
+
+
+def test_no_body_is_read_of_those_without_a_session(app, every):
+    changing = [route for route in every if route.method != "GET"]
+    assert {answered_unread(app, route) for route in changing} == {401}
+
+
+def test_json_has_a_limit_everywhere(browser):
+    served = [route for router in ROUTERS for route in router.routes if route.body_field is not None]
+    assert len(served) >= 4
+    assert all(isinstance(route, BoundedRoute) for route in served)
+    jane = browser("jane")
+    most = MOST_JSON_BYTES + JSON_BYTES_OF_A_FILE * LIMITS.files
+    whole = b'{"files": []}'.ljust(most)
+
+    def cut(content: bytes):
+        yield from (content[start : start + 8192] for start in range(0, len(content), 8192))
+
+    kind = {"Content-Type": "application/json"}
+    for content in (whole, cut(whole)):
+        answer = jane.ask("POST", "/api/v1/uploads", content=content, headers=kind)
+        assert (answer.status_code, answer.json()["code"]) == (422, "NO_FILES")
+    for content in (whole + b" ", cut(whole + b" ")):
+        answer = jane.ask("POST", "/api/v1/uploads", content=content, headers=kind)
+        assert (answer.status_code, answer.json()["code"]) == (413, "BODY_TOO_LARGE")

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,12 @@ def test_studies_of_one_patient_stand_side_by_side(browser, read_study, fetched_
     assert f"beside={read_study}" in page
     compared = jane.ask("GET", f"/studies/{fetched_study}?beside={read_study}", headers={"Accept": "text/html"}).text
     assert "canvas-beside" in compared
-    assert "Earlier" in compared
+    assert "Earlier study" in compared
+    assert compared.index("2099-01-01, this</th>") < compared.index(">Change</th>")
+    backwards = jane.ask("GET", f"/studies/{read_study}?beside={fetched_study}", headers={"Accept": "text/html"}).text
+    assert "Later study" in backwards
+    columns = [backwards.index(title) for title in (", this</th>", ">2099-01-01</th>", ">Change</th>")]
+    assert columns == sorted(columns), "time runs to the right whichever study is open"
     assert "+0.0" in compared or "-0.0" in compared, "the same patient turned round: nothing changed"
     assert "different networks" not in compared
     key = jane.study(read_study)["facts"]["patient_key"]
@@ -329,6 +335,10 @@ def test_a_study_is_shared_by_its_owner_alone(browser, read_study):
     assert jane.ask("POST", f"/api/v1/studies/{read_study}/shares", json={"user": "joe"}).status_code == 201
     assert joe.study(read_study)["label"].startswith("Phantom")
     assert code(joe.ask("DELETE", f"/api/v1/studies/{read_study}")) == (403, "NOT_YOURS")
+    further = joe.ask("POST", f"/api/v1/studies/{read_study}/shares", json={"user": "root"})
+    assert code(further) == (403, "NOT_YOURS"), "not by those it is shared with"
+    assert 'id="share"' not in joe.client.get(f"/studies/{read_study}").text
+    assert 'id="share"' in jane.client.get(f"/studies/{read_study}").text
 
 
 @pytest.mark.parametrize(
@@ -438,6 +448,9 @@ def test_metrics_and_health(browser):
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(figures['jcs_jobs{state="done"}']) >= 1
     assert float(figures["jcs_reading_seconds_sum"]) > 0
+    types = {line.split(" ")[2]: line.split(" ")[3] for line in lines if line.startswith("# TYPE")}
+    assert types.keys() == {name.partition("{")[0] for name in figures}
+    assert set(types.values()) == {"gauge"}, "deleted studies leave every figure: none only ever grows"
     assert root.client.get("/health").json()["ok"] is True
 
 
@@ -587,6 +600,38 @@ def test_old_studies_are_deleted_when_that_is_asked_for(browser, service, phanto
     assert jane.ask("GET", f"/api/v1/studies/{old}").status_code == 404
     assert jane.study(new)["state"] == "refused"
     assert service.audit.entries(study_id=old)[0].user == "retention"
+
+
+def test_a_fault_of_the_software_does_not_end_the_queue(browser, service, monkeypatch):
+    faults = []
+
+    def faulty():
+        faults.append(1)
+        raise RuntimeError("not foreseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jcs_ct.service.work._WAIT_AFTER_FAULT_S", 0.01)
+        patch.setattr(service.work._runner, "work_once", faulty)
+        deadline = time.monotonic() + 60
+        while len(faults) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(faults) >= 2, "it goes on"
+    jane = browser("jane")
+    assert jane.client.get("/health").json()["ok"] is True
+    assert jane.wait(jane.send({"letter.txt": b"x"}))["code"] == "NO_IMAGES"
+
+
+def test_throttled_logins_add_nothing_to_the_log(browser, service):
+    stranger = browser()
+    form = {"name": "nobody at all", "password": "a guess"}
+    try:
+        assert stranger.client.post("/login", data=form).status_code == 401
+        noted = len(service.audit.entries(limit=10_000))
+        service.database.change("UPDATE login_failures SET not_before = ?", (time.time() + 900,))
+        assert stranger.client.post("/login", data=form).status_code == 429
+        assert len(service.audit.entries(limit=10_000)) == noted
+    finally:
+        service.database.change("DELETE FROM login_failures")
 
 
 def test_events_tell_what_changes(app, browser, read_study):

@@ -34,6 +34,8 @@ def test_without_users_only_this_machine_is_answered(open_app):
         assert (answer.status_code, answer.json()["code"]) == (403, "NO_USERS")
     client = TestClient(open_app, base_url="http://127.0.0.1")
     assert client.get("/health", headers={"X-Forwarded-For": "192.0.2.7"}).status_code == 403
+    for host in ("[", "[::1", "", "127.0.0.1@evil.example"):
+        assert client.get("/health", headers={"Host": host}).status_code == 403
 
 
 def test_a_page_behind_a_proxy_keeps_its_path(open_app):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from argon2 import PasswordHasher
@@ -67,6 +68,22 @@ def test_failed_logins_have_to_wait_by_name_and_by_address(users, database):
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
 
 
+def test_guesses_at_the_same_time_are_no_freer_than_one_after_the_other(users, monkeypatch):
+    users.add("jane", Role.READER, "a long enough one")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(users, "_matches", lambda *guessed: time.sleep(0.05))  # as long as a real hash takes
+
+    def guess(number: int) -> bool:
+        try:
+            return users.check("jane", f"guess {number}", f"1.1.1.{number}") is None
+        except TooManyFailuresError:
+            return False
+
+    with ThreadPoolExecutor(40) as pool:
+        assert sum(pool.map(guess, range(40))) == 5
+
+
 def test_sessions_end_by_time_logout_and_with_their_user(users, database):
     users.add("jane", Role.READER, "a long enough one")
     sessions = Sessions(database, users, hours=4.0)
@@ -114,3 +131,18 @@ def test_the_audit_log_only_grows_and_shows_tampering(database, tmp_path):
         around.execute("UPDATE audit SET user = 'joe' WHERE number = 3")
     around.close()
     assert log.first_broken() == 3
+
+
+def test_a_seal_that_was_noted_shows_what_the_chain_does_not(database, tmp_path):
+    log = AuditLog(database)
+    for number in range(3):
+        log.note("jane", "view", "study", number=number)
+    noted = log.entries(limit=1)[0]
+    with sqlite3.connect(tmp_path / "service.sqlite") as around:
+        around.execute("DROP TRIGGER audit_is_not_removed")
+        around.execute("DELETE FROM audit WHERE number = ?", (noted.number,))
+    around.close()
+    assert log.first_broken() is None, "cut off at the end: the chain holds"
+    log.note("jane", "view", "another")
+    [now] = [entry for entry in log.entries() if entry.number == noted.number]
+    assert now.seal != noted.seal

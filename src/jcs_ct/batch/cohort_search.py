@@ -22,7 +22,7 @@ from jcs_ct.batch.local_studies import (
     study_of_files,
 )
 from jcs_ct.data.manifest.table_files import is_parquet, read_table
-from jcs_ct.errors import ConfigError, GateCode, MissingExtraError, StudyError
+from jcs_ct.errors import ConfigError, GateCode, StudyError, needing_extra
 from jcs_ct.imaging.series import DicomSeries, survey_dicom
 from jcs_ct.imaging.study_files import find_files
 
@@ -86,13 +86,9 @@ def connect(url: str) -> DicomWeb:
     Raises:
         ConfigError: the extra ``pacs`` is not installed, or the credentials cannot be used.
     """
-    try:
+    with needing_extra("a DICOMweb server", "pacs", ("requests", "defusedxml")):
         from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.server import PacsServer
-    except ModuleNotFoundError as error:
-        if error.name not in ("requests", "defusedxml"):
-            raise
-        raise MissingExtraError("a DICOMweb server", "pacs") from error
     return DicomWeb(PacsServer.from_environment(url, os.environ.get("JCS_PACS_CA", "")))
 
 

@@ -233,7 +233,8 @@ class Driver:
         if now - self._blocked_since > self.disk_patience_s:
             raise OutputError(
                 f"the disk has had no room for {self.disk_patience_s:.0f} s ({error}); free space and give the same "
-                "command again: what is done stays done, nothing is lost (DISK_FULL)"
+                "command again: what is done stays done, nothing is lost (DISK_FULL)",
+                code="DISK_FULL",
             )
 
     def _renew(self) -> None:

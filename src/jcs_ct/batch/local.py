@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
 
 from jcs_ct.batch.executor import Order
 from jcs_ct.jobs import Outcome, StudyWorker
+from jcs_ct.jobs.child import explain
+
+logger = logging.getLogger(__name__)
 
 
 def default_workers() -> int:
@@ -76,10 +80,14 @@ class LocalExecutor:
     def _work(self) -> None:
         with StudyWorker(studies_per_process=self._studies_per_process, threads=self._threads) as worker:
             while (order := self._orders.get()) is not None and not self._stopping.is_set():
-                outcome = worker.run(
-                    order.task,
-                    order.arguments,
-                    limits=order.limits,
-                    keep_going=lambda: not self._stopping.is_set(),
-                )
+                try:
+                    outcome = worker.run(
+                        order.task,
+                        order.arguments,
+                        limits=order.limits,
+                        keep_going=lambda: not self._stopping.is_set(),
+                    )
+                except Exception as error:  # a thread that ended here would leave the driver waiting for ever
+                    logger.exception("a study's process could not be started or followed")
+                    outcome = Outcome(*explain(error))
                 self._ended.put((order.token, outcome))

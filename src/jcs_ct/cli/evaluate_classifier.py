@@ -50,9 +50,9 @@ def classifier(
 
     Example:  jcs evaluate classifier compact -m slices.csv -o evaluation/classifier
     """
+    from jcs_ct.data.manifest.slice_names import slice_names
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.classifier.slice_discrimination import evaluate_scores
-    from jcs_ct.experiments.judged_slices import slice_names
     from jcs_ct.experiments.methods import method_folder
     from jcs_ct.experiments.slice_scores import read_scores, score_manifest, write_scores
     from jcs_ct.metrics.bootstrap import Resampling

@@ -35,6 +35,7 @@ def named_checkpoints(given: list[str], task: NetworkTask) -> list[tuple[str, Pa
     """NAME=FILE or FILE -> name and file; a run folder's name for its best.safetensors; ``compact`` is in the box."""
     from jcs_ct.checkpoints import shipped_checkpoint
     from jcs_ct.errors import ConfigError
+    from jcs_ct.experiments.methods import require_own_folders
 
     found = []
     for text in given:
@@ -45,6 +46,7 @@ def named_checkpoints(given: list[str], task: NetworkTask) -> list[tuple[str, Pa
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
         raise ConfigError(f"checkpoints need names of their own, got {', '.join(names)}; use NAME=FILE")
+    require_own_folders(names)
     return found
 
 

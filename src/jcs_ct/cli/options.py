@@ -45,7 +45,13 @@ LenientOption = Annotated[
 DeflatedOption = Annotated[
     bool, typer.Option("--allow-deflated", help="Read the deflated transfer syntax; only from sources you trust.")
 ]
-SegmentOption = Annotated[SegmentRule, typer.Option(help="When lesions are segmented; positive is the paper's rule.")]
+SegmentOption = Annotated[
+    SegmentRule,
+    typer.Option(
+        help="When lesions are segmented; positive is the paper's rule, and segments a negative study too where a "
+        "look at some of its slices finds lesions."
+    ),
+]
 MapOption = Annotated[
     MapVariant, typer.Option("--map", help="A classifier's activation map: the paper's (Eq. 1-2) or Grad-CAM.")
 ]

@@ -13,10 +13,12 @@ from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
-from jcs_ct.errors import ConfigError, MissingExtraError
+from jcs_ct.errors import ConfigError, needing_extra
 
 if TYPE_CHECKING:
     from jcs_ct.pacs.archive import Archive
+
+_EXTRA = ("what talks to a PACS", "pacs", ("requests", "pynetdicom", "defusedxml"))
 
 app = typer.Typer(name="pacs", help="Fetch studies from a PACS, send results, or watch it.", no_args_is_help=True)
 
@@ -107,10 +109,8 @@ def receive(
     """
     import threading
 
-    try:
+    with needing_extra(*_EXTRA):
         from jcs_ct.pacs.receiver import ReceiverSettings, TlsFiles, receiving
-    except ModuleNotFoundError as error:
-        raise _missing_extra(error) from error
     _keep_identifiers_out_of_logs()
     settings = ReceiverSettings(
         ae_title,
@@ -123,13 +123,6 @@ def receive(
     with receiving(settings, folder) as opened:
         typer.echo(f"receiving on {settings.host}:{opened} as {ae_title}; {NOTICE}")
         threading.Event().wait()
-
-
-def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
-    """What to say of a missing package of the extra; any other missing module is raised as it is."""
-    if error.name not in ("requests", "pynetdicom", "defusedxml"):
-        raise error
-    return MissingExtraError("what talks to a PACS", "pacs")
 
 
 def _keep_identifiers_out_of_logs() -> None:
@@ -151,13 +144,11 @@ def connect(
     Raises:
         ConfigError: the address or the credentials cannot be used, or the extra is not installed.
     """
-    try:
+    with needing_extra(*_EXTRA):
         from jcs_ct.pacs.association import DimseServer
         from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.dimse import Dimse
         from jcs_ct.pacs.server import PacsServer
-    except ModuleNotFoundError as error:
-        raise _missing_extra(error) from error
     bundle = "" if ca_bundle is None else str(ca_bundle)
     if url.startswith(("dimse://", "dimses://")):
         _keep_identifiers_out_of_logs()

@@ -12,10 +12,12 @@ from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
-from jcs_ct.errors import ConfigError, MissingExtraError
+from jcs_ct.errors import ConfigError, needing_extra
 
 if TYPE_CHECKING:
     from jcs_ct.service.users import Users
+
+_EXTRA = ("the page", "service", ("fastapi", "uvicorn", "argon2", "starlette"))
 
 app = typer.Typer(name="serve")
 users_app = typer.Typer(name="users", help="Who may use the page.", no_args_is_help=True)
@@ -64,12 +66,10 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
-    try:
+    with needing_extra(*_EXTRA):
         import uvicorn
 
         from jcs_ct.service.app import build_app, build_service
-    except ModuleNotFoundError as error:
-        raise _missing_extra(error) from error
     from jcs_ct.jobs import Limits
     from jcs_ct.service.listed_studies import check_pacs
     from jcs_ct.service.settings import PacsAddress, ServiceSettings, UploadLimits
@@ -116,10 +116,8 @@ def export(
 
     Example:  jcs serve export --folder studies/ -o corrected/ && jcs data slices corrected/manifest.csv -f s -o s.csv
     """
-    try:
+    with needing_extra(*_EXTRA):
         from jcs_ct.service.training_export import export_corrected
-    except ModuleNotFoundError as error:
-        raise _missing_extra(error) from error
     exported = export_corrected(folder, output)
     say_result(
         {
@@ -196,16 +194,7 @@ def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
 
 
 def _users(folder: Path) -> Users:
-    try:
+    with needing_extra(*_EXTRA):
         from jcs_ct.service.database import ServiceDatabase
         from jcs_ct.service.users import Users
-    except ModuleNotFoundError as error:
-        raise _missing_extra(error) from error
     return Users(ServiceDatabase(folder / "service.sqlite"))
-
-
-def _missing_extra(error: ModuleNotFoundError) -> ConfigError:
-    """What to say of a missing package of the extra; any other missing module is raised as it is."""
-    if error.name not in ("fastapi", "uvicorn", "argon2", "starlette"):
-        raise error
-    return MissingExtraError("the page", "service")

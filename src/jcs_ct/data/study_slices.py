@@ -51,16 +51,18 @@ def write_slices(
         The slices, and how many were left out because their label is not known.
 
     Raises:
-        ConfigError: every study that cannot be read, and every mask that does not fit, all at once.
+        ConfigError: every study that cannot be read or stands in a row before, and every mask that does not fit, all
+            at once.
         OutputError: the folder cannot be written.
     """
     prepare_output_folder(folder)
     rows: list[ManifestRow] = []
     problems: list[str] = []
     unknown = 0
+    seen: set[str] = set()
     for done, row in enumerate(studies, start=1):
         try:
-            written, left_out = _write_study(row, folder, window, every) if row.is_study else ([row], 0)
+            written, left_out = _write_study(row, folder, window, every, seen) if row.is_study else ([row], 0)
         except JCSError as error:
             problems.append(str(error) if str(row.path) in str(error) else f"{row.path}: {error}")
             continue
@@ -73,9 +75,14 @@ def write_slices(
     return Manifest(tuple(rows)), unknown
 
 
-def _write_study(row: ManifestRow, folder: Path, window: Window, every: int) -> tuple[list[ManifestRow], int]:
-    """The rows of a study's slices, written; and how many have no label."""
+def _write_study(
+    row: ManifestRow, folder: Path, window: Window, every: int, seen: set[str]
+) -> tuple[list[ManifestRow], int]:
+    """The rows of a study's slices, written; and how many have no label. ``seen`` gets the study's identifier."""
     study, lesions = open_row(row)
+    if study.identifier in seen:
+        raise ConfigError("the same study stands in a row before; keep one")
+    seen.add(study.identifier)
     hu = study.volume.hu
     if lesions is None and row.label != 0:
         return [], len(range(0, len(hu), every))

@@ -21,7 +21,7 @@ from jcs_ct.experiments.experiment_record import ExperimentRecord, read_record, 
 from jcs_ct.experiments.fold_runs import Folds, Run
 from jcs_ct.experiments.judged_slices import CaseSet, fold_name
 from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, read_predictions, write_predictions
-from jcs_ct.experiments.methods import Method, method_folder
+from jcs_ct.experiments.methods import Method, method_folder, require_own_folders
 from jcs_ct.experiments.operating_point_choice import choose_slice_probability, score_slices
 from jcs_ct.experiments.slice_scores import ScoredSlices, joined, read_scores, score_manifest, write_scores
 from jcs_ct.files import prepare_output_folder
@@ -60,9 +60,9 @@ def run_experiment(
         ConfigError: methods that cannot be told apart or compared, before anything is trained; or as
             :func:`cross_validate`.
     """
-    names = [method_folder(method.name) for method in methods]
-    if len(set(names)) < len(names) or len({method.is_segmenter for method in methods}) != 1:
-        raise ConfigError(f"the methods of an experiment are of one task and have names of their own, got {names}")
+    require_own_folders([method.name for method in methods])
+    if len({method.is_segmenter for method in methods}) != 1:
+        raise ConfigError("the methods of an experiment are of one task: segmenters, or classifiers")
     runs = [folds.runs(method) for method in methods]
     chosen = None if only is None else [fold_name(number) for number in only]
     finished = [

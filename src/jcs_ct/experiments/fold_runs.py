@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, fold_by_patient, split_problems
+from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.errors import ConfigError
-from jcs_ct.experiments.judged_slices import CaseSet, fold_name, slice_cases, slice_names
+from jcs_ct.experiments.judged_slices import CaseSet, fold_name, slice_cases
 from jcs_ct.experiments.methods import Method
 
 

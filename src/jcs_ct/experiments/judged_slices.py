@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.choices import CT100Folds, EvaluationProtocol, SplitName
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey, read_manifest, read_mask
+from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.data.sources.public_sets import ct100
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import Window
@@ -170,23 +170,6 @@ def slice_cases(rows: Sequence[ManifestRow], names: Mapping[Path, str], *, title
 def fold_name(number: int) -> str:
     """A fold as tables and folders name it."""
     return f"fold{number}"
-
-
-def slice_names(rows: Sequence[ManifestRow]) -> Mapping[Path, str]:
-    """Names of prediction files: the image's stem, and where stems repeat a hash of patient and path behind it.
-
-    Never the patient: a name may be an identity. Names follow from the whole manifest, whatever part of it is judged.
-    """
-    stems = Counter(row.path.stem for row in rows)
-
-    def name(row: ManifestRow) -> str:
-        if stems[row.path.stem] == 1:
-            return row.path.stem
-        place = "/".join((row.source, row.patient, *row.path.parts[-4:]))
-        digest = hashlib.sha256(place.encode()).hexdigest()
-        return f"{row.path.stem}-{digest[:8]}"
-
-    return {row.path: name(row) for row in rows}
 
 
 def row_subgroups(row: ManifestRow) -> dict[str, str]:

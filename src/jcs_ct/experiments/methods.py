@@ -75,6 +75,21 @@ def method_folder(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
+def require_own_folders(names: Sequence[str]) -> None:
+    """Refuse names of which two make one folder: one's files would be taken for the other's.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    named: dict[str, list[str]] = {}
+    for name in names:
+        named.setdefault(method_folder(name), []).append(name)
+    shared = [alike for alike in named.values() if len(alike) > 1]
+    if shared:
+        listed = "; ".join(" and ".join(repr(name) for name in alike) for alike in shared)
+        raise ConfigError(f"names that make one folder, give them names of their own: {listed}")
+
+
 def method_facts(methods: Sequence[Method]) -> Mapping[str, Any]:
     """What a page says of how its methods were trained; plain values by method."""
     return {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions, write_predictions
+from jcs_ct.experiments.methods import require_own_folders
 
 #: Levels (probability times 255) that are tried.
 CUTS = tuple(range(8, 248, 8))
@@ -79,9 +80,10 @@ def with_own_cuts(
         All methods, and the chosen probabilities by method and fold.
 
     Raises:
-        ConfigError: a wanted method that is not there, or as :func:`cut_by_other_folds`.
+        ConfigError: a wanted method that is not there, two that make one folder, or as :func:`cut_by_other_folds`.
     """
     check_wanted(wanted, [method.name for method in methods])
+    require_own_folders([method.name for method in methods if method.name in wanted])
     together: list[Predictions] = []
     cuts = {}
     for method in methods:

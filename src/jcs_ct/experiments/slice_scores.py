@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
+from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError
-from jcs_ct.experiments.judged_slices import slice_names
 from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.files import write_text
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jcs_ct.data.manifest import Manifest, patient_folds
+from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.fold_runs import Run
-from jcs_ct.experiments.judged_slices import slice_names
-from jcs_ct.experiments.methods import Method, method_folder
+from jcs_ct.experiments.methods import Method, method_folder, require_own_folders
 
 #: Of this many folds of the training sources' patients one is held out and one chooses.
 FOLDS = 5
@@ -61,11 +61,16 @@ def read_groups(given: Sequence[str], manifest: Manifest) -> dict[str, str]:
 def training_sets(
     method: Method, judged: Manifest, group_of: Mapping[str, str], *, seed: int = 0
 ) -> tuple[TrainingSet, ...]:
-    """All sources, all but each, each alone; sets that cannot train the method stay as rows that say so."""
+    """All sources, all but each, each alone; sets that cannot train the method stay as rows that say so.
+
+    Raises:
+        ConfigError: sources whose runs would be called alike.
+    """
     groups = tuple(sorted(set(group_of.values())))
     kinds = [("all", groups)]
     kinds += [(f"without {name}", tuple(other for other in groups if other != name)) for name in groups]
     kinds += [(f"only {name}", (name,)) for name in groups if len(groups) > 2]
+    require_own_folders([name for name, _ in kinds])
     return tuple(_training_set(method, name, members, judged, group_of, seed) for name, members in kinds)
 
 

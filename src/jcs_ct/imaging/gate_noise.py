@@ -48,7 +48,8 @@ def noise_hu(hu: NDArray[Any]) -> float | None:
     """
     count = len(hu)
     middle = hu[count // 4 : count - count // 4]
-    every = max(1, round(min(hu.shape[1:]) / _SIDE))
+    rows, columns = hu.shape[1:]
+    every = max(1, round(rows / _SIDE)), max(1, round(columns / _SIDE))
     found = []
     for plane in middle[:: -(-len(middle) // _MOST_SLICES)]:
         coarse = _averaged(plane, every)
@@ -59,9 +60,10 @@ def noise_hu(hu: NDArray[Any]) -> float | None:
     return _DEVIATION * float(np.median(found)) / _GAIN if found else None
 
 
-def _averaged(plane: NDArray[Any], every: int) -> NDArray[np.float32]:
-    """(rows, columns) -> means over squares of ``every`` pixels."""
-    rows, columns = (size // every for size in plane.shape)
-    squares = plane[: rows * every, : columns * every].astype(np.float32).reshape(rows, every, columns, every)
-    averaged: NDArray[np.float32] = squares.mean(axis=(1, 3))
+def _averaged(plane: NDArray[Any], every: tuple[int, int]) -> NDArray[np.float32]:
+    """(rows, columns) -> means over so many rows and columns, which differ where pixels are not square."""
+    high, wide = every
+    rows, columns = plane.shape[0] // high, plane.shape[1] // wide
+    blocks = plane[: rows * high, : columns * wide].astype(np.float32).reshape(rows, high, columns, wide)
+    averaged: NDArray[np.float32] = blocks.mean(axis=(1, 3))
     return averaged

@@ -14,10 +14,7 @@ from jcs_ct.errors import MaskError, NotFoundError, StudyError
 from jcs_ct.imaging.mask_pictures import MOST_LESION
 from jcs_ct.imaging.single import decode_volume
 from jcs_ct.imaging.study_files import FileKind, file_kind
-from jcs_ct.volume import CTVolume, LabelVolume
-
-#: Corners of mask and CT may lie this far apart, in mm (affines are rounded by the tools that write masks).
-PLACEMENT_TOLERANCE_MM = 0.5
+from jcs_ct.volume import MASK_TOLERANCE_MM, CTVolume, LabelVolume, corners_apart_mm
 
 
 def is_segmentation(path: Path) -> bool:
@@ -102,11 +99,8 @@ def mask_on(volume: CTVolume, path: Path, lesion_labels: Collection[int] = ()) -
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
         raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")
     if volume.affine is not None and mask.affine is not None:
-        corners = np.array(
-            [[*np.multiply(corner, np.subtract(mask.shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]
-        ).T
-        apart = float(np.linalg.norm(((mask.affine - volume.affine) @ corners)[:3], axis=0).max())
-        if apart > PLACEMENT_TOLERANCE_MM:
+        apart = corners_apart_mm(mask.affine, volume.affine, mask.shape)
+        if apart > MASK_TOLERANCE_MM:
             raise MaskError(f"{path}: the mask lies {apart:.1f} mm from its CT; resample it to the CT's grid")
     labels: NDArray[np.bool_] = mask.labels
     return labels

@@ -31,10 +31,10 @@ from jcs_ct.imaging.gate_geometry import (
 )
 from jcs_ct.imaging.gate_whole_slices import check_overwritten_rows
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
-from jcs_ct.volume import BACKGROUND_HU
+from jcs_ct.volume import BACKGROUND_HU, corners_apart_mm
 
-#: Two placements in one header may differ by this much at the volume's corners, in mm (quaternions are rounded).
-PLACEMENT_TOLERANCE_MM = 0.1
+#: A header's sform and qform may differ by this much at the volume's corners, in mm (quaternions are rounded).
+FORMS_TOLERANCE_MM = 0.1
 #: Spaces that a NIfTI may name: none, scanner, aligned, Talairach, MNI, another template.
 LARGEST_FORM_CODE = 5
 _DAMAGED = (
@@ -291,7 +291,7 @@ def _contradictions(image: Any, stated: Any) -> list[tuple[GateCode, str]]:
         apart = _placements_apart_mm(image)
         if apart is None:
             findings.append((GateCode.NO_POSITION, "the qform is no rotation; convert the volume again"))
-        elif not apart <= PLACEMENT_TOLERANCE_MM:
+        elif not apart <= FORMS_TOLERANCE_MM:
             message = (
                 f"sform (code {sform}) and qform (code {qform}) place the volume {apart:.1f} mm apart, nobody says "
                 "which of them is the patient's; set one of the two codes to 0, or convert the volume again"
@@ -306,9 +306,7 @@ def _placements_apart_mm(image: Any) -> float | None:
         by_qform = image.header.get_qform()
     except ValueError:
         return None
-    shape = image.shape[:3]
-    corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
-    return float(np.linalg.norm((by_qform @ corners - image.affine @ corners)[:3], axis=0).max())
+    return corners_apart_mm(by_qform, image.affine, image.shape[:3])
 
 
 def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:

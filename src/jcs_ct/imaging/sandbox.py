@@ -252,7 +252,7 @@ def run_in_child(
     """Do ``items`` of ``task`` in limited child processes.
 
     Args:
-        task: A name that ``worker`` knows.
+        task: A name that ``decoding_child`` knows.
         items: JSON values, one answer each.
         options: JSON values for the whole task; ``fd`` is added when there is an output.
         output: Open file that the children fill (pixels travel there, not through the pipe).

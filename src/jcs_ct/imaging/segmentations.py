@@ -21,11 +21,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, functional_group, to_integer, to_numbers, to_text
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
+from jcs_ct.volume import MASK_TOLERANCE_MM
 
 #: Label Map Segmentation Storage (PS3.4 B.5), which pydicom has no name for yet.
 LABEL_MAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-#: A frame's corners may lie this far from the corners of its slice, in mm (positions are rounded when written).
-PLACEMENT_TOLERANCE_MM = 0.5
 
 
 def read_segmentation(
@@ -148,7 +147,7 @@ def _plane_of(
     expected[down] = size[0] - 1 - corners[0] if up else corners[0]
     expected[along] = size[1] - 1 - corners[1] if back else corners[1]
     apart_mm = float(np.linalg.norm(affine[:3, :3] @ (index - expected), axis=0).max())
-    if apart_mm > PLACEMENT_TOLERANCE_MM or not 0 <= plane < shape[across]:
+    if apart_mm > MASK_TOLERANCE_MM or not 0 <= plane < shape[across]:
         raise StudyError(GateCode.NO_POSITION, _off_the_grid(number))
     return (across, down, along), plane, (slice(None, None, -1 if up else 1), slice(None, None, -1 if back else 1))
 

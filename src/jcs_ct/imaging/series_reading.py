@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED
-from jcs_ct.errors import GateCode, JCSError, StudyError
+from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_voxels import check_voxels
@@ -56,8 +56,6 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
     flags += [QualityFlag(finding.code, f"left out: {finding.message}") for finding in survey.damaged]
     if wanted is None:
         flags += _passed_over(survey, chosen)
-    if affine is None:
-        flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
     if stack is None:
         flags.append(
             QualityFlag("ASSUMED_ORDER", "slices were ordered by their number, the first taken as the topmost")
@@ -131,8 +129,6 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
             raise refuse(bad[:3])
         output.seek(0)
         hu: NDArray[np.int16] | NDArray[np.float32] = np.fromfile(output, dtype=dtype).reshape(shape)
-    if hu.size != np.prod(shape):
-        raise JCSError("the decoding child wrote less than a whole volume")
     return hu
 
 

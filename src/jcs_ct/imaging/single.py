@@ -61,8 +61,6 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
         raise refuse(refusals)
     flags = [QualityFlag(finding.code, finding.message) for finding in findings]
     untrusted = any(finding.severity is Severity.GEOMETRY for finding in findings)
-    if untrusted:
-        flags.append(QualityFlag("NOT_MEASURED", "the geometry is not trustworthy: volumes and lengths are withheld"))
     unplaced = any(finding.code is GateCode.NO_POSITION for finding in findings)
     if unplaced:
         flags.append(ASSUMED_AXES)

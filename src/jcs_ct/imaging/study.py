@@ -189,19 +189,16 @@ ASSUMED_AXES = QualityFlag(
 )
 
 
-def turned_volume(
-    hu: NDArray[Any], affine: NDArray[np.float64] | None, turn: AxisTurn | None, *, hu_is_assumed: bool = False
-) -> CTVolume:
+def turned_volume(hu: NDArray[Any], affine: NDArray[np.float64] | None, turn: AxisTurn | None) -> CTVolume:
     """A CT on its source's grid as a volume in the patient's axes, in memory in its own order.
 
     Args:
         hu: (slices, rows, columns) of the source's grid, HU.
         affine: Of the source's grid; None when it is not known.
         turn: From the source's grid; None where the source states no orientation.
-        hu_is_assumed: As in :class:`CTVolume`.
     """
     if turn is None or turn.is_identity:
-        return CTVolume(hu, affine, hu_is_assumed, axes_are_assumed=turn is None)
+        return CTVolume(hu, affine, axes_are_assumed=turn is None)
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
     turned = None if affine is None else turn.turned_affine(affine, shape)
-    return CTVolume(np.ascontiguousarray(turn.turned(hu)), turned, hu_is_assumed)
+    return CTVolume(np.ascontiguousarray(turn.turned(hu)), turned)

@@ -39,14 +39,16 @@ class ArchiveLimits:
         members: Files in it.
         total_bytes: All files together.
         ratio: Unpacked size over the archive's own size.
+        free_bytes: What must stay free on the disk.
     """
 
     members: int = 20_000
     total_bytes: int = 8 * 1024**3
     ratio: float = 200.0
+    free_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.members, self.total_bytes, self.ratio) <= 0:
+        if min(self.members, self.total_bytes, self.ratio) <= 0 or self.free_bytes < 0:
             raise ValueError(f"archive limits must be greater than 0: {self}")
 
 
@@ -58,7 +60,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
 
     Raises:
         StudyError: UNSUPPORTED (a link, a path outside, encryption, a cap), UNREADABLE (damaged), TRUNCATED.
-        OutputError: the disk is full.
+        OutputError: the disk is full (DISK_FULL), or fails otherwise (OUTPUT_UNWRITABLE).
     """
     limits = limits or ArchiveLimits()
     budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
@@ -69,7 +71,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
             if count > limits.members:
                 raise _refused(f"it holds more than {limits.members} files")
             target = folder / f"{count:06d}.bin"
-            budget -= _copy(stream, target, budget)
+            budget -= _copy(stream, target, budget, limits.free_bytes)
             names[target] = PurePosixPath(name.replace("\\", "/"))
     except _DAMAGED as error:
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
@@ -84,8 +86,12 @@ def _explained(error: OSError) -> JCSError:
     if error.errno in (None, errno.EINVAL):
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         return StudyError(GateCode.UNREADABLE, message)
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"the archive cannot be unpacked into the temporary folder: {reason}; free space there")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
+        return OutputError(f"the archive cannot be unpacked: {message}", code="DISK_FULL")
+    message = f"the archive cannot be unpacked into the temporary folder: {error.strerror or type(error).__name__}"
+    remedy = "set TMPDIR to a folder you can write to"
+    return OutputError(f"{message}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
 
 
 def _refused(reason: str) -> StudyError:
@@ -152,13 +158,25 @@ def _is_clutter(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _copy(stream: IO[bytes], target: Path, budget: int) -> int:
+def _require_space(folder: Path, free_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free if free_bytes else 0
+    if free < free_bytes:
+        gib = 1024**3
+        raise OutputError(
+            f"the archive is not unpacked: the disk has {free / gib:.1f} GiB free, {free_bytes / gib:.1f} GiB must "
+            "stay free; free space there (DISK_FULL)",
+            code="DISK_FULL",
+        )
+
+
+def _copy(stream: IO[bytes], target: Path, budget: int, free_bytes: int) -> int:
     written = 0
     with target.open("xb") as out:
         while block := stream.read(_BLOCK):
             written += len(block)
             if written > budget:
                 raise _refused("it unpacks to more than its caps on size and ratio allow")
+            _require_space(target.parent, free_bytes)
             out.write(block)
     return written
 

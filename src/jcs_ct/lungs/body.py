@@ -9,6 +9,7 @@ from scipy import ndimage
 from jcs_ct.lungs.constants import AIR_HU, GAS_HU, TISSUE_HU, Mask
 from jcs_ct.lungs.field import edge_of
 from jcs_ct.lungs.morphology import closed, dilated, eroded, opened, without_holes
+from jcs_ct.volume import bounding_box
 
 #: The trachea and the main bronchi on one slice are not larger than this.
 LARGEST_AIRWAY_MM2 = 900.0
@@ -172,23 +173,12 @@ def without_airways(air: Mask, plane: NDArray[np.float32], body: Mask, middle: f
         pixel_mm: Size of a pixel.
     """
     kept = np.zeros_like(air)
-    box = _box_around(air)
-    if box is not None:
+    if air.any():
+        box = bounding_box(air, margin=1)  # work within gives what it gives on the whole
         width = max(1.0, float(np.count_nonzero(body.any(axis=0))))
         middle -= box[1].start
         kept[box] = _lung_air(air[box], plane[box], middle, AIRWAY_REACH * width, pixel_mm)
     return kept
-
-
-def _box_around(mask: Mask) -> tuple[slice, slice] | None:
-    """Where a mask is, and a pixel around it: work within gives what it gives on the whole. None if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return (
-        slice(max(0, int(rows[0]) - 1), int(rows[-1]) + 2),
-        slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2),
-    )
 
 
 def _lung_air(air: Mask, plane: NDArray[np.float32], middle: float, reach: float, pixel_mm: float) -> Mask:
@@ -211,8 +201,8 @@ def _lung_air(air: Mask, plane: NDArray[np.float32], middle: float, reach: float
 def _darker_around(plane: NDArray[np.float32], where: Mask, hu: float) -> Mask:
     """Where the mean of a pixel's 3 x 3 is below ``hu``; known only ``where``, False far from it."""
     darker = np.zeros_like(where)
-    box = _box_around(where)
-    if box is not None:
+    if where.any():
+        box = bounding_box(where, margin=1)
         darker[box] = ndimage.uniform_filter(plane[box], 3) < hu
     return darker
 
@@ -240,19 +230,26 @@ def _airways(
     return found
 
 
-def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
-    """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none."""
+def without_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float, blur_mm: float = 0.0) -> Mask:
+    """Remove regions of one slice that are gas throughout (stomach, bowel): lung has vessels, gas has none.
+
+    Args:
+        air: (rows, columns) air inside the body.
+        plane: Same shape, in HU.
+        pixel_mm: Size of a pixel.
+        blur_mm: By how much the border of a region is wider than partial volume makes it.
+    """
     kept = np.zeros_like(air)
-    box = _box_around(air)
-    if box is not None:
-        kept[box] = _not_gas(air[box], plane[box], pixel_mm)
+    if air.any():
+        box = bounding_box(air, margin=1)
+        kept[box] = _not_gas(air[box], plane[box], 2.0 + blur_mm, pixel_mm)
     return kept
 
 
-def _not_gas(air: Mask, plane: NDArray[np.float32], pixel_mm: float) -> Mask:
+def _not_gas(air: Mask, plane: NDArray[np.float32], border_mm: float, pixel_mm: float) -> Mask:
     labels, count = ndimage.label(air)
     # The border of a region is denser by partial volume: it says nothing of the inside.
-    inside = eroded(air, max(1, round(2.0 / pixel_mm)))
+    inside = eroded(air, max(1, round(border_mm / pixel_mm)))
     keep = np.ones(count + 1, dtype=bool)
     keep[0] = False
     for number, region in enumerate(ndimage.find_objects(labels), start=1):

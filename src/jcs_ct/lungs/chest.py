@@ -12,18 +12,19 @@ from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, Mask
-from jcs_ct.lungs.field import edge_of, field_of_view
+from jcs_ct.lungs.field import edge_of, field_of_view, reconstructed_box
 from jcs_ct.lungs.heart import heart_is_right
 from jcs_ct.lungs.lung_segmentation import Contradiction, axes_contradiction
+from jcs_ct.lungs.square_pixels import SquarePixels
 
-#: Ribs, spine and sternum are denser than this.
-BONE_HU = 200.0
+#: Ribs, spine and sternum are denser than this, as the mean of a pixel of about 256 columns.
+SKELETON_HU = 200.0
 #: How far around a lung its ribs are looked for.
 RIBS_REACH_MM = 25.0
 #: Share of what lies around the lungs that is bone. Around the lungs of ten patients, on single slices and on runs of
 #: them, it is 0.024 to 0.25 (0.033 and more on runs of 5); around the bowel gas of two, 0.016 and less.
 LEAST_BONE_AROUND = 0.02
-#: Slices that are looked at for bone, evenly spread.
+#: No more slices than these are looked at for bone, evenly spread.
 _MOST_SLICES = 40
 #: A lung is cut by the field on a slice where it meets the field's edge over more than this length.
 LEAST_CUT_MM = 10.0
@@ -71,7 +72,7 @@ def require_lung(
         )
     if hu_is_assumed or _clips_bone(hu):
         return
-    share = bone_around(labels, hu, spacing_mm)
+    share = bone_share_around(labels, hu, spacing_mm)
     if share < LEAST_BONE_AROUND:
         raise StudyError(
             GateCode.NO_LUNG,
@@ -81,18 +82,23 @@ def require_lung(
         )
 
 
-def bone_around(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float] | None) -> float:
+def bone_share_around(
+    labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float] | None
+) -> float:
     """Share of bone in what lies within ``RIBS_REACH_MM`` of the lungs, in rows and columns of the same slices."""
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is not None:
+        labels, hu, spacing_mm = square.nearest(labels), square.resampled(hu), square.spacing_mm
     pixel_mm = spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM
     step = max(1, round(hu.shape[2] / 256))
     width = 2 * round(RIBS_REACH_MM / (pixel_mm * step)) + 1
     present = np.flatnonzero([plane.any() for plane in labels])
     bone = around = 0
-    for index in present[:: max(1, len(present) // _MOST_SLICES)]:
+    for index in present[:: max(1, -(-len(present) // _MOST_SLICES))]:
         lung = labels[index, ::step, ::step] > 0
         near = ndimage.maximum_filter(lung.view(np.uint8), width, mode="constant").astype(bool) & ~lung
         density = _means(_means(hu[index], step).T, step).T
-        bone += int(np.count_nonzero(density[near] > BONE_HU))
+        bone += int(np.count_nonzero(density[near] > SKELETON_HU))
         around += int(np.count_nonzero(near))
     return bone / max(1, around)
 
@@ -111,7 +117,7 @@ def _means(plane: NDArray[Any], step: int) -> NDArray[np.float32]:
 def _clips_bone(hu: NDArray[Any]) -> bool:
     """Whether the values end below bone because they were clipped there: then many are the largest."""
     largest = hu.max()
-    return bool(largest <= BONE_HU and np.count_nonzero(hu == largest) > 0.001 * hu.size)
+    return bool(largest <= SKELETON_HU and np.count_nonzero(hu == largest) > 0.001 * hu.size)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class LungsInView:
     Args:
         share: Of the lung found, by label: ``RIGHT``, ``LEFT`` and ``UNKNOWN_SIDE``.
         cut_slices: On how many slices the field's edge cuts each of them.
-        at_ends: Lung on the first and on the last slice, as shares of that on the fullest one.
+        at_ends: Lung on the first and on the last slice that shows anything, as shares of that on the fullest one.
         contradiction: What says that the axes are not the patient's, so that no side is known.
         heart_is_right: Whether the heart lies where a mirrored picture has it.
     """
@@ -156,8 +162,12 @@ def lungs_in_view(
         spacing_mm: Along (slices, rows, columns); None where it is not known.
         hu_is_assumed: HU come from grey levels: spine and heart are not told then.
     """
-    row_mm, column_mm = spacing_mm[1:] if spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM)
-    least = LEAST_CUT_MM / max(row_mm, column_mm)
+    rows, columns = reconstructed_box(hu)
+    labels, hu = labels[:, rows, columns], hu[:, rows, columns]
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is not None:
+        labels, hu, spacing_mm = square.nearest(labels), square.resampled(hu), square.spacing_mm
+    least = LEAST_CUT_MM / (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM)
     edge = edge_of(field_of_view(hu))
     by_slice, cut = np.zeros((len(labels), 4), dtype=np.int64), np.zeros(4, dtype=np.int64)
     for pixels, plane in zip(by_slice, labels, strict=True):
@@ -166,13 +176,20 @@ def lungs_in_view(
         cut += np.bincount(plane[edge], minlength=4) > least
     voxels, lung = by_slice.sum(axis=0), by_slice.sum(axis=1)
     total, fullest = max(1, int(voxels.sum())), max(1, int(lung.max()))
+    first, last = _imaged_ends(hu)
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)
     known_mm = None if hu_is_assumed else spacing_mm
     none_known = bool(voxels[UNKNOWN_SIDE] > 0 and voxels[RIGHT] + voxels[LEFT] == 0)
     return LungsInView(
         {side: int(voxels[side]) / total for side in sides},
         {side: int(cut[side]) for side in sides},
-        (float(lung[0] / fullest), float(lung[-1] / fullest)),
+        (float(lung[first] / fullest), float(lung[last] / fullest)),
         axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
     )
+
+
+def _imaged_ends(hu: NDArray[Any]) -> tuple[int, int]:
+    """The first and the last slice that hold more than one value; padding in the direction of the slices does not."""
+    imaged = [index for index, plane in enumerate(hu) if plane.min() < plane.max()]
+    return (imaged[0], imaged[-1]) if imaged else (0, len(hu) - 1)

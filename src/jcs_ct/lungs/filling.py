@@ -10,6 +10,7 @@ from jcs_ct.lungs.body import largest
 from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.convex_hull import convex_hull
 from jcs_ct.lungs.morphology import closed_along_slices, closed_by_disc, without_holes
+from jcs_ct.volume import bounding_box
 
 #: Gaps narrower than twice this (vessels, septa, the hilum's branches) are closed.
 CLOSING_MM = 4.0
@@ -23,8 +24,8 @@ DOME_SOLIDITY = 0.9
 MOST_DISEASE_AT_WALL = 0.15
 #: A gap in the hull faces the wall when this share of it has no lung lateral of it.
 FACES_WALL = 0.8
-#: Denser than disease without contrast agent: ribs and vertebrae.
-BONE_HU = 150.0
+#: Disease without contrast agent is less dense than this; ribs and vertebrae are denser.
+DENSEST_DISEASE_HU = 150.0
 
 
 def filled_lungs(
@@ -49,20 +50,12 @@ def filled_lungs(
             continue
         lateral_is_high = None if side == UNKNOWN_SIDE else side == LEFT
         if depth and lung.shape[0] > 2 * depth + 1:
-            lung |= closed_along_slices(lung, depth) & (hu > AIR_HU) & (hu < BONE_HU)
+            lung |= closed_along_slices(lung, depth) & (hu > AIR_HU) & (hu < DENSEST_DISEASE_HU)
         for index in np.flatnonzero(lung.any(axis=(1, 2))):
-            box = _box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
+            box = bounding_box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
             part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=lateral_is_high)
             out[index][box][part & (out[index][box] == 0)] = side
     return out
-
-
-def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
 
 
 def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, lateral_is_high: bool | None) -> Mask:
@@ -75,7 +68,7 @@ def _filled_slice(lung: Mask, hu: NDArray[np.float32], pixel_mm: float, *, later
     closed |= _disease_holes(closed, hu, pixel_mm)
     if lateral_is_high is None or np.count_nonzero(closed) < 20:
         return closed
-    added = _gaps_at_wall(closed, lateral_is_high=lateral_is_high) & (hu < BONE_HU)
+    added = _gaps_at_wall(closed, lateral_is_high=lateral_is_high) & (hu < DENSEST_DISEASE_HU)
     # Around the dome of the diaphragm a lung is a thin crescent, whose hull is mostly liver: too much to believe.
     if np.count_nonzero(added) > MOST_DISEASE_AT_WALL * np.count_nonzero(closed):
         return closed

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import LEFT, RIGHT
-from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_around
+from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around
 
 #: The heart lies between these shares of the lungs' height, counted from the top; where less than this height is in
 #: view they may be those of the liver's dome.
 HEART_HEIGHT, LEAST_HEIGHT_MM = (0.4, 0.65), 180.0
-#: Slices that are looked at, evenly spread.
+#: No more slices than these are looked at, evenly spread.
 _MOST_SLICES = 24
 #: What is denser than this between the lungs is heart and mediastinum.
 SOFT_HU = -200.0
@@ -27,7 +27,8 @@ LARGER_LEFT = 0.03
 def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float]) -> bool:
     """Whether the heart lies to the right of the spine and the left lung is the larger one beside it.
 
-    False where no spine is seen, either lung is missing there, or only part of their height is in view.
+    False where no spine is seen, either lung is missing there, or only part of their height is in view. Pixels are
+    square.
 
     Args:
         labels: (slices, rows, columns) from ``segment_lungs``, every side known.
@@ -56,7 +57,7 @@ def _spine(planes: NDArray[np.float32], lungs: NDArray[np.bool_], pixel_mm: floa
     rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     top, quarter = int(rows[0] + rows[-1]) // 2, (int(columns[-1]) - int(columns[0])) // 4
     first, last = int(columns[0]) + quarter, int(columns[-1]) - quarter + 1
-    area = bone_around(planes, np.ones_like(lungs), pixel_mm)[
+    area = bone_mm2_around(planes, np.ones_like(lungs), pixel_mm)[
         top : int(rows[-1]) + round(40.0 / pixel_mm), first:last
     ]
     if not area.size or area.max() < LEAST_SPINE_MM2:

@@ -32,7 +32,8 @@ MOST_HOLLOW_OF_CUT, LEAST_HOLLOW_INSIDE, MOST_CUT_OUTSIDE = 0.25, 0.1, 0.95
 #: An inner face that is cut on more than this share of the rows, with the midline in view or deeply hollow, goes on
 #: across the midline, or is the other lung's, hanging together with this one.
 MOST_CUT_ACROSS, DEEPLY_HOLLOW = 0.4, 0.2
-#: Slices that are looked at hold more than this share of the lung's largest area on a slice, and are evenly spread.
+#: Slices that are looked at hold more than this share of the lung's largest area on a slice; no more than so many,
+#: evenly spread.
 _LARGE_SLICE, _MOST_SLICES = 0.4, 40
 
 
@@ -88,7 +89,7 @@ def faces(lung: Mask, coarse: NDArray[np.float32], side: int, field: Mask, *, pi
     """The face towards a side of the patient and the one away from it, as :func:`agrees` takes them."""
     areas = np.count_nonzero(lung, axis=(1, 2))
     large = np.flatnonzero(areas > _LARGE_SLICE * areas.max())
-    large = large[:: max(1, len(large) // _MOST_SLICES)]
+    large = large[:: max(1, -(-len(large) // _MOST_SLICES))]
     towards = 1 if side == LEFT else -1
     reach = max(1, round(RIB_REACH_MM / pixel_mm))
     return (

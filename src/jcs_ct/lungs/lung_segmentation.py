@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.body import air_threshold, find_body, largest_parts, without_airways, without_gas
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, UNKNOWN_SIDE, Mask
-from jcs_ct.lungs.field import field_of_view
+from jcs_ct.lungs.field import field_of_view, reconstructed_box
 from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.midline import Midline, find_midline, spine_is_in_front
 from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
+from jcs_ct.lungs.square_pixels import SquarePixels
 from jcs_ct.lungs.windpipe import windpipe_is_below
+from jcs_ct.volume import bounding_box
 
 _GRID_COLUMNS = 256
 _Box = tuple[slice, slice]
@@ -42,6 +44,27 @@ def segment_lungs(
     """
     if hu.ndim != 3:
         raise ValueError(f"hu must be 3-D (slices, rows, columns), got {hu.ndim}-D")
+    rows, columns = reconstructed_box(hu)
+    out = np.zeros(hu.shape, dtype=np.uint8)
+    out[:, rows, columns] = _within_field(hu[:, rows, columns], spacing_mm, hu_is_assumed=hu_is_assumed)
+    return out
+
+
+def _within_field(hu: NDArray[Any], spacing_mm: _Spacing | None, *, hu_is_assumed: bool) -> NDArray[np.uint8]:
+    """:func:`segment_lungs` without padding around a smaller field."""
+    square = SquarePixels.of(hu.shape, spacing_mm)
+    if square is None:
+        return _find_lungs(hu, spacing_mm, hu_is_assumed=hu_is_assumed)
+    resampled = square.resampled(hu)
+    return square.returned(
+        _find_lungs(resampled, square.spacing_mm, hu_is_assumed=hu_is_assumed, blur_mm=square.blur_mm)
+    )
+
+
+def _find_lungs(
+    hu: NDArray[Any], spacing_mm: _Spacing | None, *, hu_is_assumed: bool, blur_mm: float = 0.0
+) -> NDArray[np.uint8]:
+    """:func:`segment_lungs` where pixels are square; ``blur_mm`` is how wide a border resampling made of an edge."""
     densities_are_known = spacing_mm is not None and not hu_is_assumed
     chest = _coarse_chest(hu, spacing_mm, densities_are_known=densities_are_known)
     step, coarse, bodies, field, midline, pixel_mm, slice_mm = chest
@@ -52,18 +75,21 @@ def segment_lungs(
         if hu_is_assumed:
             thresholds[index] = air_threshold(plane, body)
         inside = without_airways(body & (plane < thresholds[index]), plane, body, middles[index], pixel_mm)
-        air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm)
+        air[index] = inside if hu_is_assumed else without_gas(inside, plane, pixel_mm, blur_mm)
     parts = largest_parts(air, coarse)
     labels = sided(parts, coarse, middles, midline, field, pixel_mm, bone=not hu_is_assumed)
     known_mm = slice_mm if densities_are_known else None
     if known_mm and _contradiction(chest, labels > 0, known_mm):
         labels[labels > 0] = UNKNOWN_SIDE
     filled = filled_lungs(labels, coarse, pixel_mm=pixel_mm, slice_mm=slice_mm)
-    return _refined(filled, labels, hu, step, thresholds)
+    out = _refined(filled, labels, hu, step, thresholds)
+    if not field.all():
+        out[:, _enlarged(field.astype(np.uint8), step, hu.shape[1:]) == 0] = 0  # padding is as dark as lung
+    return out
 
 
 def axes_contradiction(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: _Spacing) -> Contradiction | None:
-    """What says that the stated axes are not the patient's; None where nothing does.
+    """What says that the stated axes are not the patient's; None where nothing does. Pixels are square.
 
     Args:
         labels: (slices, rows, columns) from :func:`segment_lungs`.
@@ -181,13 +207,12 @@ def _around(lung: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> tuple
 
     Outside it no pixel is changed: memory that is not written is not taken.
     """
-    coarse, own = [], []
-    for axis, wanted in enumerate(shape):
-        present = np.flatnonzero(lung.any(axis=1 - axis))
-        first, last = max(0, int(present[0]) - 1), min(lung.shape[axis], int(present[-1]) + 2)
-        coarse.append(slice(first, last))
-        own.append(slice(first * step, wanted if last == lung.shape[axis] else last * step))
-    return (coarse[0], coarse[1]), (own[0], own[1])
+    rows, columns = bounding_box(lung > 0, margin=1)
+    own = [
+        slice(coarse.start * step, wanted if coarse.stop == have else coarse.stop * step)
+        for coarse, have, wanted in zip((rows, columns), lung.shape, shape, strict=True)
+    ]
+    return (rows, columns), (own[0], own[1])
 
 
 def _enlarged(plane: NDArray[np.uint8], step: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:

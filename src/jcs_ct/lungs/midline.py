@@ -129,7 +129,7 @@ def spine_is_in_front(
     rows = np.flatnonzero(bodies.any(axis=(0, 2)))
     if len(coarse) * slice_mm < LEAST_HEIGHT_MM or not len(rows) or not _shows_back(bodies, field):
         return False
-    area = bone_around(coarse, bodies, pixel_mm)
+    area = bone_mm2_around(coarse, bodies, pixel_mm)
     half = (int(rows[0]) + int(rows[-1])) // 2
     if area[half:].max() >= LEAST_SPINE_MM2 or area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
         return False
@@ -141,7 +141,7 @@ def spine_is_in_front(
     return bool(np.mean(bone >= SPINE_ON_SLICE_MM2) >= SPINE_SLICES)
 
 
-def bone_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:
+def bone_mm2_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:
     """(rows, columns) mm2 of bone, mean over the slices, in a box of a vertebra's size around every pixel."""
     present = np.zeros(coarse.shape[1:], dtype=np.float32)
     for plane, body in zip(coarse, bodies, strict=True):
@@ -166,7 +166,7 @@ def _spine_column(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float, fi
     first, last = max(0, first), min(coarse.shape[2] - 1, last)
     if not len(rows) or first > last:
         return None
-    area = bone_around(coarse, bodies, pixel_mm)
+    area = bone_mm2_around(coarse, bodies, pixel_mm)
     seen = ndimage.uniform_filter1d(np.ones(area.shape[1], dtype=np.float32), _box(pixel_mm)[0], mode="constant")
     by_column = area[(rows[0] + rows[-1]) // 2 :, first : last + 1].max(axis=0)
     spine = by_column / seen[first : last + 1] >= LEAST_SPINE_MM2

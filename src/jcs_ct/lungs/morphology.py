@@ -52,14 +52,14 @@ def closed(mask: Mask, steps: int) -> Mask:
     return eroded(dilated(mask, steps), steps)
 
 
-def dilated_by_square(mask: Mask, margin: int) -> Mask:
-    """(rows, columns) grown by ``margin`` pixels to all sides and corners."""
+def dilated_by_rectangle(mask: Mask, margins: tuple[int, int]) -> Mask:
+    """(rows, columns) grown by so many rows and so many columns to all sides and corners."""
     wide = mask.copy()
-    for aside in range(1, margin + 1):
+    for aside in range(1, margins[1] + 1):
         wide[:, aside:] |= mask[:, :-aside]
         wide[:, :-aside] |= mask[:, aside:]
     grown = wide.copy()
-    for rows in range(1, margin + 1):
+    for rows in range(1, margins[0] + 1):
         grown[rows:] |= wide[:-rows]
         grown[:-rows] |= wide[rows:]
     return grown

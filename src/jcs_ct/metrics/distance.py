@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.metrics.overlap import check_pair
+from jcs_ct.volume import bounding_box
 
 Points = Literal["boundary", "all"]
 
@@ -50,7 +51,7 @@ def hausdorff_distance(
         if prediction.any() == mask.any():
             return 0.0
         return float(np.linalg.norm((np.array(mask.shape) - 1) * steps))
-    box = _common_box(prediction | mask)
+    box = bounding_box(prediction | mask)  # no distance between the two leaves it
     first, second = prediction[box], mask[box]
     if points == "boundary":
         first, second = _outline(first), _outline(second)
@@ -58,12 +59,6 @@ def hausdorff_distance(
         _directed(first, second, steps, percentile),
         _directed(second, first, steps, percentile),
     )
-
-
-def _common_box(either: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The bounding box of both regions: no distance between them leaves it."""
-    ranges = [np.flatnonzero(either.any(axis=tuple(set(range(either.ndim)) - {axis}))) for axis in range(either.ndim)]
-    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in ranges)
 
 
 def _outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -69,7 +69,7 @@ class Phantom:
     Args:
         config: What was asked for.
         volume: (slices, rows, columns) int16 HU, slice 0 most superior.
-        lesions: The lesion's id where its share of the lung is at least one half (uint8 or uint16), 0 elsewhere.
+        lesions: The lesion's id where its share of the lung is at least one half (uint8), 0 elsewhere.
         lungs: uint8, 1 the patient's right lung, 2 the left; disease inside the lung included, effusion left out.
         shapes: The lesions that were drawn, by id from 1. One that the slices miss has no voxel.
         distractors: What was added that is not a lesion.

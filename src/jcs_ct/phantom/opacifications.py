@@ -25,6 +25,9 @@ class LesionKind(StrEnum):
     BAND = "band"
 
 
+#: ``pleural_mm`` of a lesion that lies anywhere: further than any lung is deep.
+ANYWHERE_MM = 1e4
+
 _KINDS = tuple(LesionKind)
 #: Levels that lesions prefer in turn, two lesions (one a side) at each.
 _TURNS = (0.72, 0.48, 0.86, 0.30)
@@ -40,7 +43,7 @@ class LesionShape:
         kind: Appearance.
         centre_mm: (x, y, z).
         half_axes_mm: (x, y, z) before the border is made irregular.
-        pleural_mm: How far the lesion reaches from the pleura, inf for one that does not care.
+        pleural_mm: How far the lesion reaches from the pleura; ``ANYWHERE_MM`` for one that does not keep to it.
         hu: Of its densest part.
         softness: Width of its border as a share of its half axes.
         ragged: Amplitude of its border's irregularity as a share of its half axes.
@@ -111,7 +114,7 @@ def _draw_lesion(
     radius = float(np.clip(generator.lognormal(np.log(28 * burden), 0.36), 11, 55))
     ratio = generator.uniform(0.7, 1.35, 2)
     half_axes = (radius * ratio[0], radius * ratio[1], radius * generator.uniform(1.1, 1.8))
-    pleural = generator.uniform(13, 36) if generator.random() < 0.8 else 1e4
+    pleural = generator.uniform(13, 36) if generator.random() < 0.8 else ANYWHERE_MM
     hu = {
         LesionKind.GROUND_GLASS: generator.uniform(-690, -500),
         LesionKind.CONSOLIDATION: generator.uniform(-60, 45),
@@ -123,7 +126,7 @@ def _draw_lesion(
         half_axes = (0.75 * half_axes[0], 0.75 * half_axes[1], 0.85 * half_axes[2])
     if kind is LesionKind.BAND:
         along = generator.uniform(18, 38)
-        half_axes, pleural = (along, along, 0.7 * along), 1e4
+        half_axes, pleural = (along, along, 0.7 * along), ANYWHERE_MM
         angle, tilt = generator.uniform(0, np.pi), generator.normal(0, 0.25)
         vector = np.array([np.cos(angle), np.sin(angle), tilt])
         vector /= np.linalg.norm(vector)

@@ -8,7 +8,6 @@ from jcs_ct.phantom.grid import Plane, SliceGrid, SmoothField, coverage, paint, 
 from jcs_ct.phantom.patient import Patient
 from jcs_ct.phantom.surfaces import Surfaces
 
-BLOOD_HU = 42.0
 FAT_HU = -95.0
 
 

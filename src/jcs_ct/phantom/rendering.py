@@ -26,7 +26,7 @@ from jcs_ct.phantom.torso import AIR_HU, TorsoTexture, paint_spine, paint_torso
 from jcs_ct.phantom.tree import tube_share
 from jcs_ct.phantom.trees import LungTrees
 from jcs_ct.progress import CountProgress
-from jcs_ct.volume import CTVolume, LabelVolume
+from jcs_ct.volume import CTVolume, LabelVolume, bounding_box
 
 
 def make_phantom(config: PhantomConfig, progress: CountProgress | None = None) -> Phantom:
@@ -127,7 +127,8 @@ class _Painter:
         return scanned, lungs, labels
 
     def _paint_lungs(self, hu: Plane, lungs: NDArray[np.uint8], labels: NDArray[np.uint8], whole: Surfaces) -> None:
-        box = _box_of(whole.lung > 0)
+        rows, columns = bounding_box(whole.lung > 0)
+        box = (rows, columns)
         s = whole.crop(box)
         grid, z, patient = s.grid, s.z_mm, self._patient
         lung = patient.parenchyma_hu(grid.y, z) + np.zeros(grid.shape, dtype=np.float32)
@@ -198,11 +199,6 @@ class _Painter:
                 other = ndimage.shift(hu, (-pixels, 0.5 * pixels), order=1, mode="nearest")
                 hu = hu + np.float32(one.strength) * (other - hu)
         return hu
-
-
-def _box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _tissue_around(hu: Plane) -> Plane:

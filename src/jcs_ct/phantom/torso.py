@@ -51,7 +51,7 @@ def paint_torso(hu: Plane, patient: Patient, surfaces: Surfaces, texture: TorsoT
     paint(hu, skin, 5.0)
     _paint_muscle(hu, patient, surfaces, body, folds, texture)
     if not arms_up:
-        _paint_arms(hu, patient, grid, z)
+        _paint_arms(hu, patient, grid)
     _paint_ribs(hu, patient, surfaces)
     _paint_shoulder_girdle(hu, patient, surfaces, body)
     _paint_sternum(hu, patient, grid, z)
@@ -124,7 +124,7 @@ def _paint_muscle(
         )
 
 
-def _paint_arms(hu: Plane, patient: Patient, grid: SliceGrid, z_mm: float) -> None:
+def _paint_arms(hu: Plane, patient: Patient, grid: SliceGrid) -> None:
     for side in (-1, 1):
         x = side * (patient.chest_half_width + patient.wall + patient.fat + 62)
         paint_ellipse(hu, grid, (x, 12), (40, 46), FAT_HU)

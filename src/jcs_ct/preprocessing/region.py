@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.volume import bounding_box
+
 _Value = TypeVar("_Value", bound=np.generic)
 
 
@@ -27,8 +29,8 @@ class Region:
     @classmethod
     def around(cls, mask: NDArray[np.bool_]) -> Region:
         """The bounding box of a mask that has a pixel."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        return cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+        rows, columns = bounding_box(mask)
+        return cls(rows.start, rows.stop, columns.start, columns.stop)
 
     @property
     def shape(self) -> tuple[int, int]:

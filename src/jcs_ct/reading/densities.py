@@ -90,13 +90,15 @@ class _Values:
         return float(middle.mean()) + self._lowest
 
 
-def smoothed_density(hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.float32]:
+def smoothed_density(
+    hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: tuple[float, float]
+) -> NDArray[np.float32]:
     """One slice's HU after an in-plane Gaussian of :data:`SMOOTHING_MM`, at the lesion's pixels.
 
     Args:
         hu: (rows, columns).
         lesions: Same shape.
-        pixel_mm: Side of a pixel.
+        pixel_mm: Sides of a pixel, along (rows, columns).
 
     Returns:
         (n,) in the order of ``hu[lesions]``.
@@ -104,10 +106,10 @@ def smoothed_density(hu: NDArray[Any], lesions: NDArray[np.bool_], pixel_mm: flo
     if not lesions.any():
         return np.empty(0, dtype=np.float32)
     around = Region.around(lesions)
-    sigma = SMOOTHING_MM / pixel_mm
-    margin = int(np.ceil(4 * sigma))
+    sigma = [SMOOTHING_MM / side for side in pixel_mm]
+    above, aside = (int(np.ceil(4 * one)) for one in sigma)
     box = np.s_[
-        max(0, around.top - margin) : around.bottom + margin, max(0, around.left - margin) : around.right + margin
+        max(0, around.top - above) : around.bottom + above, max(0, around.left - aside) : around.right + aside
     ]
     smooth: NDArray[np.float32] = ndimage.gaussian_filter(hu[box].astype(np.float32), sigma)[lesions[box]]
     return smooth
@@ -117,7 +119,7 @@ def split_densities(
     hu: NDArray[Any],
     lungs: NDArray[np.uint8],
     lesions: NDArray[np.bool_],
-    pixel_mm: float,
+    pixel_mm: tuple[float, float],
     *,
     share: float = CONSOLIDATION_SHARE,
 ) -> NDArray[np.uint8] | None:
@@ -127,7 +129,7 @@ def split_densities(
         hu: (slices, rows, columns) in HU, or in grey levels that were read under an assumed window.
         lungs: Same shape: 0 outside, else lung.
         lesions: Same shape.
-        pixel_mm: Side of a pixel.
+        pixel_mm: Sides of a pixel, along (rows, columns).
         share: See :data:`CONSOLIDATION_SHARE`.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,18 +23,25 @@ from jcs_ct.engine import (
     classify_slices,
     execution_facts,
     runner_for,
-    segment_slices,
 )
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LungsInView, lung_slices, lungs_in_view, require_lung, segment_lungs
-from jcs_ct.lungs.morphology import dilated_by_square
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
-from jcs_ct.preprocessing import Region, enlarged
+from jcs_ct.preprocessing import enlarged
 from jcs_ct.progress import CountProgress, Progress, silent, stopping
 from jcs_ct.reading.burden import Burden
-from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings, pixel_mm_of
+from jcs_ct.reading.lesion_findings import LesionFindings, measure_findings
+from jcs_ct.reading.lesion_mask import LesionSegmentation
 from jcs_ct.reading.lesions import Lesion
-from jcs_ct.reading.quality_flags import agreement_flags, lung_flags, margin_flags, request_flags, rule_flags
+from jcs_ct.reading.quality_flags import (
+    agreement_flags,
+    doubt_flags,
+    lung_flags,
+    margin_flags,
+    request_flags,
+    rule_flags,
+)
+from jcs_ct.reading.second_look import SecondLook, look_again
 from jcs_ct.reading.stage_clock import StageClock
 from jcs_ct.volume import CTVolume
 
@@ -146,6 +153,9 @@ def diagnose(
 ) -> Diagnosis:
     """Read one study: lungs, a verdict per slice, the patient rule, and lesions when the patient is positive.
 
+    A negative verdict is held against the segmenter on some of the slices; where these show lesions the study is
+    segmented all the same, and flagged.
+
     Args:
         study: From ``open_study``.
         models: From ``load_models``.
@@ -181,23 +191,18 @@ def diagnose(
         patient = _judge_patient(slices, point, spacing)
         with clock.stage("map", 1):
             activation = _activation_volume(classified, slices, volume.shape)
-        # Without a verdict on the patient, what infected slices show is all that can be said.
-        segmented = segment == "always" or (segment == "positive" and patient.may_be_infected)
-        findings = LesionFindings.not_sought(volume.shape)
-        agreement: tuple[QualityFlag, ...] = ()
-        if segmented:
-            wanted = [int(index) for index in np.flatnonzero(lungs.shown)]
-            with clock.stage("segment", len(wanted)) as report:
-                mask = _lesion_mask(models, volume, lungs.labels, wanted, execution, ahead, report)
-    if segmented:
+        lesions = LesionSegmentation(models.segmenter, volume, lungs.labels, point.lesion_probability, execution)
+        with_lung = [int(index) for index in np.flatnonzero(lungs.shown)]
+        mask, look = _seek_lesions(lesions, with_lung, segment, patient, ahead, clock)
+    findings = LesionFindings.not_sought(volume.shape)
+    agreement: tuple[QualityFlag, ...] = ()
+    if mask is not None:
         onlooker.segmented(activation)
         with clock.stage("findings", 1):
             found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
-        del mask
-        infected = np.array([prediction.infected for prediction in slices], dtype=bool)
-        outlined = np.array([bool(plane.any()) for plane in findings.labels], dtype=bool)
-        agreement = tuple(agreement_flags(patient.rule, infected, outlined))
+        look = look or SecondLook.of(mask, lungs.labels, with_lung)
+        agreement = tuple(_agreement(patient, slices, findings, look))
     return Diagnosis(
         verdict=patient.verdict,
         basis=patient.rule.basis,
@@ -206,7 +211,7 @@ def diagnose(
         lung_slice_count=patient.lung_slice_count,
         positive_fraction=patient.positive_fraction,
         slices=slices,
-        segmented=segmented,
+        segmented=mask is not None,
         activation=activation,
         lung_labels=lungs.labels,
         lesion_labels=findings.labels,
@@ -217,7 +222,7 @@ def diagnose(
         flags=(
             *study.flags,
             *lung_flags(lungs.in_view),
-            *request_flags(study, point, segmented, patient.verdict),
+            *request_flags(study, point, segment == "always", patient.verdict),
             *rule_flags(point, patient.rule, patient.lung_slice_count, spacing),
             *margin_flags(patient.rule, patient.positive_slice_count),
             *agreement,
@@ -226,6 +231,42 @@ def diagnose(
         models={"classifier": _facts(models.classifier), "segmenter": _facts(models.segmenter)},
         execution=execution_facts((models.classifier, models.segmenter), execution),
     )
+
+
+def _seek_lesions(
+    lesions: LesionSegmentation,
+    with_lung: Sequence[int],
+    segment: SegmentRule,
+    patient: _Patient,
+    ahead: SegmenterAhead,
+    clock: StageClock,
+) -> tuple[NDArray[np.bool_] | None, SecondLook | None]:
+    """The lesion mask, None where the study is not segmented; and the second look, where one was taken.
+
+    Without a verdict on the patient, what infected slices show is all that can be said. A negative patient is
+    segmented where a second look at some of the slices finds what should not be there.
+    """
+    look = None
+    if segment == "positive" and patient.verdict is Verdict.NEGATIVE:
+        with clock.stage("second_look", 1) as report:
+            look = look_again(lesions, with_lung, ahead, report)
+    wanted = patient.may_be_infected or (look is not None and look.doubts_negative)
+    if segment == "never" or (segment == "positive" and not wanted):
+        return None, look
+    with clock.stage("segment", len(with_lung)) as report:
+        return lesions.mask(with_lung, report, ahead=ahead if look is None else None), look
+
+
+def _agreement(
+    patient: _Patient, slices: Sequence[SlicePrediction], findings: LesionFindings, look: SecondLook
+) -> Iterator[QualityFlag]:
+    """Whether what the segmenter outlined bears the verdict out."""
+    if patient.verdict is Verdict.NEGATIVE:
+        yield from doubt_flags(look, patient.positive_slice_count)
+    else:
+        infected = np.array([prediction.infected for prediction in slices], dtype=bool)
+        outlined = np.array([bool(plane.any()) for plane in findings.labels], dtype=bool)
+        yield from agreement_flags(patient.rule, infected, outlined)
 
 
 def prepare_networks(models: Models, execution: Execution) -> None:
@@ -350,46 +391,6 @@ def _activation_volume(
             plane = enlarged(item.activation, item.region.shape)
             item.region.of(activation[item.slice_index])[...] = np.clip(plane, 0.0, 1.0) * item.probability
     return activation
-
-
-#: Lesions are kept this far outside the lung mask, in mm:
-#: disease that touches the chest wall may lie just outside a mask made from density.
-LESION_MARGIN_MM = 3.0
-
-
-def _lesion_mask(
-    models: Models,
-    volume: CTVolume,
-    lungs: NDArray[np.uint8],
-    indices: Sequence[int],
-    execution: Execution,
-    ahead: SegmenterAhead,
-    progress: CountProgress,
-) -> NDArray[np.bool_]:
-    """(slices, rows, columns) bool: probability at least the operating point's, inside or just beside the lungs."""
-    mask = np.zeros(volume.shape, dtype=bool)
-    margin = max(1, round(LESION_MARGIN_MM / pixel_mm_of(volume)))
-    cut = models.operating_point.lesion_probability
-    parts = {index: _with_margin(lungs[index] > 0, margin) for index in indices}
-    for index, probability in segment_slices(
-        models.segmenter, volume.hu, indices, execution=execution, parts=parts, ahead=ahead, progress=progress
-    ):
-        part = parts[index]
-        near = dilated_by_square(part.of(lungs[index]) > 0, margin)
-        part.of(mask[index])[...] = (probability >= cut) & near
-    return mask
-
-
-def _with_margin(lung: NDArray[np.bool_], margin: int) -> Region:
-    """The rectangle that holds a slice's lungs and ``margin`` pixels around them: no lesion is taken beyond."""
-    box = Region.around(lung)
-    rows, columns = lung.shape
-    return Region(
-        max(0, box.top - margin),
-        min(rows, box.bottom + margin),
-        max(0, box.left - margin),
-        min(columns, box.right + margin),
-    )
 
 
 def _facts(ready: ReadyNetwork) -> dict[str, Any]:

@@ -66,6 +66,9 @@ def measure_findings(
     return LesionFindings(labels, lesions, densities, measure_burden(volume, lungs, mask, densities=densities))
 
 
-def pixel_mm_of(volume: CTVolume) -> float:
-    """Side of a pixel in mm, the smaller one; an assumed one where the geometry is not known."""
-    return min(volume.spacing_mm[1:]) if volume.spacing_mm else ASSUMED_PIXEL_MM
+def pixel_mm_of(volume: CTVolume) -> tuple[float, float]:
+    """Sides of a pixel in mm, along (rows, columns); assumed ones where the geometry is not known."""
+    if volume.spacing_mm is None:
+        return ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM
+    _, row_mm, column_mm = volume.spacing_mm
+    return row_mm, column_mm

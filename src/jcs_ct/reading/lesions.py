@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from jcs_ct.lungs import UNKNOWN_SIDE
 from jcs_ct.reading.zones import SIDES, Side, lung_heights, third_of
-from jcs_ct.volume import CTVolume
+from jcs_ct.volume import CTVolume, bounding_box
 
 Box = tuple[slice, ...]
 #: Lesions smaller than this are dropped as noise: 0.03 ml is a ball of 4 mm.
@@ -97,8 +97,11 @@ def find_lesions(
     """
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
-    box = _bounding_box(mask)
-    inside, labels = mask[box], np.zeros(mask.shape, dtype=np.uint16)
+    labels = np.zeros(mask.shape, dtype=np.uint16)
+    if not mask.any():
+        return labels, ()
+    box = bounding_box(mask)  # what lies outside is not looked at again
+    inside = mask[box]
     components, count = _components(inside, labels[box])
     # Plane by plane, of the lesions only: counting and renumbering want 8 bytes a voxel.
     sizes = np.zeros(count + 1, dtype=np.int64)
@@ -132,16 +135,6 @@ def _components(inside: NDArray[np.bool_], few: NDArray[np.uint16]) -> tuple[NDA
         return labels, int(count)
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> Box:
-    """Where the mask is; what lies outside is not looked at again. Empty where the mask is."""
-    ranges = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        present = np.flatnonzero(mask.any(axis=others))
-        ranges.append(slice(int(present[0]), int(present[-1]) + 1) if len(present) else slice(0, 0))
-    return tuple(ranges)
-
-
 def _moved(part: Box, box: Box) -> Box:
     """A part of a box, counted from the corner of what the box is of."""
     return tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
@@ -160,9 +153,9 @@ def _describe(
     index = np.argwhere(inside) + origin
     slice_index, row, column = (float(value) for value in index.mean(axis=0))
     centroid = (slice_index, row, column)
-    side = _side(lungs[box][inside], centroid, lungs)
-    voxels = int(inside.sum())
     spacing = volume.spacing_mm
+    side = _side(lungs[box][inside], centroid, lungs, spacing[1:] if spacing else (1.0, 1.0))
+    voxels = int(inside.sum())
     return Lesion(
         lesion_id=number,
         voxel_count=voxels,
@@ -209,10 +202,15 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
     return records
 
 
-def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs: NDArray[np.uint8]) -> int:
+def _side(
+    under: NDArray[np.uint8],
+    centroid: tuple[float, float, float],
+    lungs: NDArray[np.uint8],
+    pixel: tuple[float, float],
+) -> int:
     """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
 
-    Without any lung its side is not known.
+    Without any lung its side is not known. ``pixel`` has the sides of a pixel, along (rows, columns), in one unit.
     """
     counts = Counter(under[under > 0].tolist())
     if counts:
@@ -223,5 +221,5 @@ def _side(under: NDArray[np.uint8], centroid: tuple[float, float, float], lungs:
     rows, columns = np.nonzero(plane)
     if not len(rows):
         return UNKNOWN_SIDE
-    nearest = np.argmin((rows - centroid[1]) ** 2 + (columns - centroid[2]) ** 2)
+    nearest = np.argmin(((rows - centroid[1]) * pixel[0]) ** 2 + ((columns - centroid[2]) * pixel[1]) ** 2)
     return int(plane[rows[nearest], columns[nearest]])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jcs_ct.imaging.study import QualityFlag, Study
 from jcs_ct.lungs import LEFT, MOST_AT_END, RIGHT, UNKNOWN_SIDE, LungsInView
 from jcs_ct.operating_point import OperatingPoint, PatientRule, Verdict, VerdictBasis
+from jcs_ct.reading.second_look import SecondLook
 from jcs_ct.reading.zones import SIDES
 
 _CONTRADICTIONS = {
@@ -72,17 +73,19 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         )
 
 
-def request_flags(study: Study, point: OperatingPoint, segmented: bool, verdict: Verdict) -> Iterator[QualityFlag]:
+def request_flags(study: Study, point: OperatingPoint, always: bool, verdict: Verdict) -> Iterator[QualityFlag]:
     """What the geometry withholds, and lesions that were segmented on request."""
     if not study.volume.is_measurable:
-        yield QualityFlag("NOT_MEASURED", "the geometry is not known: every volume and mm figure is withheld")
+        yield QualityFlag(
+            "NOT_MEASURED", "the geometry is not known or not trusted: every volume and mm figure is withheld"
+        )
         if point.reference_spacing_mm is not None:
             yield QualityFlag(
                 "THRESHOLD_NOT_SCALED",
                 f"the slice spacing is not known: the threshold of {point.positive_slice_threshold} slices, chosen "
                 f"for {point.reference_spacing_mm:g} mm, is not scaled to it",
             )
-    if segmented and verdict is Verdict.NEGATIVE:
+    if always and verdict is Verdict.NEGATIVE:
         yield QualityFlag("SEGMENTED_ON_REQUEST", "the patient rule is negative; lesions were segmented on request")
 
 
@@ -122,24 +125,28 @@ def margin_flags(rule: PatientRule, positive_slice_count: int) -> Iterator[Quali
 def agreement_flags(
     rule: PatientRule, infected: NDArray[np.bool_], outlined: NDArray[np.bool_]
 ) -> Iterator[QualityFlag]:
-    """A verdict that the slices with an outlined lesion do not bear out, by the patient rule itself.
+    """A positive verdict that the slices with an outlined lesion do not bear out, by the patient rule itself.
 
     Args:
         rule: What the study is judged by.
         infected: (slices,) True where the classifier calls a slice infected.
         outlined: (slices,) True where the segmenter left a lesion.
     """
-    called, both, drawn = (int(np.count_nonzero(part)) for part in (infected, infected & outlined, outlined))
-    verdict = rule.verdict(called)
-    if verdict is Verdict.POSITIVE and rule.verdict(both) is Verdict.NEGATIVE:
+    called, both = (int(np.count_nonzero(part)) for part in (infected, infected & outlined))
+    if rule.verdict(called) is Verdict.POSITIVE and rule.verdict(both) is Verdict.NEGATIVE:
         yield QualityFlag(
             "NETWORKS_DISAGREE",
             f"{called} slice(s) are infected, but a lesion is outlined on {both} of them only; these alone would not "
             "make the patient positive",
         )
-    elif verdict is Verdict.NEGATIVE and rule.verdict(drawn) is Verdict.POSITIVE:
+
+
+def doubt_flags(look: SecondLook, positive_slice_count: int) -> Iterator[QualityFlag]:
+    """A negative verdict that the segmenter does not bear out."""
+    if look.doubts_negative:
         yield QualityFlag(
             "NETWORKS_DISAGREE",
-            f"{called} slice(s) are infected, but a lesion is outlined on {drawn}; so many infected ones would make "
-            "the patient positive",
+            f"the verdict is negative, with {positive_slice_count} infected slice(s), but lesions are outlined on "
+            f"{look.outlined_share:.1%} of the lung on the {look.slice_count} slice(s) that were looked at: infected "
+            "slices may have been missed; check what is outlined",
         )

@@ -15,7 +15,7 @@ from jcs_ct.imaging.study import Study
 
 #: The source's grid and the volume's must agree to this, in mm, at every slice's corners: more than the unevenness
 #: that the geometry gate lets pass, far less than any flip, shift or resampling.
-GRID_TOLERANCE_MM = 0.5
+SOURCE_TOLERANCE_MM = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +146,9 @@ def _check_grid(affine: NDArray[np.float64] | None, shape: tuple[int, int, int],
         expected = (affine[:3, :3] @ index).T + affine[:3, 3]
         stated = geometry.positions_mm + row * row_mm * along_column + column * column_mm * along_row
         worst = max(worst, float(np.linalg.norm(expected - stated, axis=1).max()))
-    if worst > GRID_TOLERANCE_MM:
+    if worst > SOURCE_TOLERANCE_MM:
         raise ConfigError(
-            f"the volume's grid is {worst:.2f} mm away from its source images' (at most {GRID_TOLERANCE_MM} mm "
+            f"the volume's grid is {worst:.2f} mm away from its source images' (at most {SOURCE_TOLERANCE_MM} mm "
             f"expected): DICOM results can only refer to a volume that was not resampled"
         )
 

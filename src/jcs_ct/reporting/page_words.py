@@ -53,6 +53,7 @@ STAGES = {
     "lungs": marked("Lungs"),
     "classify": marked("Slices classified"),
     "map": marked("Activation maps"),
+    "second_look": marked("Negative verdict checked"),
     "segment": marked("Lesions outlined"),
     "findings": marked("Lesions measured"),
     "report": marked("Report"),

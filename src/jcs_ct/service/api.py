@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from jcs_ct.files import replacing
-from jcs_ct.service.bodies import StrictBody, binary_body
+from jcs_ct.service.bodies import BoundedRoute, StrictBody, binary_body
 from jcs_ct.service.describing import (
     DescribedStudy,
     WholeStudy,
@@ -30,7 +30,7 @@ from jcs_ct.service.studies import LONGEST_LABEL
 from jcs_ct.service.tasks import ACTIVATION, CT, DENSITIES, LESION_IDS, LESIONS, VIEWER
 from jcs_ct.service.web import REPORT_POLICY, Admin, CurrentSession, CurrentUser, TheService
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
 
 _VIEWER_FILES = (CT, ACTIVATION, LESIONS, LESION_IDS, DENSITIES)
 #: Files of the viewer that a correction has anew.
@@ -165,8 +165,7 @@ def retry(study_id: str, user: CurrentUser, service: TheService) -> DescribedStu
 def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
     """Remove a study with everything that belongs to it; its owner or an administrator may."""
     record = service.studies.get(user, study_id)
-    if not user.is_admin and user.name != record.owner:
-        raise Problem(403, "NOT_YOURS", "only who sent the study or an administrator may delete it")
+    service.studies.require_owner(user, record, "delete")
     service.studies.delete(record)
     service.audit.note(user.name, "delete", study_id)
 
@@ -247,6 +246,6 @@ def audit(
     study_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
 ) -> dict[str, Any]:
-    """Who did what, the newest first, and whether the log is whole."""
+    """Who did what, the newest first, and the first line whose seal does not follow from the line before."""
     entries = service.audit.entries(study_id=study_id, limit=limit)
     return {"first_broken": service.audit.first_broken(), "entries": [asdict(entry) for entry in entries]}

@@ -1,4 +1,9 @@
-"""Who did what and when: rows that are only ever added, each sealed with the hash of the one before."""
+"""Who did what and when: rows that are only ever added, each sealed with the hash of the one before.
+
+The seals have no key. They show a row that was changed, taken out or put in by hand. They do not show it when whoever
+can write the file cuts off the newest rows, or changes one and seals the rest anew. Both show by a row's number and
+seal that were noted elsewhere before: the log must still hold that seal at that number.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from jcs_ct.service.database import ServiceDatabase
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One line of the log."""
+    """One line of the log; ``seal`` stands for this line and all before it."""
 
     number: int
     moment: float
@@ -22,10 +27,11 @@ class AuditEntry:
     action: str
     study_id: str
     detail: Mapping[str, Any]
+    seal: str
 
 
 class AuditLog:
-    """The log. The file refuses changes to its rows, and the chain of hashes shows those made around it."""
+    """The log. The file's own rules refuse changes to its rows; what the seals show beyond them, the module says."""
 
     def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
@@ -45,19 +51,25 @@ class AuditLog:
     def entries(self, *, study_id: str | None = None, limit: int = 200) -> list[AuditEntry]:
         """The newest lines first."""
         rows = self._database.rows(
-            "SELECT number, moment, user, action, study_id, detail FROM audit WHERE (? IS NULL OR study_id = ?) "
-            "ORDER BY number DESC LIMIT ?",
+            "SELECT number, moment, user, action, study_id, detail, hash FROM audit "
+            "WHERE (? IS NULL OR study_id = ?) ORDER BY number DESC LIMIT ?",
             (study_id, study_id, limit),
         )
         return [
             AuditEntry(
-                row["number"], row["moment"], row["user"], row["action"], row["study_id"], json.loads(row["detail"])
+                row["number"],
+                row["moment"],
+                row["user"],
+                row["action"],
+                row["study_id"],
+                json.loads(row["detail"]),
+                row["hash"],
             )
             for row in rows
         ]
 
     def first_broken(self) -> int | None:
-        """Number of the first line whose seal does not hold, or None."""
+        """Number of the first line whose seal does not follow from it and the line before, or None."""
         before = ""
         for row in self._database.rows("SELECT * FROM audit ORDER BY number"):
             content = (row[name] for name in ("moment", "user", "action", "study_id", "detail"))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jcs_ct.progress import Progress
 
 _GIB = 1024**3
+#: What lies there is weighed after so many fetched images, and at the end.
+_WEIGHED_EVERY = 32
 
 
 def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None:
@@ -47,16 +49,35 @@ def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None
 
 
 def _fetch(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
+    """Fetch from the PACS; of what turns out too large nothing is kept."""
+
     def advance(done: int, total: int) -> None:
         progress("fetch", done, total)
         if total > source["most_files"]:
             message = f"the study has {total} images, {source['most_files']} may be read"
             raise StudyError(GateCode.UNSUPPORTED, message)
         _require_space(staged, source["free_bytes"])
+        if done % _WEIGHED_EVERY == 0:
+            _require_size(staged, source["most_bytes"])
 
     progress("fetch", 0, 1)
-    with closing(open_pacs(PacsAddress(source["url"], source["ca_bundle"]))) as web:
-        web.fetch_study(source["study_uid"], staged, advance=advance)
+    try:
+        with closing(open_pacs(PacsAddress(source["url"], source["ca_bundle"]))) as web:
+            web.fetch_study(source["study_uid"], staged, advance=advance)
+        _require_size(staged, source["most_bytes"])
+    except StudyError:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def _require_size(folder: Path, most_bytes: int) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > most_bytes:
+        raise StudyError(
+            GateCode.UNSUPPORTED,
+            f"the study has {size / _GIB:.1f} GiB or more, {most_bytes / _GIB:.1f} GiB may be read at a time; "
+            "send the one series that is to be read",
+        )
 
 
 def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
@@ -76,10 +97,12 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
             f"{source['most_bytes'] / _GIB:.1f} GiB may be read at a time; choose one study",
         )
     places = neutral_paths([str(path.relative_to(root.parent)) for path in paths])
+    for folder in {kept.parent for kept in places}:
+        prepare_output_folder(staged / folder)
     for done, (path, kept) in enumerate(zip(paths, places, strict=True)):
         progress("fetch", done, len(paths))
         _require_space(staged, source["free_bytes"])
-        link_or_copy(path, prepare_output_folder((staged / kept).parent) / kept.name)
+        link_or_copy(path, staged / kept)
 
 
 def _require_space(folder: Path, free_bytes: int) -> None:
@@ -87,5 +110,6 @@ def _require_space(folder: Path, free_bytes: int) -> None:
     if free < free_bytes:
         raise OutputError(
             f"the server's disk has {free / _GIB:.1f} GiB free, {free_bytes / _GIB:.1f} GiB must stay free; "
-            "ask the administrator to free space (DISK_FULL)"
+            "ask the administrator to free space (DISK_FULL)",
+            code="DISK_FULL",
         )

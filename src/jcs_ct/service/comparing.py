@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from jcs_ct.jobs import State
@@ -20,15 +21,23 @@ _MEASURES = (
 )
 
 
+class Order(StrEnum):
+    """When another study was made, as seen from the one it is compared with; by the dates that both state."""
+
+    EARLIER = "earlier"
+    LATER = "later"
+    SAME_DAY = "same day"
+    UNKNOWN = "order not known"
+
+
 @dataclass(frozen=True)
 class OtherStudy:
     """Another study of the same patient that was read and that the reader may see.
 
     Args:
         study_id, label, added_at: As in the worklist.
-        study_date: As the images state it, or empty.
-        is_earlier: Whether it was made before the study it is compared with, or, by equal or missing dates, sent
-            before it.
+        study_date: YYYYMMDD, as the images state it, or empty.
+        order: When it was made.
         same_reading: Whether both were read by the same networks, operating point and version.
         facts: What the worklist shows of it.
     """
@@ -37,13 +46,13 @@ class OtherStudy:
     label: str
     added_at: float
     study_date: str
-    is_earlier: bool
+    order: Order
     same_reading: bool
     facts: Mapping[str, Any]
 
 
 def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[OtherStudy]:
-    """Other studies of the patient, the newest first; empty where the images name no patient."""
+    """Other studies of the patient, the newest first, undated ones last; empty where the images name no patient."""
     mine = studies.job(record)
     key = mine.result.get("patient_key", "")
     if not key:
@@ -54,14 +63,14 @@ def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[Oth
         if other.study_id == record.study_id or job is None or job.state is not State.DONE:
             continue
         if job.result.get("patient_key", "") == key:
-            date = str(job.result.get("study_date", ""))
+            date = _stated_date(job.result)
             found.append(
                 OtherStudy(
                     other.study_id,
                     other.label,
                     other.added_at,
                     date,
-                    _moment(date, other) < _moment(str(mine.result.get("study_date", "")), record),
+                    _order(date, _stated_date(mine.result)),
                     job.key.reading_id == mine.key.reading_id,
                     job.result,
                 )
@@ -69,23 +78,34 @@ def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[Oth
     return sorted(found, key=lambda one: (one.study_date, one.added_at), reverse=True)
 
 
-def _moment(date: str, record: StudyRecord) -> tuple[str, float]:
-    return date, record.added_at
+def _stated_date(facts: Mapping[str, Any]) -> str:
+    """YYYYMMDD (PS3.5 6.2, DA), or empty where the images state none that is one."""
+    date = str(facts.get("study_date", ""))
+    return date if len(date) == 8 and date.isdecimal() else ""
 
 
-def burden_change(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _order(date: str, mine: str) -> Order:
+    if not date or not mine:
+        return Order.UNKNOWN
+    if date == mine:
+        return Order.SAME_DAY
+    return Order.EARLIER if date < mine else Order.LATER
+
+
+def burden_change(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Two reports side by side, measure by measure.
 
     Args:
-        earlier, now: ``report.json`` of each.
+        first, second: ``report.json`` of each; the earlier one first, where that is known.
 
     Returns:
-        ``name``, ``unit``, ``earlier``, ``now`` and ``change`` (None where one was not measured). Lesions that were
-        not segmented because the patient rule is negative count as not measured, never as zero.
+        ``name``, ``unit``, ``first``, ``second`` and ``change`` (the second less the first, None where one was not
+        measured). Lesions that were not segmented because the patient rule is negative count as not measured, never
+        as zero.
     """
-    before, after = earlier["burden"] or {}, now["burden"] or {}
+    before, after = first["burden"] or {}, second["burden"] or {}
     rows = [_row(title, unit, before.get(name), after.get(name)) for name, title, unit in _MEASURES]
-    share = [_share(report["verdict"]) for report in (earlier, now)]
+    share = [_share(report["verdict"]) for report in (first, second)]
     return [*rows, _row("Infected slices", "% of lung slices", *share)]
 
 
@@ -96,4 +116,4 @@ def _share(verdict: Mapping[str, Any]) -> float | None:
 
 def _row(title: str, unit: str, before: float | None, after: float | None) -> dict[str, Any]:
     change = None if before is None or after is None else after - before
-    return {"name": title, "unit": unit, "earlier": before, "now": after, "change": change}
+    return {"name": title, "unit": unit, "first": before, "second": after, "change": change}

@@ -77,11 +77,12 @@ class Corrections:
         """Keep what a reader is painting, so that a closed browser loses nothing; each reader has one draft a study.
 
         Raises:
-            Problem: MASK_TOO_LARGE, UNKNOWN_VERSION.
+            Problem: MASK_TOO_LARGE, UNKNOWN_VERSION; UNKNOWN_STUDY, of one that was deleted meanwhile.
         """
         self._require_size(mask)
         self.folder(record, parent)
         write_bytes(self._draft(user, record), parent.to_bytes(4, "big") + mask)
+        self._studies.require_kept(record)
 
     def draft(self, user: User, record: StudyRecord) -> tuple[int, bytes] | None:
         """The reader's draft: version that is painted on, and the mask."""
@@ -117,7 +118,8 @@ class Corrections:
             although_newer: Save beside versions that others saved meanwhile.
 
         Raises:
-            Problem: NEWER_VERSION, BAD_MASK, MASK_TOO_LARGE, and what the measuring process came to.
+            Problem: NEWER_VERSION, BAD_MASK, MASK_TOO_LARGE, UNKNOWN_STUDY (it was deleted meanwhile), and what the
+                measuring process came to.
         """
         self._require_size(mask)
         results, source = self._studies.require_done(record), self.folder(record, parent)
@@ -136,15 +138,24 @@ class Corrections:
             staged = place.with_name(f"{version:04d}.part")
             try:
                 facts = self._measure(user, record, results, source, staged, mask, version)
-                shutil.rmtree(place, ignore_errors=True)  # of a server that was killed before the next line but one
-                staged.rename(place)
+                shutil.rmtree(place, ignore_errors=True)  # of a server that was killed before the next lines' end
+                moment = time.time()
+                with self._studies.holding(record) as run:
+                    staged.rename(place)
+                    run.execute(
+                        "INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            record.study_id,
+                            version,
+                            parent,
+                            user.name,
+                            moment,
+                            note[:LONGEST_REASON],
+                            json.dumps(facts),
+                        ),
+                    )
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
-            moment = time.time()
-            self._database.change(
-                "INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (record.study_id, version, parent, user.name, moment, note[:LONGEST_REASON], json.dumps(facts)),
-            )
         self.drop_draft(user, record)
         return CorrectionRecord(version, parent, user.name, moment, note[:LONGEST_REASON], facts)
 
@@ -170,6 +181,7 @@ class Corrections:
             "version": version,
         }
         outcome = self._worker.run(MEASURE_CORRECTION, arguments, limits=self._limits)
+        self._studies.require_kept(record)
         if outcome.ending is Ending.REFUSED:
             raise Problem(422, "BAD_MASK", outcome.message)
         if outcome.ending is not Ending.DONE:

@@ -24,6 +24,7 @@ STAGES = {
     "lungs": "Finding the lungs",
     "classify": "Classifying slices",
     "map": "Activation maps",
+    "second_look": "Checking a negative verdict",
     "segment": "Segmenting lesions",
     "findings": "Measuring",
     "report": "Writing the report",

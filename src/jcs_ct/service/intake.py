@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field, model_validator
 
 from jcs_ct.jobs import Ending, run_study
-from jcs_ct.service.bodies import StrictBody
+from jcs_ct.service.bodies import BoundedRoute, StrictBody
 from jcs_ct.service.describing import DescribedStudy, describe_study, result_files
 from jcs_ct.service.listed_studies import find_in_pacs
 from jcs_ct.service.problems import Problem
@@ -18,7 +18,7 @@ from jcs_ct.service.studies import LONGEST_LABEL
 from jcs_ct.service.tasks import SEND_RESULTS
 from jcs_ct.service.web import CurrentUser, Service, TheService
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
 
 
 class PickedStudy(StrictBody):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jcs_ct.errors import ConfigError, JCSError, MissingExtraError
+from jcs_ct.errors import ConfigError, JCSError, needing_extra
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
 
@@ -143,7 +143,5 @@ def check_pacs(address: PacsAddress) -> None:
     Raises:
         ConfigError: they cannot be used, or the extra ``jcs-ct[pacs]`` is not installed.
     """
-    try:
+    with needing_extra("a PACS beside the page", "service,pacs", ("requests", "defusedxml")):
         open_pacs(address).close()
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a PACS beside the page", "service,pacs") from error

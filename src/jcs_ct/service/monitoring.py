@@ -29,25 +29,27 @@ def health(service: TheService) -> JSONResponse:
 
 @router.get("/metrics", tags=["administration"])
 def metrics(user: Admin, service: TheService) -> PlainTextResponse:
-    """Jobs by state, seconds and memory of readings, uploads under way, free disk."""
+    """Jobs by state, seconds and memory of readings, uploads under way, free disk.
+
+    All are of what is kept now: deleted studies leave every sum, so none is a counter.
+    """
     lines = ["# HELP jcs_jobs Jobs by state.", "# TYPE jcs_jobs gauge"]
     lines += [f'jcs_jobs{{state="{state}"}} {count}' for state, count in service.ledger.counts().items()]
     done = service.ledger.jobs(states=(State.DONE,))
     free = shutil.disk_usage(service.settings.folder).free
     running = [job for job in service.ledger.jobs(states=(State.QUEUED, State.READ)) if job.is_running]
     figures = (
-        ("jcs_jobs_running", "Jobs that are being worked on.", "gauge", len(running)),
-        ("jcs_reading_seconds_sum", "Seconds of all finished readings.", "counter", sum(job.seconds for job in done)),
-        ("jcs_reading_seconds_count", "Finished readings.", "counter", len(done)),
+        ("jcs_jobs_running", "Jobs that are being worked on.", len(running)),
+        ("jcs_reading_seconds_sum", "Seconds of the readings that are kept.", sum(job.seconds for job in done)),
+        ("jcs_reading_seconds_count", "Readings that are kept.", len(done)),
         (
             "jcs_reading_peak_memory_bytes",
-            "Largest resident memory of a reading.",
-            "gauge",
+            "Largest resident memory of a reading that is kept.",
             max((job.peak_memory_bytes for job in done), default=0),
         ),
-        ("jcs_uploads_open", "Uploads under way.", "gauge", service.uploads.count()),
-        ("jcs_disk_free_bytes", "Free on the disk of the folder.", "gauge", free),
+        ("jcs_uploads_open", "Uploads under way.", service.uploads.count()),
+        ("jcs_disk_free_bytes", "Free on the disk of the folder.", free),
     )
-    for name, text, kind, value in figures:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value}"]
+    for name, text, value in figures:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value}"]
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

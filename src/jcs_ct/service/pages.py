@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
-from jcs_ct.service.comparing import OtherStudy, burden_change, other_studies
+from jcs_ct.service.bodies import read_body
+from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
 from jcs_ct.service.describing import (
     DescribedStudy,
     describe_study,
@@ -65,12 +66,8 @@ def _render(request: Request, name: str, session: Session | None, **values: Any)
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Fields of a urlencoded form, the first value of each."""
-    content = bytearray()
-    async for block in request.stream():
-        content += block
-        if len(content) > _LONGEST_FORM:
-            return {}
+    """Fields of a urlencoded form, the first value of each; none of one that is too long."""
+    content = await read_body(request, _LONGEST_FORM) or b""
     fields = parse_qs(content.decode("utf-8", errors="replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 
@@ -97,8 +94,7 @@ async def login(request: Request, service: TheService) -> Response:
     address = request.client.host if request.client else ""
     try:
         user = await run_in_threadpool(service.users.check, name, password, address)
-    except TooManyFailuresError as error:
-        service.audit.note(name if service.users.get(name) else "unknown", "login_throttled")
+    except TooManyFailuresError as error:  # not noted: a stranger could make the log grow without end
         page = _render(request, "login.html", None, problem=f"Too many failed logins; wait {error.wait_s:.0f} s.")
         page.status_code, page.headers["Retry-After"] = 429, str(max(1, round(error.wait_s)))
         return page
@@ -257,16 +253,20 @@ def study_page(
 def _beside(
     service: Service, session: Session, other: OtherStudy, report: dict[str, Any], *, corrected: bool
 ) -> dict[str, Any]:
-    """Another study of the patient for the page: like is compared with like, and a correction with the newest one."""
+    """Another study of the patient for the page: like is compared with like, and a correction with the newest one.
+
+    The change runs from the earlier study to the later one; where that is not known, from the other one to this one.
+    """
     record = service.studies.get(session.user, other.study_id)
     versions = service.corrections.of(record.study_id)
     version = versions[-1].version if corrected and versions else 0
     its_report = read_report(service.corrections.folder(record, version))
     service.audit.note(session.user.name, "view", record.study_id, version=version)
+    in_order = (report, its_report) if other.order is Order.LATER else (its_report, report)
     return {
         **asdict(other),
         "version": version,
-        "change": burden_change(its_report, report),
+        "change": burden_change(*in_order),
         "viewer": {
             "study_id": record.study_id,
             "version": version,

@@ -10,6 +10,8 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
+from jcs_ct.errors import OutputError
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +42,9 @@ class Problem(Exception):  # noqa: N818 - it is the answer's name (RFC 9457), no
         return {} if self.retry_after_s is None else {"Retry-After": str(max(1, round(self.retry_after_s)))}
 
 
-NOT_SEEN = Problem(404, "UNKNOWN_STUDY", "there is no such study, or it is not shared with you")
+def unknown_study() -> Problem:
+    """The answer for studies of others as for those that do not exist."""
+    return Problem(404, "UNKNOWN_STUDY", "there is no such study, or it is not shared with you")
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:
@@ -52,12 +56,14 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
 
 async def answer_unwritable(request: Request, error: Exception) -> Response:
     """An :class:`OutputError`, or SQLite's, as JSON: 507; 503 while another program holds the record."""
-    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+    # The primary code: the extended ones say which lock it was.
+    result = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.OperationalError) else sqlite3.SQLITE_OK
+    if result == sqlite3.SQLITE_BUSY:
         return await answer_problem(
             request, Problem(503, "BUSY", "the record is in use; try again", retry_after_s=10)
         )
     logger.error("a request could not be answered: %s", error)
-    is_full = "is full" in str(error)
+    is_full = result == sqlite3.SQLITE_FULL or (isinstance(error, OutputError) and error.code == "DISK_FULL")
     why = "is full; ask the administrator to free space" if is_full else "cannot be written; tell the administrator"
     problem = Problem(507, "DISK_FULL" if is_full else "OUTPUT_UNWRITABLE", f"the server's disk {why}")
     return await answer_problem(request, problem)

@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from jcs_ct.service.bodies import StrictBody, binary_body
+from jcs_ct.service.bodies import BoundedRoute, StrictBody, binary_body, read_body
 from jcs_ct.service.corrections import MOST_MASK_BYTES
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.studies import LONGEST_REASON
 from jcs_ct.service.web import CurrentUser, TheService
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
 
 
 class OpinionIn(StrictBody):
@@ -44,8 +44,9 @@ def add_opinion(study_id: str, body: OpinionIn, user: CurrentUser, service: TheS
 
 @router.post("/studies/{study_id}/shares", status_code=201, tags=["readers"])
 def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) -> dict[str, Any]:
-    """Let another reader see a study."""
+    """Let another reader see a study; its owner or an administrator may."""
     record = service.studies.get(user, study_id)
+    service.studies.require_owner(user, record, "share")
     other = service.users.get(body.user)
     if other is None:
         raise Problem(404, "UNKNOWN_USER", "there is no user of that name")
@@ -56,12 +57,10 @@ def share(study_id: str, body: ShareIn, user: CurrentUser, service: TheService) 
 
 async def _mask(request: Request) -> bytes:
     """A request's body, no longer than a mask may be."""
-    content = bytearray()
-    async for block in request.stream():
-        content += block
-        if len(content) > MOST_MASK_BYTES:
-            raise Problem(413, "MASK_TOO_LARGE", f"a mask has at most {MOST_MASK_BYTES} bytes")
-    return bytes(content)
+    content = await read_body(request, MOST_MASK_BYTES)
+    if content is None:
+        raise Problem(413, "MASK_TOO_LARGE", f"a mask has at most {MOST_MASK_BYTES} bytes")
+    return content
 
 
 @router.post(

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jcs_ct.jobs import Job, JobKey, Ledger, ResultFolders, State
 from jcs_ct.service.database import ServiceDatabase
-from jcs_ct.service.problems import NOT_SEEN, Problem
+from jcs_ct.service.problems import Problem, unknown_study
 from jcs_ct.service.users import User
 
 LONGEST_LABEL, LONGEST_REASON = 120, 2000
+#: Tables whose rows go with their study.
+_OF_A_STUDY = ("shares", "opinions", "corrections")
 _COLUMNS = "study_id, owner, label, added_at, file_count, byte_count, job_id"
 
 
@@ -111,17 +115,26 @@ class Studies:
     def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:
         """Queue studies whose server was killed between the record and the queue; how many."""
         rows = self._database.rows("SELECT study_id, job_id, source FROM studies")
-        return sum(
-            self.ledger.add(key(row["study_id"]), {"study_id": row["study_id"], "source": json.loads(row["source"])})
-            for row in rows
-            if self.ledger.job(row["job_id"]) is None
-        )
+        forgotten = [row for row in rows if self.ledger.job(row["job_id"]) is None]
+        for row in forgotten:
+            study_id, job = row["study_id"], key(row["study_id"])  # of other networks, perhaps, than before
+            self._database.change("UPDATE studies SET job_id = ? WHERE study_id = ?", (job.job_id, study_id))
+            self.ledger.add(job, {"study_id": study_id, "source": json.loads(row["source"])})
+        return len(forgotten)
 
     def remove_orphans(self) -> int:
-        """Remove what a killed server left: files of no study, results of no job, half corrections; how many.
+        """Remove what a killed server left: rows, jobs and files of no study, results of no job, half corrections.
+
+        How many files and folders; rows and jobs are not counted.
 
         Only while nothing is sent or read.
         """
+        for table in _OF_A_STUDY:
+            self._database.change(f"DELETE FROM {table} WHERE study_id NOT IN (SELECT study_id FROM studies)")
+        wanted = {record.job_id for record in self._all()}
+        for job in self.ledger.jobs():
+            if job.job_id not in wanted:
+                self.ledger.remove(job.job_id)
         known = {record.study_id for record in self._all()}
         orphans = [
             place
@@ -144,19 +157,32 @@ class Studies:
             self.results.remove(job_id)
         return len(orphans) + len(stray)
 
+    def find(self, study_id: str) -> StudyRecord | None:
+        """A study, whoever may see it."""
+        row = self._database.row(f"SELECT {_COLUMNS} FROM studies WHERE study_id = ?", (study_id,))
+        return None if row is None else StudyRecord(**dict(row))
+
     def get(self, user: User, study_id: str) -> StudyRecord:
         """A study that the user may see.
 
         Raises:
             Problem: UNKNOWN_STUDY, for studies of others as for those that do not exist.
         """
-        row = self._database.row(f"SELECT {_COLUMNS} FROM studies WHERE study_id = ?", (study_id,))
-        if row is None:
-            raise NOT_SEEN
-        record = StudyRecord(**dict(row))
+        record = self.find(study_id)
+        if record is None:
+            raise unknown_study()
         if not user.is_admin and user.name != record.owner and user.name not in self.shared_with(study_id):
-            raise NOT_SEEN
+            raise unknown_study()
         return record
+
+    def require_owner(self, user: User, record: StudyRecord, act: str) -> None:
+        """Refuse what only the study's owner and administrators may do.
+
+        Raises:
+            Problem: NOT_YOURS.
+        """
+        if not user.is_admin and user.name != record.owner:
+            raise Problem(403, "NOT_YOURS", f"only who sent the study or an administrator may {act} it")
 
     def visible(self, user: User) -> list[StudyRecord]:
         """Every study that the user may see, the newest first."""
@@ -190,8 +216,13 @@ class Studies:
         return folder
 
     def share(self, record: StudyRecord, with_user: User) -> None:
-        """Let another user see a study."""
-        self._database.change("INSERT OR IGNORE INTO shares VALUES (?, ?)", (record.study_id, with_user.name))
+        """Let another user see a study.
+
+        Raises:
+            Problem: UNKNOWN_STUDY, of one that was deleted meanwhile.
+        """
+        with self.holding(record) as run:
+            run.execute("INSERT OR IGNORE INTO shares VALUES (?, ?)", (record.study_id, with_user.name))
 
     def shared_with(self, study_id: str) -> list[str]:
         """Who may see it beside its owner and administrators."""
@@ -202,14 +233,16 @@ class Studies:
         """Keep a reader's view; earlier ones stay.
 
         Raises:
-            Problem: NO_REASON, where a reader disagrees and does not say why.
+            Problem: NO_REASON, where a reader disagrees and does not say why; UNKNOWN_STUDY, of one that was
+                deleted meanwhile.
         """
         if not agrees and not reason.strip():
             raise Problem(422, "NO_REASON", "say in a few words why you disagree")
-        self._database.change(
-            "INSERT INTO opinions (study_id, user, moment, agrees, reason) VALUES (?, ?, ?, ?, ?)",
-            (record.study_id, user.name, time.time(), int(agrees), reason.strip()[:LONGEST_REASON]),
-        )
+        with self.holding(record) as run:
+            run.execute(
+                "INSERT INTO opinions (study_id, user, moment, agrees, reason) VALUES (?, ?, ?, ?, ?)",
+                (record.study_id, user.name, time.time(), int(agrees), reason.strip()[:LONGEST_REASON]),
+            )
 
     def opinions(self, study_id: str) -> list[Opinion]:
         """Every view of a study, the newest first."""
@@ -227,8 +260,37 @@ class Studies:
         if self.ledger.job(record.job_id) is not None and not self.ledger.remove(record.job_id):
             raise Problem(409, "RUNNING", "the study is being read; cancel it first")
         with self._database.transaction() as run:
-            for table in ("shares", "opinions", "corrections", "studies"):
+            for table in ("studies", *_OF_A_STUDY):
                 run.execute(f"DELETE FROM {table} WHERE study_id = ?", (record.study_id,))
+        self._remove_files(record)
+
+    @contextmanager
+    def holding(self, record: StudyRecord) -> Iterator[sqlite3.Connection]:
+        """A transaction in which a study is still there: its deletion comes before it, or takes what it adds along.
+
+        What long work wrote for a study that was deleted meanwhile is removed.
+
+        Raises:
+            Problem: UNKNOWN_STUDY, of one that was deleted meanwhile.
+        """
+        with self._database.transaction() as run:
+            found = run.execute("SELECT 1 FROM studies WHERE study_id = ?", (record.study_id,)).fetchone()
+            if found is not None:
+                yield run
+        if found is None:
+            self._remove_files(record)
+            raise unknown_study()
+
+    def require_kept(self, record: StudyRecord) -> None:
+        """Remove what was written for a study that was deleted meanwhile, and say so; see :meth:`holding`.
+
+        Raises:
+            Problem: UNKNOWN_STUDY.
+        """
+        with self.holding(record):
+            pass
+
+    def _remove_files(self, record: StudyRecord) -> None:
         self.results.remove(record.job_id)
         sent = self.sent(record.study_id)
         beside = (f"{sent.name}-unpacked", f"{sent.name}-unpacked.part", f"{sent.name}.part")

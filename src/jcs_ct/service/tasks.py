@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import prepare_output_folder, replacing, write_text
 from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.identifiers import read_elements
@@ -74,7 +74,8 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
 
     Args:
         arguments: ``study`` (folder of what was sent), ``output``, ``models``, ``salt`` (file with the secret that
-            pseudonyms follow from), and ``source`` (see :func:`bring_in`) where nothing was sent.
+            pseudonyms follow from), ``free_bytes`` (what must stay free on the disk), and ``source`` (see
+            :func:`bring_in`) where nothing was sent.
         progress: Called as the work goes on.
     """
     from jcs_ct.data.sources.dicom_studies import read_salt
@@ -83,7 +84,7 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     if arguments["source"] is not None:
         bring_in(arguments["source"], Path(arguments["study"]), progress)
     progress("unpack", 0, 1)
-    source = _unpacked(Path(arguments["study"]))
+    source = _unpacked(Path(arguments["study"]), free_bytes=arguments["free_bytes"])
     request = ReadingRequest(str(source), str(output), models=arguments["models"], dicom_where_possible=True)
     study, diagnosis, paths = read_and_report(request, progress)
     progress("viewer", 0, 1)
@@ -190,11 +191,11 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
     )
 
 
-def _unpacked(sent: Path) -> Path:
-    """The study's files; of a lone archive what is in it, unpacked once beside it."""
+def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:
+    """The study's files; of a lone archive what is in it, unpacked once beside it, or nothing of it."""
     from jcs_ct.imaging.neutral_names import neutral_paths
     from jcs_ct.imaging.study_files import find_files
-    from jcs_ct.imaging.unpacking import unpack
+    from jcs_ct.imaging.unpacking import ArchiveLimits, unpack
 
     files = find_files(sent)
     if len(files.archives) != 1 or files.dicom or files.nifti or files.pictures:
@@ -203,10 +204,18 @@ def _unpacked(sent: Path) -> Path:
     if not place.is_dir():
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
         shutil.rmtree(staged)
-        names = unpack(files.archives[0], prepare_output_folder(staged / "unpacked"))
-        for path, kept in zip(names, neutral_paths([str(name) for name in names.values()]), strict=True):
-            path.rename(prepare_output_folder((staged / "named" / kept).parent) / kept.name)
-        (staged / "named").rename(place)
+        numbered, named = prepare_output_folder(staged / "numbered"), prepare_output_folder(staged / "named")
+        try:
+            names = unpack(files.archives[0], numbered, ArchiveLimits(free_bytes=free_bytes))
+        except JCSError:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        places = neutral_paths([str(name) for name in names.values()])
+        for folder in {kept.parent for kept in places}:
+            prepare_output_folder(named / folder)
+        for path, kept in zip(names, places, strict=True):
+            path.rename(named / kept)
+        named.rename(place)
         shutil.rmtree(staged)
     return place
 

@@ -15,7 +15,6 @@ from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.studies import Studies, StudyRecord
-from jcs_ct.service.users import LOCAL_USER
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,12 @@ def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple
     lines: list[tuple[str, int, str]] = []
     left_out, seen = 0, set()
     for row in newest:
-        record = studies.get(LOCAL_USER, row["study_id"])
+        record = studies.find(row["study_id"])
+        if record is None:  # deleted
+            continue
         sent = _images(studies, record)
-        job = studies.job(record)
-        if sent is None or job.result.get("kind") != "dicom":
+        job = studies.ledger.job(record.job_id)
+        if sent is None or job is None or job.result.get("kind") != "dicom":
             left_out += 1
             continue
         if job.result["identifier"] in seen:  # the same series was sent twice: the newest correction counts

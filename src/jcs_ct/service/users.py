@@ -108,6 +108,9 @@ class Users:
     def check(self, name: str, password: str, address: str) -> User | None:
         """The user when name and password belong together; unknown names take as long as wrong passwords.
 
+        An attempt counts as failed until it succeeds, so that of many at the same time no more are free than of
+        as many one after the other.
+
         Args:
             name: Of the user.
             password: As typed.
@@ -117,12 +120,11 @@ class Users:
             TooManyFailuresError: the name or the address failed too often lately; nothing was checked.
         """
         subjects = (f"name {name}", f"address {address}")
-        self._require_patience(subjects)
         row = self._database.row("SELECT name, role, password_hash FROM users WHERE name = ?", (name,))
         with self._hashing:
+            self._begin_attempt(subjects)
             matches = self._matches(self._unknown if row is None else row["password_hash"], password)
         if row is None or not matches:
-            self._count_failure(subjects)
             return None
         self._database.change("DELETE FROM login_failures WHERE subject IN (?, ?)", subjects)
         return User(row["name"], Role(row["role"]))
@@ -150,17 +152,15 @@ class Users:
         except (VerifyMismatchError, InvalidHashError):
             return False
 
-    def _require_patience(self, subjects: tuple[str, str]) -> None:
-        row = self._database.row(
-            "SELECT max(not_before) AS until FROM login_failures WHERE subject IN (?, ?)", subjects
-        )
-        wait = (row["until"] or 0.0) - time.time() if row is not None else 0.0
-        if wait > 0:
-            raise TooManyFailuresError(wait)
-
-    def _count_failure(self, subjects: tuple[str, str]) -> None:
+    def _begin_attempt(self, subjects: tuple[str, str]) -> None:
+        """Refuse the attempt, or count it; both in one transaction."""
         moment = time.time()
         with self._database.transaction() as run:
+            until = run.execute(
+                "SELECT max(not_before) FROM login_failures WHERE subject IN (?, ?)", subjects
+            ).fetchone()[0]
+            if until is not None and until > moment:
+                raise TooManyFailuresError(until - moment)
             run.execute("DELETE FROM login_failures WHERE changed_at < ?", (moment - _FORGOTTEN_AFTER_S,))
             for subject in subjects:
                 row = run.execute("SELECT failures FROM login_failures WHERE subject = ?", (subject,)).fetchone()

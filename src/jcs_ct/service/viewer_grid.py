@@ -172,7 +172,9 @@ class ViewerGrid:
 
 
 def halved_in_plane(array: Array, affine: Array) -> tuple[Array, Array]:
-    """A smooth map with half the columns and rows: each value stands for two by two voxels of the viewer's grid.
+    """A map or labels with half the columns and rows: each value is the largest of two by two voxels of the grid.
+
+    Of two lesions that meet within a block the one with the larger number is shown.
 
     Args:
         array: (x, y, z).

@@ -112,7 +112,7 @@ def require_own_page(request: Request) -> None:
         Problem: FORGED.
     """
     origin = request.headers.get("Origin")
-    foreign_origin = origin is not None and urlsplit(origin).netloc != request.headers.get("Host", "")
+    foreign_origin = origin is not None and origin.partition("://")[2] != request.headers.get("Host", "")
     if foreign_origin or request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise Problem(403, "FORGED", "the request comes from another site's page")
 
@@ -178,7 +178,10 @@ def _refuse_strangers(request: Request) -> Response | None:
     """Without users: refuse names that are not this machine's (DNS rebinding) and requests through a proxy."""
     if service_of(request).needs_login:
         return None
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    try:
+        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    except ValueError:  # no name of a machine, such as half an IPv6 address
+        host = ""
     if is_loopback(host) and "x-forwarded-for" not in request.headers:
         return None
     content = {

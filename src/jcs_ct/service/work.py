@@ -115,6 +115,7 @@ class QueueWork:
             "output": str(staged),
             "models": self._models,
             "salt": str(self._salt),
+            "free_bytes": self._uploads.limits.free_bytes,
             "source": job.request.get("source"),
         }
 
@@ -125,6 +126,12 @@ class QueueWork:
                 self.tidy()
             except (OutputError, sqlite3.OperationalError) as error:  # a full disk must not end the queue
                 logger.error("the queue waits: %s", error)
+                self._stop.wait(_WAIT_AFTER_FAULT_S)
+                continue
+            except Exception:
+                # A thread that ended here would leave a page that lives and reads nothing. The study's lease runs
+                # out, which counts as an attempt: one that does this every time is set aside.
+                logger.exception("the queue waits after a fault of the software; please report it")
                 self._stop.wait(_WAIT_AFTER_FAULT_S)
                 continue
             if done is None:

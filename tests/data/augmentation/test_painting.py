@@ -1,5 +1,7 @@
 """Lesions painted into real slices: the mask says where, everything else stays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +65,22 @@ def test_a_manifest_keeps_patients_splits_and_windows(tmp_path, healthy):
         before, after, mask = read_grey(source.rows[0].path), read_grey(row.path), read_mask(row.mask)
         assert (after - before)[mask].mean() > 0.03
         assert np.abs(after - before)[~mask].mean() < 0.02
+
+
+def test_slices_of_one_name_keep_files_of_their_own(tmp_path, healthy):
+    rows = []
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        rows.append(replace(healthy_row(tmp_path / name, healthy, "001"), patient=name))
+    rows.append(healthy_row(tmp_path, healthy, "alone"))
+    painted = paint_manifest(Manifest(tuple(rows)), tmp_path / "painted", per_slice=2)
+    assert {row.patient for row in painted} == {"x", "y", "patient-alone"}
+    for column in ("path", "mask"):
+        assert len({getattr(row, column) for row in painted}) == len(painted)
+    alone = [row.path.name for row in painted if row.patient == "patient-alone"]
+    assert alone == [f"alone-{copy}.png" for copy in range(len(alone))]
+    with pytest.raises(ConfigError, match=r"1 uninfected row\(s\) repeat the file of another"):
+        paint_manifest(Manifest((rows[2], replace(rows[2], patient="b"))), tmp_path / "twice")
 
 
 def test_infected_slices_and_unknown_windows_are_left_out(tmp_path, healthy):

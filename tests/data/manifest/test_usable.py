@@ -53,6 +53,10 @@ def test_files_are_read_once_and_again_when_one_changes(rows):
     assert (reads(path), reads(path), reads(path, used=("test",))) == (12, 0, 0)
     os.utime(rows[0].path, (1, 1))
     assert reads(path) == 12
+    state = rows[1].path.stat()
+    rows[1].path.write_bytes(rows[1].path.read_bytes() + b"more")
+    os.utime(rows[1].path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert reads(path) == 12
     assert reads(written([replace(rows[0], label=None), *rows[1:]])) == 12
 
 

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -382,6 +383,10 @@ def test_a_nifti_volume_is_a_study_too(archive, tmp_path):
     infected = np.asarray(truth.dataobj).any(axis=(0, 1))
     assert [row.label for row in written] == infected[::2].astype(int).tolist()
     assert all(row.path.name.startswith(open_study(ct).identifier) for row in written)
+    (row,) = check_manifest(path).manifest
+    copied = replace(row, path=Path(shutil.copy(ct, tmp_path / "copy.nii.gz")), patient="b")
+    with pytest.raises(ConfigError, match=r"copy\.nii\.gz: the same study stands in a row before; keep one"):
+        write_slices(Manifest((row, copied)), tmp_path / "twice")
 
 
 def test_a_mask_may_be_a_dicom_segmentation(archive, studies, tmp_path):

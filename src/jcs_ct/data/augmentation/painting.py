@@ -16,11 +16,12 @@ from PIL import Image
 from scipy import ndimage
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu
+from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.lungs import ASSUMED_WIDTH_MM, segment_picture
 from jcs_ct.phantom.grid import Plane, SliceGrid, stream
-from jcs_ct.phantom.opacifications import LesionKind, LesionShape, LesionTexture, paint_lesions
+from jcs_ct.phantom.opacifications import ANYWHERE_MM, LesionKind, LesionShape, LesionTexture, paint_lesions
 from jcs_ct.preprocessing import Window
 from jcs_ct.progress import CountProgress
 
@@ -107,7 +108,7 @@ def _draw_shape(
         kind=kind,
         centre_mm=(float(grid.x_mm[column]), float(grid.y_mm[row]), 0.0),
         half_axes_mm=(radius * ratio[0], radius * (1.0 if band else ratio[1]), radius),
-        pleural_mm=float(generator.uniform(10.0, 34.0)) if not band and generator.random() < 0.7 else 1e4,
+        pleural_mm=float(generator.uniform(10.0, 34.0)) if not band and generator.random() < 0.7 else ANYWHERE_MM,
         hu=float(generator.uniform(low, high)),
         softness=float(generator.uniform(0.3, 1.0)),
         ragged=float(generator.uniform(0.12, 0.32)),
@@ -133,17 +134,22 @@ def paint_manifest(
         progress: Called with the slices done and to do.
 
     Returns:
-        Rows of label 1, source ``painted``; patients, splits and windows are those of the slices painted on.
+        Rows of label 1, source ``painted``; patients, splits and windows are those of the slices painted on. Files
+        are called as :func:`slice_names` calls their slices, with the number of the copy.
 
     Raises:
-        ConfigError: no slice can be painted on.
+        ConfigError: no slice can be painted on, or two rows are one file.
     """
     for name in ("images", "masks"):
         prepare_output_folder(folder / name)
     usable = [row for row in manifest if row.label == 0 and row.level_hu is not None and row.width_hu is not None]
+    names = slice_names(usable)
+    if len(set(names.values())) < len(usable):
+        repeated = len(usable) - len(set(names.values()))
+        raise ConfigError(f"{repeated} uninfected row(s) repeat the file of another: keep one row of each file")
     rows: list[ManifestRow] = []
     for done, row in enumerate(usable, start=1):
-        rows += _paint_row(row, done, folder, per_slice, seed)
+        rows += _paint_row(row, done, names[row.path], folder, per_slice, seed)
         if progress is not None:
             progress(done, len(usable))
     if not rows:
@@ -153,7 +159,9 @@ def paint_manifest(
     return Manifest(tuple(rows))
 
 
-def _paint_row(row: ManifestRow, number: int, folder: Path, per_slice: int, seed: int) -> list[ManifestRow]:
+def _paint_row(
+    row: ManifestRow, number: int, called: str, folder: Path, per_slice: int, seed: int
+) -> list[ManifestRow]:
     window = Window(float(row.level_hu or 0.0), float(row.width_hu or 1.0))
     hu = read_hu(row.path, window)
     pixel_mm = ASSUMED_WIDTH_MM / hu.shape[1]
@@ -167,7 +175,7 @@ def _paint_row(row: ManifestRow, number: int, folder: Path, per_slice: int, seed
         painted, mask = paint_slice(hu, lungs, pixel_mm=pixel_mm, count=min(count, 9), seed=key)
         if mask.sum() * pixel_mm**2 < _SMALLEST_LESION_MM2:
             continue
-        name = f"{row.path.stem}-{copy}.png"
+        name = f"{called}-{copy}.png"
         _write_png(folder / "images" / name, np.round(window(painted) * 255.0).astype(np.uint8))
         _write_png(folder / "masks" / name, mask.astype(np.uint8) * np.uint8(255))
         rows.append(

@@ -147,6 +147,7 @@ def _record(manifest: Manifest) -> Path | None:
         return None
     digest = hashlib.sha256(f"{_LOOK_VERSION} {manifest.sha256}\n".encode())
     for file in (file for row in manifest for file in (row.path, row.mask) if file is not None):
-        stamp = file.stat().st_mtime_ns if file.is_file() else None
+        state = file.stat() if file.is_file() else None
+        stamp = "absent" if state is None else f"{state.st_size} {state.st_mtime_ns}"
         digest.update(f"{file.resolve()} {stamp}\n".encode())
     return folder / "manifests" / f"{digest.hexdigest()[:32]}.txt"

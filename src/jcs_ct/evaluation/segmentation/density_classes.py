@@ -125,7 +125,7 @@ def _measure(case: Case, classes: NDArray[np.uint8], lesions: NDArray[np.bool_])
     levels = tissue_levels(hu[None], lungs[None], lesions[None])
     if levels is None:
         return DensityCase(case, classes, lesions, None)
-    density = smoothed_density(hu, lesions, ASSUMED_PIXEL_MM)
+    density = smoothed_density(hu, lesions, (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM))
     return DensityCase(case, classes, lesions, (density - levels.lung) / (levels.soft_tissue - levels.lung))
 
 

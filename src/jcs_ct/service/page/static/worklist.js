@@ -106,8 +106,18 @@ async function announce(label, files, status, known) {
   }
 }
 
+/** Why the server will not take these files, before they are announced; "" where it may. */
+function beyondLimits(files, { mostFiles, mostBytes }) {
+  if (files.length > Number(mostFiles)) return `${files.length} files were chosen, ${mostFiles} are allowed; send one study at a time (TOO_MANY_FILES)`;
+  const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+  const gib = (value) => (value / 1024 ** 3).toFixed(1);
+  return bytes > Number(mostBytes) ? `${gib(bytes)} GiB were chosen, ${gib(Number(mostBytes))} GiB are allowed; send one series only (UPLOAD_TOO_LARGE)` : "";
+}
+
 async function send(files) {
   if (!files.length) return tell("There is no file in what was chosen.", { bad: true });
+  const tooMuch = beyondLimits(files, drop.dataset);
+  if (tooMuch) return tell(tooMuch, { bad: true });
   const field = document.getElementById("label");
   // Never the folder's name: it may be a patient's.
   const label = field.value.trim() || `Study of ${new Date().toISOString().slice(0, 16).replace("T", " ")}`;

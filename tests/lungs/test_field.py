@@ -1,0 +1,86 @@
+"""What of a picture was reconstructed: padding around a smaller field is no air, and lung at its edge was cut."""
+
+import numpy as np
+import pytest
+
+from jcs_ct.lungs import lungs_in_view, segment_lungs
+from jcs_ct.lungs.constants import LEFT, RIGHT
+from jcs_ct.lungs.field import field_of_view, reconstructed_box
+from jcs_ct.phantom import PhantomConfig, make_phantom
+
+
+@pytest.fixture(scope="module")
+def chest():
+    """(hu, lungs, spacing) of a phantom whose body lies within the picture."""
+    phantom = make_phantom(PhantomConfig(slices=16, size=160, seed=3, negative=True))
+    hu = phantom.volume.hu.astype(np.float32)
+    return hu, segment_lungs(hu, spacing_mm=phantom.volume.spacing_mm), phantom.volume.spacing_mm
+
+
+def circle(rows, columns, radius):
+    y, x = np.ogrid[:rows, :columns]
+    return (y - (rows - 1) / 2) ** 2 + (x - (columns - 1) / 2) ** 2 <= radius**2
+
+
+def test_a_picture_without_padding_is_whole(chest):
+    hu, _, _ = chest
+    assert reconstructed_box(hu) == np.s_[:160, :160]
+
+
+@pytest.mark.parametrize("value", [-2000.0, -1024.0, -1000.0, 0.0])
+def test_a_rectangle_or_a_circle_within_padding_is_the_field(value):
+    noise = np.random.default_rng(0).normal(-500, 100, (3, 60, 80))
+    box = np.full_like(noise, value)
+    box[:, 10:50, 20:70] = noise[:, 10:50, 20:70]
+    assert reconstructed_box(box) == np.s_[10:50, 20:70]
+    assert reconstructed_box(np.where(circle(60, 80, 20), noise, value)) == np.s_[10:50, 20:60]
+    strip = np.where(circle(60, 80, 30), noise, value)
+    strip[:, :, :20] = value
+    assert reconstructed_box(strip) == np.s_[0:60, 20:70]
+
+
+def test_a_body_cut_out_of_its_surroundings_and_a_constant_are_whole(chest):
+    hu, _, _ = chest
+    y, x = np.ogrid[-1:1:160j, -1:1:160j]
+    body = (x / 0.9) ** 2 + (y / 0.6) ** 2 < 1
+    assert reconstructed_box(np.where(body, hu, -1024.0)) == np.s_[:160, :160]
+    assert reconstructed_box(np.full((2, 20, 30), -1024.0)) == np.s_[:20, :30]
+
+
+@pytest.mark.parametrize("value", [-1024.0, -1000.0])
+def test_the_circle_of_a_scanner_is_the_field_whatever_one_value_pads_it(value):
+    noise = np.random.default_rng(0).normal(-500, 100, (3, 60, 60)).astype(np.float32)
+    field = field_of_view(np.where(circle(60, 60, 30), noise, np.float32(value)))
+    assert np.array_equal(field, circle(60, 60, 30))
+    assert field_of_view(np.where(circle(60, 60, 30), noise, np.float32(-800.0))).all()
+
+
+@pytest.mark.parametrize("value", [-1024.0, -1000.0])
+@pytest.mark.parametrize("shape", ["box", "circle", "strip"])
+def test_lungs_cut_by_a_padded_field_are_found_to_its_edge_and_said_to_be_cut(chest, value, shape):
+    hu, lungs, spacing_mm = chest
+    columns = np.flatnonzero((lungs > 0).any(axis=(0, 1)))
+    edge = int(columns[0]) + 8
+    field = np.zeros((160, 160), dtype=bool)
+    if shape == "circle":
+        field = circle(160, 160, 80 - edge)
+    else:
+        field[:, edge : 160 if shape == "strip" else 160 - edge] = True
+        field[: edge // 2] = shape == "strip" and field[0]
+    padded = np.where(field, hu, np.float32(value))
+    found = segment_lungs(padded, spacing_mm=spacing_mm)
+    assert np.count_nonzero(found[:, ~field]) <= 0.01 * np.count_nonzero(found)  # a circle's pixels are not round
+    whole = np.count_nonzero(lungs[:, field])
+    assert np.count_nonzero(found) == pytest.approx(whole, rel=0.06)
+    cut = lungs_in_view(found, padded, spacing_mm).cut_slices
+    assert cut[RIGHT] > 0
+    assert (cut[LEFT] > 0) == (shape != "strip")
+
+
+def test_slices_that_hold_nothing_do_not_end_a_scan(chest):
+    hu, lungs, spacing_mm = chest
+    half = hu.copy()
+    half[8:] = -1000.0
+    found = segment_lungs(half, spacing_mm=spacing_mm)
+    assert lungs_in_view(found, half, spacing_mm).at_ends[1] > 0.5
+    assert lungs_in_view(lungs, hu, spacing_mm).at_ends[1] < 0.2

@@ -1,0 +1,136 @@
+"""A study that is deleted while somebody works on it stays deleted, with all that was written meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jcs_ct.errors import ConfigError
+from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, ResultFolders
+from jcs_ct.service.corrections import Corrections
+from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.problems import Problem
+from jcs_ct.service.studies import Studies, StudyRecord
+from jcs_ct.service.training_export import export_corrected
+from jcs_ct.service.users import Role, User
+
+JANE, JOE = User("jane", Role.READER), User("joe", Role.READER)
+
+
+def key(study_id: str, weights: str = "w") -> JobKey:
+    return JobKey(study_id, weights, "o", "1")
+
+
+@pytest.fixture
+def database(tmp_path):
+    with ServiceDatabase(tmp_path / "service.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def studies(database, tmp_path):
+    with Ledger(tmp_path / "jobs.sqlite") as ledger:
+        yield Studies(database, ledger, ResultFolders(tmp_path / "results"), tmp_path)
+
+
+@pytest.fixture
+def record(studies) -> StudyRecord:
+    """A study of jane's that was read."""
+    added = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    (studies.sent(added.study_id)).mkdir(parents=True)
+    claim = studies.ledger.claim()
+    studies.results.publish(added.job_id, studies.results.stage(added.job_id), {})
+    studies.ledger.finish(claim, result={"kind": "dicom", "identifier": "1"})
+    return added
+
+
+class Measuring:
+    """In place of the process that measures: does ``meanwhile`` first."""
+
+    def __init__(self, meanwhile=lambda: None, ending: Ending = Ending.DONE) -> None:
+        self._meanwhile, self._ending = meanwhile, ending
+
+    def run(self, task, arguments, *, limits):
+        self._meanwhile()
+        output = Path(arguments["output"])
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "lesions.nii.gz").write_bytes(b"x")
+        return Outcome(self._ending, value={"lesion_count": 0})
+
+
+def corrections_by(worker: Measuring, database, studies) -> Corrections:
+    made = Corrections(database, studies, Limits())
+    made._worker = worker
+    return made
+
+
+def left_of(record: StudyRecord, database, folder: Path) -> list:
+    rows = [
+        (table, dict(row))
+        for table in ("studies", "shares", "opinions", "corrections")
+        for row in database.rows(f"SELECT * FROM {table}")
+    ]
+    return [*rows, *folder.rglob(f"*{record.study_id}*"), *folder.rglob(f"*{record.job_id}*")]
+
+
+@pytest.mark.parametrize("ending", [Ending.DONE, Ending.REFUSED, Ending.FAILED])
+def test_a_correction_that_is_measured_meanwhile(database, studies, record, tmp_path, ending):
+    corrections = corrections_by(Measuring(lambda: studies.delete(record), ending), database, studies)
+    with pytest.raises(Problem, match="UNKNOWN_STUDY"):
+        corrections.save(JANE, record, parent=0, mask=b"", note="")
+    assert left_of(record, database, tmp_path) == []
+
+
+def test_drafts_shares_and_opinions(database, studies, record, tmp_path, monkeypatch):
+    corrections = corrections_by(Measuring(), database, studies)
+    known = corrections.folder(record, 0)
+    monkeypatch.setattr(Corrections, "folder", lambda *_: known)  # was asked for before the study was deleted
+    studies.delete(record)
+    for act in (
+        lambda: corrections.keep_draft(JANE, record, 0, b"mask"),
+        lambda: studies.share(record, JOE),
+        lambda: studies.add_opinion(JANE, record, agrees=True, reason=""),
+    ):
+        with pytest.raises(Problem, match="UNKNOWN_STUDY"):
+            act()
+    assert left_of(record, database, tmp_path) == []
+
+
+def test_a_correction_of_a_study_that_is_there(database, studies, record):
+    saved = corrections_by(Measuring(), database, studies).save(JANE, record, parent=0, mask=b"", note="")
+    assert saved.version == 1
+    assert sorted(path.name for path in studies.corrections(record.study_id).iterdir()) == ["0001"]
+
+
+def test_rows_and_jobs_of_no_study_are_removed_at_the_start(database, studies, record):
+    database.change("INSERT INTO corrections VALUES ('gone', 1, 0, 'jane', 0, '', '{}')")
+    database.change("INSERT INTO shares VALUES ('gone', 'joe')")
+    studies.ledger.add(key("gone"), {})
+    studies.remove_orphans()
+    assert database.rows("SELECT * FROM corrections") == database.rows("SELECT * FROM shares") == []
+    assert [job.job_id for job in studies.ledger.jobs()] == [record.job_id]
+    assert studies.require_done(record).is_dir()
+
+
+def test_a_study_that_was_never_queued_is_read_with_the_networks_of_now(studies):
+    record = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    studies.ledger.remove(record.job_id)  # as if the server had been killed before it was queued
+    assert studies.queue_forgotten(lambda study_id: key(study_id, "newer")) == 1
+    assert studies.job(studies.get(JANE, record.study_id)).key.weights == "newer"
+    assert studies.queue_forgotten(key) == 0
+
+
+def test_corrections_of_no_study_do_not_stop_the_export(database, studies, record, tmp_path):
+    database.change("INSERT INTO corrections VALUES ('gone', 1, 0, 'jane', 0, '', '{}')")
+    with pytest.raises(ConfigError, match="no DICOM study"):
+        export_corrected(tmp_path, tmp_path / "exported")
+
+
+def test_answers_are_not_shared_between_requests(studies):
+    raised = []
+    for _ in range(2):
+        with pytest.raises(Problem) as caught:
+            studies.get(JANE, "0" * 24)
+        raised.append(caught.value)
+    assert raised[0] is not raised[1]
