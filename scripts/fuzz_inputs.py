@@ -96,10 +96,12 @@ class _ChildInside:
             )
         except Exception:  # noqa: BLE001  (whatever gets through is the finding)
             type(self).crash = traceback.format_exc()
-        self.stalled = False
 
     def answer(self, seconds: float) -> dict[str, Any] | None:
         return self._answers.popleft() if self._answers else None
+
+    def why_silent(self, seconds: float) -> str:
+        return CHILD_ENDED[0]
 
     def close(self) -> None:
         self._answers.clear()

@@ -37,6 +37,18 @@ def test_a_lost_image_is_missed(phantom_folder, tmp_path):
     assert caught.value.code is GateCode.UNREADABLE
 
 
+def test_pictures_of_two_folders_in_a_package_are_two_studies(tmp_path):
+    (tmp_path / "sent").mkdir()
+    with zipfile.ZipFile(tmp_path / "sent" / "study.zip", "w") as sent:
+        for number in range(6):
+            picture = io.BytesIO()
+            Image.fromarray(np.full((16, 16), number, np.uint8)).save(picture, "PNG")
+            sent.writestr(f"patient{number % 2}/{number}.png", picture.getvalue())
+    with pytest.raises(StudyError, match="the 6 pictures lie in 2 folders"):
+        open_study(_unpacked(tmp_path / "sent"))
+    assert "patient" not in "".join(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+
+
 def test_nothing_is_kept_of_an_archive_that_is_refused(tmp_path):
     (tmp_path / "sent").mkdir()
     (tmp_path / "sent" / "000001.bin").write_bytes(archive_of("bomb.bin", b"\0" * (3 << 20)))
@@ -56,13 +68,10 @@ def test_what_must_stay_free_on_the_disk_stays_free(phantom_folder, tmp_path, mo
     assert _unpacked(sent, free_bytes=50).name == "sent-unpacked"
 
 
-def test_pictures_of_two_folders_in_a_package_are_two_studies(tmp_path):
+def test_an_archive_without_files_holds_no_images(tmp_path):
     (tmp_path / "sent").mkdir()
-    with zipfile.ZipFile(tmp_path / "sent" / "study.zip", "w") as sent:
-        for number in range(6):
-            picture = io.BytesIO()
-            Image.fromarray(np.full((16, 16), number, np.uint8)).save(picture, "PNG")
-            sent.writestr(f"patient{number % 2}/{number}.png", picture.getvalue())
-    with pytest.raises(StudyError, match="the 6 pictures lie in 2 folders"):
+    with zipfile.ZipFile(tmp_path / "sent" / "study.zip", "w"):
+        pass
+    with pytest.raises(StudyError) as caught:
         open_study(_unpacked(tmp_path / "sent"))
-    assert "patient" not in "".join(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert caught.value.code is GateCode.NO_IMAGES

@@ -90,7 +90,7 @@ def serve(
     )
     if settings.pacs is not None:
         check_pacs(settings.pacs)
-    with only_one(folder / "serve.lock", "server"), listening(host, port) as sockets:
+    with listening(host, port) as sockets, only_one(folder / "serve.lock", "server"):
         app = build_app(build_service(settings))
         named = f"[{host}]" if ":" in host else host
         typer.echo(f"serving on http://{named}:{sockets[0].getsockname()[1]}{root_path}/; {NOTICE}")

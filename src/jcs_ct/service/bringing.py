@@ -96,10 +96,12 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
             f"{source['most_bytes'] / GIB:.1f} GiB may be read at a time; choose one study",
         )
     places = neutral_paths([str(path.relative_to(root.parent)) for path in paths])
+    for folder in {kept.parent for kept in places}:
+        prepare_output_folder(staged / folder)
     for done, (path, kept) in enumerate(zip(paths, places, strict=True)):
         progress("fetch", done, len(paths))
         _require_space(staged, source["free_bytes"])
-        link_or_copy(path, prepare_output_folder((staged / kept).parent) / kept.name)
+        link_or_copy(path, staged / kept)
 
 
 def _require_space(folder: Path, free_bytes: int) -> None:

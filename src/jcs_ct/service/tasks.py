@@ -204,15 +204,18 @@ def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:
     if not place.is_dir():
         staged = prepare_output_folder(place.with_name(f"{place.name}.part"))
         shutil.rmtree(staged)
-        limits = ArchiveLimits(free_bytes=free_bytes)
+        numbered, named = prepare_output_folder(staged / "numbered"), prepare_output_folder(staged / "named")
         try:
-            names = unpack(files.archives[0], prepare_output_folder(staged / "unpacked"), limits)
-            for path, kept in zip(names, neutral_paths([str(name) for name in names.values()]), strict=True):
-                path.rename(prepare_output_folder((staged / "named" / kept).parent) / kept.name)
+            names = unpack(files.archives[0], numbered, ArchiveLimits(free_bytes=free_bytes))
         except JCSError:
             shutil.rmtree(staged, ignore_errors=True)
             raise
-        (staged / "named").rename(place)
+        places = neutral_paths([str(name) for name in names.values()])
+        for folder in {kept.parent for kept in places}:
+            prepare_output_folder(named / folder)
+        for path, kept in zip(names, places, strict=True):
+            path.rename(named / kept)
+        named.rename(place)
         shutil.rmtree(staged)
     return place
 
