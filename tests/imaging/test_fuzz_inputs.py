@@ -80,7 +80,7 @@ def test_a_decoder_that_panics_costs_the_file_not_the_child(seeds):
     """These four bytes made pylibjpeg-rle index behind its output, which is a panic of Rust."""
     files = dict(seeds["dicom-rle"].files)
     damaged = bytearray(files["0006.dcm"])
-    damaged[1926:1930] = b"\xff\x7f\0\0"
+    damaged[1930:1934] = b"\xff\x7f\0\0"
     code, message = fuzz_inputs.read({**files, "0006.dcm": bytes(damaged)}, seeds["dicom-rle"], lenient=False)
     assert code == "UNREADABLE"
     assert "a decoder gave up on the pixel data" in message
