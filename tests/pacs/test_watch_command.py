@@ -55,7 +55,7 @@ def test_options_choose_studies_and_all_that_is_written_is_the_owners(pacs, fill
     assert [path.name for path in written if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     said = jcs("pacs", "requeue", "--folder", folder, "--set-aside")
     assert said.exit_code == 0
-    assert "1 jobs queued again" in said.output
+    assert "1 job queued again" in said.output
 
 
 @pytest.mark.slow

@@ -327,7 +327,7 @@ def test_two_readers_save_at_once(server, program, jane, table, read_study):
 
 def test_an_ended_session_a_forged_request_and_anothers_study(server, jane, table, read_study, request):
     every = routes(jane.ask("GET", "/api/v1/openapi.json").json())
-    values = {"study_id": read_study, "upload_id": announce(jane, b"abc"), "name": "report.json"}
+    values = {"study_id": read_study, "upload_id": announce(jane, b"abc"), "name": "report.json", "user_name": "joe"}
     joe = Browser(httpx2.Client(base_url=server.url, timeout=60))
     request.addfinalizer(joe.client.close)
     joe.login("joe")
@@ -344,7 +344,9 @@ def test_an_ended_session_a_forged_request_and_anothers_study(server, jane, tabl
     table(f"forged request on {len(changing)} routes (wrong token; foreign Origin)", "403 FORGED on all")
     foreign = [one for one in every if set(one.parameters) & {"study_id", "upload_id"}]
     seen = answers(joe, foreign)
-    assert seen == answers(joe, foreign, {"study_id": ABSENT, "upload_id": ABSENT, "name": "report.json"})
+    assert seen == answers(
+        joe, foreign, {"study_id": ABSENT, "upload_id": ABSENT, "name": "report.json", "user_name": "joe"}
+    )
     assert set(seen) == {"404 UNKNOWN_STUDY", "404 UNKNOWN_UPLOAD"}
     table(
         f"another reader's study or upload on {len(foreign)} routes", f"{dict(seen)}, as for one that does not exist"
@@ -376,7 +378,7 @@ def names_below(folder: Path) -> set[str]:
 def test_no_parameter_leads_to_another_path(server, program, jane, table, read_study):
     token = program(server, "root").client.headers["Authorization"]  # sees every study: only the path is in the way
     described_routes = jane.ask("GET", "/api/v1/openapi.json").json()
-    values = {"study_id": read_study, "upload_id": ABSENT, "name": "report.json"}
+    values = {"study_id": read_study, "upload_id": ABSENT, "name": "report.json", "user_name": "joe"}
     around, asked = names_below(server.folder), []
     for route in routes(described_routes):
         for name in route.parameters:

@@ -52,7 +52,7 @@ def test_a_study_of_orthanc_is_read_corrected_and_sent_back(
         page.get_by_text("From the PACS").click()
         page.get_by_label("Patient ID").fill("somebody else")
         page.get_by_role("button", name="Search").click()
-        page.get_by_text("holds no CT study of that patient").wait_for()
+        page.get_by_text("holds no CT study for that patient").wait_for()
         page.get_by_label("Patient ID").fill(source[0].PatientID)
         page.get_by_role("button", name="Search").click()
         page.get_by_role("button", name="Fetch and read").click()

@@ -108,6 +108,8 @@ def add_edge_letters(
 ) -> NDArray[np.uint8]:
     """The picture with the patient direction of its left and right edge (R, L, A, P, H or F) at half height.
 
+    No letter hides a contour.
+
     Args:
         picture: (rows, columns, 3).
         orientation: Image Orientation (Patient).
@@ -128,7 +130,9 @@ def add_edge_letters(
             stroke_width=1,
             stroke_fill=0,
         )
-    return np.asarray(canvas, dtype=np.uint8)
+    lettered = np.array(canvas, dtype=np.uint8)
+    lettered[(picture == CONTOUR_RGB).all(axis=2)] = CONTOUR_RGB
+    return lettered
 
 
 def patient_orientation(orientation: tuple[float, ...]) -> tuple[str, str]:
