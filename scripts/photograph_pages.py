@@ -1,6 +1,6 @@
 """The pictures of the report page and of the served page for README and docs, of phantoms, in Debian's Chromium.
 
-    python scripts/page_pictures.py docs/images
+    python scripts/photograph_pages.py docs/images
 
 Needs the extra ``service`` and playwright (``make test`` installs both), and ``chromium`` on the PATH. Two studies of
 one phantom are read, the second two weeks later with fewer lesions.
