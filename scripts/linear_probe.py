@@ -29,8 +29,8 @@ from jcs_ct.data.datasets import SliceDataset, balanced_weights
 from jcs_ct.data.manifest import Manifest, read_grey, read_manifest
 from jcs_ct.engine import Execution, inference
 from jcs_ct.evaluation.classifier.trivial_features import trivial_features
-from jcs_ct.metrics.bootstrap import Resampling, bootstrap
-from jcs_ct.metrics.classification import roc_auc
+from jcs_ct.metrics.bootstrap import Resampling
+from jcs_ct.metrics.classification import drawn_auc, roc_auc
 from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.training.training_data import validation_batches
 
@@ -109,13 +109,7 @@ def auc_line(name: str, probe: Probe, judged: Rows, score: Floats) -> str:
     truth, found = probe.infected[judged], score[judged]
     if truth.all() or not truth.any():
         return f"{name}: – ({len(judged)} slices of one label)"
-
-    def auc(drawn: Rows) -> float | None:
-        part = truth[drawn]
-        return None if part.all() or not part.any() else roc_auc(part, found[drawn])
-
-    resampling = Resampling(draws=DRAWS)
-    one = bootstrap(auc, probe.patients[judged], generator=resampling.generator(), draws=resampling.draws)
+    one = Resampling(draws=DRAWS).interval(drawn_auc(truth, found), probe.patients[judged])
     people = len(set(probe.patients[judged].tolist()))
     interval = "" if one.low is None or one.high is None else f" ({one.low:.3f}-{one.high:.3f})"
     return f"{name}: {one.value:.3f}{interval}, {len(judged)} slices of {people} patients"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import read_manifest
-from jcs_ct.metrics.bootstrap import Interval, Resampling, bootstrap
+from jcs_ct.metrics.bootstrap import Interval, Resampling
 
 Floats = NDArray[np.float64]
 #: Columns of ``per_image.csv`` that are shown; the first also for each seed and against the baseline.
@@ -63,7 +63,7 @@ def over_seeds(
     def statistic(rows: NDArray[np.int64]) -> float:
         return drawn(scores, rows) - (0.0 if minus is None else drawn(minus, rows))
 
-    interval = bootstrap(statistic, patients, generator=resampling.generator(), draws=resampling.draws)
+    interval = resampling.interval(statistic, patients)
     return replace(interval, value=float(scores.mean()) - (0.0 if minus is None else float(minus.mean())))
 
 

@@ -29,6 +29,23 @@ class Resampling:
         """A fresh source of draws, the same for every figure."""
         return np.random.default_rng(self.seed)
 
+    def interval(
+        self,
+        statistic: Statistic,
+        groups: Sequence[Any] | NDArray[Any],
+        *,
+        classes: NDArray[np.bool_] | None = None,
+    ) -> Interval:
+        """:func:`bootstrap` with these draws."""
+        return bootstrap(
+            statistic,
+            groups,
+            generator=self.generator(),
+            draws=self.draws,
+            confidence=self.confidence,
+            classes=classes,
+        )
+
 
 DEFAULT_RESAMPLING = Resampling()
 
@@ -89,18 +106,18 @@ def bootstrap(
         result = statistic(np.concatenate([members[number] for number in drawn]))
         if result is not None:
             found.append(result)
-    if not found or _fewest_groups(groups, classes) < LEAST_GROUPS:
+    every = np.ones(len(groups), dtype=bool)
+    if not found or fewest_groups(groups, [every] if classes is None else [classes, ~classes]) < LEAST_GROUPS:
         return Interval(value, None, None, confidence, len(found), draws - len(found))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
     return Interval(value, float(low), float(high), confidence, len(found), draws - len(found))
 
 
-def _fewest_groups(groups: Sequence[Any] | NDArray[Any], classes: NDArray[np.bool_] | None) -> int:
-    """Groups, or those of the rarer class."""
+def fewest_groups(groups: Sequence[Any] | NDArray[Any], parts: Sequence[NDArray[np.bool_]]) -> int:
+    """Groups with a row in each of the parts, (n,) bool; those of the part that has fewest."""
     names = np.asarray(groups)
-    parts = [names] if classes is None else [names[classes], names[~classes]]
-    return min(len(np.unique(part)) for part in parts)
+    return min(len(np.unique(names[part])) for part in parts)
 
 
 def _members(groups: Sequence[Any] | NDArray[Any]) -> list[NDArray[np.int64]]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.stats import rankdata
 
+from jcs_ct.metrics.bootstrap import Statistic
+
 
 def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
     """Area under the ROC curve: the chance that an infected case scores above an uninfected one, ties counting half.
@@ -31,6 +33,21 @@ def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float
         return 0.5
     ranks = rankdata(score)
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def drawn_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> Statistic:
+    """AUC as a statistic of drawn rows; not defined for rows of one class.
+
+    Args:
+        truth: (n,) whether positive.
+        score: (n,) larger for positive.
+    """
+
+    def auc(rows: NDArray[np.int64]) -> float | None:
+        part = truth[rows]
+        return roc_auc(part, score[rows]) if part.any() and not part.all() else None
+
+    return auc
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATION
 from jcs_ct.evaluation.classifier.shortcuts import UNCHANGED, ShortcutResult
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
-from jcs_ct.metrics.classification import roc_auc
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.metrics.classification import drawn_auc
 
 MOST_PICTURE_ROWS = 6
 #: Columns of the picture beside the slice as it is.
@@ -96,13 +96,8 @@ def _verdicts(result: ShortcutResult, probability: NDArray[np.float64], resampli
         cells["sensitivity_percent"] = float(100 * (values[truth] >= result.cut).mean())
     if not truth.all():
         cells["specificity_percent"] = float(100 * (values[~truth] < result.cut).mean())
-
-    def auc(rows: NDArray[np.int64]) -> float | None:
-        part = truth[rows]
-        return roc_auc(part, values[rows]) if part.any() and not part.all() else None
-
     if truth.any() and not truth.all():
-        interval = bootstrap(auc, patients, generator=resampling.generator(), draws=resampling.draws, classes=truth)
+        interval = resampling.interval(drawn_auc(truth, values), patients, classes=truth)
         cells |= interval_cells("auc", interval)
     return cells
 
@@ -127,7 +122,7 @@ def _changes(result: ShortcutResult, perturbation: Perturbation, resampling: Res
         def mean(rows: NDArray[np.int64], values: NDArray[np.float64] = values) -> float:
             return float(values[rows].mean())
 
-        interval = bootstrap(mean, patients, generator=resampling.generator(), draws=resampling.draws)
+        interval = resampling.interval(mean, patients)
         cells |= interval_cells(key, interval, scale=scale)
     return cells
 

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.figures import roc_figure
 from jcs_ct.evaluation.pages.page import Evaluation
-from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.experiments.slice_scores import ScoredSlices
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
-from jcs_ct.metrics.classification import roc_auc, roc_curve
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, LEAST_GROUPS, Resampling, Statistic, fewest_groups
+from jcs_ct.metrics.classification import drawn_auc, roc_auc, roc_curve
 
 ALL_SOURCES = "all sources"
 #: What one row of a table says of a set of slices.
@@ -46,10 +45,6 @@ def score_cells(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLIN
     if not scores.has_both_classes:
         cells["one_class"] = one_class(scores)
 
-    def auc(rows: NDArray[np.int64]) -> float | None:
-        part = truth[rows]
-        return roc_auc(part, scores.probability[rows]) if part.any() and not part.all() else None
-
     def sensitivity(rows: NDArray[np.int64]) -> float | None:
         return float(positive[rows][truth[rows]].mean()) if truth[rows].any() else None
 
@@ -57,32 +52,18 @@ def score_cells(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLIN
         return float((~positive[rows])[~truth[rows]].mean()) if not truth[rows].all() else None
 
     measures = (
-        ("auc", auc, 1.0),
-        ("sensitivity_percent", sensitivity, 100.0),
-        ("specificity_percent", specificity, 100.0),
+        ("auc", drawn_auc(truth, scores.probability), 1.0, [truth, ~truth]),
+        ("sensitivity_percent", sensitivity, 100.0, [truth]),
+        ("specificity_percent", specificity, 100.0, [~truth]),
     )
-    for key, statistic, scale in measures:
+    for key, statistic, scale, classes in measures:
         if statistic(np.arange(len(scores))) is None:
             continue
-        interval = bootstrap(
-            statistic,
-            scores.patients,
-            generator=resampling.generator(),
-            draws=resampling.draws,
-            confidence=resampling.confidence,
-        )
-        if _fewest_patients(scores, key) < LEAST_PATIENTS:
+        interval = resampling.interval(statistic, scores.patients)
+        if fewest_groups(scores.patients, classes) < LEAST_GROUPS:
             interval = replace(interval, low=None, high=None)
         cells |= interval_cells(key, interval, scale=scale)
     return cells
-
-
-def _fewest_patients(scores: ScoredSlices, key: str) -> int:
-    """Patients of the class that a measure is of; of the rarer one for the AUC."""
-    patients, infected = np.asarray(scores.patients), scores.infected
-    of_class = {"sensitivity_percent": infected, "specificity_percent": ~infected}
-    chosen = [of_class[key]] if key in of_class else [infected, ~infected]
-    return min(len(set(patients[members])) for members in chosen)
 
 
 def one_class(scores: ScoredSlices) -> str:
@@ -98,7 +79,7 @@ def score_notes(resampling: Resampling) -> tuple[str, ...]:
     """What the reader must know of the figures."""
     return (
         f"[ , ] are 95 % percentile intervals of {resampling.draws} bootstrap draws of patients, never of slices. "
-        f"Fewer than {LEAST_PATIENTS} patients of the class in question give no interval. "
+        f"Fewer than {LEAST_GROUPS} patients of the class in question give no interval. "
         "A source with one class has no AUC: figures that separate two sources are not figures of a disease.",
         "Sensitivity and specificity at the probability that the classifier came with (0.5 where `jcs calibrate` has "
         "chosen none on validation patients), never one chosen on these.",
@@ -148,22 +129,13 @@ def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DE
         first, second = matched(methods[0], other)
         row: dict[str, Cell] = {"method": other.name, "n": len(first), "n_patients": len(set(first.patients))}
         if first.has_both_classes:
+            aucs = [drawn_auc(first.infected, one.probability) for one in (first, second)]
 
-            def difference(
-                drawn: NDArray[np.int64], first: ScoredSlices = first, second: ScoredSlices = second
-            ) -> float | None:
-                truth = first.infected[drawn]
-                if truth.all() or not truth.any():
-                    return None
-                return roc_auc(truth, second.probability[drawn]) - roc_auc(truth, first.probability[drawn])
+            def difference(drawn: NDArray[np.int64], aucs: Sequence[Statistic] = aucs) -> float | None:
+                before, after = (auc(drawn) for auc in aucs)
+                return None if before is None or after is None else after - before
 
-            interval = bootstrap(
-                difference,
-                first.patients,
-                generator=resampling.generator(),
-                draws=resampling.draws,
-                classes=first.infected,
-            )
+            interval = resampling.interval(difference, first.patients, classes=first.infected)
             row |= interval_cells("auc_difference", interval)
         rows.append(row)
     columns = (

@@ -17,8 +17,8 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_grey
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
-from jcs_ct.metrics.classification import roc_auc
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
+from jcs_ct.metrics.classification import drawn_auc
 from jcs_ct.progress import CountProgress
 
 #: Features by what they stand for, in the order of :func:`trivial_features`.
@@ -134,20 +134,8 @@ def evaluate_trivial_features(
     rows: list[Mapping[str, Cell]] = []
     for source, one in scores.items():
         for name, probability in one.probability.items():
-
-            def auc(
-                drawn: NDArray[np.int64], one: TrivialScores = one, found: NDArray[np.float64] = probability
-            ) -> float | None:
-                truth = one.infected[drawn]
-                return None if truth.all() or not truth.any() else roc_auc(truth, found[drawn])
-
-            interval = bootstrap(
-                auc,
-                one.patients,
-                generator=resampling.generator(),
-                draws=resampling.draws,
-                classes=one.infected,
-            )
+            auc = drawn_auc(one.infected, probability)
+            interval = resampling.interval(auc, one.patients, classes=one.infected)
             cells: dict[str, Cell] = {"source": source, "features": name, "n": len(one.infected), "folds": one.folds}
             rows.append(cells | {"n_patients": len(set(one.patients))} | interval_cells("auc", interval))
     columns = (

@@ -16,7 +16,6 @@ from jcs_ct.metrics.bootstrap import (
     Interval,
     PairedDifference,
     Resampling,
-    bootstrap,
     paired_difference,
 )
 from jcs_ct.metrics.overlap import PerImage
@@ -42,13 +41,7 @@ def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampl
         defined = values.defined[rows]
         return float(values.values[rows][defined].mean()) if defined.any() else None
 
-    return bootstrap(
-        mean,
-        patients,
-        generator=resampling.generator(),
-        draws=resampling.draws,
-        confidence=resampling.confidence,
-    )
+    return resampling.interval(mean, patients)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,17 @@ from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
 from jcs_ct.evaluation.pages.tables import MEASURED, NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.patients.cohort import TOP_K, Cohort
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
-from jcs_ct.metrics.classification import Rate, VerdictRates, roc_auc, roc_curve, threshold_sweep, verdict_rates
+from jcs_ct.metrics.classification import (
+    Rate,
+    VerdictRates,
+    drawn_auc,
+    roc_auc,
+    roc_curve,
+    threshold_sweep,
+    verdict_rates,
+)
 
 #: The thresholds of Table IV.
 PAPER_THRESHOLDS = (15, 20, 25, 30)
@@ -118,12 +126,7 @@ def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
     groups = np.arange(len(truth))
     rows: list[Mapping[str, Cell]] = []
     for name, score in cohort.scores().items():
-
-        def auc(drawn: NDArray[np.int64], score: NDArray[np.float64] = score) -> float | None:
-            part = truth[drawn]
-            return roc_auc(part, score[drawn]) if part.any() and not part.all() else None
-
-        interval = bootstrap(auc, groups, generator=resampling.generator(), draws=resampling.draws, classes=truth)
+        interval = resampling.interval(drawn_auc(truth, score), groups, classes=truth)
         row: dict[str, Cell] = {"score": name, "n_patients": len(truth), "n_undefined_draws": interval.n_undefined}
         rows.append(row | interval_cells("auc", interval))
     columns = (
@@ -155,7 +158,7 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
             ) -> float:
                 return measure(truth[drawn], probability[drawn])
 
-            interval = bootstrap(value, groups, generator=resampling.generator(), draws=resampling.draws)
+            interval = resampling.interval(value, groups)
             row |= interval_cells(key, interval)
         line = calibration_line(truth, probability)
         if line is not None:

@@ -18,7 +18,7 @@ from jcs_ct.evaluation.segmentation.slice_lungs import lungs_within_body
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.lungs import ASSUMED_PIXEL_MM
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling, bootstrap
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.overlap import LESION_PROBABILITY
 from jcs_ct.progress import CountProgress, Progress
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, smoothed_density, tissue_levels
@@ -235,13 +235,7 @@ def _rows(score: DensityScores, patients: Sequence[str], resampling: Resampling)
         def mean(chosen: NDArray[np.int64], values: NDArray[np.float64] = values[kept]) -> float:
             return float(values[chosen].mean())
 
-        interval = bootstrap(
-            mean,
-            [patients[index] for index in kept],
-            generator=resampling.generator(),
-            draws=resampling.draws,
-            confidence=resampling.confidence,
-        )
+        interval = resampling.interval(mean, [patients[index] for index in kept])
         yield {
             "lesions": score.name,
             "density": name,
