@@ -188,7 +188,9 @@ def lungs_in_view(
     least = LEAST_CUT_MM / (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM)
     edge = edge_of(field_of_view(hu))
     by_slice, cut = np.zeros((len(labels), 4), dtype=np.int64), np.zeros(4, dtype=np.int64)
+    across = np.zeros(labels.shape[1:], dtype=bool)
     for pixels, plane in zip(by_slice, labels, strict=True):
+        across |= plane > 0
         for side in (RIGHT, LEFT, UNKNOWN_SIDE):
             pixels[side] = np.count_nonzero(plane == side)
         cut += np.bincount(plane[edge], minlength=4) > least
@@ -204,19 +206,22 @@ def lungs_in_view(
         (float(lung[first] / fullest), float(lung[last] / fullest)),
         axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
-        None if spacing_mm is None else _extent_mm(labels > 0, spacing_mm),
+        None if spacing_mm is None else _extent_mm(lung > 0, across, spacing_mm),
         None if spacing_mm is None else int(voxels.sum()) * float(np.prod(spacing_mm)) / 1000.0,
     )
 
 
-def _extent_mm(lungs: Mask, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    if not lungs.any():
+def _extent_mm(along: Mask, across: Mask, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    """From where lung is: (slices,), and (rows, columns) of all slices together."""
+    if not across.any():
         return (0.0, 0.0, 0.0)
-    along = [part.stop - part.start for part in bounding_box(lungs)]
-    return (along[0] * spacing_mm[0], along[1] * spacing_mm[1], along[2] * spacing_mm[2])
+    slices, rows, columns = (part.stop - part.start for part in (*bounding_box(along), *bounding_box(across)))
+    return (slices * spacing_mm[0], rows * spacing_mm[1], columns * spacing_mm[2])
 
 
 def _imaged_ends(hu: NDArray[Any]) -> tuple[int, int]:
     """The first and the last slice that hold more than one value; padding in the direction of the slices does not."""
-    imaged = [index for index, plane in enumerate(hu) if plane.min() < plane.max()]
-    return (imaged[0], imaged[-1]) if imaged else (0, len(hu) - 1)
+    count = len(hu)
+    first = next((index for index in range(count) if hu[index].min() < hu[index].max()), 0)
+    last = next((index for index in reversed(range(count)) if hu[index].min() < hu[index].max()), count - 1)
+    return first, last

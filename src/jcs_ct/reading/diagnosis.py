@@ -206,7 +206,8 @@ def diagnose(
         with clock.stage("findings", 1):
             found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
-        look = look or SecondLook.of(mask, lungs.labels, with_lung)
+        if look is None and patient.verdict is Verdict.NEGATIVE:
+            look = SecondLook.of(mask, lungs.labels, with_lung)
         agreement = tuple(_agreement(patient, slices, findings, look))
     return Diagnosis(
         verdict=patient.verdict,
@@ -263,10 +264,10 @@ def _seek_lesions(
 
 
 def _agreement(
-    patient: _Patient, slices: Sequence[SlicePrediction], findings: LesionFindings, look: SecondLook
+    patient: _Patient, slices: Sequence[SlicePrediction], findings: LesionFindings, look: SecondLook | None
 ) -> Iterator[QualityFlag]:
-    """Whether what the segmenter outlined bears the verdict out."""
-    if patient.verdict is Verdict.NEGATIVE:
+    """Whether what the segmenter outlined bears the verdict out; a look was taken where it is negative."""
+    if look is not None:
         yield from doubt_flags(look, patient.positive_slice_count)
     else:
         infected = np.array([prediction.infected for prediction in slices], dtype=bool)
