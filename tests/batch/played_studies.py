@@ -41,7 +41,8 @@ def play(arguments, progress):
         raise StudyError(GateCode.NO_LUNG, "no lung is seen")
     if act == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if act == "hang":
+    if act == "hang" or (act == "hang once" and Path(note).read_text().split().count(study["name"]) == 1):
+        Path(f"{note}.{study['name']}").write_text(str(os.getpid()))
         while True:
             progress("hang", 0, 1)
             time.sleep(0.05)

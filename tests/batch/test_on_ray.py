@@ -76,33 +76,35 @@ def on_ray():
 
 def test_killed_processes_are_tried_again(tmp_path, on_ray):
     """Of Ray, and of the study in it."""
-    ledger = queued(tmp_path, 8, seconds=0.5)
+    ledger = queued(tmp_path, 6, seconds=0.2)
+    note = str(tmp_path / "notes")
+    # Two wait to be killed, so that each kill meets a study at work.
+    waiting = [
+        (JobKey(name, "w", "p", "v"), {"name": name, "note": note, "act": "hang once"})
+        for name in ("worker", "study")
+    ]
+    ledger.add_many(waiting)
     executor = on_ray(workers=2)
     killed = []
 
     def kill(standing):
-        names = {"worker": "ray::run_order", "study": "jcs_ct.jobs.child"}
-        for kind, name in names.items():
-            if kind not in killed and begun(tmp_path) > len(killed) + 1:
-                found = [p for p in psutil.process_iter(["cmdline"]) if name in " ".join(p.info["cmdline"] or [])]
-                mine = [p for p in found if _is_mine(p)]
-                if mine:
-                    mine[0].kill()
-                    killed.append(kind)
-                    return
+        for name in {"worker", "study"}.difference(killed):
+            process = waiting_study(tmp_path / f"notes.{name}")
+            if process is not None:
+                of_ray = [parent for parent in process.parents() if "ray::" in " ".join(parent.cmdline())]
+                (of_ray[0] if name == "worker" else process).kill()
+                killed.append(name)
 
     driver(tmp_path, ledger, executor, on_change=kill).run()
     check(tmp_path, ledger, 8)
-    assert killed
-    assert 8 < begun(tmp_path) <= 8 + 2 * len(killed)
+    assert len(killed) == 2
+    assert 8 + 2 <= begun(tmp_path) <= 8 + 2 * 2
 
 
-def _is_mine(process: psutil.Process) -> bool:
-    """Whether a process was started on behalf of this one, however far off."""
-    try:
-        return any(parent.pid == os.getpid() for parent in process.parents())
-    except psutil.NoSuchProcess:
-        return False
+def waiting_study(written: Path) -> psutil.Process | None:
+    """The process of a study that waits to be killed, once it has written its number."""
+    text = written.read_text() if written.exists() else ""
+    return psutil.Process(int(text)) if text else None
 
 
 def test_a_machine_of_a_cluster_dies(tmp_path):
