@@ -1,4 +1,4 @@
-"""Ctrl-C in every stage of `jcs train`: what is left is whole, and the same command goes on to the same weights."""
+"""Ctrl-C in every stage of training: what is left is whole, and the same command goes on to the same weights."""
 
 from __future__ import annotations
 
@@ -42,12 +42,16 @@ def told_apart(row: ManifestRow, folder: Path) -> ManifestRow:
 @pytest.fixture(scope="module")
 def command(drawn_slices, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    Manifest(tuple(told_apart(row, folder) for row in drawn_slices)).write(folder / "slices.csv")
+    rows = [told_apart(row, folder) for row in drawn_slices]
+    Manifest(tuple(rows)).write(folder / "slices.csv")
+    sources = [replace(row, source=("here", "there")[number // 4 % 2]) for number, row in enumerate(rows)]
+    Manifest(tuple(sources)).write(folder / "sources.csv")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
 
-    def run(out, *more):
-        recipe, table = folder / "recipe.yaml", folder / "slices.csv"
-        arguments = ["jcs", "train", recipe, "-m", table, "-o", out, "--samples", "0", "--device", "cpu", *more]
+    def run(out, *more, name="train", table="slices"):
+        own = ("--samples", "0") if name == "train" else ("--accept-leaks",)
+        recipe, table = folder / "recipe.yaml", folder / f"{table}.csv"
+        arguments = ["jcs", name, recipe, "-m", table, "-o", out, "--device", "cpu", *own, *more]
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
             patch.setattr("sys.argv", [str(argument) for argument in arguments])
             main()
@@ -148,6 +152,32 @@ def test_sigterm_saves_as_ctrl_c_does_and_ends_by_its_own_code(command, tmp_path
         assert command(tmp_path) == 143
     assert [path.name for path in tmp_path.glob("state-*.pt")] == ["state-0000001.pt"]
     assert f"stopped: {tmp_path} holds the run up to step 1; the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("crossval", ("--folds", "3", "--fold", "1")), ("transfer", ("--train", "all"))],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_experiment_saves_the_run_it_is_in(command, tmp_path, capsys, monkeypatch, name, options, number, code):
+    rates, real = [], training_run.learning_rate
+
+    def in_the_first_step(*given):
+        rates.append(given)
+        if len(rates) == 1:
+            signal.raise_signal(number)
+        return real(*given)
+
+    monkeypatch.setattr(training_run, "learning_rate", in_the_first_step)
+    further = {"name": name, "table": "sources"}
+    assert command(tmp_path, *options, "--draws", "20", **further) == code
+    assert [path.name for path in tmp_path.rglob("state-*.pt")] == ["state-0000001.pt"]
+    assert "the state of the one in work, are in" in capsys.readouterr().err
+    taken = len(rates)
+    assert command(tmp_path, *options, "--draws", "20", **further) == 0
+    assert len(rates) - taken == 3 * taken  # steps 2 to 4, and no other run
+    assert not list(tmp_path.rglob("state-*.pt"))
+    assert len(list(tmp_path.rglob("best.safetensors"))) == 1
 
 
 def test_ctrl_c_in_the_last_step_changes_nothing(command, uninterrupted, tmp_path):

@@ -13,6 +13,7 @@ from jcs_ct.choices import ComparedNetwork, EvaluationProtocol
 from jcs_ct.cli.console import parse_settings, stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
+from jcs_ct.cli.endings import Interrupts
 from jcs_ct.cli.inputs import PREDICTIONS_INPUT, RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import given_predictions, stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -287,7 +288,8 @@ def run_asked(
     if asked.threads:
         torch.set_num_threads(asked.threads)
     folds, notes = asked.open_folds()
-    with stage_progress() as progress:
+    interrupts = Interrupts()
+    with interrupts.answered(), stage_progress() as progress:
         evaluation = judge_held_out(
             methods,
             folds,
@@ -304,6 +306,7 @@ def run_asked(
             warnings=(*warnings, *notes),
             resampling=Resampling(draws=asked.draws),
             progress=progress,
+            stopping=interrupts.deferred,
         )
     if evaluation is None:
         say_result({"complete": False, "folder": str(asked.output)})

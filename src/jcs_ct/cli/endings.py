@@ -211,6 +211,18 @@ class Interrupts:
             for number, handler in taken.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        """Work that ends with StoppedError, as it was asked to, is interrupted as by the signal that came.
+
+        Raises:
+            KeyboardInterrupt: instead of StoppedError.
+        """
+        try:
+            yield
+        except StoppedError:
+            self.answer()
+
     def answer(self) -> NoReturn:
         """Interrupt as the signal that came does.
 

@@ -17,6 +17,7 @@ from jcs_ct.cli.crossval import (
 )
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.documents import say_result
+from jcs_ct.cli.endings import Interrupts
 from jcs_ct.cli.inputs import RECIPE_INPUT, SOME_INPUT
 from jcs_ct.cli.judged_networks import stoppable_experiment, write_page
 from jcs_ct.cli.options import DeviceOption, DrawsOption, ThreadsOption
@@ -74,7 +75,8 @@ def transfer(
     judged, notes = kept_together(
         labelled_slices(opened.manifest, None, with_test=with_test), accept_leaks=accept_leaks
     )
-    with stage_progress() as progress:
+    interrupts = Interrupts()
+    with interrupts.answered(), stage_progress() as progress:
         evaluation = judge_transfer(
             method,
             judged,
@@ -88,6 +90,7 @@ def transfer(
             warnings=(*opened.warnings, *notes),
             resampling=Resampling(draws=draws),
             progress=progress,
+            stopping=interrupts.deferred,
         )
     if evaluation is None:
         say_result({"complete": False, "folder": str(output)})

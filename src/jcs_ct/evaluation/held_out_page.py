@@ -20,6 +20,7 @@ from jcs_ct.experiments.methods import Method, method_facts, method_folder
 from jcs_ct.experiments.own_cut import with_own_cuts
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.progress import Progress, silent
+from jcs_ct.training.training_run import Stopping, never_stopping
 
 
 def judge_held_out(
@@ -39,6 +40,7 @@ def judge_held_out(
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
     progress: Progress = silent,
+    stopping: Stopping = never_stopping,
 ) -> Evaluation | None:
     """Train and judge the methods on every fold in ``folder``; what is finished there is kept.
 
@@ -57,6 +59,7 @@ def judge_held_out(
         facts, warnings: For the page.
         resampling: Of intervals and tests.
         progress: Called with what is being done.
+        stopping: As of :func:`run_experiment`.
 
     Returns:
         The page; None where folds are still missing.
@@ -66,7 +69,7 @@ def judge_held_out(
     """
     cases = folds.cases(slices) if methods[0].is_segmenter else None
     others = () if cases is None else against(cases)
-    if not run_experiment(methods, folds, folder, only=only, device=device, progress=progress):
+    if not run_experiment(methods, folds, folder, only=only, device=device, progress=progress, stopping=stopping):
         return None
     shared: dict[str, Any] = {
         "title": f"{title}: {methods[0].name} on {slices}",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jcs_ct.checkpoints import file_sha256, load_classifier, load_segmenter
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, StoppedError
 from jcs_ct.experiments.experiment_record import ExperimentRecord, read_record, write_record
 from jcs_ct.experiments.fold_runs import Folds, Run
 from jcs_ct.experiments.judged_slices import CaseSet, fold_name
@@ -27,11 +28,21 @@ from jcs_ct.experiments.slice_scores import ScoredSlices, joined, read_scores, s
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.progress import Progress, silent
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.training_run import train
+from jcs_ct.training.training_run import Stopping, never_stopping, train
 from jcs_ct.training.training_state import drop_states
 from jcs_ct.training.training_tasks import Task, make_task
 
 _SCORES, _PREDICTIONS = "scores.csv", "predictions"
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """Where it is kept, and how its runs are trained."""
+
+    folder: Path
+    device: str
+    progress: Progress
+    stopping: Stopping
 
 
 def run_experiment(
@@ -42,6 +53,7 @@ def run_experiment(
     only: Sequence[int] | None = None,
     device: str = "auto",
     progress: Progress = silent,
+    stopping: Stopping = never_stopping,
 ) -> bool:
     """Methods x folds: :func:`cross_validate` for each method, every fold once.
 
@@ -52,6 +64,7 @@ def run_experiment(
         only: Numbers of the folds to finish now, as on several machines.
         device: On which networks train and judge, see ``Execution``.
         progress: Called with what is being done.
+        stopping: Whether to stop before a training's last step; its state is saved then.
 
     Returns:
         Whether all runs of all methods are finished.
@@ -59,6 +72,7 @@ def run_experiment(
     Raises:
         ConfigError: methods that cannot be told apart or compared, before anything is trained; or as
             :func:`cross_validate`.
+        StoppedError: ``stopping`` asked to stop.
     """
     require_own_folders([method.name for method in methods])
     if len({method.is_segmenter for method in methods}) != 1:
@@ -66,7 +80,7 @@ def run_experiment(
     runs = [folds.runs(method) for method in methods]
     chosen = None if only is None else [fold_name(number) for number in only]
     finished = [
-        cross_validate(method, each, folder, only=chosen, device=device, progress=progress)
+        cross_validate(method, each, folder, only=chosen, device=device, progress=progress, stopping=stopping)
         for method, each in zip(methods, runs, strict=True)
     ]
     return all(finished)
@@ -80,6 +94,7 @@ def cross_validate(
     only: Sequence[str] | None = None,
     device: str = "auto",
     progress: Progress = silent,
+    stopping: Stopping = never_stopping,
 ) -> bool:
     """Train one network a run (or go on training) and keep what it says of the slices it was kept from.
 
@@ -92,12 +107,14 @@ def cross_validate(
         only: Names of the runs to finish now, as on several machines.
         device: On which networks train and judge, see ``Execution``.
         progress: Called with what is being done.
+        stopping: Whether to stop before a training's last step; its state is saved then.
 
     Returns:
         Whether all runs are finished.
 
     Raises:
         ConfigError: unknown runs, slices that cannot train the method, or a run finished with other settings.
+        StoppedError: ``stopping`` asked to stop.
     """
     names = [run.name for run in runs]
     unknown = [name for name in only or () if name not in names]
@@ -106,9 +123,10 @@ def cross_validate(
     for run in runs:
         run.check(method)
     prepare_output_folder(folder)
+    experiment = _Experiment(folder, device, progress, stopping)
     for run in runs:
         if only is None or run.name in only:
-            _finish(method, run, folder, device, progress)
+            _finish(method, run, experiment)
     return all(read_record(folder / method_folder(method.name) / name) is not None for name in names)
 
 
@@ -130,21 +148,19 @@ def run_scores(method: Method, run: Run, folder: Path) -> ScoredSlices:
     return read_scores(folder / method_folder(method.name) / run.name / _SCORES, name=method.name)
 
 
-def _finish(method: Method, run: Run, folder: Path, device: str, progress: Progress) -> None:
-    place = folder / method_folder(method.name) / run.name
+def _finish(method: Method, run: Run, experiment: _Experiment) -> None:
+    place = experiment.folder / method_folder(method.name) / run.name
     start = _start(method, run)
     settings = _settings(method, run.manifest, start)
     record = read_record(place)
     if record is None:
-        borrowed = (
-            _borrowed(method.classifier, run, folder / "classifiers", device, progress) if method.classifier else None
-        )
+        borrowed = _borrowed(method.classifier, run, experiment) if method.classifier else None
         task = make_task(method.recipe, borrowed, start)
-        chosen = _train(task, method.recipe, run.manifest, place, f"{method.name} {run.name}", device, progress)
+        chosen = _train(task, method.recipe, run.manifest, place, f"{method.name} {run.name}", experiment)
         # A network judges its slices once: compiling it for another backend would not pay.
-        execution = Execution(backend="torch", device=device)
+        execution = Execution(backend="torch", device=experiment.device)
         judge = _judge_lesions if method.is_segmenter else _judge_slices
-        judged, found = judge(method, run, chosen, place, execution, progress)
+        judged, found = judge(method, run, chosen, place, execution, experiment.progress)
         write_record(place, ExperimentRecord(settings, file_sha256(chosen), tuple(judged), found))
     else:
         record.refuse_other(settings, place)
@@ -186,28 +202,36 @@ def _judge_slices(
     return scores.slices, {"cut": cut, "on_validation": figures}
 
 
-def _borrowed(recipe: Recipe, run: Run, folder: Path, device: str, progress: Progress) -> Path:
+def _borrowed(recipe: Recipe, run: Run, experiment: _Experiment) -> Path:
     """The weights of a run's classifier; methods that borrow from the same one find it trained."""
     settings = {"recipe": recipe.model_dump(mode="json"), "manifest_sha256": run.manifest.sha256}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    place = folder / f"{run.name}-{key}"
+    place = experiment.folder / "classifiers" / f"{run.name}-{key}"
     chosen = place / recipe.weights_file
     if read_record(place) is None:
-        _train(make_task(recipe), recipe, run.manifest, place, f"{run.name} classifier", device, progress)
+        _train(make_task(recipe), recipe, run.manifest, place, f"{run.name} classifier", experiment)
         write_record(place, ExperimentRecord(settings, file_sha256(chosen)))
     drop_states(place)
     return chosen
 
 
-def _train(
-    task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: str, device: str, progress: Progress
-) -> Path:
-    """Train and give the file with the weights that the recipe chooses."""
+def _train(task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: str, experiment: _Experiment) -> Path:
+    """Train and give the file with the weights that the recipe chooses.
+
+    Raises:
+        StoppedError: before the last step, as the experiment was asked to.
+    """
 
     def step(done: int, total: int, losses: Mapping[str, float]) -> None:
-        progress(what, done, total)
+        experiment.progress(what, done, total)
 
-    train(task, recipe, manifest, folder, device=device, progress=step)
+    state = train(
+        task, recipe, manifest, folder, device=experiment.device, progress=step, stopping=experiment.stopping
+    )
+    if state.step < recipe.steps:
+        raise StoppedError(
+            f"{folder} holds the run up to step {state.step}", "the same experiment goes on from there"
+        )
     return folder / recipe.weights_file
 
 

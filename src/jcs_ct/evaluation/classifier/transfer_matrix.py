@@ -23,6 +23,7 @@ from jcs_ct.experiments.source_sets import FOLDS, TrainingSet, possible_runs, tr
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.classification import roc_auc, roc_curve
 from jcs_ct.progress import Progress, silent
+from jcs_ct.training.training_run import Stopping, never_stopping
 
 SEEN, UNSEEN = "held-out patients", "unseen source"
 
@@ -58,6 +59,7 @@ def judge_transfer(
     warnings: Sequence[str] = (),
     resampling: Resampling = DEFAULT_RESAMPLING,
     progress: Progress = silent,
+    stopping: Stopping = never_stopping,
 ) -> Evaluation | None:
     """Train on all sources, all but each, and each alone; judge on every one. What is finished in ``folder`` is kept.
 
@@ -73,6 +75,7 @@ def judge_transfer(
         facts, warnings: For the page.
         resampling: Of the intervals.
         progress: Called with what is being done.
+        stopping: As of :func:`cross_validate`.
 
     Returns:
         The page; None where training sets are still missing.
@@ -83,7 +86,8 @@ def judge_transfer(
     sets = training_sets(method, judged, group_of, seed=seed)
     runs = possible_runs(sets, train)
     only = None if train is None else [runs[name].name for name in train]
-    if not cross_validate(method, tuple(runs.values()), folder, only=only, device=device, progress=progress):
+    trained = tuple(runs.values())
+    if not cross_validate(method, trained, folder, only=only, device=device, progress=progress, stopping=stopping):
         return None
     return evaluate_transfer(
         transfer_cells(method, sets, group_of, folder),
