@@ -19,6 +19,8 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.explanations.map_scores import case_map, randomised, score_explanations
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.phantom import PhantomConfig, make_phantom
+from jcs_ct.phantom.phantom_series import write_dicom
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.classifier_task import recipe_classifier
 from jcs_ct.training.recipe import Recipe
@@ -100,6 +102,20 @@ def test_patients_of_a_manifest_at_the_stored_operating_point(data, models, tmp_
     assert "meant for whole studies" in content["tables"]["table_iv"]["notes"][2]
     refused = run("evaluate", "patients", "-o", tmp_path)
     assert isinstance(refused.exception, ConfigError)
+
+
+def test_whole_studies_are_judged_with_the_flags_they_are_reported_with(random_models, tmp_path):
+    write_dicom(make_phantom(PhantomConfig(slices=10, size=96, lesions=4, seed=5)), tmp_path / "phantom")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "studies.csv").write_text("study,label\nphantom/dicom,1\nempty,0\n")
+    out = tmp_path / "out"
+    done = run("evaluate", "patients", "--studies", tmp_path / "studies.csv", "--models", random_models, "-o", out)
+    assert done.exit_code == 0, done.output
+    tables = json.loads((out / "evaluation.json").read_text())["tables"]
+    everything, *_ = tables["flags"]["rows"]
+    counted = ("true_positive", "false_negative", "false_positive", "true_negative", "withheld")
+    assert sum(everything[key] for key in counted) == 1
+    assert any("1 of 2 studies were refused by the gate" in note for note in tables["table_iv"]["notes"])
 
 
 def test_explanations_tune_on_training_slices_and_judge_the_test_split(data, models, tmp_path):

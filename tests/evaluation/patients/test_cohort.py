@@ -1,21 +1,23 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import write_evaluation
-from jcs_ct.evaluation.patients.cohort import Cohort, PatientReading, read_study_list
+from jcs_ct.evaluation.patients.cohort import Cohort, PatientReading, ReportedVerdict, read_study_list
 from jcs_ct.evaluation.patients.cohort_tables import (
     auc_table,
     calibration_table,
     evaluate_cohort,
+    flag_table,
     subgroup_rates,
     sweep_tables,
     table_iv,
 )
 from jcs_ct.metrics.bootstrap import Resampling
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import OperatingPoint, Verdict
 
 FEW = Resampling(draws=50)
 
@@ -48,6 +50,31 @@ def test_table_iv_counts_more_slices_than_the_threshold():
     assert rows[30.0, "measured here"]["specificity_percent"] == 100.0
     assert rows[25.0, "paper, private data"]["sensitivity_percent"] == 95.0
     assert measured["sensitivity_percent_low"] < 75.0 < measured["sensitivity_percent_high"]
+
+
+def test_wrong_verdicts_are_counted_by_what_warned_of_them():
+    told = [
+        (True, Verdict.POSITIVE, ()),
+        (True, Verdict.NEGATIVE, ("NETWORKS_DISAGREE", "NOISY")),
+        (True, Verdict.NEGATIVE, ("NOISY",)),
+        (False, Verdict.POSITIVE, ("NEAR_THRESHOLD",)),
+        (False, Verdict.NEGATIVE, ()),
+        (False, Verdict.WITHHELD, ("NOISY",)),
+    ]
+    patients = [
+        replace(reading(infected, 1), reported=ReportedVerdict(verdict, frozenset(flags)))
+        for infected, verdict, flags in told
+    ]
+    counted = ("true_positive", "false_negative", "false_positive", "true_negative", "withheld")
+    rows = {row["flag"]: [row[key] for key in counted] for row in flag_table(cohort(*patients)).rows}
+    assert rows == {
+        "all studies": [1, 2, 1, 1, 1],
+        "none that doubts the verdict": [1, 1, 0, 1, 1],
+        "NEAR_THRESHOLD": [0, 0, 1, 0, 0],
+        "NETWORKS_DISAGREE": [0, 1, 0, 0, 0],
+        "NOISY": [0, 2, 0, 0, 1],
+    }
+    assert flag_table(COHORT) is None, "slices are no studies"
 
 
 def test_the_threshold_follows_the_spacing_of_a_study():

@@ -26,6 +26,19 @@ from jcs_ct.reading.diagnosis import diagnose
 TOP_K = 5
 
 
+@dataclass(frozen=True)
+class ReportedVerdict:
+    """What the report of a whole study says, at the operating point.
+
+    Args:
+        verdict: Of the patient rule.
+        flags: Codes of what it is reported with.
+    """
+
+    verdict: Verdict
+    flags: frozenset[str]
+
+
 @dataclass(frozen=True, eq=False)
 class PatientReading:
     """What the classifier says of one patient.
@@ -36,6 +49,7 @@ class PatientReading:
         infected_slices: (slices,) the truth of each slice, or None where it is not known.
         slice_spacing_mm: Of a whole study, which the slice-count threshold is scaled to; None takes it literally.
         subgroups: Value by the name of a grouping.
+        reported: Of a whole study that was read to its end; None of slices.
     """
 
     infected: bool
@@ -43,6 +57,7 @@ class PatientReading:
     slice_spacing_mm: float | None = None
     infected_slices: NDArray[np.bool_] | None = None
     subgroups: Mapping[str, str] = field(default_factory=dict)
+    reported: ReportedVerdict | None = None
 
     def count(self, slice_probability: float) -> int:
         """Slices of at least this probability."""
@@ -183,7 +198,7 @@ def cohort_of_studies(
     title: str,
     progress: CountProgress | None = None,
 ) -> Cohort:
-    """Diagnose whole studies; the threshold is scaled to each one's spacing, as `jcs diagnose` does.
+    """Diagnose whole studies as `jcs diagnose` does, with flags, and the threshold scaled to each one's spacing.
 
     A study that the gate refuses is left out and counted in the notes, with the gate's codes.
     """
@@ -192,7 +207,7 @@ def cohort_of_studies(
     for done, row in enumerate(studies, start=1):
         try:
             study = open_study(row.study)
-            diagnosis = diagnose(study, models, segment="never", execution=execution)
+            diagnosis = diagnose(study, models, execution=execution)
         except StudyError as error:
             refused[str(error.code)] = refused.get(str(error.code), 0) + 1
             continue
@@ -207,6 +222,7 @@ def cohort_of_studies(
                 ),
                 slice_spacing_mm=study.volume.spacing_mm[0] if study.volume.spacing_mm else None,
                 subgroups=row.subgroups,
+                reported=ReportedVerdict(diagnosis.verdict, frozenset(flag.code for flag in diagnosis.flags)),
             )
         )
     notes = ["Thresholds are scaled to each study's slice spacing, as `jcs diagnose` does."]

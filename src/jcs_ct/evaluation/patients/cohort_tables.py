@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from jcs_ct.metrics.classification import (
     threshold_sweep,
     verdict_rates,
 )
+from jcs_ct.operating_point import Verdict
 
 #: The thresholds of Table IV.
 PAPER_THRESHOLDS = (15, 20, 25, 30)
@@ -35,6 +37,15 @@ _RATES = (
     Column("n_infected", "infected"),
     Column("n_uninfected", "uninfected"),
 )
+#: Flags that say of a verdict that it may be wrong.
+DOUBTING = frozenset({"NETWORKS_DISAGREE", "NEAR_THRESHOLD"})
+#: Truth and verdict by the key of their column.
+_OUTCOMES = {
+    "true_positive": (True, Verdict.POSITIVE),
+    "false_negative": (True, Verdict.NEGATIVE),
+    "false_positive": (False, Verdict.POSITIVE),
+    "true_negative": (False, Verdict.NEGATIVE),
+}
 _WILSON = "[ , ] are Wilson 95 % intervals over patients."
 
 
@@ -44,8 +55,7 @@ def evaluate_cohort(
     """Everything the evaluation says of patients. Nothing is chosen by them: the operating point is the cohort's."""
     tables = [table_iv(cohort), *sweep_tables(cohort), auc_table(cohort, resampling)]
     tables += [calibration_table(cohort, resampling)]
-    groups = subgroup_rates(cohort)
-    tables += [groups] if groups is not None else []
+    tables += [table for table in (flag_table(cohort), subgroup_rates(cohort)) if table is not None]
     known = {
         "cases": cohort.title,
         "slice_probability": cohort.operating_point.slice_probability,
@@ -206,6 +216,44 @@ def _probabilities(
             )
         )
     return found
+
+
+def flag_table(cohort: Cohort) -> Table | None:
+    """Which flags right and wrong verdicts were reported with; None of slices, which are no studies.
+
+    A wrong verdict with a flag that doubts it is a warning to its reader; one without is the worst outcome.
+    """
+    reported = [(patient.infected, patient.reported) for patient in cohort.patients if patient.reported is not None]
+    if not reported:
+        return None
+    codes = sorted({code for _, report in reported for code in report.flags})
+    groups = {
+        "all studies": reported,
+        "none that doubts the verdict": [
+            (truth, report) for truth, report in reported if not report.flags & DOUBTING
+        ],
+        **{code: [(truth, report) for truth, report in reported if code in report.flags] for code in codes},
+    }
+    rows: list[Mapping[str, Cell]] = []
+    for name, members in groups.items():
+        counts = Counter((truth, report.verdict) for truth, report in members)
+        cells = {key: counts[outcome] for key, outcome in _OUTCOMES.items()}
+        withheld = counts[True, Verdict.WITHHELD] + counts[False, Verdict.WITHHELD]
+        rows.append({"flag": name, **cells, "withheld": withheld})
+    columns = (
+        Column("flag", "reported with"),
+        Column("true_positive", "infected, positive"),
+        Column("false_negative", "infected, negative"),
+        Column("false_positive", "uninfected, positive"),
+        Column("true_negative", "uninfected, negative"),
+        Column("withheld", "withheld"),
+    )
+    notes = (
+        "Studies at the operating point in use; a study may have several flags.",
+        f"Flags that doubt a verdict: {', '.join(sorted(DOUBTING))}. A wrong verdict without any of them reaches its "
+        "reader without a warning.",
+    )
+    return Table("flags", "What verdicts were reported with", columns, tuple(rows), notes)
 
 
 def subgroup_rates(cohort: Cohort, *, least: int = LEAST_PATIENTS) -> Table | None:
