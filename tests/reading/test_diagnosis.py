@@ -19,6 +19,7 @@ from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.reading import diagnosis as diagnosis_module
 from jcs_ct.reading import lesion_mask as lesion_mask_module
+from jcs_ct.reading import second_look as second_look_module
 from jcs_ct.reading.diagnosis import diagnose, slice_predictions
 from jcs_ct.reading.lesion_mask import LESION_MARGIN_MM
 from jcs_ct.reading.lesions import find_lesions
@@ -157,17 +158,22 @@ def test_a_negative_study_in_which_nothing_is_outlined_is_not_segmented(phantom,
     assert result.activation.max() == 0
 
 
-def test_a_negative_study_with_outlined_lesions_is_flagged_and_shows_them(phantom, models, know):
+@pytest.mark.parametrize("most", [20, 4])
+def test_a_negative_study_with_outlined_lesions_is_flagged_and_shows_them(phantom, models, know, monkeypatch, most):
+    monkeypatch.setattr(second_look_module, "MOST_SLICES", most)
     calls = know([0.1] * 10)
     result = diagnose(study_of(phantom.volume), models)
     assert result.verdict is Verdict.NEGATIVE
     assert result.segmented
     assert result.lesions
     assert [flag.code for flag in result.flags] == ["NETWORKS_DISAGREE"]
-    share = result.burden.percent_opacity
-    assert f"lesions are outlined on {share:.1f}% of the lung" in result.flags[0].message
     lung_slices = [item.slice_index for item in result.slices if item.has_lung]
-    assert calls == lung_slices + lung_slices
+    looked = evenly_spaced(lung_slices, most)
+    share = (result.lesion_labels[looked] > 0).sum() / (result.lung_labels[looked] > 0).sum()
+    assert f"lesions are outlined on {share:.1%} of the lung on the {len(looked)} slice(s)" in result.flags[0].message
+    assert calls == looked + [index for index in lung_slices if index not in looked], "none is segmented twice"
+    know([0.9] * 10)
+    assert np.array_equal(result.lesion_labels, diagnose(study_of(phantom.volume), models).lesion_labels)
 
 
 def test_nothing_is_segmented_where_that_is_switched_off(phantom, models, know):
@@ -189,7 +195,7 @@ def test_a_negative_verdict_is_doubted_from_half_a_per_cent_of_the_lung():
     look = SecondLook.of(mask, lungs, [0, 1])
     assert (look.slice_count, look.outlined_share, look.doubts_negative) == (2, 0.0045, False)
     assert SecondLook.of(mask, lungs, [1]).doubts_negative
-    assert SecondLook.of(mask, np.zeros_like(lungs), [1]) == SecondLook(1, 0.0)
+    assert SecondLook.of(mask, np.zeros_like(lungs), [1]) == SecondLook((1,), 0.0)
 
 
 def test_segmentation_can_be_asked_for_and_is_flagged(phantom, models, know):

@@ -255,12 +255,14 @@ def _seek_lesions(
     look = None
     if segment == "positive" and patient.verdict is Verdict.NEGATIVE:
         with clock.stage("second_look", 1) as report:
-            look = look_again(lesions, with_lung, ahead, report)
+            look, seen = look_again(lesions, with_lung, ahead, report)
     wanted = patient.may_be_infected or (look is not None and look.doubts_negative)
     if segment == "never" or (segment == "positive" and not wanted):
         return None, look
-    with clock.stage("segment", len(with_lung)) as report:
-        return lesions.mask(with_lung, report, ahead=ahead if look is None else None), look
+    others = [index for index in with_lung if look is None or index not in look.indices]
+    with clock.stage("segment", len(others)) as report:
+        mask = lesions.mask(others, report, ahead=ahead if look is None else None)
+    return mask if look is None else mask | seen, look
 
 
 def _agreement(

@@ -29,11 +29,11 @@ class SecondLook:
     """What the segmenter says of a study whose verdict is negative.
 
     Args:
-        slice_count: Slices that were looked at.
+        indices: The slices that were looked at.
         outlined_share: Share of the lung on them that is outlined as lesion, in [0, 1].
     """
 
-    slice_count: int
+    indices: tuple[int, ...]
     outlined_share: float
 
     @classmethod
@@ -46,7 +46,12 @@ class SecondLook:
         """
         lesion = sum(int(np.count_nonzero(mask[index])) for index in indices)
         lung = sum(int(np.count_nonzero(lungs[index])) for index in indices)
-        return cls(len(indices), lesion / lung if lung else 0.0)
+        return cls(tuple(indices), lesion / lung if lung else 0.0)
+
+    @property
+    def slice_count(self) -> int:
+        """Slices that were looked at."""
+        return len(self.indices)
 
     @property
     def doubts_negative(self) -> bool:
@@ -56,8 +61,8 @@ class SecondLook:
 
 def look_again(
     lesions: LesionSegmentation, with_lung: Sequence[int], ahead: SegmenterAhead, progress: CountProgress
-) -> SecondLook:
-    """Segment some of a study's slices.
+) -> tuple[SecondLook, NDArray[np.bool_]]:
+    """Segment some of a study's slices -> what that says, and their (slices, rows, columns) lesion mask.
 
     Args:
         lesions: The segmenter and the study.
@@ -66,7 +71,8 @@ def look_again(
         progress: Called with (done, total).
     """
     some = evenly_spaced(with_lung, MOST_SLICES)
-    return SecondLook.of(lesions.mask(some, progress, ahead=ahead), lesions.lungs, some)
+    mask = lesions.mask(some, progress, ahead=ahead)
+    return SecondLook.of(mask, lesions.lungs, some), mask
 
 
 def evenly_spaced(indices: Sequence[int], most: int) -> list[int]:
