@@ -88,14 +88,33 @@ def test_slices_that_hold_nothing_do_not_end_a_scan(chest):
 
 
 @pytest.mark.parametrize(
-    ("scale", "doubted"), [((1, 1, 1), False), ((2.5, 1, 1), True), ((1, 2.5, 2.5), True), ((0.5, 1, 1), False)]
+    ("scale", "larger", "smaller"),
+    [
+        ((1, 1, 1), False, False),
+        ((2.5, 1, 1), True, False),
+        ((1, 2.5, 2.5), True, False),
+        ((0.5, 1, 1), False, True),
+        ((1, 0.5, 0.5), False, True),
+        ((0.8, 0.8, 0.8), False, False),
+    ],
 )
-def test_lungs_larger_than_any_are_doubted(chest, scale, doubted):
+def test_lungs_larger_than_any_and_smaller_than_an_adults_are_doubted(chest, scale, larger, smaller):
     hu, lungs, spacing_mm = chest
     stated = tuple(float(mm * factor) for mm, factor in zip(spacing_mm, scale, strict=True))
     in_view = lungs_in_view(lungs, hu, stated)
     assert in_view.volume_ml == pytest.approx(np.count_nonzero(lungs) * np.prod(stated) / 1000)
-    assert in_view.larger_than_any is doubted
+    assert (in_view.larger_than_any, in_view.smaller_than_adults) == (larger, smaller)
     codes = [flag.code for flag in lung_flags(in_view)]
-    assert ("SIZE_DOUBTED" in codes) is doubted
-    assert not lungs_in_view(lungs, hu, None).larger_than_any
+    assert codes.count("SIZE_DOUBTED") == (larger or smaller)
+    unknown = lungs_in_view(lungs, hu, None)
+    assert not unknown.larger_than_any
+    assert not unknown.smaller_than_adults
+
+
+def test_a_part_of_the_lungs_is_not_taken_for_a_childs(chest):
+    hu, lungs, (slice_mm, *pixel_mm) = chest
+    half = (slice_mm / 2, *pixel_mm)
+    assert lungs_in_view(lungs, hu, half).smaller_than_adults
+    assert not lungs_in_view(lungs[: len(hu) // 2], hu[: len(hu) // 2], half).smaller_than_adults
+    right = np.where(lungs == RIGHT, lungs, 0)
+    assert not lungs_in_view(right, hu, half).smaller_than_adults

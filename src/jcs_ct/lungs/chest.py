@@ -37,6 +37,9 @@ LARGEST_LUNGS_ML = 11_000.0
 #: ... or are higher, deeper or wider than this; the two whole chests at hand are 228 and 272 mm high, 183 and
 #: 189 deep, 238 and 306 wide.
 LARGEST_LUNGS_MM = (400.0, 320.0, 450.0)
+#: Both lungs of an adult are higher, deeper and wider than this; half of the two whole chests is 115 and 137 mm high,
+#: 92 and 95 deep, 119 and 153 wide.
+SMALLEST_LUNGS_MM = (140.0, 96.0, 160.0)
 #: A lung with less than this share of the lung found is as good as missing.
 LEAST_SHARE = 0.03
 
@@ -155,6 +158,14 @@ class LungsInView:
         return (self.volume_ml or 0.0) > LARGEST_LUNGS_ML or any(
             extent > most for extent, most in zip(extents, LARGEST_LUNGS_MM, strict=True)
         )
+
+    @property
+    def smaller_than_adults(self) -> bool:
+        """Whether both lungs, wholly in view, are smaller than an adult's: a child's, or the geometry is wrong."""
+        whole = not any(self.cut_slices.values()) and max(self.at_ends) <= MOST_AT_END
+        if self.extent_mm is None or self.only is not None or not whole:
+            return False
+        return any(extent < least for extent, least in zip(self.extent_mm, SMALLEST_LUNGS_MM, strict=True))
 
     @property
     def only(self) -> int | None:

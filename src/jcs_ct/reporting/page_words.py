@@ -95,7 +95,7 @@ FLAGS = {
     "HU_SHIFTED": marked("Grey levels seem shifted"),
     "NOISY": marked("The slices are noisy"),
     "ONE_LUNG": marked("Only one lung was found"),
-    "SIZE_DOUBTED": marked("Lungs larger than a person's"),
+    "SIZE_DOUBTED": marked("Size of the lungs doubted"),
     "LUNG_CUT": marked("The field of view cuts the lung"),
     "LUNG_BEYOND": marked("The scan begins or ends within the lungs"),
     "THRESHOLD_NOT_SCALED": marked("The threshold is not scaled to the slice spacing"),
