@@ -35,8 +35,8 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
         yield QualityFlag(
             "SIZE_DOUBTED",
             f"the lungs found are {high:.0f} mm high, {deep:.0f} mm deep and {wide:.0f} mm wide, less than an "
-            "adult's: they are a child's, or pixel size or slice spacing are stated wrongly (as when slices were left out or "
-            "pictures shrunk), and with them every volume and length; correct them at their source",
+            "adult's: they are a child's, or pixel size or slice spacing are stated wrongly (as when slices were "
+            "left out or pictures shrunk), and with them every volume and length; correct them at their source",
         )
     if in_view.contradiction is not None:
         yield QualityFlag(
