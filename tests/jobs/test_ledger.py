@@ -46,9 +46,11 @@ def test_order_is_priority_then_age_and_places_follow(ledger, key):
         ledger.add(key(study), priority=priority)
     places = {study: ledger.place_in_queue(key(study).job_id) for study in ("first", "second", "urgent")}
     assert places == {"urgent": 1, "first": 2, "second": 3}
+    assert ledger.places_in_queue() == {key(study).job_id: place for study, place in places.items()}
     assert [ledger.claim().job.key.study for _ in range(3)] == ["urgent", "first", "second"]
     assert ledger.claim() is None
     assert ledger.place_in_queue(key("first").job_id) is None
+    assert ledger.places_in_queue() == {}
 
 
 def test_a_job_runs_to_its_end(ledger, key):

@@ -719,10 +719,46 @@ def test_events_tell_what_changes(app, browser, read_study):
     jane = browser("jane")
     from jcs_ct.service import events
 
-    described = events._describe(app.state.service, User("jane", Role.READER), read_study)
+    described = events._describe(app.state.service, User("jane", Role.READER), read_study, 1)
     assert json.loads(described[read_study])["state"] == State.DONE
-    assert events._describe(app.state.service, User("stranger", Role.READER), None) == {}
+    assert events._describe(app.state.service, User("stranger", Role.READER), None, 1) == {}
     assert jane.study(read_study)["place"] is None
+
+
+def test_streams_share_what_is_described_at_a_moment(app, monkeypatch, read_study):
+    from jcs_ct.service import events
+
+    described = []
+    real = events.describe_visible
+    monkeypatch.setattr(
+        events, "describe_visible", lambda service, records: described.append(len(records)) or real(service, records)
+    )
+    service, jane = app.state.service, User("jane", Role.READER)
+    first = events._describe(service, jane, None, "now")
+    assert events._describe(service, jane, read_study, "now") == {read_study: first[read_study]}
+    assert described == [len(first)]
+    assert events._describe(service, jane, read_study, "later") == {read_study: first[read_study]}
+    assert described == [len(first), 1]
+
+
+def test_the_worklist_describes_no_more_than_it_shows(app, monkeypatch, read_study, browser):
+    from jcs_ct.service import pages
+
+    jane = browser("jane")
+    others = [jane.send({"letter.txt": b"x"}, f"Letter {number}") for number in range(3)]
+    described = []
+    real = pages.describe_visible
+    monkeypatch.setattr(
+        pages, "describe_visible", lambda service, records: described.append(len(records)) or real(service, records)
+    )
+    monkeypatch.setattr(pages, "_MOST_ROWS", 2)
+    shown = jane.client.get("/worklist", params={"text": "letter"}).text
+    assert described == [2]
+    assert "The newest 2 of 3 are shown" in shown
+    assert "The newest" not in jane.client.get("/worklist", params={"text": "letter 1"}).text
+    for study_id in others:
+        jane.wait(study_id)
+        jane.ask("DELETE", f"/api/v1/studies/{study_id}")
 
 
 def test_one_reader_does_not_take_every_stream(browser, read_study, monkeypatch):
@@ -749,7 +785,7 @@ def test_a_study_without_a_job_does_not_hide_the_others(browser, service, read_s
         assert read_study in listed
         assert going not in listed
         assert read_study in jane.client.get("/worklist").text
-        assert going not in events._describe(service, User("jane", Role.READER), None)
+        assert going not in events._describe(service, User("jane", Role.READER), None, 2)
     finally:
         service.studies.delete(record)
 

@@ -35,6 +35,15 @@ def test_the_queue_is_counted_by_the_size_of_what_waits(ledger):
     assert waiting.left_s(unknown) == 180, "140 s, in whole minutes; of a study without a size a typical one"
 
 
+def test_what_was_added_since_the_last_look_comes_after_all(ledger):
+    fill(ledger, 1000, 1000)
+    ledger.finish(ledger.claim(), seconds=40.0)
+    waiting = WaitingTime(ledger)
+    assert waiting.left_s(ledger.jobs()[1]) == 40
+    ledger.add(JobKey("new", "w", "o", "1"), {"bytes": 500})
+    assert waiting.left_s(ledger.jobs()[2]) == 60
+
+
 def test_what_is_read_is_counted_down_and_nothing_is_said_when_it_is_overdue(ledger):
     fill(ledger, 1000, 1500, 1000)
     ledger.finish(ledger.claim(), seconds=40.0)

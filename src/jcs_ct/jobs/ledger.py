@@ -367,6 +367,11 @@ class Ledger:
         row = self._file.row(sql, (job_id,))
         return None if row is None else int(row["place"])
 
+    def places_in_queue(self) -> dict[str, int]:
+        """:meth:`place_in_queue` of every job that has one, by job_id."""
+        sql = f"SELECT job_id FROM jobs WHERE state IN ({_OPEN}) AND owner = '' ORDER BY priority DESC, sequence"
+        return {row["job_id"]: place for place, row in enumerate(self._file.rows(sql), start=1)}
+
     def history(self, job_id: str) -> list[HistoryEntry]:
         """What happened to a job, the oldest first."""
         sql = "SELECT moment, event, attempt, code, message FROM history WHERE job_id = ? ORDER BY number"

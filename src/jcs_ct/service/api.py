@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import Field
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from jcs_ct.files import replacing
@@ -100,7 +101,7 @@ async def receive(
     offset: Annotated[int, Query(ge=0)],
 ) -> dict[str, Any]:
     """Send the chunk (the request's body, as it is) that starts at ``offset``."""
-    upload = service.uploads.find(user, upload_id)
+    upload = await run_in_threadpool(service.uploads.find, user, upload_id)
     return {"received": await service.uploads.receive(upload, offset, request.stream())}
 
 

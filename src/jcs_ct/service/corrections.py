@@ -17,10 +17,15 @@ from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.studies import LONGEST_REASON, Studies, StudyRecord
 from jcs_ct.service.tasks import MEASURE_CORRECTION, STATE
+from jcs_ct.service.turns import Turns
 from jcs_ct.service.users import User
 
 #: Bytes of a painted mask as it is sent (gzip); one of 40 million voxels that are noise takes 6 million.
 MOST_MASK_BYTES = 32 * 1024**2
+
+
+#: Readers that save at a time; one is measured after the other.
+MOST_SAVING = 8
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Corrections:
     def __init__(self, database: ServiceDatabase, studies: Studies, limits: Limits) -> None:
         self._database, self._studies, self._limits = database, studies, limits
         self._worker, self._lock = StudyWorker(), threading.Lock()
+        self._turns = Turns(MOST_SAVING, "save corrections")
 
     def close(self) -> None:
         """End the process."""
@@ -118,12 +124,12 @@ class Corrections:
             although_newer: Save beside versions that others saved meanwhile.
 
         Raises:
-            Problem: NEWER_VERSION, BAD_MASK, MASK_TOO_LARGE, UNKNOWN_STUDY (it was deleted meanwhile), and what the
-                measuring process came to.
+            Problem: NEWER_VERSION, BAD_MASK, MASK_TOO_LARGE, UNKNOWN_STUDY (it was deleted meanwhile), BUSY (too many
+                save), and what the measuring process came to.
         """
         self._require_size(mask)
         results, source = self._studies.require_done(record), self.folder(record, parent)
-        with self._lock:
+        with self._turns.taken(), self._lock:
             known = self.of(record.study_id)
             latest = known[-1].version if known else 0
             if latest != parent and not although_newer:

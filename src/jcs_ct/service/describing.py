@@ -73,6 +73,10 @@ class WholeStudy(DescribedStudy):
 
 def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
     """One study: whose, how far, and its facts when done."""
+    return _described(service, record, service.ledger.place_in_queue(record.job_id))
+
+
+def _described(service: Service, record: StudyRecord, place: int | None) -> DescribedStudy:
     job = service.studies.job(record)
     latest = service.studies.opinions(record.study_id)[:1]
     return {
@@ -83,7 +87,7 @@ def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
         "file_count": record.file_count,
         "byte_count": record.byte_count,
         "state": "running" if job.is_running else str(job.state),
-        "place": service.ledger.place_in_queue(record.job_id),
+        "place": place,
         "seconds_left": service.waiting.left_s(job),
         "stage": job.stage,
         "stage_name": STAGES.get(job.stage, ""),
@@ -102,10 +106,11 @@ def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
 
 def describe_visible(service: Service, records: Iterable[StudyRecord]) -> list[DescribedStudy]:
     """Studies of a list; one whose job is gone (it is being deleted, or was never queued) is passed over."""
+    places = service.ledger.places_in_queue()
     described = []
     for record in records:
         try:
-            described.append(describe_study(service, record))
+            described.append(_described(service, record, places.get(record.job_id)))
         except Problem as problem:
             if problem.code != NOT_QUEUED:
                 raise

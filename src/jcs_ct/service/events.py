@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -45,7 +46,7 @@ async def events(
     if _listening.total() >= MOST_STREAMS:
         raise Problem(503, "TOO_MANY_STREAMS", f"{MOST_STREAMS} pages listen already", retry_after_s=10)
     if study_id is not None:
-        service.studies.get(user, study_id)
+        await run_in_threadpool(service.studies.get, user, study_id)
     return StreamingResponse(
         _changes(request, service, user, study_id),
         media_type="text/event-stream",
@@ -59,12 +60,12 @@ async def _changes(request: Request, service: Service, user: User, study_id: str
         told: dict[str, str] = {}
         yield "retry: 2000\n\n"
         seen: object = None
-        silent, spent, described = 0.0, 0.0, 0.0
+        silent, spent = 0.0, 0.0
         while spent < _LONGEST_S and not await request.is_disconnected():
-            mark = await run_in_threadpool(lambda: (service.ledger.change_mark(), service.database.change_mark()))
-            if mark != seen or spent - described >= _DESCRIBE_EVERY_S:
-                seen, described = mark, spent
-                now = await run_in_threadpool(_describe, service, user, study_id)
+            moment = await run_in_threadpool(_moment, service)
+            if moment != seen:
+                seen = moment
+                now = await run_in_threadpool(_describe, service, user, study_id, moment)
                 for text in _told_of(told, now):
                     yield text
                     silent = 0.0
@@ -87,9 +88,19 @@ def _told_of(told: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
             yield f"event: study\ndata: {text}\n\n"
 
 
-def _describe(service: Service, user: User, study_id: str | None) -> dict[str, str]:
+def _moment(service: Service) -> Hashable:
+    """What a description is of: it changes with the records, and every ten seconds for the time that is left."""
+    marks = service.ledger.change_mark(), service.database.change_mark()
+    return (*marks, time.time() // _DESCRIBE_EVERY_S)
+
+
+def _describe(service: Service, user: User, study_id: str | None, moment: Hashable) -> dict[str, str]:
     if study_id is None:
         records = service.studies.visible(user)[:MOST_STUDIES]
     else:
         records = [record for record in service.studies.visible(user) if record.study_id == study_id]
-    return {study["study_id"]: json.dumps(study) for study in describe_visible(service, records)}
+    texts = service.described.at(moment)
+    missing = [record for record in records if record.study_id not in texts]
+    if missing:
+        texts.update((study["study_id"], json.dumps(study)) for study in describe_visible(service, missing))
+    return {record.study_id: texts[record.study_id] for record in records if record.study_id in texts}

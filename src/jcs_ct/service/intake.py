@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jcs_ct.jobs import Ending, run_study
+from jcs_ct.pacs.attributes import is_uid
 from jcs_ct.service.bodies import BoundedRoute, StrictBody
 from jcs_ct.service.describing import DescribedStudy, describe_study, result_files
 from jcs_ct.service.listed_studies import find_in_pacs
@@ -16,9 +17,13 @@ from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import PacsAddress
 from jcs_ct.service.studies import LONGEST_LABEL
 from jcs_ct.service.tasks import SEND_RESULTS
+from jcs_ct.service.turns import Turns
 from jcs_ct.service.web import CurrentUser, Service, TheService
 
 router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
+
+#: Results that are sent to the PACS at a time, each by a process of its own.
+_SENDING = Turns(4, "send results")
 
 
 class PickedStudy(StrictBody):
@@ -27,7 +32,14 @@ class PickedStudy(StrictBody):
     label: str = Field(default="", max_length=LONGEST_LABEL)
     folder: str = ""
     name: str = ""
-    study_uid: str = Field(default="", max_length=64, pattern=r"^([0-9]+(\.[0-9]+)*)?$")
+    study_uid: str = ""
+
+    @field_validator("study_uid")
+    @classmethod
+    def _is_identifier(cls, uid: str) -> str:
+        if uid and not is_uid(uid):
+            raise ValueError("an identifier has at most 64 letters, digits, dashes and dots")
+        return uid
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -92,7 +104,8 @@ def send_to_pacs(
     if not any(name.endswith(".dcm") for name in result_files(folder)):
         raise Problem(409, "NO_DICOM", "the study has no DICOM results: it is no DICOM, or has no positions")
     arguments = {"results": str(folder), "url": address.url, "ca_bundle": address.ca_bundle}
-    outcome = run_study(SEND_RESULTS, arguments, limits=service.settings.study)
+    with _SENDING.taken():
+        outcome = run_study(SEND_RESULTS, arguments, limits=service.settings.study)
     if outcome.ending is not Ending.DONE:
         raise Problem(502, "PACS_FAILED", outcome.message)
     receipt = {"stored": int(outcome.value["stored"]), "present": int(outcome.value["present"])}

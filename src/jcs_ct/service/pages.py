@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from starlette.concurrency import run_in_threadpool
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.jobs import State
@@ -29,6 +30,7 @@ from jcs_ct.service.describing import (
     read_report,
 )
 from jcs_ct.service.sessions import Session
+from jcs_ct.service.studies import StudyRecord
 from jcs_ct.service.users import LOCAL_USER, TooManyFailuresError
 from jcs_ct.service.web import (
     COOKIE,
@@ -94,8 +96,6 @@ def login_page(request: Request, service: TheService, target: Annotated[str, Que
 @router.post("/login")
 async def login(request: Request, service: TheService) -> Response:
     """Check name and password."""
-    from starlette.concurrency import run_in_threadpool
-
     require_own_page(request)
     fields = await _form(request)
     name, password = fields.get("name", "")[:100], fields.get("password", "")[:1000]
@@ -108,12 +108,14 @@ async def login(request: Request, service: TheService) -> Response:
         page.status_code, page.headers["Retry-After"] = 429, str(max(1, round(error.wait_s)))
         return page
     if user is None:
-        service.audit.note(name if service.users.get(name) else "unknown", "login_failed")
+        await run_in_threadpool(
+            lambda: service.audit.note(name if service.users.get(name) else "unknown", "login_failed")
+        )
         page = _login_form(request, target, "Wrong name or password.")
         page.status_code = 401
         return page
-    token, _ = service.sessions.start(user)
-    service.audit.note(user.name, "login")
+    token, _ = await run_in_threadpool(service.sessions.start, user)
+    await run_in_threadpool(service.audit.note, user.name, "login")
     response = RedirectResponse(own_page(request, target), status_code=303)
     set_cookie(request, response, token)
     return response
@@ -187,10 +189,25 @@ def worklist_rows(
 
 def _worklist(service: Service, session: Session, filters: dict[str, str]) -> dict[str, Any]:
     """The newest studies that pass the filters, and how many do."""
-    described = describe_visible(service, service.studies.visible(session.user))
     given = {name: value for name, value in filters.items() if value}
-    passing = [row for row in described if _passes(row, given)]
+    records = [record for record in service.studies.visible(session.user) if _record_passes(record, given)]
+    if given.keys() <= _OF_RECORDS:  # the others need not be described
+        return {"rows": describe_visible(service, records[:_MOST_ROWS]), "passing": len(records)}
+    passing = [row for row in describe_visible(service, records) if _passes(row, given)]
     return {"rows": passing[:_MOST_ROWS], "passing": len(passing)}
+
+
+#: Filters by what a study's record says.
+_OF_RECORDS = frozenset({"text", "reader", "since"})
+
+
+def _record_passes(record: StudyRecord, filters: dict[str, str]) -> bool:
+    day = time.strftime("%Y-%m-%d", time.localtime(record.added_at))
+    return (
+        filters.get("text", "").lower() in record.label.lower()
+        and filters.get("reader", record.owner) == record.owner
+        and filters.get("since", "") <= day
+    )
 
 
 def _passes(row: DescribedStudy, filters: dict[str, str]) -> bool:
@@ -199,14 +216,10 @@ def _passes(row: DescribedStudy, filters: dict[str, str]) -> bool:
     percent = facts.get("percent_opacity")
     least = filters.get("least_percent", "")
     enough = not least or (percent is not None and percent >= _number(least))
-    day = time.strftime("%Y-%m-%d", time.localtime(row["added_at"]))
     return (
-        filters.get("text", "").lower() in row["label"].lower()
-        and filters.get("verdict", facts.get("verdict")) == facts.get("verdict")
+        filters.get("verdict", facts.get("verdict")) == facts.get("verdict")
         and filters.get("state", row["state"]) == row["state"]
         and filters.get("opinion", view) == view
-        and filters.get("reader", row["owner"]) == row["owner"]
-        and filters.get("since", "") <= day
         and enough
     )
 

@@ -90,14 +90,16 @@ async def save_correction(
     although_newer: bool = False,
 ) -> dict[str, Any]:
     """Save a painted mask (gzip of one byte a voxel of the viewer's grid, x fastest) as a new version."""
-    record = service.studies.get(user, study_id)
+    record = await run_in_threadpool(service.studies.get, user, study_id)
     mask = await _mask(request)
     saved = await run_in_threadpool(
         lambda: service.corrections.save(
             user, record, parent=parent, mask=mask, note=note, although_newer=although_newer
         )
     )
-    service.audit.note(user.name, "correction", study_id, version=saved.version, parent=parent)
+    await run_in_threadpool(
+        lambda: service.audit.note(user.name, "correction", study_id, version=saved.version, parent=parent)
+    )
     return asdict(saved)
 
 
@@ -111,7 +113,7 @@ async def keep_draft(
     study_id: str, request: Request, user: CurrentUser, service: TheService, parent: Annotated[int, Query(ge=0)]
 ) -> None:
     """Keep what you are painting, as it is."""
-    record = service.studies.get(user, study_id)
+    record = await run_in_threadpool(service.studies.get, user, study_id)
     mask = await _mask(request)
     await run_in_threadpool(service.corrections.keep_draft, user, record, parent, mask)
 

@@ -138,12 +138,13 @@ class Uploads:
             Problem: WRONG_OFFSET (another chunk is due, or one is being received), UNKNOWN_UPLOAD (another request
                 ended it), CHUNK_TOO_LARGE, DISK_FULL.
         """
-        if upload.upload_id in self._busy or offset != upload.received:
-            message = f"the next byte is {upload.received}, the chunk starts at {offset}; go on from there"
-            raise Problem(409, "WRONG_OFFSET", message, received=upload.received)
+        if upload.upload_id in self._busy:
+            raise _wrong_offset(offset, upload.received)
         self._busy.add(upload.upload_id)
         try:
             with (self._folder / upload.upload_id / _PACK).open("ab", buffering=0) as pack:
+                if offset != pack.tell():  # more may have come since the upload was found
+                    raise _wrong_offset(offset, pack.tell())
                 return await self._append(pack, upload, offset, body)
         except FileNotFoundError as error:
             raise _unknown_upload() from error
@@ -251,6 +252,11 @@ class Uploads:
                 f"{needed / 1024**3:.1f} GiB; ask the administrator to free space"
             )
             raise Problem(507, "DISK_FULL", message)
+
+
+def _wrong_offset(offset: int, received: int) -> Problem:
+    message = f"the next byte is {received}, the chunk starts at {offset}; go on from there"
+    return Problem(409, "WRONG_OFFSET", message, received=received)
 
 
 def _unknown_upload() -> Problem:

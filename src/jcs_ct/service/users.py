@@ -80,10 +80,11 @@ class Users:
             )
         if len(password) < LEAST_PASSWORD_LENGTH:
             raise ConfigError(f"a password has at least {LEAST_PASSWORD_LENGTH} characters, got {len(password)}")
+        hashed = self._hasher.hash(password)  # takes long: nobody waits for the record meanwhile
         with self._database.transaction() as run:
             run.execute(
                 "INSERT OR REPLACE INTO users (name, role, password_hash, created_at) VALUES (?, ?, ?, ?)",
-                (name, role, self._hasher.hash(password), time.time()),
+                (name, role, hashed, time.time()),
             )
             run.execute("DELETE FROM sessions WHERE user = ?", (name,))
             run.execute("DELETE FROM tokens WHERE user = ?", (name,))

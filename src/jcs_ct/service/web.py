@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.described_once import DescribedOnce
 from jcs_ct.service.listed_studies import ListedFolders
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Session, Sessions
@@ -60,6 +61,7 @@ class Service:
     work: QueueWork
     folders: ListedFolders
     waiting: WaitingTime
+    described: DescribedOnce = field(default_factory=DescribedOnce)
 
     @property
     def downloads(self) -> Path:
