@@ -280,7 +280,8 @@ def run_asked(
     import torch
 
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.held_out_page import judge_held_out
+    from jcs_ct.evaluation.held_out_page import evaluate_held_out_lesions, evaluate_held_out_scores
+    from jcs_ct.experiments.cross_validation import run_experiment
     from jcs_ct.metrics.bootstrap import Resampling
 
     if (against or own_cuts) and not methods[0].is_segmenter:
@@ -288,28 +289,42 @@ def run_asked(
     if asked.threads:
         torch.set_num_threads(asked.threads)
     folds, notes = asked.open_folds()
+    slices = ", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])])
+    cases = folds.cases(slices) if methods[0].is_segmenter else None
+    others = () if cases is None else given_predictions(against, cases)  # read before anything is trained
     interrupts = Interrupts()
     with interrupts.answered(), stage_progress() as progress:
-        evaluation = judge_held_out(
+        is_whole = run_experiment(
             methods,
             folds,
             asked.output,
-            title=title,
-            slices=", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])]),
             only=asked.only,
             device=asked.device,
-            protocol=asked.protocol,
-            against=lambda cases: given_predictions(against, cases),
-            own_cuts=own_cuts,
-            beside=beside,
-            facts=asked.facts,
-            warnings=(*warnings, *notes),
-            resampling=Resampling(draws=asked.draws),
             progress=progress,
             stopping=interrupts.deferred,
         )
-    if evaluation is None:
+    if not is_whole:
         say_result({"complete": False, "folder": str(asked.output)})
         typer.echo(f"folds are missing; run the others with the same output folder ({asked.output})")
         return
+    page: dict[str, Any] = {
+        "title": f"{title}: {methods[0].name} on {slices}",
+        "facts": asked.facts,
+        "warnings": (*warnings, *notes),
+        "resampling": Resampling(draws=asked.draws),
+    }
+    if cases is None:
+        evaluation = evaluate_held_out_scores(methods, folds, asked.output, **page)
+    else:
+        evaluation = evaluate_held_out_lesions(
+            methods,
+            folds,
+            cases,
+            asked.output,
+            protocol=asked.protocol,
+            others=others,
+            own_cuts=own_cuts,
+            beside=beside,
+            **page,
+        )
     write_page(asked.output, evaluation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,84 +12,13 @@ from jcs_ct.evaluation.pages import paper_results
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.training_budget import budget_warnings
 from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
-from jcs_ct.experiments.cross_validation import held_out_lesions, held_out_scores, run_experiment
+from jcs_ct.experiments.cross_validation import held_out_lesions, held_out_scores
 from jcs_ct.experiments.fold_runs import Folds
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions, write_predictions
 from jcs_ct.experiments.methods import Method, method_facts, method_folder
 from jcs_ct.experiments.own_cut import with_own_cuts
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.progress import Progress, silent
-from jcs_ct.training.training_run import Stopping, never_stopping
-
-
-def judge_held_out(
-    methods: Sequence[Method],
-    folds: Folds,
-    folder: Path,
-    *,
-    title: str,
-    slices: str,
-    only: Sequence[int] | None = None,
-    device: str = "auto",
-    protocol: EvaluationProtocol = "image",
-    against: Callable[[CaseSet], Sequence[Predictions]] = lambda cases: (),
-    own_cuts: bool = False,
-    beside: Sequence[paper_results.Row] = (),
-    facts: Mapping[str, Any] | None = None,
-    warnings: Sequence[str] = (),
-    resampling: Resampling = DEFAULT_RESAMPLING,
-    progress: Progress = silent,
-    stopping: Stopping = never_stopping,
-) -> Evaluation | None:
-    """Train and judge the methods on every fold in ``folder``; what is finished there is kept.
-
-    Args:
-        methods: All of segmenters, or all of classifiers.
-        folds: Which slices teach, choose and are judged.
-        folder: Of the experiment.
-        title: Of the page, before the first method's name.
-        slices: What the slices are called.
-        only: Numbers of the folds to finish now; the others may be another machine's.
-        device: On which networks train and judge.
-        protocol: ``miniseg`` adds that table.
-        against: Reads further predictions of the cases, before anything is trained.
-        own_cuts: As of :func:`evaluate_held_out_lesions`.
-        beside: Published rows below the headline.
-        facts, warnings: For the page.
-        resampling: Of intervals and tests.
-        progress: Called with what is being done.
-        stopping: As of :func:`run_experiment`.
-
-    Returns:
-        The page; None where folds are still missing.
-
-    Raises:
-        ConfigError: as :func:`run_experiment`, or predictions that cannot be used.
-    """
-    cases = folds.cases(slices) if methods[0].is_segmenter else None
-    others = () if cases is None else against(cases)
-    if not run_experiment(methods, folds, folder, only=only, device=device, progress=progress, stopping=stopping):
-        return None
-    shared: dict[str, Any] = {
-        "title": f"{title}: {methods[0].name} on {slices}",
-        "facts": facts,
-        "warnings": warnings,
-        "resampling": resampling,
-    }
-    if cases is None:
-        return evaluate_held_out_scores(methods, folds, folder, **shared)
-    return evaluate_held_out_lesions(
-        methods,
-        folds,
-        cases,
-        folder,
-        protocol=protocol,
-        others=others,
-        own_cuts=own_cuts,
-        beside=beside,
-        **shared,
-    )
 
 
 def evaluate_held_out_lesions(
