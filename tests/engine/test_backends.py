@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -105,6 +107,37 @@ def test_a_network_is_compiled_once_and_then_read_from_the_cache(backend, tiny, 
     assert runner_for(again, on(backend)) is runner_for(again, on(backend))
     assert runner_for(tiny("classifier", seed=1), on(backend)).origin == "compiled", "other weights, another entry"
     assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("backend", ["torch", *OTHERS])
+@pytest.mark.parametrize("threads_beside", [0, 1])
+def test_two_threads_read_two_volumes_with_one_network(backend, threads_beside, tiny, hu, cache):
+    ready, execution = tiny("classifier"), on(backend)
+    volumes = [np.tile(hu, (6, 1, 1)), np.tile(hu[::-1] - 200, (6, 1, 1))]
+
+    def read(volume, begin=lambda: None):
+        begin()
+        found = classify_slices(ready, volume, range(len(volume)), execution=execution, threads_beside=threads_beside)
+        return [(item.probability, item.activation.tobytes()) for item in found]
+
+    alone = [read(volume) for volume in volumes]
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda volume: read(volume, both.wait), volumes)) == alone
+
+
+@pytest.mark.skipif(not is_installed("openvino"), reason="openvino is not installed (optional)")
+def test_what_leaves_threads_to_others_waits_for_the_same_requests(tiny, cache):
+    model = runner_for(tiny("classifier"), on("openvino")).model
+    answers = []
+    images = model.place(np.zeros((2, 1, 64, 64), np.float32))
+    beside = threading.Thread(target=lambda: answers.append(model.leaving(1)(images)))
+    with model._batch_lock:
+        beside.start()
+        beside.join(0.1)
+        assert beside.is_alive()
+    beside.join(10)
+    assert len(answers) == 1
 
 
 @pytest.mark.parametrize("backend", ["torch", *OTHERS])

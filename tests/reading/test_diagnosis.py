@@ -169,11 +169,25 @@ def test_a_negative_study_with_outlined_lesions_is_flagged_and_shows_them(phanto
     assert [flag.code for flag in result.flags] == ["NETWORKS_DISAGREE"]
     lung_slices = [item.slice_index for item in result.slices if item.has_lung]
     looked = evenly_spaced(lung_slices, most)
-    share = (result.lesion_labels[looked] > 0).sum() / (result.lung_labels[looked] > 0).sum()
+    in_lung = result.lung_labels[looked] > 0
+    share = np.count_nonzero(result.lesion_labels[looked][in_lung]) / np.count_nonzero(in_lung)
     assert f"lesions are outlined on {share:.1%} of the lung on the {len(looked)} slice(s)" in result.flags[0].message
     assert calls == looked + [index for index in lung_slices if index not in looked], "none is segmented twice"
     know([0.9] * 10)
     assert np.array_equal(result.lesion_labels, diagnose(study_of(phantom.volume), models).lesion_labels)
+
+
+def test_a_negative_verdict_is_doubted_alike_whether_all_slices_were_to_be_segmented_or_not(
+    phantom, models, know, monkeypatch
+):
+    monkeypatch.setattr(second_look_module, "MOST_SLICES", 4)
+    know([0.1] * 10)
+    said = []
+    for segment in ("positive", "always"):
+        flags = diagnose(study_of(phantom.volume), models, segment=segment).flags
+        said.append([flag.message for flag in flags if flag.code == "NETWORKS_DISAGREE"])
+    assert len(said[0]) == 1
+    assert said[0] == said[1]
 
 
 def test_nothing_is_segmented_where_that_is_switched_off(phantom, models, know):
@@ -192,10 +206,25 @@ def test_the_second_look_takes_slices_from_all_over_the_lungs():
 def test_a_negative_verdict_is_doubted_from_half_a_per_cent_of_the_lung():
     lungs, mask = np.ones((2, 20, 50), dtype=np.uint8), np.zeros((2, 20, 50), dtype=bool)
     mask[1, 0, :9] = True  # 9 of 2 000 pixels
-    look = SecondLook.of(mask, lungs, [0, 1])
+    look = SecondLook.of(mask, lungs, [0, 1], 0.01)
     assert (look.slice_count, look.outlined_share, look.doubts_negative) == (2, 0.0045, False)
-    assert SecondLook.of(mask, lungs, [1]).doubts_negative
-    assert SecondLook.of(mask, np.zeros_like(lungs), [1]) == SecondLook((1,), 0.0)
+    assert SecondLook.of(mask, lungs, [1], 0.01).doubts_negative
+    assert SecondLook.of(mask, np.zeros_like(lungs), [1], 0.01) == SecondLook((1,), 0.0)
+
+
+def test_a_second_look_counts_no_speck_and_nothing_outside_the_lungs():
+    lungs, mask = np.zeros((6, 20, 50), dtype=np.uint8), np.zeros((6, 20, 50), dtype=bool)
+    lungs[:, :, 10:] = 1
+    mask[0, 5, 8:14] = True  # 6 voxels, 4 of them in the lungs
+    mask[0, 15, 20] = mask[1, 15, 20] = mask[2, 15, 20] = True  # 3 voxels on neighbouring slices
+    mask[4, 15, 20:22] = mask[5, 15, 20] = True  # 3 likewise, of which slice 4 alone shows a speck
+    kept = mask.copy()
+    mask.setflags(write=False)
+    assert SecondLook.of(mask, lungs, [0, 1, 2, 4, 5], 0.01).outlined_share == 10 / 4000
+    assert SecondLook.of(mask, lungs, [0, 2, 4], 0.01).outlined_share == 4 / 2400
+    everything = SecondLook.of(np.ones_like(mask), lungs, [0, 2], None)
+    assert everything.outlined_share == 1.0
+    assert np.array_equal(mask, kept)
 
 
 def test_segmentation_can_be_asked_for_and_is_flagged(phantom, models, know):

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jcs_ct.reading.burden import measure_burden
+from jcs_ct.reading.lesion_findings import measure_findings
 from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.reading.zones import THIRDS
 from jcs_ct.volume import CTVolume
@@ -105,6 +106,19 @@ def test_lesions_touch_by_corners_are_sorted_and_specks_are_dropped() -> None:
     assert with_speck[0].voxel_count == 4
 
 
+def test_what_is_measured_leaves_the_callers_mask_as_it_was() -> None:
+    mask = box((20, 10, 40), (5, 8, 8)) | box((12, 30, 50), (1, 2, 2))
+    before = mask.copy()
+    hu = np.where(two_lungs() > 0, np.float32(-850), np.float32(40))
+    hu[mask] = -400
+    found = measure_findings(mask, volume(hu), two_lungs())
+    np.testing.assert_array_equal(mask, before)
+    assert found.burden.percent_opacity == pytest.approx(100 * 320 / np.count_nonzero(two_lungs()))
+    np.testing.assert_array_equal(found.densities > 0, found.labels > 0)
+    labels, _ = find_lesions(mask, volume(hu), two_lungs())
+    assert measure_burden(volume(hu), two_lungs(), labels) == measure_burden(volume(hu), two_lungs(), labels > 0)
+
+
 def test_more_specks_than_16_bits_can_number_are_specks_all_the_same() -> None:
     """Every other voxel along each axis: 68 921 parts, of which the one block is the only lesion."""
     mask = np.zeros((82, 82, 82), dtype=bool)
@@ -183,6 +197,23 @@ def test_shapes_must_agree() -> None:
         find_lesions(np.zeros((1, 2, 3), dtype=bool), volume(), two_lungs())
     with pytest.raises(ValueError, match="one shape"):
         measure_burden(volume(), two_lungs(), np.zeros((1, 2, 3), dtype=bool))
+
+
+def test_a_lesion_that_fills_its_box_takes_few_bytes_a_voxel() -> None:
+    """A list of its voxels' places would take 48."""
+    shape = (40, 128, 128)
+    grid = CTVolume(np.zeros(shape, dtype=np.int16), affine())
+    mask, lungs = np.ones(shape, dtype=bool), np.ones(shape, dtype=np.uint8)
+    mask[0, 0, 0], lungs[:, :, 60:] = False, 2
+    tracemalloc.start()
+    try:
+        _, (lesion,) = find_lesions(mask, grid, lungs)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lesion.centroid_index == pytest.approx(np.argwhere(mask).mean(axis=0), rel=1e-12)
+    assert lesion.side == "left"
+    assert peak < 7 * mask.size
 
 
 def test_a_large_study_takes_few_bytes_a_voxel() -> None:

@@ -6,6 +6,7 @@ import importlib
 import io
 import logging
 import sys
+import threading
 from copy import copy
 from functools import cache
 from types import ModuleType
@@ -66,10 +67,12 @@ def processor() -> str:
 
 
 class OpenVINOModel:
-    """A compiled network."""
+    """A compiled network. Threads may share it: each waits until the batch of another is answered."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
+        #: Held over a batch, and shared by what :meth:`leaving` gives: a request has one input and one answer.
+        self._batch_lock = threading.Lock()
         self._requests = [compiled.create_infer_request() for _ in range(compiled.get_property("NUM_STREAMS"))]
 
     @classmethod
@@ -119,13 +122,14 @@ class OpenVINOModel:
         """(N, C, H, W), placed -> the graph's outputs, float32."""
         parts = np.array_split(images, min(len(self._requests), len(images)))
         running = self._requests[: len(parts)]
-        for request, part in zip(running, parts, strict=True):
-            request.start_async(part, share_inputs=True)
-        for request in running:
-            request.wait()
-        found = [[request.get_output_tensor(place).data for request in running] for place in self._places]
-        # Copied: the next batch is written where these lie.
-        return tuple(np.concatenate(arrays) for arrays in found)
+        with self._batch_lock:
+            for request, part in zip(running, parts, strict=True):
+                request.start_async(part, share_inputs=True)
+            for request in running:
+                request.wait()
+            found = [[request.get_output_tensor(place).data for request in running] for place in self._places]
+            # Copied: the next batch is written where these lie.
+            return tuple(np.concatenate(arrays) for arrays in found)
 
     @property
     def _places(self) -> range:

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """What a backend makes of a graph."""
+    """What a backend makes of a graph. It is remembered, so threads that read at the same time share it."""
 
     def leaving(self, threads: int) -> Model:
         """The same for a machine on which so many threads of other work run at the same time."""

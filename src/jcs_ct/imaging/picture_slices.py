@@ -157,9 +157,11 @@ def _numbers(values: NDArray[Any]) -> NDArray[np.uint16] | NDArray[np.float32]:
     """Levels of more than 8 bits; signed whole numbers become real ones."""
     if values.dtype.kind == "u":
         return values.astype(np.uint16)
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
         raise StudyError(GateCode.NO_HU, "has values that are not finite (NaN or infinite), which are no HU")
-    return values.astype(np.float32)
+    return numbers
 
 
 def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:

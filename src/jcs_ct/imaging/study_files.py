@@ -236,13 +236,14 @@ def find_files(path: Path, names: Mapping[Path, PurePath] | None = None) -> Sour
         for file in sorted(_files_at(path), key=lambda file: natural_key(names.get(file, file))):
             found[file_kind(file, names.get(file))].append(file)
     lost = _lost(found, names)
+    known_lost = frozenset(lost)
     return SourceFiles(
         path,
         dicom=tuple(found[FileKind.DICOM]),
         nifti=tuple(found[FileKind.NIFTI]),
         pictures=tuple(found[FileKind.PICTURE]),
         archives=tuple(found[FileKind.ARCHIVE]),
-        others=tuple(file for file in found[FileKind.OTHER] if file not in set(lost)),
+        others=tuple(file for file in found[FileKind.OTHER] if file not in known_lost),
         lost=lost,
         names=names,
     )

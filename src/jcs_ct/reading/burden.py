@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs import UNKNOWN_SIDE
 from jcs_ct.preprocessing import Region
-from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
+from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, Lesions
 from jcs_ct.reading.zones import SIDES, Zone, measure_zones
 from jcs_ct.volume import CTVolume
 
@@ -50,7 +50,7 @@ class Burden:
 def measure_burden(
     volume: CTVolume,
     lungs: NDArray[np.uint8],
-    lesion_mask: NDArray[np.bool_],
+    lesions: Lesions,
     *,
     densities: NDArray[np.uint8] | None = None,
     high_opacity_cut_hu: float = HIGH_OPACITY_CUT_HU,
@@ -63,18 +63,16 @@ def measure_burden(
     Args:
         volume: Grid, geometry and HU.
         lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
-        lesion_mask: (slices, rows, columns) bool.
+        lesions: (slices, rows, columns), a mask or lesion_ids: 0 outside.
         densities: (slices, rows, columns) from ``split_densities``; None where that is not known.
         high_opacity_cut_hu: Lesion voxels above it are high opacity.
 
     Raises:
         ValueError: shapes that differ.
     """
-    if not lungs.shape == lesion_mask.shape == volume.shape:
-        raise ValueError(
-            f"lungs {lungs.shape}, mask {lesion_mask.shape} and volume {volume.shape} must have one shape"
-        )
-    counts = _Counts.of(volume, lungs, lesion_mask, densities, high_opacity_cut_hu)
+    if not lungs.shape == lesions.shape == volume.shape:
+        raise ValueError(f"lungs {lungs.shape}, mask {lesions.shape} and volume {volume.shape} must have one shape")
+    counts = _Counts.of(volume, lungs, lesions, densities, high_opacity_cut_hu)
     lung_voxels, opacity_voxels = int(counts.lung[:, 1:].sum()), int(counts.opacity.sum())
     by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
     if densities is not None and lung_voxels:
@@ -118,25 +116,26 @@ class _Counts:
         cls,
         volume: CTVolume,
         lungs: NDArray[np.uint8],
-        lesion_mask: NDArray[np.bool_],
+        lesions: Lesions,
         densities: NDArray[np.uint8] | None,
         high_opacity_cut_hu: float,
     ) -> Self:
         nearer = _nearer_lungs(lungs)
         lung, opacity = (np.zeros((len(lungs), _LABELS), dtype=np.int64) for _ in range(2))
         kinds, hu_counts, high = np.zeros(3, dtype=np.int64), np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64), 0
-        for index, (plane, lesion_plane) in enumerate(zip(lungs, lesion_mask, strict=True)):
+        for index, (plane, numbered) in enumerate(zip(lungs, lesions, strict=True)):
+            lesion_plane = numbered > 0
             seen = (plane > 0) | lesion_plane
             if not seen.any():
                 continue
             box = Region.around(seen).slices
-            inside, lesions, hu = seen[box], lesion_plane[box], volume.hu[index][box]
-            sides = np.where(lesions & (plane[box] == 0), nearer[box[1]], plane[box])
+            inside, lesion, hu = seen[box], lesion_plane[box], volume.hu[index][box]
+            sides = np.where(lesion & (plane[box] == 0), nearer[box[1]], plane[box])
             lung[index] = np.bincount(sides[inside], minlength=_LABELS)
-            opacity[index] = np.bincount(sides[lesions], minlength=_LABELS)
-            high += int(np.count_nonzero(hu[lesions] > high_opacity_cut_hu))
+            opacity[index] = np.bincount(sides[lesion], minlength=_LABELS)
+            high += int(np.count_nonzero(hu[lesion] > high_opacity_cut_hu))
             if densities is not None:
-                kinds += np.bincount(densities[index][box][lesions], minlength=len(kinds))
+                kinds += np.bincount(densities[index][box][lesion], minlength=len(kinds))
             within = np.clip(hu[inside], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
             hu_counts += np.histogram(within, HISTOGRAM_EDGES_HU)[0]
         return cls(lung, opacity, high, kinds, hu_counts)

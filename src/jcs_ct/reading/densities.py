@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from jcs_ct.preprocessing import Region
 
+#: A mask of lesions, or their numbers.
+Lesions = NDArray[np.bool_] | NDArray[np.uint16]
 GROUND_GLASS, CONSOLIDATION = 1, 2
 #: Share of the way from lung to soft tissue from which smoothed density counts as consolidation.
 CONSOLIDATION_SHARE = 0.56
@@ -42,13 +44,13 @@ class TissueLevels:
         return self.lung + share * (self.soft_tissue - self.lung)
 
 
-def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> TissueLevels | None:
+def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: Lesions) -> TissueLevels | None:
     """Measure lung and soft tissue on the slices that show lesions.
 
     Args:
         hu: (slices, rows, columns) in HU, or in grey levels that were read under an assumed window.
         lungs: Same shape: 0 outside, else lung.
-        lesions: Same shape.
+        lesions: Same shape: 0 outside.
 
     Returns:
         None where too little of either is seen.
@@ -60,7 +62,7 @@ def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: NDArray[n
             continue
         around = Region.around(lung)
         box = np.s_[around.top : around.bottom, around.left : around.right]
-        inside, lung, healthy = hu[index][box], lung[box], ~lesions[index][box]
+        inside, lung, healthy = hu[index][box], lung[box], lesions[index][box] == 0
         is_dense = inside > _LEAST_TISSUE_HU
         lung_seen.add(inside[lung & healthy & ~is_dense])
         tissue_seen.add(inside[~lung & healthy & is_dense])
@@ -118,7 +120,7 @@ def smoothed_density(
 def split_densities(
     hu: NDArray[Any],
     lungs: NDArray[np.uint8],
-    lesions: NDArray[np.bool_],
+    lesions: Lesions,
     pixel_mm: tuple[float, float],
     *,
     share: float = CONSOLIDATION_SHARE,
@@ -128,7 +130,7 @@ def split_densities(
     Args:
         hu: (slices, rows, columns) in HU, or in grey levels that were read under an assumed window.
         lungs: Same shape: 0 outside, else lung.
-        lesions: Same shape.
+        lesions: Same shape: 0 outside.
         pixel_mm: Sides of a pixel, along (rows, columns).
         share: See :data:`CONSOLIDATION_SHARE`.
 
@@ -148,6 +150,7 @@ def split_densities(
         return None
     cut = levels.at(share)
     for index in np.flatnonzero(lesions.any(axis=(1, 2))):
-        dense = smoothed_density(hu[index], lesions[index], pixel_mm) >= cut
-        labels[index][lesions[index]] = np.where(dense, CONSOLIDATION, GROUND_GLASS)
+        lesion = lesions[index] > 0
+        dense = smoothed_density(hu[index], lesion, pixel_mm) >= cut
+        labels[index][lesion] = np.where(dense, CONSOLIDATION, GROUND_GLASS)
     return labels

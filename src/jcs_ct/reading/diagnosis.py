@@ -207,7 +207,7 @@ def diagnose(
             found = partial(onlooker.found, lungs.labels)
             findings = measure_findings(mask, volume, lungs.labels, found=found)
         if look is None and patient.verdict is Verdict.NEGATIVE:
-            look = SecondLook.of(mask, lungs.labels, with_lung)
+            look = SecondLook.of(mask, lungs.labels, with_lung, volume.voxel_ml)
         agreement = tuple(_agreement(patient, slices, findings, look))
     return Diagnosis(
         verdict=patient.verdict,

@@ -50,8 +50,7 @@ def measure_findings(
     """Lesions, densities and burden of a lesion mask.
 
     Args:
-        mask: (slices, rows, columns) bool; lesions that are too small are taken out of it in place, for the sake of
-            another volume in memory.
+        mask: (slices, rows, columns) bool.
         volume, lungs, least_volume_ml, least_voxels: As of :func:`find_lesions`.
         found: Called with labels and lesions as soon as they stand, before densities and burden are measured.
 
@@ -61,9 +60,8 @@ def measure_findings(
     labels, lesions = find_lesions(mask, volume, lungs, least_volume_ml=least_volume_ml, least_voxels=least_voxels)
     if found is not None:
         found(labels, lesions)
-    np.greater(labels, 0, out=mask)
-    densities = split_densities(volume.hu, lungs, mask, pixel_mm_of(volume))
-    return LesionFindings(labels, lesions, densities, measure_burden(volume, lungs, mask, densities=densities))
+    densities = split_densities(volume.hu, lungs, labels, pixel_mm_of(volume))
+    return LesionFindings(labels, lesions, densities, measure_burden(volume, lungs, labels, densities=densities))
 
 
 def pixel_mm_of(volume: CTVolume) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +96,46 @@ def find_lesions(
     """
     if not mask.shape == lungs.shape == volume.shape:
         raise ValueError(f"mask {mask.shape}, lungs {lungs.shape} and volume {volume.shape} must have one shape")
+    labels, count = _numbered(mask, volume.voxel_ml, least_volume_ml, least_voxels)
+    if not count:
+        return labels, ()
+    box = bounding_box(mask)
+    heights = lung_heights(lungs)
+    parts = ndimage.find_objects(labels[box], max_label=count)
+    lesions = tuple(
+        _describe(number, _moved(part, box), labels, volume, lungs, heights)
+        for number, part in enumerate(parts, start=1)
+    )
+    return labels, lesions
+
+
+def without_specks(
+    mask: NDArray[np.bool_],
+    voxel_ml: float | None,
+    *,
+    least_volume_ml: float = LEAST_LESION_ML,
+    least_voxels: int = LEAST_LESION_VOXELS,
+) -> NDArray[np.bool_]:
+    """A lesion mask without the components that :func:`find_lesions` drops.
+
+    Args:
+        mask: (slices, rows, columns) bool.
+        voxel_ml: Volume of a voxel; None where it is not known.
+        least_volume_ml, least_voxels: As of :func:`find_lesions`.
+
+    Raises:
+        ValueError: more than 65 535 lesions.
+    """
+    return _numbered(mask, voxel_ml, least_volume_ml, least_voxels)[0] > 0
+
+
+def _numbered(
+    mask: NDArray[np.bool_], voxel_ml: float | None, least_volume_ml: float, least_voxels: int
+) -> tuple[NDArray[np.uint16], int]:
+    """Every component that is no speck numbered from 1, largest first, on the mask's grid; and how many there are."""
     labels = np.zeros(mask.shape, dtype=np.uint16)
     if not mask.any():
-        return labels, ()
+        return labels, 0
     box = bounding_box(mask)  # what lies outside is not looked at again
     inside = mask[box]
     components, count = _components(inside, labels[box])
@@ -107,7 +143,7 @@ def find_lesions(
     sizes = np.zeros(count + 1, dtype=np.int64)
     for plane, lesion in zip(components, inside, strict=True):
         sizes += np.bincount(plane[lesion], minlength=count + 1)
-    least = least_voxels if volume.voxel_ml is None else max(1, int(np.ceil(least_volume_ml / volume.voxel_ml)))
+    least = least_voxels if voxel_ml is None else max(1, int(np.ceil(least_volume_ml / voxel_ml)))
     kept = [number for number in range(1, count + 1) if sizes[number] >= least]
     kept.sort(key=lambda number: (-int(sizes[number]), number))
     if len(kept) > np.iinfo(np.uint16).max:
@@ -116,13 +152,7 @@ def find_lesions(
     renumber[kept] = np.arange(1, len(kept) + 1, dtype=np.uint16)
     for plane, lesion, out in zip(components, inside, labels[box], strict=True):
         out[lesion] = renumber[plane[lesion]]
-    heights = lung_heights(lungs)
-    parts = ndimage.find_objects(labels[box], max_label=len(kept)) if kept else []
-    lesions = tuple(
-        _describe(number, _moved(part, box), labels, volume, lungs, heights)
-        for number, part in enumerate(parts, start=1)
-    )
-    return labels, lesions
+    return labels, len(kept)
 
 
 def _components(inside: NDArray[np.bool_], few: NDArray[np.uint16]) -> tuple[NDArray[np.integer[Any]], int]:
@@ -149,13 +179,10 @@ def _describe(
     heights: dict[int, tuple[int, int]],
 ) -> Lesion:
     inside = labels[box] == number
-    origin = np.array([axis.start for axis in box], dtype=np.float64)
-    index = np.argwhere(inside) + origin
-    slice_index, row, column = (float(value) for value in index.mean(axis=0))
-    centroid = (slice_index, row, column)
+    voxels = int(np.count_nonzero(inside))
+    centroid = _centroid(inside, box)
     spacing = volume.spacing_mm
-    side = _side(lungs[box][inside], centroid, lungs, spacing[1:] if spacing else (1.0, 1.0))
-    voxels = int(inside.sum())
+    side = _side(_lung_voxels(inside, lungs[box]), centroid, lungs, spacing[1:] if spacing else (1.0, 1.0))
     return Lesion(
         lesion_id=number,
         voxel_count=voxels,
@@ -165,7 +192,7 @@ def _describe(
         centroid_index=centroid,
         centroid_lps_mm=volume.to_lps_mm(centroid),
         side=SIDES[side],
-        third=third_of(slice_index, heights.get(side)),
+        third=third_of(centroid[0], heights.get(side)),
         mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
         extent_mm=None
         if spacing is None
@@ -176,6 +203,26 @@ def _describe(
         ),
         slices=tuple(_slice_lesions(number, inside, box)),
     )
+
+
+def _centroid(inside: NDArray[np.bool_], box: Box) -> tuple[float, float, float]:
+    """Mean (slice, row, column) of a lesion's voxels, from how many lie at each place along an axis: a list of their
+    places would want 48 bytes a voxel.
+    """
+    means = []
+    for axis, part in enumerate(box):
+        counts = np.count_nonzero(inside, axis=tuple(other for other in range(3) if other != axis))
+        means.append(part.start + int(counts @ np.arange(len(counts))) / int(counts.sum()))
+    slice_index, row, column = means
+    return slice_index, row, column
+
+
+def _lung_voxels(inside: NDArray[np.bool_], lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(labels,) how many of a lesion's voxels lie in each lung, and outside; counted plane by plane."""
+    counts = np.zeros(max(SIDES) + 1, dtype=np.int64)
+    for plane, lung in zip(inside, lungs, strict=True):
+        counts += np.bincount(lung[plane], minlength=len(counts))
+    return counts
 
 
 def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[SliceLesion]:
@@ -203,18 +250,23 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
 
 
 def _side(
-    under: NDArray[np.uint8],
+    counts: NDArray[np.int64],
     centroid: tuple[float, float, float],
     lungs: NDArray[np.uint8],
     pixel: tuple[float, float],
 ) -> int:
     """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
 
-    Without any lung its side is not known. ``pixel`` has the sides of a pixel, along (rows, columns), in one unit.
+    Of two that hold as much it is the right one. Without any lung its side is not known.
+
+    Args:
+        counts: (labels,) voxels of the lesion in each lung; outside comes first.
+        centroid: (slice, row, column).
+        lungs: (slices, rows, columns).
+        pixel: Sides of a pixel, along (rows, columns), in one unit.
     """
-    counts = Counter(under[under > 0].tolist())
-    if counts:
-        return int(counts.most_common(1)[0][0])
+    if counts[1:].any():
+        return 1 + int(counts[1:].argmax())
     plane = lungs[round(centroid[0])]
     if not plane.any():
         plane = lungs.max(axis=0)

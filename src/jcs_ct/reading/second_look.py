@@ -6,7 +6,7 @@ The two networks err differently: on sources that neither was trained on, both t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jcs_ct.engine import SegmenterAhead
 from jcs_ct.progress import CountProgress
 from jcs_ct.reading.lesion_mask import LesionSegmentation
+from jcs_ct.reading.lesions import without_specks
 
 #: Slices that are looked at, evenly spaced among those with lung.
 MOST_SLICES = 20
@@ -30,22 +31,30 @@ class SecondLook:
 
     Args:
         indices: The slices that were looked at.
-        outlined_share: Share of the lung on them that is outlined as lesion, in [0, 1].
+        outlined_share: Share of the lung on them that is outlined as lesion, in [0, 1]; specks are none.
     """
 
     indices: tuple[int, ...]
     outlined_share: float
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_], lungs: NDArray[np.uint8], indices: Sequence[int]) -> Self:
-        """From the lesions of some slices.
+    def of(
+        cls, mask: NDArray[np.bool_], lungs: NDArray[np.uint8], with_lung: Sequence[int], voxel_ml: float | None
+    ) -> Self:
+        """From the lesions of some of a study's slices: the same, whether the others were segmented too or not.
 
         Args:
             mask, lungs: (slices, rows, columns), lesions and lungs, 0 outside.
-            indices: The slices that were segmented.
+            with_lung: The slices that show lung, in order.
+            voxel_ml: Volume of a voxel; None where it is not known.
         """
-        lesion = sum(int(np.count_nonzero(mask[index])) for index in indices)
-        lung = sum(int(np.count_nonzero(lungs[index])) for index in indices)
+        indices = slices_to_look_at(with_lung)
+        lesion = lung = 0
+        for run in _runs(indices):
+            kept = without_specks(mask[run], voxel_ml)
+            for lesions, lung_plane in zip(kept, lungs[run] > 0, strict=True):
+                lesion += int(np.count_nonzero(lesions & lung_plane))
+                lung += int(np.count_nonzero(lung_plane))
         return cls(tuple(indices), lesion / lung if lung else 0.0)
 
     @property
@@ -70,12 +79,25 @@ def look_again(
         ahead: What has begun with the slices that were likely to be asked for.
         progress: Called with (done, total).
     """
-    some = evenly_spaced(with_lung, MOST_SLICES)
-    mask = lesions.mask(some, progress, ahead=ahead)
-    return SecondLook.of(mask, lesions.lungs, some), mask
+    mask = lesions.mask(slices_to_look_at(with_lung), progress, ahead=ahead)
+    return SecondLook.of(mask, lesions.lungs, with_lung, lesions.volume.voxel_ml), mask
+
+
+def slices_to_look_at(with_lung: Sequence[int]) -> list[int]:
+    """Those of the slices that show lung on which a negative verdict is checked."""
+    return evenly_spaced(with_lung, MOST_SLICES)
 
 
 def evenly_spaced(indices: Sequence[int], most: int) -> list[int]:
     """At most so many of the indices, each in the middle of a part of equal length."""
     count = min(most, len(indices))
     return [indices[(2 * place + 1) * len(indices) // (2 * count)] for place in range(count)]
+
+
+def _runs(indices: Sequence[int]) -> Iterator[slice]:
+    """Slices that are neighbours, each run of them at once: what lies on both may be one lesion."""
+    first = 0
+    for place, index in enumerate(indices, start=1):
+        if place == len(indices) or indices[place] != index + 1:
+            yield slice(indices[first], index + 1)
+            first = place

@@ -83,7 +83,8 @@ def images(
     wanted = wanted or OwnFolder()
     root = folder / "images" if (folder / "images").is_dir() else folder
     drawn = _pictures(folder / "masks")
-    inside = [path.relative_to(root) for path in _pictures(root) if path not in set(drawn)]
+    in_masks = frozenset(drawn)
+    inside = [path.relative_to(root) for path in _pictures(root) if path not in in_masks]
     classes, problems = _classes(inside, wanted)
     if not inside or (root == folder and not classes):
         raise ConfigError(
