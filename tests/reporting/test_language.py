@@ -75,3 +75,17 @@ def test_every_field_that_is_withheld_has_a_name():
 
 def test_the_notice_is_in_the_catalogue():
     assert RESEARCH_USE == jcs_ct.NOTICE
+
+
+@pytest.mark.parametrize(
+    ("value", "cut", "said"),
+    [
+        (0.7956, 0.8, "0.796"),
+        (0.8, 0.8, "0.80"),
+        (0.79, 0.8, "0.79"),
+        (0.99999, 0.8, "1.00"),
+        (0.8049, 0.805, "0.80"),
+    ],
+)
+def test_a_probability_is_never_rounded_across_the_cut_off(value, cut, said):
+    assert Words.of("en").probability(value, cut) == said

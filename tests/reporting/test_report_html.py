@@ -14,6 +14,7 @@ from jcs_ct import NOTICE
 from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
+from jcs_ct.reading.second_look import SecondLook
 from jcs_ct.reporting import render_report
 from jcs_ct.reporting.language import LANGUAGES, Words
 from jcs_ct.reporting.model_limits import shipped_figures
@@ -133,6 +134,24 @@ def test_a_negative_page_says_why_there_are_no_lesions(render):
     assert "Lesions were not segmented: the patient rule is negative." in words
     assert "Lesions of each slice, Number of lesions, Lesions, Burden: lesions were not segmented" in words
     assert not _Outline(render(positive=False)).find("input", id="show-outlines"), "nothing to show or hide"
+
+
+def test_a_negative_page_says_what_the_second_look_found(make_study, make_diagnosis):
+    study = make_study()
+    look = SecondLook(tuple(range(20)), 0.0012)
+    page = render_report(study, replace(make_diagnosis(study, positive=False), second_look=look))
+    said = "Checked by segmenting 20 slices: lesions are outlined on 0.1\N{NO-BREAK SPACE}% of their lung"
+    assert said in page
+    assert "Checked by segmenting" not in render_report(study, make_diagnosis(study))
+
+
+def test_the_page_opens_on_an_infected_slice_of_the_largest_lesion(make_study, make_diagnosis):
+    study = make_study()
+    diagnosis = make_diagnosis(study, boxes=[np.s_[1:8, 10:18, 8:20]])
+    largest = diagnosis.lesion_labels.copy()
+    first = json.loads(re.search(r'id="data">(.*?)</script>', render_report(study, diagnosis)).group(1))["first"]
+    assert largest[first].any()
+    assert diagnosis.slices[first].infected
 
 
 def test_every_printed_page_is_numbered_and_names_the_study(render):

@@ -151,8 +151,15 @@ def test_networks_that_cannot_be_loaded_are_said_at_the_start(tmp_path):
 def test_users_from_the_command_line(tmp_path, jcs):
     folder = ("--folder", tmp_path / "s")
     command = [sys.executable, "-m", "jcs_ct", "serve", "users", "add", "jane", *map(str, folder), "--password-stdin"]
-    for password, status in (("short\n", 2), ("a long enough one\n", 0)):
-        assert subprocess.run(command, input=password, text=True, check=False).returncode == status
+    for options, password, status, warns in (
+        ((), "short\n", 2, False),
+        ((), "a long enough one\n", 0, True),
+        (("--admin",), "a long enough one\n", 0, False),
+        ((), "a long enough one\n", 0, True),
+    ):
+        done = subprocess.run([*command, *options], input=password, text=True, check=False, capture_output=True)
+        assert done.returncode == status
+        assert ("there is no administrator yet" in done.stderr) is warns
     database = ServiceDatabase(tmp_path / "s" / "service.sqlite")
     users = Users(database)
     assert users.check("jane", "a long enough one", "here") is not None

@@ -148,8 +148,15 @@ def add(
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    _users(folder, may_begin=True).add(name, Role.ADMIN if admin else Role.READER, password)
+    users = _users(folder, may_begin=True)
+    users.add(name, Role.ADMIN if admin else Role.READER, password)
     typer.echo(f"{name} may use the page as {'admin' if admin else 'reader'}")
+    if not any(user.is_admin for user in users.all()):
+        typer.echo(
+            "note: there is no administrator yet; what was sent before there were users is seen by administrators "
+            "only (`jcs serve users add NAME --admin`)",
+            err=True,
+        )
 
 
 @users_app.command("list")

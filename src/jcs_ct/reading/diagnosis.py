@@ -74,6 +74,7 @@ class Diagnosis:
         lung_labels: (slices, rows, columns) uint8: 0 outside, 1 right lung, 2 left lung (the patient's), 3 lung whose
             side is not known.
         lesion_labels: (slices, rows, columns) uint16: lesion_id, 0 background; all 0 when not segmented.
+        second_look: What the segmenter says of a negative verdict; None of others, and where it was not asked.
         density_labels: (slices, rows, columns) uint8: 0 no lesion, 1 ground glass, 2 consolidation; None when not
             segmented, and where lung and soft tissue could not be measured.
         lesions, burden: Findings; ``burden`` is None when not segmented.
@@ -99,6 +100,7 @@ class Diagnosis:
     burden: Burden | None
     operating_point: OperatingPoint
     basis: VerdictBasis = VerdictBasis.SLICE_COUNT
+    second_look: SecondLook | None = None
     density_labels: NDArray[np.uint8] | None = None
     flags: tuple[QualityFlag, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
@@ -223,6 +225,7 @@ def diagnose(
         lesion_labels=findings.labels,
         lesions=findings.lesions,
         burden=findings.burden,
+        second_look=look,
         density_labels=findings.densities,
         operating_point=point,
         flags=(

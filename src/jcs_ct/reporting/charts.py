@@ -121,7 +121,7 @@ def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float, wo
                 width=round(max(step * 0.86, step - 1.5), 2),
                 height=round(height, 2),
                 kind=kind,
-                title=_slice_title(entry, words),
+                title=_slice_title(entry, slice_probability, words),
             )
         )
     return SlicePlot(
@@ -136,12 +136,12 @@ def slice_plot(slices: Sequence[Mapping[str, Any]], slice_probability: float, wo
     )
 
 
-def _slice_title(entry: Mapping[str, Any], words: Words) -> str:
+def _slice_title(entry: Mapping[str, Any], cut: float, words: Words) -> str:
     parts = [
         words.text(
             marked("slice %(slice)s: probability %(probability)s"),
             slice=entry["slice_index"] + 1,
-            probability=words.figure(entry["infection_probability"], 2),
+            probability=words.probability(entry["infection_probability"], cut),
         )
     ]
     if entry["lesion_count"] is not None:

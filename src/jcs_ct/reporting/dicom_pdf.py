@@ -18,6 +18,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.operating_point import VerdictBasis
+from jcs_ct.reading.second_look import DOUBTED_SHARE, SecondLook
 from jcs_ct.reporting.dicom_common import equipment, model_facts, series_description, write_dataset
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_sc import render_overlay
@@ -195,11 +196,20 @@ def _facts(diagnosis: Diagnosis) -> list[str]:
         lines.append("Burden: " + "; ".join(stated) + ".")
         lines += textwrap.wrap(_zones(burden), _FLAG_COLUMNS)
     elif not diagnosis.segmented:
-        lines.append("Lesions were not segmented.")
+        lines.append(f"Lesions were not segmented{_looked_at(diagnosis.second_look)}.")
     for role in ("classifier", "segmenter"):
         name, sha256 = model_facts(diagnosis, role)
         lines.append(f"{role.capitalize()} {name}, SHA-256 {sha256 or 'not stated'}")
     return lines + _flag_lines(diagnosis)
+
+
+def _looked_at(look: SecondLook | None) -> str:
+    if look is None:
+        return ""
+    return (
+        f" but on {look.slice_count} slices, where {look.outlined_share:.1%} of the lung is outlined "
+        f"({DOUBTED_SHARE:.1%} or more would cast doubt)"
+    )
 
 
 def _flag_lines(diagnosis: Diagnosis) -> list[str]:

@@ -25,6 +25,7 @@ from jcs_ct.preprocessing import Window
 from jcs_ct.reporting.dicom_common import equipment, series_description, write_dataset
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
+from jcs_ct.reporting.language import Words
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
@@ -188,7 +189,8 @@ def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str
     if source.is_axial:
         prediction = next(item for item in diagnosis.slices if item.slice_index == slice_index)
         infected = "infected" if prediction.infected else "not infected"
-        verdict = f": {infected}, probability {prediction.infection_probability:.2f}"
+        cut = diagnosis.operating_point.slice_probability
+        verdict = f": {infected}, probability {Words.of('en').probability(prediction.infection_probability, cut)}"
     count = diagnosis.positive_slice_count
     return (
         f"Slice {slice_index + 1} of {len(source.geometry.positions_mm)}{verdict}. "

@@ -26,6 +26,10 @@ def marked(text: str) -> str:
     return text
 
 
+#: Probabilities are told from a cut-off with at most so many digits.
+_MOST_DIGITS = 6
+
+
 @dataclass(frozen=True)
 class Words:
     """Texts and numbers as a reader of one language expects them.
@@ -76,6 +80,13 @@ class Words:
         """A number for a reader that is never 0 when there is something: what would be rounded to 0 is "< 0.1"."""
         least = 10.0**-digits
         return f"< {self.figure(least, digits)}" if 0 < value < least / 2 else self.figure(value, digits)
+
+    def probability(self, value: float, cut: float) -> str:
+        """A slice's probability with as many digits, two or more, as show on which side of the cut-off it lies."""
+        digits = 2
+        while (round(value, digits) >= round(cut, digits)) != (value >= cut) and digits < _MOST_DIGITS:
+            digits += 1
+        return self.figure(value, digits)
 
     def plain(self, value: float | str | None) -> str:
         """A fact of a header: its text, or its number with as many digits as it has."""

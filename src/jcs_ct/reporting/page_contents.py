@@ -18,6 +18,7 @@ SMALL_LESION_ML = 0.1
 def key_slices(report: Mapping[str, Any], shown: list[int], words: Words) -> list[tuple[int, str]]:
     """(slice index, why) of the slices to look at first: the largest lesions, then the highest probabilities."""
     chosen: dict[int, str] = {}
+    cut = report["operating_point"]["slice_probability"]
     apart = max(2, len(report["slices"]) // 30)
     for lesion in report["lesions"] or ():
         largest = max(lesion["slices"], key=lambda part: part["area_pixel"])
@@ -37,7 +38,7 @@ def key_slices(report: Mapping[str, Any], shown: list[int], words: Words) -> lis
             break
         index = entry["slice_index"]
         if index in shown and all(abs(index - other) >= apart for other in chosen):
-            probability = words.figure(entry["infection_probability"], 2)
+            probability = words.probability(entry["infection_probability"], cut)
             chosen[index] = words.text(marked("probability %(probability)s"), probability=probability)
     return sorted(chosen.items())
 
@@ -88,10 +89,11 @@ def page_data(
 ) -> dict[str, Any]:
     """What the script needs: words, windows, and of each shown slice pictures, outlines and Fig. 6's fields."""
     fields = _fields_by_slice(report)
+    cut = report["operating_point"]["slice_probability"]
     slices = [
         {
             "index": index,
-            "probability": report["slices"][index]["infection_probability"],
+            "probability": words.probability(report["slices"][index]["infection_probability"], cut),
             "infected": report["slices"][index]["infected"],
             "lung": report["slices"][index]["has_lung"],
             "fields": fields.get(index, []),
@@ -139,9 +141,14 @@ def _parts(report: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]
 
 
 def _first_slice(report: Mapping[str, Any], key_slices: list[tuple[int, str]]) -> int:
-    """The slice the page opens on: where the largest lesion is largest, else the most suspicious one."""
+    """The slice the page opens on: where the largest lesion is largest, else the most suspicious one.
+
+    Of the lesion's slices an infected one, where there is any: what the verdict rests on is seen first.
+    """
     if report["lesions"]:
-        return int(max(report["lesions"][0]["slices"], key=lambda part: part["area_pixel"])["slice_index"])
+        parts = report["lesions"][0]["slices"]
+        infected = [part for part in parts if report["slices"][part["slice_index"]]["infected"]]
+        return int(max(infected or parts, key=lambda part: part["area_pixel"])["slice_index"])
     if key_slices:
         return max(key_slices, key=lambda entry: report["slices"][entry[0]]["infection_probability"])[0]
     return int(report["study"]["slice_count"]) // 2

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def render_report(
         .get_template("report.html")
         .render(
             language=words.language,
+            read_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
             label=None if label is None else checked_label(label),
             notice=words.text(RESEARCH_USE),
             report=report,

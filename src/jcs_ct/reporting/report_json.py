@@ -20,6 +20,7 @@ import numpy as np
 from jcs_ct import NOTICE, __version__
 from jcs_ct.axes import AxisTurn
 from jcs_ct.operating_point import Verdict, VerdictBasis
+from jcs_ct.reading.second_look import DOUBTED_SHARE, SecondLook
 from jcs_ct.reporting.language import marked
 from jcs_ct.reporting.model_limits import model_limits
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # these modules import torch; a report does not need it
     from jcs_ct.reading.zones import Zone
 
 #: Changes in its first number break readers; in its second, fields were added.
-SCHEMA_VERSION = "2.3"
+SCHEMA_VERSION = "2.4"
 
 RULES = {
     VerdictBasis.SLICE_COUNT: "positive when positive_slice_count is larger than positive_slice_threshold",
@@ -86,6 +87,7 @@ def report_dict(study: Study, diagnosis: Diagnosis) -> dict[str, Any]:
             "positive_slice_threshold": diagnosis.positive_slice_threshold,
             "lung_slice_count": diagnosis.lung_slice_count,
             "positive_fraction": diagnosis.positive_fraction,
+            **({} if diagnosis.second_look is None else {"second_look": _second_look(diagnosis.second_look)}),
         },
         "limits": _limits(diagnosis),
         "slices": _slices(diagnosis),
@@ -130,6 +132,15 @@ def _study(study: Study) -> dict[str, Any]:
             str(name): value if isinstance(value, str) else _number(value)
             for name, value in sorted(study.acquisition.items())
         },
+    }
+
+
+def _second_look(look: SecondLook) -> dict[str, Any]:
+    """On how many slices a negative verdict was held against the segmenter, and what was outlined."""
+    return {
+        "slice_count": look.slice_count,
+        "outlined_percent": 100.0 * look.outlined_share,
+        "doubted_percent": 100.0 * DOUBTED_SHARE,
     }
 
 

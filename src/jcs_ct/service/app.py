@@ -23,7 +23,7 @@ from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import RECORD, ServiceDatabase
 from jcs_ct.service.listed_studies import ListedFolders
-from jcs_ct.service.problems import Problem, answer_gone, answer_invalid, answer_problem, answer_unwritable
+from jcs_ct.service.problems import Problem, answer_gone, answer_invalid, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.studies import Studies
@@ -119,7 +119,7 @@ def build_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(BaseHTTPMiddleware, dispatch=guard)
-    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(Problem, pages.answer_problem_to_people)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(ClientDisconnect, answer_gone)
     app.add_exception_handler(OutputError, answer_unwritable)

@@ -29,6 +29,7 @@ from jcs_ct.service.describing import (
     read_places,
     read_report,
 )
+from jcs_ct.service.problems import Problem, answer_problem
 from jcs_ct.service.sessions import Session
 from jcs_ct.service.studies import StudyRecord
 from jcs_ct.service.users import LOCAL_USER, TooManyFailuresError
@@ -73,6 +74,17 @@ def _render(request: Request, name: str, session: Session | None, **values: Any)
         **values,
     )
     return HTMLResponse(content)
+
+
+async def answer_problem_to_people(request: Request, problem: Exception) -> Response:
+    """A Problem of a page as a page; of the interface for programs as JSON."""
+    is_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if not is_page or not isinstance(problem, Problem):
+        return await answer_problem(request, problem)
+    page = _render(request, "problem.html", None, problem=problem.message[:1].upper() + problem.message[1:] + ".")
+    page.status_code = problem.status
+    page.headers.update(problem.headers())
+    return page
 
 
 async def _form(request: Request) -> dict[str, str]:

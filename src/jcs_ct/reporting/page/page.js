@@ -75,9 +75,8 @@
     if (showMap) map.src = slice.map;
     map.style.opacity = byId("map-opacity").value / 100;
     const where = fill(words.where, { slice: slice.index + 1, count: data.count });
-    const probability = slice.probability.toFixed(2).replace(".", words.decimal_mark);
     byId("where").textContent = [
-      where, fill(words.probability, { probability, state }),
+      where, fill(words.probability, { probability: slice.probability, state }),
       ...(byId("show-map").checked && slice.map === null ? [words.no_map] : []),
     ].join("\n");
     slider.value = current;

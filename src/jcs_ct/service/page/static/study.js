@@ -174,6 +174,7 @@ document.addEventListener("click", (event) => {
   if (button.dataset.lesion) {
     const lesion = data.lesions[Number(button.dataset.lesion)];
     state.viewer.goTo(lesion.place);
+    find("canvas").scrollIntoView({ block: "nearest" });
   }
 });
 
