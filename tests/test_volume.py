@@ -33,6 +33,8 @@ def test_volume_is_read_only() -> None:
         (np.zeros((4, 5), np.int16), "3-D"),
         (np.zeros((1, 4, 5), np.float64), "int16 or float32"),
         (np.zeros((0, 4, 5), np.int16), "empty"),
+        (np.where(np.arange(60) == 33, np.float32(np.nan), 0).reshape(3, 4, 5), "the first in slice 1"),
+        (np.full((1, 4, 5), -np.inf, np.float32), "in slice 0: set what was not imaged to -1024"),
     ],
 )
 def test_volume_refuses_what_it_cannot_be(hu: np.ndarray, message: str) -> None:

@@ -1,4 +1,7 @@
-"""The data model: a CT volume and label volumes on its grid, frozen and self-checking.
+"""The data model: a CT volume and label volumes on its grid, self-checking, their fields read-only.
+
+Arrays are lent, not copied, since one of a study may fill much of the memory: a volume cannot be written through its
+own fields, and whoever made the array must not write into it any more.
 
 Array axes are always (slices, rows, columns); slice 0 is the most superior one of a supine axial scan.
 World coordinates are DICOM patient coordinates, LPS, in millimetres (PS3.3 C.7.6.2.1.1).
@@ -39,6 +42,16 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
+def _check_finite(hu: NDArray[Any]) -> None:
+    """Slice by slice: a mask of all voxels would be a quarter of the volume again."""
+    for index, plane in enumerate(hu if hu.dtype.kind == "f" else ()):
+        if not np.isfinite(plane).all():
+            raise ValueError(
+                f"hu has values that are NaN or infinite, the first in slice {index}: set what was not imaged to "
+                f"{BACKGROUND_HU}"
+            )
+
+
 def corners_apart_mm(first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]) -> float:
     """The largest distance between where two affines put a corner of one grid, between voxel centres.
 
@@ -74,7 +87,8 @@ class CTVolume:
     """A CT volume in Hounsfield units.
 
     Args:
-        hu: (slices, rows, columns), int16 or float32, in HU. Padding is ``BACKGROUND_HU``.
+        hu: (slices, rows, columns), int16 or float32, in HU, all finite. Padding is ``BACKGROUND_HU``. Lent: not
+            copied, and not to be written any more.
         affine: 4x4, maps (slice, row, column, 1) to LPS mm at voxel centres; ``None`` when the geometry is
             not known or not trustworthy: then every figure in mm or ml is withheld.
         hu_is_assumed: True when ``hu`` was made from grey levels under an assumed window (PNG, JPEG).
@@ -82,7 +96,7 @@ class CTVolume:
             usually shown, and the patient's right and left are an assumption.
 
     Raises:
-        ValueError: wrong dimensions, dtype or affine.
+        ValueError: wrong dimensions, dtype or affine, or values that are not finite.
     """
 
     hu: NDArray[Any]
@@ -97,6 +111,7 @@ class CTVolume:
             raise ValueError(f"hu must be int16 or float32, got {self.hu.dtype}")
         if min(self.hu.shape) < 1:
             raise ValueError(f"hu is empty: shape {self.hu.shape}")
+        _check_finite(self.hu)
         object.__setattr__(self, "hu", _read_only(self.hu))
         if self.affine is not None:
             object.__setattr__(self, "affine", _check_affine(self.affine))
@@ -138,7 +153,7 @@ class LabelVolume:
     """Integer labels on the grid of a CT volume.
 
     Args:
-        labels: (slices, rows, columns), bool, uint8 or uint16; 0 is background.
+        labels: (slices, rows, columns), bool, uint8 or uint16; 0 is background. Lent, as :class:`CTVolume` has it.
         affine: As in :class:`CTVolume`.
         names: What each label stands for.
 
