@@ -88,6 +88,19 @@ def test_float_samples_and_padding(tmp_path, truth):
     assert np.array_equal(hu[1:], array[1:])
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (0.5, -1000)])
+def test_whole_numbers_are_int16_whatever_scaling_makes_of_them(tmp_path, truth, slope, intercept):
+    stored = ((truth - intercept) / slope).astype(np.int16)
+    save(tmp_path / "ct.nii", stored, scl_slope=slope, scl_inter=intercept)
+    assert nib.load(tmp_path / "ct.nii").get_fdata(dtype=np.float32).tolist() == truth.tolist()
+    hu = open_study(tmp_path / "ct.nii").volume.hu
+    assert hu.dtype == np.int16
+    assert np.array_equal(hu, truth)
+    plain = open_study(save(tmp_path / "plain.nii", truth.astype(np.float32)))
+    assert plain.volume.hu.dtype == np.int16
+    assert plain.identifier == open_study(tmp_path / "ct.nii").identifier
+
+
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz", "ct.img", "ct"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
 def test_a_volume_is_read_by_its_content_whatever_it_is_called(tmp_path, truth, name, pack):

@@ -310,10 +310,13 @@ def _placements_apart_mm(image: Any) -> float | None:
 
 
 def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:
-    """Padding becomes background; int16 when the samples are whole numbers that fit."""
+    """Padding becomes background; int16 where all values are whole numbers that fit, whatever they are stored as: an
+    intercept alone (scl_inter) makes floats of whole numbers, which take twice the memory.
+    """
     hu = stored.astype(np.float32)
     padding = ~np.isfinite(hu) | (hu <= -2000)
     hu[padding] = BACKGROUND_HU
-    if stored.dtype.kind in "iu" and float(hu.max()) <= np.iinfo(np.int16).max:
+    fit = float(hu.max()) <= np.iinfo(np.int16).max
+    if fit and (stored.dtype.kind in "iu" or all((plane == np.rint(plane)).all() for plane in hu)):
         return hu.astype(np.int16)
     return hu
