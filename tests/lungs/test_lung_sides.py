@@ -14,8 +14,8 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import open_study
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, lungs_in_view, require_lung, segment_lungs
-from jcs_ct.lungs.chest import LEAST_BONE_AROUND, bone_share_around
 from jcs_ct.lungs.field import field_of_view
+from jcs_ct.lungs.lung_presence import LEAST_BONE_AROUND, bone_share_around
 from jcs_ct.phantom import PhantomConfig, make_phantom
 
 HU = NDArray[np.float32]

@@ -8,9 +8,9 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from jcs_ct.lungs import morphology
-from jcs_ct.lungs.chest import _means
+from jcs_ct.lungs.coarse_chest import _block_mean
 from jcs_ct.lungs.convex_hull import convex_hull
-from jcs_ct.lungs.lung_segmentation import _block_mean
+from jcs_ct.lungs.lung_presence import _means
 
 SHAPES = [(1, 9), (7, 1), (23, 31), (40, 36)]
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.lungs.body import largest
+from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.convex_hull import convex_hull
 from jcs_ct.lungs.morphology import closed_along_slices, closed_by_disc, without_holes
@@ -28,20 +29,17 @@ FACES_WALL = 0.8
 DENSEST_DISEASE_HU = 150.0
 
 
-def filled_lungs(
-    labels: NDArray[np.uint8], hu: NDArray[np.float32], *, pixel_mm: float, slice_mm: float | None
-) -> NDArray[np.uint8]:
+def filled_lungs(labels: NDArray[np.uint8], chest: CoarseChest) -> NDArray[np.uint8]:
     """Fill what belongs to a lung but is too dense to be air.
 
     Args:
         labels: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 side not known; air only.
-        hu: Same shape.
-        pixel_mm: Size of a pixel.
-        slice_mm: Distance between slices; None where it is not known: then nothing is bridged between slices.
+        chest: Of the same shape. Without a known distance between slices nothing is bridged between them.
 
     Returns:
         Same shape; labelled pixels keep their label.
     """
+    hu, pixel_mm, slice_mm = chest.hu, chest.pixel_mm, chest.slice_mm
     out = labels.copy()
     depth = round(BRIDGE_MM / slice_mm) if slice_mm and slice_mm <= BRIDGE_MM else 0
     for side in (RIGHT, LEFT, UNKNOWN_SIDE):

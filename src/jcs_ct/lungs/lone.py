@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import LEFT, Mask
 
 #: Ribs are denser than this on the grid of the mask; a border is at the ribs where one lies this close beside it.
@@ -52,31 +53,19 @@ class Face:
     cut: float
 
 
-def agrees(
-    lung: Mask,
-    coarse: NDArray[np.float32],
-    side: int,
-    field: Mask,
-    *,
-    pixel_mm: float,
-    bone: bool,
-    shows_midline: bool,
-) -> bool:
+def agrees(lung: Mask, side: int, chest: CoarseChest) -> bool:
     """Whether a lone lung's shape and surroundings are those of a lung of this side.
 
     Args:
-        lung: (slices, rows, columns) its air.
-        coarse: Same shape, in HU.
+        lung: (slices, rows, columns) its air, on the grid of the chest.
         side: ``RIGHT`` or ``LEFT``.
-        field: (rows, columns) True where the slices were reconstructed.
-        pixel_mm: Size of a pixel.
-        bone: Whether bone can be told from other tissue; where its values were clipped, it cannot.
-        shows_midline: Whether the patient's midline is in view.
+        chest: What it lies in.
     """
-    outer, inner = faces(lung, coarse, side, field, pixel_mm=pixel_mm)
+    outer, inner = faces(lung, side, chest)
+    bone = chest.shows_bone and float(chest.hu.max()) > RIB_HU  # where its values were clipped, it is not told
     if outer.hollow > max(MOST_HOLLOW_OUTSIDE, MOST_HOLLOW_TO_INSIDE * inner.hollow):
         return False
-    if inner.cut > MOST_CUT_ACROSS and (shows_midline or inner.hollow > DEEPLY_HOLLOW):
+    if inner.cut > MOST_CUT_ACROSS and (chest.midline.column is not None or inner.hollow > DEEPLY_HOLLOW):
         return False
     if outer.cut > CUT_FACE:
         in_view = outer.cut <= MOST_CUT_OUTSIDE and inner.cut <= CUT_FACE
@@ -85,16 +74,16 @@ def agrees(
     return not bone or (outer.ribs >= LEAST_RIBS and inner.ribs <= MOST_RIBS_INSIDE * outer.ribs)
 
 
-def faces(lung: Mask, coarse: NDArray[np.float32], side: int, field: Mask, *, pixel_mm: float) -> tuple[Face, Face]:
+def faces(lung: Mask, side: int, chest: CoarseChest) -> tuple[Face, Face]:
     """The face towards a side of the patient and the one away from it, as :func:`agrees` takes them."""
     areas = np.count_nonzero(lung, axis=(1, 2))
     large = np.flatnonzero(areas > _LARGE_SLICE * areas.max())
     large = large[:: max(1, -(-len(large) // _MOST_SLICES))]
     towards = 1 if side == LEFT else -1
-    reach = max(1, round(RIB_REACH_MM / pixel_mm))
+    reach = max(1, round(RIB_REACH_MM / chest.pixel_mm))
     return (
-        _face(lung[large, :, ::towards], coarse[large, :, ::towards], field[:, ::towards], reach),
-        _face(lung[large, :, ::-towards], coarse[large, :, ::-towards], field[:, ::-towards], reach),
+        _face(lung[large, :, ::towards], chest.hu[large, :, ::towards], chest.field[:, ::towards], reach),
+        _face(lung[large, :, ::-towards], chest.hu[large, :, ::-towards], chest.field[:, ::-towards], reach),
     )
 
 

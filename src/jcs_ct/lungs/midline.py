@@ -27,9 +27,6 @@ LEAST_HEIGHT_MM = 100.0
 #: A flank is seen when the field's edge cuts the body beside it on no more than this share of its rows: seven eighths
 #: of that half of an elliptic body are in view then.
 MOST_CUT_FLANK = 0.5
-#: What is taken for a spine in front goes through this share of the slices with at least this much bone, in mm2: the
-#: heart and its vessels, as dense with contrast agent, do not.
-SPINE_SLICES, SPINE_ON_SLICE_MM2 = 0.8, 100.0
 #: The back is seen when the edge cuts the body there on no more than this share of its columns.
 MOST_CUT_BACK = 0.25
 
@@ -79,7 +76,7 @@ def find_midline(
     column = _spine_column(coarse, bodies, pixel_mm, round(first), round(last))
     if column is None:
         column = middle
-    return Midline(column, right, left, is_elsewhere=column is None and _shows_back(bodies, field))
+    return Midline(column, right, left, is_elsewhere=column is None and shows_back(bodies, field))
 
 
 def _flanks(bodies: Mask, field: Mask) -> tuple[float | None, float | None]:
@@ -104,7 +101,7 @@ def _flanks(bodies: Mask, field: Mask) -> tuple[float | None, float | None]:
     return (right if cut_right <= most else None), (left if cut_left <= most else None)
 
 
-def _shows_back(bodies: Mask, field: Mask) -> bool:
+def shows_back(bodies: Mask, field: Mask) -> bool:
     """Whether the body ends inside the field behind: in most of its columns, over all slices."""
     edge = edge_of(field, 2)
     columns = cut = 0
@@ -116,43 +113,19 @@ def _shows_back(bodies: Mask, field: Mask) -> bool:
     return columns > 0 and cut <= MOST_CUT_BACK * columns
 
 
-def spine_is_in_front(
-    coarse: NDArray[np.float32], bodies: Mask, field: Mask, *, pixel_mm: float, slice_mm: float
-) -> bool:
-    """Whether the spine lies where the axes put the breastbone: then they are not the patient's.
-
-    Only where the back is seen and has no spine, and over a height in which other bone moves out of the box.
-
-    Args:
-        coarse, bodies, field, pixel_mm, slice_mm: As of :func:`find_midline`.
-    """
-    rows = np.flatnonzero(bodies.any(axis=(0, 2)))
-    if len(coarse) * slice_mm < LEAST_HEIGHT_MM or not len(rows) or not _shows_back(bodies, field):
-        return False
-    area = bone_mm2_around(coarse, bodies, pixel_mm)
-    half = (int(rows[0]) + int(rows[-1])) // 2
-    if area[half:].max() >= LEAST_SPINE_MM2 or area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
-        return False
-    row, column = np.unravel_index(area[:half].argmax(), area[:half].shape)
-    width, height = _box(pixel_mm)
-    top, first = max(0, int(row) - height // 2), max(0, int(column) - width // 2)
-    box = np.s_[:, top : top + height, first : first + width]
-    bone = np.count_nonzero((coarse[box] > SPINE_HU) & bodies[box], axis=(1, 2)) * pixel_mm**2
-    return bool(np.mean(bone >= SPINE_ON_SLICE_MM2) >= SPINE_SLICES)
-
-
 def bone_mm2_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:
     """(rows, columns) mm2 of bone, mean over the slices, in a box of a vertebra's size around every pixel."""
     present = np.zeros(coarse.shape[1:], dtype=np.float32)
     for plane, body in zip(coarse, bodies, strict=True):
         present += (plane > SPINE_HU) & body
-    width, height = _box(pixel_mm)
+    width, height = spine_box(pixel_mm)
     mean = ndimage.uniform_filter(present / len(coarse), (height, width), mode="constant")
     area: NDArray[np.float32] = mean * np.float32(width * height * pixel_mm**2)
     return area
 
 
-def _box(pixel_mm: float) -> tuple[int, int]:
+def spine_box(pixel_mm: float) -> tuple[int, int]:
+    """Width and height in pixels of a vertebra's box."""
     width, height = (max(1, round(size / pixel_mm)) for size in SPINE_BOX_MM)
     return width, height
 
@@ -167,7 +140,7 @@ def _spine_column(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float, fi
     if not len(rows) or first > last:
         return None
     area = bone_mm2_around(coarse, bodies, pixel_mm)
-    seen = ndimage.uniform_filter1d(np.ones(area.shape[1], dtype=np.float32), _box(pixel_mm)[0], mode="constant")
+    seen = ndimage.uniform_filter1d(np.ones(area.shape[1], dtype=np.float32), spine_box(pixel_mm)[0], mode="constant")
     by_column = area[(rows[0] + rows[-1]) // 2 :, first : last + 1].max(axis=0)
     spine = by_column / seen[first : last + 1] >= LEAST_SPINE_MM2
     return float(first + np.where(spine, by_column, 0).argmax()) if spine.any() else None

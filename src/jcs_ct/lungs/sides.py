@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import edge_of
-from jcs_ct.lungs.lone import RIB_HU, agrees
+from jcs_ct.lungs.lone import agrees
 from jcs_ct.lungs.midline import Midline
 
 #: Two lungs that hang together leave a valley in the air over the columns: where the mediastinum is, at most this
@@ -78,41 +79,28 @@ class _Part:
         return None
 
 
-def sided(
-    parts: NDArray[np.int32],
-    coarse: NDArray[np.float32],
-    middles: NDArray[np.float64],
-    midline: Midline,
-    field: Mask,
-    pixel_mm: float,
-    *,
-    bone: bool = True,
-) -> NDArray[np.uint8]:
+def sided(parts: NDArray[np.int32], chest: CoarseChest, middles: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Label the air by side.
 
     Args:
         parts: (slices, rows, columns) connected parts of the air, numbered from 1; 0 is none.
-        coarse: Same shape, in HU.
+        chest: Whose air it is, of the same shape.
         middles: (slices,) column of the middle of each slice's body.
-        midline: Of the patient.
-        field: (rows, columns) True where the slices were reconstructed.
-        pixel_mm: Size of a pixel.
-        bone: Whether bone can be told from other tissue by its HU.
 
     Returns:
         Same shape: 0, ``RIGHT``, ``LEFT``, or ``UNKNOWN_SIDE`` where nothing tells the side, or the evidence differs.
     """
-    measured = _measure(parts, field)
+    measured = _measure(parts, chest.field)
     sides: dict[int, int | None] = {}
     out = np.zeros(parts.shape, dtype=np.uint8)
     for number, part in measured.items():
-        valley = _valley(part, midline, pixel_mm)
+        valley = _valley(part, chest.midline, chest.pixel_mm)
         if valley is None:
-            sides[number] = _side_of(part, midline, pixel_mm)
+            sides[number] = _side_of(part, chest.midline, chest.pixel_mm)
         else:
             part_of = parts == number
-            _cut(out, part_of, coarse, middles + (valley - np.median(middles)), pixel_mm)
-            if _longest_contact(np.where(part_of, out, 0)) * pixel_mm > LONGEST_CONTACT_MM:
+            _cut(out, part_of, chest, middles + (valley - np.median(middles)))
+            if _longest_contact(np.where(part_of, out, 0)) * chest.pixel_mm > LONGEST_CONTACT_MM:
                 out[part_of] = UNKNOWN_SIDE
     _order(sides, measured, {side: _columns(out == side) for side in (RIGHT, LEFT)})
     names = np.zeros(max(measured, default=0) + 1, dtype=np.uint8)
@@ -122,7 +110,7 @@ def sided(
     out[uncut] = names[parts[uncut]]
     lone = _lone(out)
     if lone is not None:
-        _doubt(out, lone, measured, parts, coarse, midline, field, pixel_mm, bone=bone)
+        _doubt(out, lone, measured, parts, chest)
     return out
 
 
@@ -131,27 +119,13 @@ def _doubt(
     lone: int,
     measured: dict[int, _Part],
     parts: NDArray[np.int32],
-    coarse: NDArray[np.float32],
-    midline: Midline,
-    field: Mask,
-    pixel_mm: float,
-    *,
-    bone: bool,
+    chest: CoarseChest,
 ) -> None:
     """Take its side from a lone lung that contradicts it, and from what may be of the other lung, in place."""
-    agreed = agrees(
-        sides == lone,
-        coarse,
-        lone,
-        field,
-        pixel_mm=pixel_mm,
-        bone=bone and float(coarse.max()) > RIB_HU,
-        shows_midline=midline.column is not None,
-    )
-    if not agreed:
+    if not agrees(sides == lone, lone, chest):
         sides[sides > 0] = UNKNOWN_SIDE
         return
-    sides[_beyond(sides, lone, midline, field)] = UNKNOWN_SIDE
+    sides[_beyond(sides, lone, chest.midline, chest.field)] = UNKNOWN_SIDE
     main = max(measured.values(), key=lambda part: part.size)
     for number, part in measured.items():
         inside = part.column_at(0.98) < main.column_at(0.05), part.column_at(0.02) > main.column_at(0.95)
@@ -279,12 +253,10 @@ def _side_by_side(right: NDArray[np.int64], left: NDArray[np.int64]) -> bool:
     return max(0, right_last - left_first + 1) <= MOST_OVERLAP * narrower
 
 
-def _cut(
-    out: NDArray[np.uint8], part: Mask, coarse: NDArray[np.float32], middles: NDArray[np.float64], pixel_mm: float
-) -> None:
+def _cut(out: NDArray[np.uint8], part: Mask, chest: CoarseChest, middles: NDArray[np.float64]) -> None:
     """Write two lungs that hang together into ``out``, slice by slice."""
     for index in np.flatnonzero(part.any(axis=(1, 2))):
-        plane = two_lungs(part[index], coarse[index], round(float(middles[index])), pixel_mm)
+        plane = two_lungs(part[index], chest.hu[index], round(float(middles[index])), chest.pixel_mm)
         out[index][part[index]] = plane[part[index]]
 
 

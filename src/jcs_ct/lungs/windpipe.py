@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import TISSUE_HU, Mask
 
 #: Of a windpipe's lumen on one slice, in mm2.
@@ -25,27 +26,23 @@ LEAST_ABOVE_MM = 50.0
 MOST_ELSEWHERE = 0.5
 
 
-def windpipe_is_below(
-    coarse: NDArray[np.float32], bodies: Mask, lungs: Mask, column: float, *, pixel_mm: float, slice_mm: float
-) -> bool:
+def windpipe_is_below(chest: CoarseChest, lungs: Mask, slice_mm: float) -> bool:
     """Whether the windpipe runs beside the lower half of the lungs and nothing like it beside the upper: then the
     slices are stored from the feet up and the axes say the contrary.
 
     Args:
-        coarse: (slices, rows, columns) in HU, the first slice said to be the uppermost.
-        bodies, lungs: Same shape.
-        column: Of the patient's midline.
-        pixel_mm: Size of a pixel.
+        chest: The first slice is said to be the uppermost.
+        lungs: (slices, rows, columns) on its grid.
         slice_mm: Distance between slices.
     """
-    with_lung = np.flatnonzero(lungs.any(axis=(1, 2)))
-    if not len(with_lung):
+    with_lung, column = np.flatnonzero(lungs.any(axis=(1, 2))), chest.midline.column
+    if not len(with_lung) or column is None:
         return False
     middle = (int(with_lung[0]) + int(with_lung[-1])) / 2
-    reach = round(OFF_MIDLINE_MM / pixel_mm)
+    reach = round(OFF_MIDLINE_MM / chest.pixel_mm)
     first, last = max(0, round(column) - 2 * reach), round(column) + 2 * reach + 1
     near = np.s_[:, :, first:last]
-    tubes = _tubes(coarse[near], bodies[near], column - first, reach, pixel_mm, slice_mm)
+    tubes = _tubes(chest.hu[near], chest.bodies[near], column - first, reach, chest.pixel_mm, slice_mm)
     above = max((run.stop - run.start for run in tubes if (run.start + run.stop - 1) / 2 < middle), default=0)
     below = [run for run in tubes if (run.start + run.stop - 1) / 2 >= middle]
     longest = max(below, key=lambda run: run.stop - run.start, default=slice(0, 0))

@@ -1,0 +1,76 @@
+"""Whether a chest contradicts the axes that its header states: a spine in front, a windpipe below."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jcs_ct.lungs.coarse_chest import CoarseChest
+from jcs_ct.lungs.constants import Mask
+from jcs_ct.lungs.midline import (
+    LEAST_HEIGHT_MM,
+    LEAST_SPINE_MM2,
+    SPINE_HU,
+    bone_mm2_around,
+    shows_back,
+    spine_box,
+)
+from jcs_ct.lungs.windpipe import windpipe_is_below
+
+#: What may contradict the stated axes.
+Contradiction = Literal["spine", "windpipe"]
+#: What is taken for a spine in front goes through this share of the slices with at least this much bone, in mm2: the
+#: heart and its vessels, as dense with contrast agent, do not.
+SPINE_SLICES, SPINE_ON_SLICE_MM2 = 0.8, 100.0
+
+
+def axes_contradiction(
+    labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float]
+) -> Contradiction | None:
+    """What says that the stated axes are not the patient's; None where nothing does. Pixels are square.
+
+    Args:
+        labels: (slices, rows, columns) from ``segment_lungs``.
+        hu: Same shape.
+        spacing_mm: Along (slices, rows, columns).
+    """
+    chest = CoarseChest.of(hu, spacing_mm)
+    rows, columns = chest.hu.shape[1:]
+    return contradiction(chest, labels[:, :: chest.step, :: chest.step][:, :rows, :columns] > 0)
+
+
+def contradiction(chest: CoarseChest, lungs: Mask) -> Contradiction | None:
+    """The same of a chest whose lungs are found; None where lengths or HU are not known.
+
+    Args:
+        chest: The chest.
+        lungs: (slices, rows, columns) on its grid.
+    """
+    if chest.slice_mm is None or not chest.shows_bone:
+        return None
+    if spine_is_in_front(chest, chest.slice_mm):
+        return "spine"
+    return "windpipe" if windpipe_is_below(chest, lungs, chest.slice_mm) else None
+
+
+def spine_is_in_front(chest: CoarseChest, slice_mm: float) -> bool:
+    """Whether the spine lies where the axes put the breastbone: then they are not the patient's.
+
+    Only where the back is seen and has no spine, and over a height in which other bone moves out of the box.
+    """
+    rows = np.flatnonzero(chest.bodies.any(axis=(0, 2)))
+    too_low = len(chest.hu) * slice_mm < LEAST_HEIGHT_MM
+    if too_low or not len(rows) or not shows_back(chest.bodies, chest.field):
+        return False
+    area = bone_mm2_around(chest.hu, chest.bodies, chest.pixel_mm)
+    half = (int(rows[0]) + int(rows[-1])) // 2
+    if area[half:].max() >= LEAST_SPINE_MM2 or area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
+        return False
+    row, column = np.unravel_index(area[:half].argmax(), area[:half].shape)
+    width, height = spine_box(chest.pixel_mm)
+    top, first = max(0, int(row) - height // 2), max(0, int(column) - width // 2)
+    box = np.s_[:, top : top + height, first : first + width]
+    bone = np.count_nonzero((chest.hu[box] > SPINE_HU) & chest.bodies[box], axis=(1, 2)) * chest.pixel_mm**2
+    return bool(np.mean(bone >= SPINE_ON_SLICE_MM2) >= SPINE_SLICES)
