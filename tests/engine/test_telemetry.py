@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import pytest
 
@@ -26,7 +28,16 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 """
 
-PLAIN = "import openvino, atexit, time; time.sleep(2)"
+#: Says at the end of a process what could still send: threads too, which Python waits for when it ends.
+SAY_WHAT_IS_THERE = """
+
+import json, sys, threading
+loaded = sorted(name for name, module in sys.modules.items() if module and name.split(".")[0] == "openvino_telemetry")
+others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+print(json.dumps({"loaded": loaded, "threads": others}))
+"""
+
+PLAIN = "import openvino"
 
 OURS = """
 import numpy as np, torch
@@ -41,8 +52,6 @@ ready = ReadyClassifier(Classifier(ClassifierConfig(trunk)).eval(), preprocessor
 for backend in ("openvino", "auto"):
     classify_slices(ready, np.zeros((1, 64, 64), np.float32), [0], execution=Execution("cpu", backend=backend))
 import openvino  # what comes later in this process is as quiet
-import time; time.sleep(2)
-print("done")
 """
 
 QUANTISED = """
@@ -59,20 +68,32 @@ class Tiny(torch.nn.Module):
         return torch.sigmoid(self.conv(x).mean(1, keepdim=True))
 
 quantised_graph(onnx_bytes(SegmenterGraph(Tiny()), (1, 32, 32)), np.zeros((2, 1, 32, 32), np.float32))
-import time; time.sleep(2)
-print("done")
 """
+
+
+class Attempts(NamedTuple):
+    """What a process had at its end, and did until then."""
+
+    loaded: list[str]
+    threads: list[str]
+    tried: list[str]
+    home: list[str]
+
+
+SILENT = Attempts([], [], [], [])
 
 
 @pytest.fixture
 def attempts(tmp_path):
-    """Run code with the network watched and an empty home -> what it tried, and the home's content."""
+    """Run code with the network watched and an empty home -> what it has loaded and which threads it has at its end,
+    what it tried until then, and the home's content.
+    """
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCHED)
     home = tmp_path / "home"
     home.mkdir()
 
-    def run(code: str) -> tuple[list[str], list[str]]:
+    def run(code: str) -> Attempts:
         log = tmp_path / "attempts"
         log.write_text("")
         # Telemetry holds back in CI by itself, which would prove nothing.
@@ -80,26 +101,31 @@ def attempts(tmp_path):
         path = os.pathsep.join(filter(None, [str(tmp_path / "watch"), os.environ.get("PYTHONPATH", "")]))
         environment |= {"HOME": str(home), "PYTHONPATH": path, "ATTEMPTS": str(log), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, "-P", "-W", "ignore", "-c", code],
+            [sys.executable, "-P", "-W", "ignore", "-c", code + SAY_WHAT_IS_THERE],
             capture_output=True, text=True, env=environment, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        return log.read_text().splitlines(), sorted(path.name for path in home.iterdir())
+        there = json.loads(done.stdout.splitlines()[-1])
+        return Attempts(
+            there["loaded"], there["threads"], log.read_text().splitlines(), [path.name for path in home.iterdir()]
+        )
 
     return run
 
 
 def test_a_plain_import_does_try_so_that_this_test_can_fail(attempts):
-    tried, left = attempts(PLAIN)
-    assert tried != []
-    assert left == ["intel"]
+    plain = attempts(PLAIN)
+    assert "openvino_telemetry.utils.sender" in plain.loaded
+    assert plain.threads != []
+    assert plain.tried != []
+    assert plain.home == ["intel"]
 
 
 def test_running_a_network_tries_nothing_and_leaves_nothing_in_the_home(attempts):
-    assert attempts(OURS) == ([], [])
+    assert attempts(OURS) == SILENT
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("nncf") is None, reason="nncf is not installed (optional)")
 def test_quantising_tries_nothing_either(attempts):
-    assert attempts(QUANTISED) == ([], [])
+    assert attempts(QUANTISED) == SILENT

@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from jcs_ct.data.manifest import Manifest
+from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.run_log import trim_log
@@ -29,7 +29,7 @@ COMMON = {
     "preprocessing": {"size": 32, "channels": 1, "mean": [0.45], "std": [0.3]},
     "augmentation": {"rotate_degrees": 10, "noise": 0.05, "blur": 1.0},
     "optimiser": {"name": "adamw", "learning_rate": 2e-3, "gradient_clip": 1.0, "warmup_steps": 5},
-    "steps": 60,
+    "steps": 30,
     "batch_size": 4,
     "ema_decay": 0.9,
     "validate_every": 7,
@@ -74,8 +74,8 @@ def written(folder: Path, name: str, settings: dict) -> Path:
     return path
 
 
-def killed(recipe: Path, manifest: Path, out: Path, step: int, delay_s: float, *more: Path) -> int:
-    arguments = [recipe, manifest, out, step, delay_s, *more]
+def killed(recipe: Path, manifest: Path, out: Path, point: str, step: int, *more: Path) -> int:
+    arguments = [recipe, manifest, out, point, step, *more]
     command = [sys.executable, str(HERE / "killed_run.py"), *map(str, arguments)]
     return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode
 
@@ -85,27 +85,44 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+#: Where the run is killed, and when; then the steps in the log, the newest state, and whether a file is half there.
+KILLS = [
+    ("in_a_step", 5, [], 3, False),
+    ("in_a_validation", 14, [7], 12, False),
+    ("between_log_and_state", 21, [7, 14, 21], 18, False),
+    ("before_the_rename", 27, [7, 14, 21], 24, True),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("settings", "seed"), [(CLASSIFIER, 4), (JOINT, 5)], ids=["classifier", "joint"])
-def test_ten_kills_change_no_bit_of_the_weights(settings: dict, seed: int, drawn_slices: Manifest, tmp_path):
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("settings", [CLASSIFIER, JOINT], ids=["classifier", "joint"])
+def test_kills_at_every_point_of_a_step_change_no_bit_of_the_weights(
+    settings: dict, drawn_slices: Manifest, tmp_path
+):
     manifest = tmp_path / "slices.csv"
     drawn_slices.write(manifest)
-    generator = np.random.default_rng(seed)
     recipe = written(tmp_path, "recipe", settings)
     borrowed = () if settings is CLASSIFIER else (untrained_classifier(tmp_path),)
     whole, broken = tmp_path / "whole", tmp_path / "killed"
-    assert killed(recipe, manifest, whole, 0, 0, *borrowed) == 0
-    for step in sorted(generator.choice(np.arange(1, 55), 10, replace=False).tolist()):
-        delay_s = float(generator.uniform(0, 0.02))
-        assert killed(recipe, manifest, broken, step, delay_s, *borrowed) == -signal.SIGKILL
+    for point, step, logged, saved, half in KILLS:
+        assert killed(recipe, manifest, broken, point, step, *borrowed) == -signal.SIGKILL, f"never met {point}"
+        assert steps_logged(broken) == logged
+        assert max(int(path.stem.split("-")[1]) for path in broken.glob("state-*.pt")) == saved
+        assert any(".part." in path.name for path in broken.iterdir()) == half
         assert not (broken / "last.safetensors").exists()
-    assert killed(recipe, manifest, broken, 0, 0, *borrowed) == 0
+    for folder in (whole, broken):
+        task = make_task(Recipe.model_validate(settings), *borrowed)
+        train(task, Recipe.model_validate(settings), read_manifest(manifest), folder)
     for weights in ("last.safetensors", "best.safetensors"):
         assert same(whole / weights, broken / weights)
-    steps = [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()]
-    assert steps == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert steps_logged(broken) == [7, 14, 21, 28, 30]
     assert len(list(broken.glob("state-*.pt"))) == 2
+
+
+def steps_logged(run: Path) -> list[int]:
+    log = run / "log.jsonl"
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def untrained_classifier(folder: Path) -> Path:
