@@ -86,9 +86,10 @@ def _passed_over(survey: DicomSurvey, chosen: DicomSeries) -> list[QualityFlag]:
         if codes and not hopeless & set(codes) and len(one.headers) > len(chosen.headers):
             message = f"a series of {len(one.headers)} slices was refused ({codes[0]}); a smaller one was read"
             flags.append(QualityFlag("LARGER_SERIES_REFUSED", message))
-        if one is chosen or hopeless & set(codes):
+        if one is chosen or (hopeless - {GateCode.NOT_CT}) & set(codes):
             continue
-        shown = shown_by_another(chosen.examination, chosen.headers, one.headers)
+        is_ct = GateCode.NOT_CT not in codes
+        shown = shown_by_another(chosen.examination, chosen.headers, one.headers, is_ct=is_ct)
         if shown:
             message = f"series {series_in_words(one)} of the same study was left aside: {shown}"
             flags.append(QualityFlag("PART_LEFT_ASIDE", message))
