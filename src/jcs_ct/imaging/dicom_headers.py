@@ -153,6 +153,7 @@ def _facts(dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, w
         "columns": to_integer(dataset.get("Columns")) or 0,
         "frames": frames,
         "samples": to_integer(dataset.get("SamplesPerPixel")) or 1,
+        "photometric": to_text(dataset.get("PhotometricInterpretation")).upper(),
         "bits_allocated": to_integer(dataset.get("BitsAllocated")) or 0,
         "bits_stored": to_integer(dataset.get("BitsStored")) or 0,
         "signed": to_integer(dataset.get("PixelRepresentation")) == 1,

@@ -47,6 +47,7 @@ class SliceHeader:
         padding_limit: Pixel Padding Range Limit, in stored values.
         window_levels: Window Center of each window the header offers for display, in HU; never used for analysis.
         window_widths: Window Width of each, in HU.
+        photometric: Photometric Interpretation (PS3.3 C.7.6.3.1.2), in capitals.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
         whole: Whether the pixel data reaches its end in the file.
         high_bit: High Bit; ``bits_stored - 1`` wherever the standard is kept (PS3.3 C.7.6.3.1).
@@ -78,6 +79,7 @@ class SliceHeader:
     columns: int = 0
     frames: int = 1
     samples: int = 1
+    photometric: str = ""
     bits_allocated: int = 0
     bits_stored: int = 0
     signed: bool = False
