@@ -44,6 +44,7 @@ def test_parts_that_continue_one_another_are_one_study(write_series, group):
     assert np.array_equal(study.volume.hu, series.truth)
     assert study.volume.spacing_mm[0] == pytest.approx(2.0)
     assert "JOINED_SERIES" in codes(study)
+    assert len(study.source.series) == len({group(number) for number in range(12)})
     series_uids = [str(image.SeriesInstanceUID) for image in read_source_series(study).images]
     assert [series_uids.index(uid) for uid in series_uids] == [
         min(other for other in range(12) if group(other) == group(n)) for n in range(12)
@@ -74,6 +75,7 @@ def test_parts_of_other_scans_are_not_joined(write_series, edit):
     study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
     assert study.volume.shape[0] == 9
     assert "JOINED_SERIES" not in codes(study)
+    assert (len(study.source.series), len(study.source.beside)) == (1, 1)
 
 
 def test_parts_of_two_patients_are_not_joined(write_series):

@@ -29,6 +29,23 @@ def identity_hash(*parts: str) -> str:
 
 
 @dataclass(frozen=True)
+class SourceKeys:
+    """Whose slices a study was read from, each as :func:`identity_hash`; empty where the headers do not say.
+
+    Args:
+        patient: Of the Patient ID.
+        frame_of_reference: Of the Frame of Reference UID.
+        series: Of the Series Instance UIDs of the slices: several where one scan was joined from them.
+        beside: Of those of the other series among the same files.
+    """
+
+    patient: str = ""
+    frame_of_reference: str = ""
+    series: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SliceHeader:
     """Header facts of one slice (a file, or a frame of a multi-frame file).
 
