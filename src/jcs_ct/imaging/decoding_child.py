@@ -47,7 +47,12 @@ def _headers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
     def read(item: dict[str, Any]) -> Any:
-        headers = read_headers(Path(item["path"]), item["file_index"], allow_deflated=options["allow_deflated"])
+        headers = read_headers(
+            Path(item["path"]),
+            item["file_index"],
+            allow_deflated=options["allow_deflated"],
+            digest_pixels=options["digest_pixels"],
+        )
         return [header.to_dict() for header in headers]
 
     return read

@@ -66,6 +66,7 @@ class SliceHeader:
         window_widths: Window Width of each, in HU.
         photometric: Photometric Interpretation (PS3.3 C.7.6.3.1.2), in capitals.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
+        pixel_digest: SHA-256 of all that follows the header, hexadecimal, where it was asked for.
         whole: Whether the pixel data reaches its end in the file.
         high_bit: High Bit; ``bits_stored - 1`` wherever the standard is kept (PS3.3 C.7.6.3.1).
         acquisition_number: Acquisition Number; with the facts below, what tells two scans in one series apart.
@@ -122,6 +123,7 @@ class SliceHeader:
     patient_position: str = ""
     lossy: bool = False
     pixel_bytes: int = -1
+    pixel_digest: str = ""
     whole: bool = True
     high_bit: int | None = None
     acquisition_number: int | None = None
