@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,10 @@ def test_two_lines_of_one_study_are_told_apart(tmp_path, add_study):
 def test_an_object_store_shows_what_a_folder_shows(bucket, cohort):
     store_folder(cohort, f"{bucket}/in")
     there, here = find_at(f"{bucket}/in", Gate()), find_in_folder(cohort)
-    assert [(one.study, one.code, one.slice_count, one.byte_count) for one in there] == [
-        (one.study, one.code, one.slice_count, one.byte_count) for one in here
+    assert [(one.code, one.slice_count, one.byte_count) for one in there] == [
+        (one.code, one.slice_count, one.byte_count) for one in here
     ]
+    assert find_at(f"{bucket}/in", Gate()) == there
     assert there[1].where == f"{bucket}/in/study-1"
     with pytest.raises(ConfigError, match="nothing lies at"):
         find_at(f"{bucket}/empty", Gate())
@@ -87,7 +89,11 @@ class Keys:
         self.held = {}
 
     def find(self, path, detail=False):
-        found = {name: {"size": len(data)} for name, data in self.held.items() if name.startswith(f"{path}/")}
+        found = {
+            name: {"size": len(data), "ETag": hashlib.md5(data, usedforsecurity=False).hexdigest()}
+            for name, data in self.held.items()
+            if name.startswith(f"{path}/")
+        }
         return found if detail else sorted(found)
 
     def isfile(self, path):
@@ -149,6 +155,19 @@ def test_an_address_of_a_list_without_one_study_is_a_row_with_a_code(keys, drawn
     assert [one.code for one in found] == ["", "NO_IMAGES", "NO_IMAGES", "MIXED_SERIES", ""]
     assert len({one.study for one in found}) == 5
     assert ("no studies lie at" in found[1].message, "2 studies lie at" in found[3].message) == (True, True)
+
+
+def test_a_study_whose_objects_were_replaced_is_another(keys, drawn, tmp_path, add_study):
+    for path in add_study(tmp_path / "1", tmp_path / "2", number="1") + add_study(
+        tmp_path / "2", number="2", prefix="b"
+    ):
+        keys[f"bucket/{path.relative_to(tmp_path)}"] = path.read_bytes()
+    before = {one.where: one.study for one in find_at("keys://bucket", Gate())}
+    place = max(name for name in keys if name.startswith("bucket/2/b"))
+    keys[place] = keys[place][:-2] + bytes([keys[place][-2] ^ 1, keys[place][-1]])
+    after = {one.where: one.study for one in find_at("keys://bucket", Gate())}
+    assert {where for where in before if before[where] != after[where]} == {"keys://bucket/2"}
+    assert len(before) == 2
 
 
 def test_marks_of_empty_folders_and_a_lone_object_are_no_trouble(keys, drawn, tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from jcs_ct.batch.cohort_manifest import Kind, read_manifest, write_manifest
 from jcs_ct.batch.local_studies import find_in_folder
@@ -60,6 +63,43 @@ def test_the_same_study_twice_is_one_and_a_study_that_grew_is_another(tmp_path, 
     assert (counts.studies, counts.duplicates, counts.slices) == (2, 1, 11)
     assert list(read_manifest(tmp_path / "manifest.csv")) == [whole, less]
     assert (tmp_path / "manifest.csv").stat().st_mode & 0o077 == 0, "paths may name patients"
+
+
+def other_spacing(dataset):
+    dataset.PixelSpacing = [0.5, 0.5]
+
+
+def other_intercept(dataset):
+    dataset.RescaleIntercept = "-1000"
+
+
+def other_pixels(dataset):
+    dataset.PixelData = dataset.PixelData[:-2] + b"\1\0"
+
+
+@pytest.mark.parametrize("change", [other_spacing, other_intercept, other_pixels])
+@pytest.mark.parametrize("files_at_once", [4, 2000])
+def test_a_study_that_was_corrected_under_its_own_uids_is_another(tmp_path, add_study, change, files_at_once):
+    files = add_study(tmp_path / "study", number="1")
+    (before,) = find_in_folder(tmp_path / "study", files_at_once=files_at_once)
+    dataset = dcmread(files[2])
+    change(dataset)
+    dataset.save_as(files[2])
+    (after,) = find_in_folder(tmp_path / "study", files_at_once=files_at_once)
+    assert after.study != before.study
+    assert after.byte_count == before.byte_count or change is not other_pixels
+
+
+def test_a_study_that_was_touched_or_copied_under_other_names_is_the_same(tmp_path, add_study):
+    files = add_study(tmp_path / "study", number="1")
+    (before,) = find_in_folder(tmp_path / "study")
+    (tmp_path / "copy").mkdir()
+    for number, file in enumerate(reversed(files)):
+        os.utime(file, (1, 1))
+        shutil.copyfile(file, tmp_path / "copy" / f"{number}.dcm")
+    assert [one.study for folder in ("study", "copy") for one in find_in_folder(tmp_path / folder)] == [
+        before.study
+    ] * 2
 
 
 def test_a_damaged_file_refuses_the_study_beside_it_only(tmp_path, add_study):

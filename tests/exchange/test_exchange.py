@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 from dataclasses import replace
@@ -242,6 +243,15 @@ def test_segmentations_of_several_types_are_asked_about(studies, tmp_path):
     assert "goes with --segmentations" in refused(*make, "--segment-type", "opacity")
     jcs(*make, "--segmentations", "--segment-type", "opacity")
     assert [one.mask for one in read_manifest(tmp_path / "again.csv")] == [mask]
+    second = copy.deepcopy(lung.SegmentSequence[0])
+    second.SegmentNumber, second.SegmentLabel = 2, "COVID lesion"
+    lung.SegmentSequence[0].SegmentLabel = "Ground glass"
+    lung.SegmentSequence.append(second)
+    lung.save_as(mask.with_name("lung.dcm"))
+    assert "Lung (covid lesion) (1), Lung (ground glass) (1), Opacity (1);" in refused(*make, "--segmentations")
+    jcs(*make, "--segmentations", "--segment-type", "lung")
+    assert [one.lesion_labels for one in read_manifest(tmp_path / "again.csv")] == [(1, 2)]
+    del lung.SegmentSequence[1]
     lung.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Opacity"
     lung.save_as(mask.with_name("lung.dcm"))
     assert "2 Segmentations refer to its series; name one in --labels" in refused(*make, "--segmentations")

@@ -155,6 +155,7 @@ def test_stated_gantry_tilt_is_refused_and_zero_is_not():
         ({"modality": "", "sop_class": "1.2.840.10008.5.1.4.1.1.7"}, GateCode.NOT_CT),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.7"}, GateCode.NOT_CT),
         ({"samples": 3, "pixel_bytes": 512}, GateCode.NOT_CT),
+        ({"photometric": "PALETTE COLOR"}, GateCode.NOT_CT),
         ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, GateCode.LOCALIZER),
         ({"image_type": ("DERIVED", "PRIMARY", "PERFUSION", "RCBF")}, GateCode.NO_HU),
         ({"rescale_type": "Z_EFF"}, GateCode.NO_HU),

@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from jcs_ct.errors import MaskError
-from jcs_ct.imaging.masks import mask_on
+from jcs_ct.imaging.headers import SourceKeys, identity_hash
+from jcs_ct.imaging.masks import mask_on, study_mask
 from jcs_ct.imaging.segmentations import LABEL_MAP_SEGMENTATION_STORAGE
 from jcs_ct.volume import CTVolume
 
@@ -239,6 +240,93 @@ def too_many_frames() -> Dataset:
     return ds
 
 
+def inverted() -> Dataset:
+    return segmentation([(index, ~TRUTH[index]) for index in range(6)])
+
+
+def labelled(ds: Dataset, *labels: str) -> Dataset:
+    for segment, label in zip(ds.SegmentSequence, labels, strict=True):
+        segment.SegmentLabel = label
+    return ds
+
+
+def lungs_and_lesions(kind: str) -> Dataset:
+    """Segment 1 is all of three slices but the lesions, segment 2 is the lesions, and both are called Tissue."""
+    if kind == "LABELMAP":
+        frames = [(index, np.where(TRUTH[index], 2, index % 2)) for index in range(6)]
+    else:
+        frames = [*((index, ~TRUTH[index]) for index in (0, 1, 4)), *in_any_order()]
+    ds = labelled(segmentation(frames, kind=kind, types=("Tissue", "Tissue")), "Lung", "COVID lesion")
+    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        if kind != "LABELMAP":
+            groups.SegmentIdentificationSequence = [Dataset()]
+            groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1 if number < 3 else 2
+    return ds
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_segments_are_lesion_that_are_named(volume, written, kind):
+    path = written(lungs_and_lesions(kind))
+    found = study_mask(volume, path, (2,))
+    assert found.label_count == 2
+    assert np.array_equal(found.lesions.labels, TRUTH)
+    with pytest.raises(MaskError, match=r"no segment has the number 3; there are: 1 Tissue \(lung\), 2 Tissue"):
+        mask_on(volume, path, (3,))
+
+
+def test_a_frame_that_names_no_segment_is_none_of_those_that_are_named(volume, written):
+    path = written(segmentation(in_any_order(), types=("Lung", "Lesion")))
+    with pytest.raises(MaskError, match="frame 1 names no segment; export the lesions"):
+        mask_on(volume, path, (2,))
+
+
+SOURCE = SourceKeys(
+    patient=identity_hash("P1"),
+    frame_of_reference=identity_hash("1.2.7"),
+    series=(identity_hash("1.2.9"),),
+    beside=(identity_hash("1.2.10"),),
+)
+
+
+def of(**facts: str) -> Dataset:
+    """A segmentation that states these facts of its source."""
+    ds = segmentation(in_any_order())
+    series = facts.pop("series", "")
+    for name, value in facts.items():
+        setattr(ds, name, value)
+    if series:
+        ds.ReferencedSeriesSequence = [Dataset()]
+        ds.ReferencedSeriesSequence[0].SeriesInstanceUID = series
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"PatientID": "P2"}, r"is of another patient \(Patient ID\) than its CT"),
+        ({"PatientID": "P1", "FrameOfReferenceUID": "1.2.8"}, r"another scan \(Frame of Reference UID\) than its CT"),
+        ({"PatientID": "P2", "FrameOfReferenceUID": "1.2.8"}, "another patient .* and another scan"),
+        ({"series": "1.2.10"}, r"another series of the same files \(Referenced Series\) than its CT"),
+    ],
+)
+def test_a_segmentation_of_something_else_is_refused(volume, written, facts, message):
+    with pytest.raises(MaskError, match=rf"{message}.*\(MIXED_SERIES\)"):
+        mask_on(volume, written(of(**facts)), source=SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("facts", "source"),
+    [
+        ({"PatientID": "P1", "FrameOfReferenceUID": "1.2.7", "series": "1.2.9"}, SOURCE),
+        ({"PatientID": "", "series": "1.2.11"}, SOURCE),
+        ({"PatientID": "P2", "FrameOfReferenceUID": "1.2.8", "series": "1.2.10"}, SourceKeys()),
+    ],
+    ids=["the same", "anonymised", "anonymised CT"],
+)
+def test_what_either_does_not_state_is_no_contradiction(volume, written, facts, source):
+    assert np.array_equal(mask_on(volume, written(of(**facts)), source=source), TRUTH)
+
+
 def a_ct() -> Dataset:
     ds = segmentation(in_any_order())
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -268,7 +356,15 @@ def deflated() -> Dataset:
         (too_many_frames, "the header announces 40000000 frames, more than 4 GiB"),
         (a_ct, "a DICOM mask is a Segmentation object.* this is one of modality CT"),
         (deflated, "the data set is deflated"),
-        (lambda: segmentation(in_any_order(), types=("Lung", "Lesion")), r"of 2 types \(Lesion, Lung\)"),
+        (
+            lambda: segmentation(in_any_order(), types=("Lung", "Lesion")),
+            "of 2 kinds: 1 Lung, 2 Lesion; give",
+        ),
+        (
+            lambda: labelled(segmentation(in_any_order(), types=("Tissue", "Tissue")), "Lung", "COVID-19 lesion"),
+            r"of 2 kinds: 1 Tissue \(lung\), 2 Tissue \(covid lesion\); give the numbers .* column lesion_labels",
+        ),
+        (inverted, "the mask marks 96% of the volume; the background seems marked"),
     ],
     ids=lambda value: getattr(value, "__name__", "")[:20],
 )

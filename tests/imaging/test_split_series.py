@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from pydicom.uid import generate_uid
@@ -42,6 +44,7 @@ def test_parts_that_continue_one_another_are_one_study(write_series, group):
     assert np.array_equal(study.volume.hu, series.truth)
     assert study.volume.spacing_mm[0] == pytest.approx(2.0)
     assert "JOINED_SERIES" in codes(study)
+    assert len(study.source.series) == len({group(number) for number in range(12)})
     series_uids = [str(image.SeriesInstanceUID) for image in read_source_series(study).images]
     assert [series_uids.index(uid) for uid in series_uids] == [
         min(other for other in range(12) if group(other) == group(n)) for n in range(12)
@@ -72,6 +75,7 @@ def test_parts_of_other_scans_are_not_joined(write_series, edit):
     study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
     assert study.volume.shape[0] == 9
     assert "JOINED_SERIES" not in codes(study)
+    assert (len(study.source.series), len(study.source.beside)) == (1, 1)
 
 
 def test_parts_of_two_patients_are_not_joined(write_series):
@@ -114,6 +118,46 @@ def test_slices_between_those_that_were_read_are_named(write_series):
     study = open_study(write_series(slices=13, edit=part_of(lambda n: n % 2)).folder)
     (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
     assert flag.message.endswith("6 of its slices lie between those that were read")
+
+
+def unplaced(group, ds):
+    if group:
+        del ds.ImagePositionPatient
+
+
+def called_other(group, ds):
+    if group:
+        ds.Modality = "OT"
+
+
+def called_secondary(group, ds):
+    if group:
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (unplaced, "where its slices lie beside those that were read is not known"),
+        (called_other, r"it reaches 14.0 mm beyond what was read, and its header calls it no CT \(NOT_CT\)"),
+        (called_secondary, r"it reaches 14.0 mm beyond what was read, and its header calls it no CT \(NOT_CT\)"),
+    ],
+)
+def test_a_part_whose_header_hides_it_is_named(write_series, edit, why):
+    study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
+    (flag,) = [flag for flag in study.flags if flag.code == "PART_LEFT_ASIDE"]
+    assert re.search(rf"\(7 slices, .*was left aside: {why}$", flag.message)
+
+
+@pytest.mark.parametrize("hide", [unplaced, called_other])
+def test_pictures_of_another_kind_are_no_part(write_series, hide):
+    def edit(group, ds):
+        hide(group, ds)
+        if group:
+            ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+
+    study = open_study(write_series(slices=16, edit=part_of(lambda n: n >= 9, edit=edit)).folder)
+    assert "PART_LEFT_ASIDE" not in codes(study)
 
 
 def test_another_reconstruction_of_the_same_place_is_not_left_aside(write_series):

@@ -69,7 +69,9 @@ def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None 
         places, refused = _places(listed, root)
         with tempfile.TemporaryDirectory(prefix="jcs-heads-") as mirror:
             _mirror_headers(system, places, listed, Path(mirror))
-            found = find_in_folder(Path(mirror), gate, progress=progress)
+            found = find_in_folder(Path(mirror), gate, has_pixels=False, progress=progress)
+            states = {Path(mirror, inside): _state(listed[name]) for name, inside in places.items()}
+            found = [_with_objects(one, states) for one in found]
     except (OSError, ValueError) as error:
         raise ConfigError(f"{address} cannot be read: {type(error).__name__}: {error}") from error
     return [*(_at_address(one, Path(mirror), address) for one in found), *map(_refused, refused)]
@@ -118,6 +120,22 @@ def _refused(name: str) -> FoundStudy:
         code=str(GateCode.UNSUPPORTED),
         message=f"{_NO_FILE}; {_RENAME} ({GateCode.UNSUPPORTED})",
     )
+
+
+def _state(facts: Mapping[str, Any]) -> str:
+    """What tells a changed object from the one it was: its entity tag, else its size and time."""
+    tag = facts.get("ETag") or facts.get("etag")
+    return str(tag or (facts.get("size"), _seconds(facts)))
+
+
+def _with_objects(study: FoundStudy, states: Mapping[Path, str]) -> FoundStudy:
+    """A study whose DICOM objects changed is another one: of their pixels the headers say nothing."""
+    if study.kind is not Kind.DICOM:
+        return study
+    where = Path(study.where)
+    own = {where / name for name in study.files}
+    objects = sorted(state for path, state in states.items() if (path in own if own else where in path.parents))
+    return replace(study, study=hashlib.sha256("\n".join([study.study, *objects]).encode()).hexdigest()[:32])
 
 
 def _at_address(study: FoundStudy, mirror: Path, address: str) -> FoundStudy:
@@ -174,10 +192,14 @@ def _write_head(system: Any, name: str, path: Path, size: int, head: bytes, tail
 
 
 def _set_time(path: Path, facts: Mapping[str, Any]) -> None:
-    """What tells a changed object from the one it was: its time, where the store keeps one."""
-    moment = facts.get("LastModified") or facts.get("mtime") or facts.get("created")
-    seconds = moment.timestamp() if isinstance(moment, datetime) else float(moment or 0)
+    seconds = _seconds(facts)
     os.utime(path, (seconds, seconds))
+
+
+def _seconds(facts: Mapping[str, Any]) -> float:
+    """When an object was stored, in seconds since the epoch; 0 where the store keeps no time."""
+    moment = facts.get("LastModified") or facts.get("mtime") or facts.get("created")
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment or 0)
 
 
 def fetched(where: str, files: Sequence[str], folder: Path) -> Path:

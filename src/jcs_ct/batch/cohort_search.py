@@ -186,7 +186,8 @@ def _judged(lines: Sequence[_Line], gate: Gate) -> Iterator[FoundStudy]:
     """What the gate says of each line; headers of all are read in one child where lines do not share series."""
     if not lines:
         return
-    survey = survey_dicom([path for line in lines for path in line.files], allow_deflated=gate.allow_deflated)
+    files = [path for line in lines for path in line.files]
+    survey = survey_dicom(files, allow_deflated=gate.allow_deflated, digest_pixels=True)
     owner = [number for number, line in enumerate(lines) for _ in line.files]
     mine: list[list[DicomSeries]] = [[] for _ in lines]
     apart = not survey.damaged

@@ -48,6 +48,7 @@ def find_in_folder(
     gate: Gate | None = None,
     *,
     files_at_once: int = FILES_AT_ONCE,
+    has_pixels: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[FoundStudy]:
     """Every study below ``root``, once each, in the order of their places.
@@ -60,6 +61,7 @@ def find_in_folder(
         root: Folder, or one file.
         gate: How strictly headers are judged.
         files_at_once: DICOM files whose headers are read at once.
+        has_pixels: Whether the files hold their pixels, by which a study whose images were replaced is another one.
         progress: Called with the number of files seen.
 
     Raises:
@@ -67,16 +69,18 @@ def find_in_folder(
     """
     if not root.exists():
         raise NotFoundError(f"{root} does not exist; give the folder that holds the studies")
-    search = _Search(root.absolute(), gate or Gate(), files_at_once, progress or (lambda seen: None))
+    search = _Search(root.absolute(), gate or Gate(), files_at_once, has_pixels, progress or (lambda seen: None))
     try:
         return search.run()
     except OSError as error:
         raise ConfigError(f"{root} cannot be read: {error.strerror or type(error).__name__}") from error
 
 
-def study_of_files(files: Sequence[Path], where: Path, gate: Gate, *, series: str = "") -> FoundStudy:
+def study_of_files(
+    files: Sequence[Path], where: Path, gate: Gate, *, series: str = "", has_pixels: bool = True
+) -> FoundStudy:
     """What the gate says of DICOM files that are taken for one study."""
-    survey = survey_dicom(files, allow_deflated=gate.allow_deflated)
+    survey = survey_dicom(files, allow_deflated=gate.allow_deflated, digest_pixels=has_pixels)
     return row_of_survey(survey, where, gate, series)
 
 
@@ -94,6 +98,7 @@ class _Search:
     root: Path
     gate: Gate
     files_at_once: int
+    has_pixels: bool
     progress: Callable[[int], None]
     _known: dict[str, _Known] = field(default_factory=dict)
     _owners: dict[Path, set[str]] = field(default_factory=dict)
@@ -122,7 +127,7 @@ class _Search:
         return sorted(found, key=lambda one: (natural_key(Path(one.where)), one.study))
 
     def _take(self, files: list[Path]) -> None:
-        survey = survey_dicom(files, allow_deflated=self.gate.allow_deflated)
+        survey = survey_dicom(files, allow_deflated=self.gate.allow_deflated, digest_pixels=self.has_pixels)
         studies: dict[str, list[DicomSeries]] = {}
         for one in survey.series:
             studies.setdefault(_study_key(one), []).append(one)
@@ -166,7 +171,7 @@ class _Search:
         row = known.row
         if known.chunks > 1 or suspects:
             files = [*self._files(known), *suspects]
-            row = study_of_files(sorted(files), where, self.gate)
+            row = study_of_files(sorted(files), where, self.gate, has_pixels=self.has_pixels)
         if self._owners[where] == {key}:
             return replace(row, where=str(where))
         names = tuple(str(path.relative_to(where)) for path in sorted(self._files(known)))
@@ -187,7 +192,8 @@ class _Search:
         """Folders whose DICOM files no header could be read of."""
         for folder, paths in self._suspects.items():
             if folder not in self._owners:
-                yield replace(study_of_files(paths, folder, self.gate), where=str(folder))
+                row = study_of_files(paths, folder, self.gate, has_pixels=self.has_pixels)
+                yield replace(row, where=str(folder))
 
 
 def _study_key(series: DicomSeries) -> str:
@@ -224,12 +230,11 @@ def row_of_survey(survey: DicomSurvey, where: Path, gate: Gate, wanted: str = ""
 
 
 def _fingerprint(survey: DicomSurvey, where: Path) -> str:
-    """Hash over the study and every image of it: a study that grew is another one to be read."""
-    images = sorted(
-        repr((header.series_key, header.instance_number, header.position, header.frame, header.rows, header.columns))
-        for one in survey.series
-        for header in one.headers
-    )
+    """Hash over the study and every image of it, whatever its file is called and wherever it lies.
+
+    A study that grew, or whose headers or pixels are no longer what they were, is another one to be read.
+    """
+    images = sorted(repr(replace(header, file_index=0)) for one in survey.series for header in one.headers)
     keys = sorted({_study_key(one) for one in survey.series}) or [str(where)]
     return hashlib.sha256("\n".join([*keys, *images]).encode()).hexdigest()[:32]
 

@@ -139,7 +139,9 @@ def dicom(
     ] = False,
     segment_type: Annotated[
         str | None,
-        typer.Option(help="With --segmentations: type of the segments that are lesion, as opacity; others are left."),
+        typer.Option(
+            help="With --segmentations: type (or label) of segments that are lesion, as opacity; others are left."
+        ),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave studies out that the gate refuses, and say so.")

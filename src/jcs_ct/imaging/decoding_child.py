@@ -47,7 +47,12 @@ def _headers_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
     def read(item: dict[str, Any]) -> Any:
-        headers = read_headers(Path(item["path"]), item["file_index"], allow_deflated=options["allow_deflated"])
+        headers = read_headers(
+            Path(item["path"]),
+            item["file_index"],
+            allow_deflated=options["allow_deflated"],
+            digest_pixels=options["digest_pixels"],
+        )
         return [header.to_dict() for header in headers]
 
     return read
@@ -90,14 +95,21 @@ def _segmentation_task(options: dict[str, Any]) -> Callable[[Any], Any]:
     import numpy as np
     import pydicom.config
 
+    from jcs_ct.imaging.headers import SourceKeys
     from jcs_ct.imaging.segmentations import read_segmentation
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
     def read(item: dict[str, Any]) -> Any:
         slices, rows, columns = item["shape"]
-        affine = np.asarray(item["affine"], dtype=np.float64)
-        return read_segmentation(Path(item["path"]), options["fd"], affine=affine, shape=(slices, rows, columns))
+        return read_segmentation(
+            Path(item["path"]),
+            options["fd"],
+            affine=np.asarray(item["affine"], dtype=np.float64),
+            shape=(slices, rows, columns),
+            lesion_labels=item["lesion_labels"],
+            source=SourceKeys(**item["source"]),
+        )
 
     return read
 

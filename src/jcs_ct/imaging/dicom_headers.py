@@ -5,8 +5,10 @@ Only :func:`read_headers` is meant to be called, through ``sandbox``.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -107,8 +109,21 @@ def _pixel_extent(stream: BinaryIO, syntax: UID) -> tuple[int, bool]:
     return held, False
 
 
-def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -> list[SliceHeader]:
+def _rest_digest(stream: BufferedReader, start: int) -> str:
+    stream.seek(start)
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_headers(
+    path: Path, file_index: int, *, allow_deflated: bool = False, digest_pixels: bool = False
+) -> list[SliceHeader]:
     """Header facts of every slice in one DICOM file, without its pixels; empty for a DICOMDIR.
+
+    Args:
+        path: The file.
+        file_index: Its place among the files.
+        allow_deflated: Read the deflated transfer syntax.
+        digest_pixels: Read the pixels, too, for ``pixel_digest``.
 
     Raises:
         StudyError: UNSUPPORTED (deflated, no transfer syntax), UNREADABLE or TRUNCATED.
@@ -127,9 +142,11 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
                 )
             stream.seek(0)
             dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+            pixels_at = stream.tell()
             deflated = syntax == DeflatedExplicitVRLittleEndian
             pixel_bytes, whole = (-1, True) if deflated else _pixel_extent(stream, syntax)
-            return _facts(dataset, file_index, meta, pixel_bytes, whole)
+            digest = _rest_digest(stream, 0 if deflated else pixels_at) if digest_pixels else ""
+            return _facts(dataset, file_index, meta, pixel_bytes, whole, digest)
         except DAMAGED_FILE_ERRORS as error:
             raise StudyError(
                 GateCode.UNREADABLE,
@@ -137,7 +154,9 @@ def read_headers(path: Path, file_index: int, *, allow_deflated: bool = False) -
             ) from error
 
 
-def _facts(dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, whole: bool) -> list[SliceHeader]:
+def _facts(
+    dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, whole: bool, digest: str
+) -> list[SliceHeader]:
     syntax = UID(to_text(meta.get("TransferSyntaxUID")))
     frames = max(1, to_integer(dataset.get("NumberOfFrames")) or 1)
     common: dict[str, Any] = {
@@ -153,6 +172,7 @@ def _facts(dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, w
         "columns": to_integer(dataset.get("Columns")) or 0,
         "frames": frames,
         "samples": to_integer(dataset.get("SamplesPerPixel")) or 1,
+        "photometric": to_text(dataset.get("PhotometricInterpretation")).upper(),
         "bits_allocated": to_integer(dataset.get("BitsAllocated")) or 0,
         "bits_stored": to_integer(dataset.get("BitsStored")) or 0,
         "signed": to_integer(dataset.get("PixelRepresentation")) == 1,
@@ -167,6 +187,7 @@ def _facts(dataset: Dataset, file_index: int, meta: Dataset, pixel_bytes: int, w
         "padding_limit": _padding(dataset, "PixelPaddingRangeLimit"),
         **_windows(dataset),
         "pixel_bytes": pixel_bytes,
+        "pixel_digest": digest,
         "whole": whole,
         "age_years": _age_years(dataset),
         "high_bit": to_integer(dataset.get("HighBit")),

@@ -16,6 +16,8 @@ from jcs_ct.imaging.headers import (
     SliceHeader,
 )
 
+#: Photometric Interpretations (PS3.3 C.7.6.3.1.2) whose values are levels of grey; empty where none is stated.
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2", ""})
 #: Rescale types (PS3.3 C.11.1.1.2) that are not Hounsfield units.
 NOT_HOUNSFIELD = frozenset({"OD", "PCT", "Z_EFF", "ED", "EDW", "MGML", "HU_MOD", "IOD", "H2O", "%", "MG/ML"})
 
@@ -30,6 +32,8 @@ def check_modality(headers: Sequence[SliceHeader]) -> list[Finding]:
             message = f"a CT series is needed, the header has {came}"
         elif header.samples != 1:
             message = f"CT slices have 1 value a pixel, these have {header.samples}: a screenshot or a fused picture"
+        elif header.photometric not in _GREY:
+            message = f"CT slices have grey levels, the values of these are colours ({header.photometric})"
         elif header.sop_class not in CT_SOP_CLASSES:
             message = "the modality is CT, the object is not a CT image (secondary capture, report, structure set)"
         else:

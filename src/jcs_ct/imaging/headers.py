@@ -29,6 +29,23 @@ def identity_hash(*parts: str) -> str:
 
 
 @dataclass(frozen=True)
+class SourceKeys:
+    """Whose slices a study was read from, each as :func:`identity_hash`; empty where the headers do not say.
+
+    Args:
+        patient: Of the Patient ID.
+        frame_of_reference: Of the Frame of Reference UID.
+        series: Of the Series Instance UIDs of the slices: several where one scan was joined from them.
+        beside: Of those of the other series among the same files.
+    """
+
+    patient: str = ""
+    frame_of_reference: str = ""
+    series: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SliceHeader:
     """Header facts of one slice (a file, or a frame of a multi-frame file).
 
@@ -47,7 +64,9 @@ class SliceHeader:
         padding_limit: Pixel Padding Range Limit, in stored values.
         window_levels: Window Center of each window the header offers for display, in HU; never used for analysis.
         window_widths: Window Width of each, in HU.
+        photometric: Photometric Interpretation (PS3.3 C.7.6.3.1.2), in capitals.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
+        pixel_digest: SHA-256 of all that follows the header, hexadecimal, where it was asked for.
         whole: Whether the pixel data reaches its end in the file.
         high_bit: High Bit; ``bits_stored - 1`` wherever the standard is kept (PS3.3 C.7.6.3.1).
         acquisition_number: Acquisition Number; with the facts below, what tells two scans in one series apart.
@@ -78,6 +97,7 @@ class SliceHeader:
     columns: int = 0
     frames: int = 1
     samples: int = 1
+    photometric: str = ""
     bits_allocated: int = 0
     bits_stored: int = 0
     signed: bool = False
@@ -103,6 +123,7 @@ class SliceHeader:
     patient_position: str = ""
     lossy: bool = False
     pixel_bytes: int = -1
+    pixel_digest: str = ""
     whole: bool = True
     high_bit: int | None = None
     acquisition_number: int | None = None

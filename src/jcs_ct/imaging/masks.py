@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.errors import MaskError, NotFoundError, StudyError
+from jcs_ct.imaging.headers import SourceKeys
 from jcs_ct.imaging.mask_pictures import MOST_LESION
 from jcs_ct.imaging.single import decode_volume
 from jcs_ct.imaging.study_files import FileKind, file_kind
@@ -28,7 +29,7 @@ class StudyMask:
 
     Args:
         lesions: Where lesion is.
-        label_count: How many values other than 0 the file has.
+        label_count: How many values other than 0, or segments, the file has.
     """
 
     lesions: LabelVolume
@@ -61,11 +62,15 @@ def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
         code, message = answer["findings"][0]
         raise MaskError(f"{path}: {message} ({code})")
     _refuse_values(path, answer)
+    _refuse_inverted(path, labels)
+    lesions = LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
+    return StudyMask(lesions, answer["value_count"] - 1)
+
+
+def _refuse_inverted(path: Path, labels: NDArray[Any]) -> None:
     share = float(labels.mean())
     if share > MOST_LESION:
         raise MaskError(f"{path}: the mask marks {share:.0%} of the volume; the background seems marked, invert it")
-    lesions = LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
-    return StudyMask(lesions, answer["value_count"] - 1)
 
 
 def _refuse_values(path: Path, answer: Mapping[str, Any]) -> None:
@@ -78,40 +83,56 @@ def _refuse_values(path: Path, answer: Mapping[str, Any]) -> None:
         )
 
 
-def mask_on(volume: CTVolume, path: Path, lesion_labels: Collection[int] = ()) -> NDArray[np.bool_]:
-    """A mask on the very grid of a CT volume, (slices, rows, columns) bool; turned as the CT was, never resampled.
+def mask_on(
+    volume: CTVolume, path: Path, lesion_labels: Collection[int] = (), *, source: SourceKeys | None = None
+) -> NDArray[np.bool_]:
+    """A mask on the very grid of a CT volume, (slices, rows, columns) bool, as :func:`study_mask` reads it."""
+    labels: NDArray[np.bool_] = study_mask(volume, path, lesion_labels, source=source).lesions.labels
+    return labels
+
+
+def study_mask(
+    volume: CTVolume, path: Path, lesion_labels: Collection[int] = (), *, source: SourceKeys | None = None
+) -> StudyMask:
+    """A mask on the very grid of a CT volume; turned as the CT was, never resampled.
 
     Args:
         volume: The CT.
         path: NIfTI on the CT's grid, or a DICOM Segmentation of its slices.
-        lesion_labels: As of :func:`open_mask`.
+        lesion_labels: As of :func:`open_mask`; of a segmentation the numbers of the segments.
+        source: Of the CT; a segmentation that states another one is refused.
 
     Raises:
         ConfigError, MaskError: as :func:`open_mask`, or the mask is not on the CT's grid, or a segmentation is of
-            more than one kind of thing.
+            another patient, scan or series, or of more than one kind of thing with no ``lesion_labels``.
     """
     if is_segmentation(path):
-        if lesion_labels:
-            raise MaskError(f"{path}: labels are said of NIfTI masks; all of a DICOM Segmentation is lesion")
-        return _segmentation_on(volume, path)
-    mask = open_mask(path, lesion_labels).lesions
-    if mask.shape != volume.shape:
-        have, want = ("x".join(map(str, shape)) for shape in (mask.shape, volume.shape))
+        return _segmentation_on(volume, path, lesion_labels, source or SourceKeys())
+    mask = open_mask(path, lesion_labels)
+    shape, affine = mask.lesions.shape, mask.lesions.affine
+    if shape != volume.shape:
+        have, want = ("x".join(map(str, one)) for one in (shape, volume.shape))
         raise MaskError(f"{path}: the mask has {have} voxels (slices, rows, columns), its CT {want}")
-    if volume.affine is not None and mask.affine is not None:
-        apart = corners_apart_mm(mask.affine, volume.affine, mask.shape)
+    if volume.affine is not None and affine is not None:
+        apart = corners_apart_mm(affine, volume.affine, shape)
         if apart > MASK_TOLERANCE_MM:
             raise MaskError(f"{path}: the mask lies {apart:.1f} mm from its CT; resample it to the CT's grid")
-    labels: NDArray[np.bool_] = mask.labels
-    return labels
+    return mask
 
 
-def _segmentation_on(volume: CTVolume, path: Path) -> NDArray[np.bool_]:
+def _segmentation_on(volume: CTVolume, path: Path, lesion_labels: Collection[int], source: SourceKeys) -> StudyMask:
     if volume.affine is None:
         raise MaskError(f"{path}: a DICOM Segmentation needs the geometry of its CT, which is not known here")
-    item = {"path": str(path.absolute()), "affine": volume.affine.tolist(), "shape": volume.shape}
+    item = {
+        "path": str(path.absolute()),
+        "affine": volume.affine.tolist(),
+        "shape": volume.shape,
+        "lesion_labels": list(lesion_labels),
+        "source": asdict(source),
+    }
     try:
-        _, labels = decode_volume("segmentation", item)
+        answer, labels = decode_volume("segmentation", item)
     except StudyError as error:
         raise MaskError(f"{path}: {error}") from error
-    return labels.astype(bool)
+    _refuse_inverted(path, labels)
+    return StudyMask(LabelVolume(labels.astype(bool), volume.affine), answer["segment_count"])

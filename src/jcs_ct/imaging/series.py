@@ -83,13 +83,14 @@ def kernel_sharpness(kernel: str) -> int:
     return int(number is not None and not name.startswith("FC") and int(number.group(1)) >= _SHARP_FROM)
 
 
-def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False) -> DicomSurvey:
+def survey_dicom(files: Sequence[Path], *, allow_deflated: bool = False, digest_pixels: bool = False) -> DicomSurvey:
     """Read the headers of ``files`` in the decoding child and group them by series.
 
-    Localizers that share the identity of an axial series form a series of their own.
+    Localizers that share the identity of an axial series form a series of their own. With ``digest_pixels`` every
+    file is read to its end, and its headers have the digest.
     """
     items = [{"path": str(path.absolute()), "file_index": index} for index, path in enumerate(files)]
-    outcomes = run_in_child("headers", items, {"allow_deflated": allow_deflated})
+    outcomes = run_in_child("headers", items, {"allow_deflated": allow_deflated, "digest_pixels": digest_pixels})
     groups: dict[str, list[SliceHeader]] = {}
     damaged: list[Finding] = []
     for index, outcome in enumerate(outcomes):

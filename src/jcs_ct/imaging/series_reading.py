@@ -15,7 +15,7 @@ from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_voxels import check_voxels
-from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader
+from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SliceHeader, SourceKeys
 from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
 from jcs_ct.imaging.series import DicomSeries, DicomSurvey, named_by_place
 from jcs_ct.imaging.series_choice import choose_series, quality_flags, refuse, series_in_words
@@ -74,6 +74,7 @@ def read_dicom(survey: DicomSurvey, wanted: str | None, *, lenient: bool) -> Stu
         acquisition=_acquisition(ordered),
         header_windows=_header_windows(ordered),
         frame_numbers=frames if any(frames) else (),
+        source=_source_keys(survey, chosen),
     )
 
 
@@ -86,13 +87,26 @@ def _passed_over(survey: DicomSurvey, chosen: DicomSeries) -> list[QualityFlag]:
         if codes and not hopeless & set(codes) and len(one.headers) > len(chosen.headers):
             message = f"a series of {len(one.headers)} slices was refused ({codes[0]}); a smaller one was read"
             flags.append(QualityFlag("LARGER_SERIES_REFUSED", message))
-        if one is chosen or hopeless & set(codes):
+        if one is chosen or (hopeless - {GateCode.NOT_CT}) & set(codes):
             continue
-        shown = shown_by_another(chosen.examination, chosen.headers, one.headers)
+        is_ct = GateCode.NOT_CT not in codes
+        shown = shown_by_another(chosen.examination, chosen.headers, one.headers, is_ct=is_ct)
         if shown:
             message = f"series {series_in_words(one)} of the same study was left aside: {shown}"
             flags.append(QualityFlag("PART_LEFT_ASIDE", message))
     return flags
+
+
+def _source_keys(survey: DicomSurvey, chosen: DicomSeries) -> SourceKeys:
+    first = chosen.headers[0]
+    mine = {header.series_key for header in chosen.headers}
+    every = {header.series_key for one in survey.series for header in one.headers}
+    return SourceKeys(
+        patient=first.patient_key,
+        frame_of_reference=first.frame_of_reference_key,
+        series=tuple(sorted(mine - {""})),
+        beside=tuple(sorted(every - mine - {""})),
+    )
 
 
 def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np.int16] | NDArray[np.float32]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate import Examination, examine
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.headers import SliceHeader
@@ -29,6 +30,10 @@ _COMMON = (
 )
 
 
+#: Of those, what an object is called.
+_CALLED = ("modality", "sop_class")
+#: What says that slices are pictures of one kind; every image states it.
+_KIND = ("rows", "columns", "image_type")
 #: A slice lies between others that are further away than this share of their step.
 _BETWEEN = 0.1
 
@@ -74,17 +79,27 @@ def note_joined(slice_counts: Sequence[int]) -> Finding:
     return Finding("JOINED_SERIES", message, Severity.NOTE)
 
 
-def shown_by_another(chosen: Examination, chosen_headers: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> str:
+def shown_by_another(
+    chosen: Examination, chosen_headers: Sequence[SliceHeader], other: Sequence[SliceHeader], *, is_ct: bool
+) -> str:
     """What another series of the same study shows that the chosen one does not, in words; empty where it is nothing.
 
     Parts of one scan count wherever they lie, those of other scans and reconstructions where they reach beyond the
-    chosen one by more than its step.
+    chosen one by more than its step. Slices that state no place count where they are pictures of the same kind:
+    nobody can say that they lie elsewhere.
+
+    Args:
+        chosen, chosen_headers: The series that is read.
+        other: The other one.
+        is_ct: Whether its headers call it a CT; where they do not, it counts only as a part of the scan.
     """
     first, step = chosen_headers[0], chosen.stack.step_mm if chosen.stack is not None else None
-    if step is None or any(one.position is None for one in other):
-        return ""
     if (first.patient_key, first.study_key) != (other[0].patient_key, other[0].study_key):
         return ""
+    if not is_ct and not _may_be_part(first, other[0]):
+        return ""
+    if step is None or any(one.position is None for one in other):
+        return "where its slices lie beside those that were read is not known" if _is_alike(first, other[0]) else ""
     row, column = np.split(np.asarray(first.orientation, dtype=np.float64), 2)
     normal = np.cross(row, column)
     heights, others = (
@@ -92,10 +107,22 @@ def shown_by_another(chosen: Examination, chosen_headers: Sequence[SliceHeader],
     )
     beyond = max(0.0, float(others.max() - heights.max()), float(heights.min() - others.min()))
     scan = scan_of(chosen_headers)
-    is_part = scan is not None and scan == scan_of(other)
+    is_part = not is_ct or (scan is not None and scan == scan_of(other))
     if beyond > (0.0 if is_part else step):
         why = "the two make no regular series together" if is_part else "it is of another scan or reconstruction"
+        why = why if is_ct else f"its header calls it no CT ({GateCode.NOT_CT})"
         return f"it reaches {beyond:.1f} mm beyond what was read, and {why}"
     apart = np.abs(others[:, None] - heights).min(axis=1)
     between = int(np.count_nonzero(apart > _BETWEEN * step))
     return f"{between} of its slices lie between those that were read" if is_part and between else ""
+
+
+def _is_alike(first: SliceHeader, other: SliceHeader) -> bool:
+    """Whether two slices are pictures of one kind."""
+    return all(getattr(first, name) == getattr(other, name) for name in _KIND)
+
+
+def _may_be_part(first: SliceHeader, other: SliceHeader) -> bool:
+    """Whether two slices are alike, and differ in no fact of their scan that both state but what they are called."""
+    facts = [(getattr(first, name), getattr(other, name)) for name in _COMMON if name not in _CALLED]
+    return _is_alike(first, other) and all(one == two for one, two in facts if one and two)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED, AxisTurn
 from jcs_ct.errors import GateCode
+from jcs_ct.imaging.headers import SourceKeys
 from jcs_ct.volume import CTVolume
 
 
@@ -97,6 +98,7 @@ class Study:
         turn: From the source's grid to the volume's. A source's grid is (slices, rows, columns) as it stores them:
             DICOM slices in the order of their positions, from superior to inferior (from the back, from the left for
             coronal and sagittal ones); a NIfTI's third, second and first axis.
+        source: Whose slices they are, as hashes; None for what is no DICOM.
 
     Raises:
         ValueError: the volume is not in the patient's axes.
@@ -111,6 +113,7 @@ class Study:
     header_windows: tuple[HeaderWindow, ...] = ()
     frame_numbers: tuple[int, ...] = ()
     turn: AxisTurn = AS_STORED
+    source: SourceKeys | None = None
 
     def __post_init__(self) -> None:
         if self.volume.affine is not None and not AxisTurn.to_patient(self.volume.affine).is_identity:

@@ -327,6 +327,17 @@ def test_labels_are_found_by_patient_study_or_folder(key, named, write_study, tm
     assert found.lines_unused == 1
 
 
+def test_labels_say_which_segments_of_their_masks_are_lesion(write_study, tmp_path):
+    write_study(tmp_path / "set" / "a", 1, "MRN-1")
+    write_study(tmp_path / "set" / "b", 2, "MRN-2")
+    lines = ("folder,label,mask,lesion_labels", "a,1,seg.dcm,2 3", "b,0,,2")
+    labels = read_study_labels(table(tmp_path, *lines), tmp_path / "set")
+    rows = find_studies(tmp_path / "set", salt=SALT, labels=labels).manifest
+    assert {row.path.name: row.lesion_labels for row in rows} == {"a": (2, 3), "b": ()}
+    with pytest.raises(ConfigError, match="line 2: lesion_labels must be whole numbers from 1 on"):
+        read_study_labels(table(tmp_path, lines[0], "a,1,seg.dcm,lung"), tmp_path / "set")
+
+
 def test_labels_that_cannot_be_used_are_listed_without_whom_they_name(write_study, tmp_path):
     path = table(tmp_path, "patient,label,split", "MRN-1,2,", ",1,", "MRN-2,1,holdout", "MRN-3,1,", "MRN-3,0,")
     with pytest.raises(ConfigError) as caught:
@@ -416,12 +427,14 @@ def test_a_mask_may_be_a_dicom_segmentation(archive, studies, tmp_path):
     assert np.array_equal(mask, truth)
     path = tmp_path / "studies.csv"
     Manifest((row,)).write(path)
+    said = "1 mask(s) of studies have several labels: all count as lesion; column lesion_labels says which"
+    assert said in check_manifest(path).notes
     done = run("data", "annotate", path, "-o", tmp_path / "lesions.csv")
     assert done.exit_code == 0, done.output
     found = list(csv.DictReader((tmp_path / "lesions.csv").read_text().splitlines()))
     assert len({one["slice"] for one in found}) == 6
     Manifest((replace(rows["P2"], mask=row.mask),)).write(path)
-    with pytest.raises(ConfigError, match=r"reader\.dcm: frame 1 lies on no slice of the CT"):
+    with pytest.raises(ConfigError, match=r"reader\.dcm: the segmentation is of another patient \(Patient ID\)"):
         check_manifest(path)
 
 

@@ -18,12 +18,11 @@ from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.data.manifest.slice_files import ReadSlice, contradiction, read_mask, read_slice
-from jcs_ct.data.manifest.study_rows import open_row
+from jcs_ct.data.manifest.study_rows import open_row_mask
 from jcs_ct.errors import ConfigError, MaskError, StudyError
 from jcs_ct.imaging.gate_pictures import LEAST_MASK_PIXELS, MASK_LEVELS
 from jcs_ct.imaging.grey_levels import GreyMeaning
 from jcs_ct.imaging.mask_pictures import mask_labels
-from jcs_ct.imaging.masks import is_segmentation, open_mask
 from jcs_ct.preprocessing import Window
 from jcs_ct.progress import CountProgress, counted
 
@@ -55,7 +54,7 @@ class Findings:
         lesion_pixels: How many pixels (voxels) the mask of a row marks.
         spans: Least and largest HU by source and by how levels were taken.
         labels: Labels of slices' masks that have several, by their file.
-        study_labels: How many labels masks of studies have, by their file.
+        study_labels: How many labels or segments masks of studies have, by their file.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -210,7 +209,7 @@ def _tried(read: Callable[[], T], kind: ProblemKind, found: Findings) -> T | Non
 def _look_at_study(row: ManifestRow, found: Findings) -> None:
     """A study through the gate, and its mask."""
     try:
-        study, mask = open_row(row)
+        study, mask = open_row_mask(row)
     except (ConfigError, MaskError, StudyError) as error:
         what = str(error) if str(row.path) in str(error) or isinstance(error, MaskError) else f"{row.path}: {error}"
         kind = ProblemKind.MASK if isinstance(error, MaskError) else ProblemKind.IMAGE
@@ -220,9 +219,9 @@ def _look_at_study(row: ManifestRow, found: Findings) -> None:
         what = "a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"
         found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
     elif row.mask is not None and mask is not None:
-        found.lesion_pixels[row] = int(np.count_nonzero(mask))
-        if not row.lesion_labels and not is_segmentation(row.mask):
-            found.study_labels[row.mask] = open_mask(row.mask).label_count
+        found.lesion_pixels[row] = int(np.count_nonzero(mask.lesions.labels))
+        if not row.lesion_labels:
+            found.study_labels[row.mask] = mask.label_count
 
 
 def file_notes(found: Findings) -> list[str]:

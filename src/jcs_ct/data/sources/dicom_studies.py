@@ -47,8 +47,8 @@ class SegmentationRule:
     """Which Segmentations among the studies are their lesion masks.
 
     Args:
-        segment_type: Regular expression found in the type of the segments that are lesion; None takes all, where
-            they are of one type.
+        segment_type: Regular expression found in the type of the segments that are lesion, or in their label where
+            segments of one type have several; None takes all, where they are of one kind.
     """
 
     segment_type: str | None = None
@@ -147,7 +147,7 @@ def find_studies(
             refused.append(f"{where}: {len(referring)} Segmentations refer to its series; name one in --labels")
             continue
         patient = pseudonym(salt, patient_key, study_key)
-        rows.append(_row(chosen, patient, _with_mask(line, referring), folder.resolve().name))
+        rows.append(_row(chosen, patient, _with_mask(line, referring, masks), folder.resolve().name))
     if labels is not None and rows and not used:
         raise ConfigError(
             f"none of the {len(labels)} line(s) of the table of labels fits one of {len(rows)} studies by its column "
@@ -174,11 +174,14 @@ def _masks_apart(
     return kept, read_segmentations(list(files), rule.segment_type)
 
 
-def _with_mask(line: StudyLabel, referring: Sequence[Path]) -> StudyLabel:
+def _with_mask(line: StudyLabel, referring: Sequence[Path], masks: ReferringSegmentations) -> StudyLabel:
     """A study's line with the Segmentation that refers to it; a mask says infected where the table says nothing."""
     if not referring:
         return line
-    return replace(line, mask=referring[0], label=1 if line.label is None else line.label)
+    (mask,) = referring
+    label = 1 if line.label is None else line.label
+    lesion_labels = line.lesion_labels or masks.lesion_labels.get(mask, ())
+    return replace(line, mask=mask, label=label, lesion_labels=lesion_labels)
 
 
 def _survey(folder: Path, progress: CountProgress | None) -> tuple[list[_Place], list[str]]:
@@ -254,6 +257,7 @@ def _row(place: _Place, patient: str, line: StudyLabel, source: str) -> Manifest
         sex=first.sex,
         thickness_mm=first.slice_thickness,
         series=place.series.identifier,
+        lesion_labels=() if line.mask is None else line.lesion_labels,
     )
 
 

@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from jcs_ct.errors import ConfigError
-from jcs_ct.imaging.elements import to_integer, to_text
+from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.headers import identity_hash
 from jcs_ct.imaging.identifiers import read_elements
+from jcs_ct.imaging.segmentations import segment_kinds
 
 _KEYWORDS = ("ReferencedSeriesSequence", "SegmentSequence")
 
@@ -25,10 +24,12 @@ class ReferringSegmentations:
     Args:
         by_series: Files by the :func:`identity_hash` of a series that they refer to.
         kinds: What the segments are of, and in how many files; those that were asked for.
+        lesion_labels: Numbers of a file's segments, where they are of several kinds that were asked for.
     """
 
     by_series: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     kinds: Mapping[str, int] = field(default_factory=dict)
+    lesion_labels: Mapping[Path, tuple[int, ...]] = field(default_factory=dict)
 
     def of(self, series_keys: Collection[str]) -> tuple[Path, ...]:
         """The files that refer to any of these series."""
@@ -36,38 +37,45 @@ class ReferringSegmentations:
 
 
 def read_segmentations(paths: Sequence[Path], wanted: str | None) -> ReferringSegmentations:
-    """Read what Segmentations refer to and what their segments are (PS3.3 C.8.20.4, Segmented Property Type).
+    """Read what Segmentations refer to and what their segments are (:func:`segment_kinds`).
 
     Args:
         paths: Segmentations.
-        wanted: Regular expression that is found in the type of the segments that are lesion; None where all are of
-            one type.
+        wanted: Regular expression that is found in the kind of the segments that are lesion; None where all are of
+            one kind.
 
     Raises:
-        ConfigError: no regular expression, several types and none wanted, or none of the wanted type.
+        ConfigError: no regular expression, several kinds and none wanted, or none of the wanted kind.
         StudyError: a file cannot be read (UNREADABLE).
     """
     by_series: dict[str, list[Path]] = defaultdict(list)
     kinds: Counter[str] = Counter()
     pattern = _compiled(wanted)
     headers = read_elements(paths, _KEYWORDS)
-    found = [_kinds(header) for header in headers]
-    for path, header, own in zip(paths, headers, found, strict=True):
+    numbered = [segment_kinds(header) for header in headers]
+    found = [sorted(set(kinds_by_number.values())) for kinds_by_number in numbered]
+    lesion_labels = {}
+    for path, header, own, kinds_by_number in zip(paths, headers, found, numbered, strict=True):
         if not all(pattern.search(kind) for kind in own):
             continue
         kinds.update(own)
+        if len(own) > 1:
+            lesion_labels[path] = tuple(sorted(kinds_by_number))
         for item in header.get("ReferencedSeriesSequence") or []:
             by_series[identity_hash(to_text(item.get("SeriesInstanceUID")))].append(path)
     every = Counter(kind for own in found for kind in own)
     listed = ", ".join(f"{kind} ({count})" for kind, count in sorted(every.items()))
     if paths and not kinds:
-        raise ConfigError(f"no Segmentation is of the type {wanted!r} alone; there are: {listed}")
+        raise ConfigError(
+            f"no Segmentation is of the type {wanted!r} alone; there are: {listed}; name a mask and its "
+            "lesion_labels in --labels"
+        )
     if wanted is None and len(every) > 1:
         raise ConfigError(
             f"Segmentations of {len(every)} types refer to the studies: {listed}; say which are lesion, as "
             "--segment-type opacity"
         )
-    return ReferringSegmentations({key: tuple(files) for key, files in by_series.items()}, dict(kinds))
+    return ReferringSegmentations({key: tuple(files) for key, files in by_series.items()}, dict(kinds), lesion_labels)
 
 
 def _compiled(wanted: str | None) -> re.Pattern[str]:
@@ -75,10 +83,3 @@ def _compiled(wanted: str | None) -> re.Pattern[str]:
         return re.compile(wanted or "", re.IGNORECASE)
     except re.error as error:
         raise ConfigError(f"--segment-type {wanted!r} is no regular expression: {error}") from error
-
-
-def _kinds(header: Dataset) -> list[str]:
-    """The types of a file's segments, each once; number 0 is a label map's background."""
-    segments = [one for one in header.get("SegmentSequence") or [] if to_integer(one.get("SegmentNumber")) != 0]
-    types = [(one.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0] for one in segments]
-    return sorted({to_text(one.get("CodeMeaning")) or to_text(one.get("CodeValue")) or "no type" for one in types})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jcs_ct.data.manifest import SPLITS
-from jcs_ct.data.manifest.parsing import LABELS
+from jcs_ct.data.manifest.parsing import LABELS, Cells
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.headers import identity_hash
@@ -25,12 +25,14 @@ class StudyLabel:
         label: 1 infected, 0 not, None unknown.
         mask: NIfTI volume on the CT's grid or DICOM Segmentation of it, or None.
         split: ``train``, ``val``, ``test``, or empty.
+        lesion_labels: Values of the mask, or numbers of its segments, that are lesion; none for all.
     """
 
     where: str
     label: int | None = None
     mask: Path | None = None
     split: str = ""
+    lesion_labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class StudyLabels:
 
 
 def read_study_labels(path: Path, root: Path) -> StudyLabels:
-    """Read labels, CSV or Parquet: one of ``patient``, ``study``, ``folder``; ``label``; perhaps ``mask``, ``split``.
+    """Read labels, CSV or Parquet.
+
+    Columns: one of ``patient``, ``study``, ``folder``; ``label``; perhaps ``mask``, ``lesion_labels``, ``split``.
 
     Args:
         path: The table; masks count from its folder.
@@ -79,12 +83,14 @@ def read_study_labels(path: Path, root: Path) -> StudyLabels:
     problems = list(table.problems)
     for where, values in table:
         named, label, split = (values.get(name, "") for name in (keys[0], "label", "split"))
+        cells = Cells(values)
+        lesion_labels = cells.labels("lesion_labels")
         wrong = _wrong(keys[0], named, label, split)
-        if wrong:
-            problems.append(f"{where}: {wrong}")
+        if wrong or cells.problems:
+            problems += [f"{where}: {one}" for one in (wrong, *cells.problems) if one]
             continue
         mask = path.parent / values["mask"] if values.get("mask") else None
-        line = StudyLabel(where, LABELS[label.lower()], mask, split.lower())
+        line = StudyLabel(where, LABELS[label.lower()], mask, split.lower(), lesion_labels)
         known: StudyLabel | None
         if labels.key == "folder":
             known = labels.folders.setdefault((root / named).resolve(), line)
