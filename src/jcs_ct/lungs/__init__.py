@@ -9,9 +9,9 @@ consolidated over many slices is not.
 from __future__ import annotations
 
 from jcs_ct.lungs.constants import AIR_HU, ASSUMED_PIXEL_MM, ASSUMED_WIDTH_MM, LEFT, RIGHT, UNKNOWN_SIDE
+from jcs_ct.lungs.in_view import MOST_AT_END, LungsInView, lungs_in_view
 from jcs_ct.lungs.lung_presence import lung_slices, require_lung
 from jcs_ct.lungs.lung_segmentation import segment_lungs
-from jcs_ct.lungs.in_view import MOST_AT_END, LungsInView, lungs_in_view
 from jcs_ct.lungs.picture import lesser_lung_share, segment_picture
 
 __all__ = [
