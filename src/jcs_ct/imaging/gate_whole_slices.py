@@ -32,8 +32,8 @@ UNLIKE_AT_END, LEAST_SLICES_FOR_ENDS = 3.0, 20
 BREAK = 3.0
 #: A step that is this many times each of the two before and the two behind, between pictures of about this many rows
 #: and columns (averaged, so that noise counts for little), is wider than the others: slices may be missing. 1.38 at
-#: most in ten patients' scans at steps of 2 to 10 mm, 1.44 on phantoms; 1.5 or more where 8 mm are missing at steps
-#: of 2 or 4 mm, in most places where 16 mm are at 6 mm, 24 at 8 or 40 at 10.
+#: most in ten patients' scans at steps of 2 to 10 mm, 1.44 on phantoms; more than 1.5 where 8 mm are missing at
+#: steps of 2 to 5 mm, 16 mm at 6, 24 at 8 or 40 at 10 (two series, three places each).
 WIDER_STEP, _COARSE_SIDE = 1.5, 64
 #: What differs by less than this, in HU on average, is the same.
 SAME_HU = 1.0
