@@ -77,6 +77,39 @@ def test_linear_resampling_is_no_second_series(step, noise):
     assert set(codes(resampled(np.maximum(hu, BACKGROUND_HU), step))) <= {"NOISY"}
 
 
+def filled_in(hu, first, count, *, ways):
+    """What dcm2niix makes of a series that lost ``count`` slices: all interpolated to one spacing, gap and all."""
+    kept = np.delete(np.arange(len(hu)), np.s_[first : first + count])
+    places = np.linspace(0, len(hu) - 1, ways)
+    before = np.clip(np.searchsorted(kept, places, side="right") - 1, 0, len(kept) - 2)
+    share = ((places - kept[before]) / (kept[before + 1] - kept[before]))[:, None, None]
+    return np.rint(hu[kept[before]] * (1 - share) + hu[kept[before + 1]] * share).astype(np.int16)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+@pytest.mark.parametrize("ways", [59, 60, 61, 90, 119])
+def test_lost_slices_that_were_filled_in(count, ways):
+    (finding,) = check_voxels(filled_in(chest(60), 28, count, ways=ways))
+    assert (finding.code, finding.severity) == (GateCode.GAP, Severity.GEOMETRY)
+    assert "they were interpolated where slices are missing" in finding.message
+
+
+def test_the_slices_that_were_filled_in_are_named():
+    (finding,) = check_voxels(filled_in(chest(60), 28, 5, ways=60))
+    assert finding.message.startswith("slices 29 to 33 lie on the straight line between slices 28 and 34")
+
+
+@pytest.mark.parametrize("step", [1, 0.5, 0.25])
+@pytest.mark.parametrize(("first", "count"), [(12, 8), (40, 6)])
+def test_a_step_far_wider_than_those_around_it_may_be_a_gap(step, first, count):
+    """Whatever the positions say, and though the whole was resampled afterwards."""
+    lost = np.delete(chest(60, step=0.03), np.s_[first : first + count], axis=0)
+    (finding,) = check_voxels(resampled(lost, step))
+    assert (finding.code, finding.severity) == ("GAP_SUSPECTED", Severity.NOTE)
+    one, other = round((first - 1) / step) + 1, round(first / step) + 1
+    assert finding.message.startswith(f"slices {one} and {other} differ ")
+
+
 def test_two_series_that_were_interpolated_together():
     mixed = interleaved(chest(30), chest(30, seed=1, phase=0.06, lung_hu=-800.0))
     assert codes(resampled(mixed, 0.5)) == ["MIXED_SERIES"]
@@ -142,6 +175,11 @@ def test_tissue_as_dense_as_bone_throughout_has_no_hu():
         (lambda hu: hu + 250, "the air around the patient lies at -750 HU"),
         (lambda hu: np.maximum(hu, -900), "no voxel is darker than -900 HU"),
         (lambda hu: np.maximum(hu - 100, BACKGROUND_HU), "0% of fat and soft tissue lies above 0 HU"),
+        (
+            lambda hu: np.round((hu + 1000.0) * 1.22 - 1000),
+            "half of what is denser than lung lies from 259 to 279 HU",
+        ),
+        (lambda hu: np.round((hu + 1000.0) * 0.7 - 1000), "half of what is denser than lung lies from -27"),
         (lambda hu: np.maximum(hu * 1.22, BACKGROUND_HU), "81% of the air inside the body has the one value -1024"),
     ],
 )
@@ -149,6 +187,11 @@ def test_values_that_are_shifted_or_cut_off_are_flagged(shift, why):
     (finding,) = check_voxels(shift(chest()))
     assert (finding.code, finding.severity) == ("HU_SHIFTED", Severity.NOTE)
     assert finding.message.startswith(why)
+
+
+def test_shifted_values_do_not_hide_a_second_series():
+    both = interleaved(chest(30), chest(30, seed=1, phase=0.9))
+    assert codes(both + 60) == ["HU_SHIFTED", "MIXED_SERIES"]
 
 
 @pytest.mark.parametrize("shift", [-24, 0, 24])

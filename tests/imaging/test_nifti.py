@@ -319,6 +319,7 @@ def test_volumes_that_lean_over_or_are_turned_in_their_plane(tmp_path, truth, de
         return
     study = open_study(path)
     assert [flag.code for flag in study.flags] == flags
+    assert all(("a gantry tilt that the conversion lost" in flag.message) == (axis == 0) for flag in study.flags)
     assert study.volume.voxel_ml == pytest.approx(2.0 * 0.8 * 0.7 / 1000, rel=1e-4)
     assert study.source_affine == pytest.approx(
         np.diag([-1, -1, 1, 1]) @ (rotated(degrees, axis) @ RAS)[:, [2, 1, 0, 3]], abs=1e-3

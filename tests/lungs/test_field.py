@@ -1,10 +1,12 @@
 """What of a picture was reconstructed: padding around a smaller field is no air, and lung at its edge was cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from jcs_ct.lungs import lungs_in_view, segment_lungs
-from jcs_ct.lungs.constants import LEFT, RIGHT
+from jcs_ct.lungs import LungsInView, lungs_in_view, segment_lungs
+from jcs_ct.lungs.constants import LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.lungs.field import field_of_view, reconstructed_box
 from jcs_ct.phantom import PhantomConfig, make_phantom
 from jcs_ct.reading.quality_flags import lung_flags
@@ -118,3 +120,32 @@ def test_a_part_of_the_lungs_is_not_taken_for_a_childs(chest):
     assert not lungs_in_view(lungs[: len(hu) // 2], hu[: len(hu) // 2], half).smaller_than_adults
     right = np.where(lungs == RIGHT, lungs, 0)
     assert not lungs_in_view(right, hu, half).smaller_than_adults
+
+
+@pytest.mark.parametrize(("side", "kept", "said"), [(RIGHT, 1.0, False), (RIGHT, 0.5, True), (LEFT, 0.4, True)])
+def test_a_lung_that_is_much_smaller_than_the_other_is_said(chest, side, kept, said):
+    hu, lungs, spacing_mm = chest
+    shown = np.flatnonzero((lungs == side).any(axis=(1, 2)))
+    found = lungs.copy()
+    for number in shown[round(kept * len(shown)) :]:
+        found[number][lungs[number] == side] = 0
+    in_view = lungs_in_view(found, hu, spacing_mm)
+    flags = {flag.code: flag.message for flag in lung_flags(in_view)}
+    assert in_view.lesser == (side if said else None)
+    assert ("LUNGS_UNEQUAL" in flags) == said
+    if said:
+        assert f"the {'right' if side == RIGHT else 'left'} lung found holds" in flags["LUNGS_UNEQUAL"]
+        assert "of lung with air alone" in flags["LUNGS_UNEQUAL"]
+
+
+def test_a_lung_that_is_cut_missing_or_scanned_in_part_is_not_compared_with_the_other():
+    small = {RIGHT: 0.7, LEFT: 0.3, UNKNOWN_SIDE: 0.0}
+    whole = LungsInView(small, {RIGHT: 3, LEFT: 0, UNKNOWN_SIDE: 0})
+    assert whole.lesser == LEFT
+    for other in (
+        replace(whole, cut_slices={RIGHT: 0, LEFT: 3, UNKNOWN_SIDE: 0}),
+        replace(whole, at_ends=(0.0, 0.5)),
+        replace(whole, share={RIGHT: 0.99, LEFT: 0.01, UNKNOWN_SIDE: 0.0}),
+        replace(whole, share={RIGHT: 0.6, LEFT: 0.2, UNKNOWN_SIDE: 0.2}),
+    ):
+        assert other.lesser is None

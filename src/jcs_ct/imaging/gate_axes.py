@@ -39,7 +39,7 @@ _DEPENDENT = {
 }
 
 
-def check_axes(axes: NDArray[np.float64]) -> tuple[AxisTurn | None, list[Finding]]:
+def check_axes(axes: NDArray[np.float64], *, tilt_may_be_lost: bool = False) -> tuple[AxisTurn | None, list[Finding]]:
     """The turn to the patient's axes, and what is to be said of it.
 
     NOT_AXIAL: axial slices would lean over or be turned in their plane too far, or have pixels that are too long.
@@ -48,6 +48,8 @@ def check_axes(axes: NDArray[np.float64]) -> tuple[AxisTurn | None, list[Finding
     Args:
         axes: (3, 3), in its columns the steps of the source's axes in LPS: in mm, or of length 1 where spacings are
             not known.
+        tilt_may_be_lost: Whether the source is a converted one, on whose orthogonal axes a gantry tilt may have been
+            lost: converters that write three directions and no shear lean the slices over then.
 
     Returns:
         The turn, None where two axes lie nearest to one of the patient's; and the findings.
@@ -58,10 +60,10 @@ def check_axes(axes: NDArray[np.float64]) -> tuple[AxisTurn | None, list[Finding
         message = "the source's axes are turned by about 45 degrees against the patient's; give the axial series"
         return None, [Finding(GateCode.NOT_AXIAL, message, Severity.REFUSED)]
     steps = turn.turned_affine(np.pad(axes, ((0, 1), (0, 1))), (1, 1, 1))
-    return turn, [*_check_angles(steps), *_check_pixels(steps)]
+    return turn, [*_check_angles(steps, tilt_may_be_lost), *_check_pixels(steps)]
 
 
-def _check_angles(steps: NDArray[np.float64]) -> list[Finding]:
+def _check_angles(steps: NDArray[np.float64], tilt_may_be_lost: bool) -> list[Finding]:
     lean, turned = axial_angles_deg(steps)
     if lean > AXIAL_LIMIT_DEG:
         message = (
@@ -80,6 +82,11 @@ def _check_angles(steps: NDArray[np.float64]) -> list[Finding]:
     ways = [f"lean over by {lean:.1f} degrees"] if lean > OBLIQUE_FROM_DEG else []
     ways += [f"are turned in their plane by {turned:.1f} degrees"] if turned > OBLIQUE_FROM_DEG else []
     message = f"the slices {' and '.join(ways)}; volumes and positions take that into account"
+    if tilt_may_be_lost and lean > OBLIQUE_FROM_DEG:
+        message += (
+            ", but not a gantry tilt that the conversion lost: where the source states one (Gantry/Detector Tilt), "
+            "positions and lengths are wrong; convert it with the tilt corrected"
+        )
     return [Finding("OBLIQUE", message, Severity.NOTE)]
 
 

@@ -1,4 +1,8 @@
-"""Slices that were interpolated between others: what a program made of fewer slices is no scan of its own."""
+"""Slices that were interpolated between others: what a program made of fewer slices is no scan of its own.
+
+A whole series that was resampled is read. A run of such slices in a series that was otherwise scanned stands where
+slices were missing: dcm2niix, for one, fills them in so (its volumes named ``_Eq``).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jcs_ct.errors import GateCode
+from jcs_ct.imaging.gate_finding import Finding
+
 #: A slice lies on the line between its neighbours where it differs from their mean by less than this, in HU, or by
 #: less than this share of what it differs from them by: rounding, of HU or of grey levels. Noise alone makes it 0.6.
 _ROUNDED_HU, _ROUNDED_SHARE = 1.0, 0.15
 #: With at least this share of such slices a series was interpolated: linearly, to half the distance or less.
 _LEAST_SHARE = 0.25
+#: Linear resampling to any one spacing leaves runs of such slices that differ by 1 at most (so two series do at 19
+#: spacings each); a run this much longer than the usual one fills a gap, of as many slices as it has, and one more.
+LONGER_THAN_USUAL = 2
 
 
 def interpolated_slices(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -20,13 +30,40 @@ def interpolated_slices(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
     Args:
         thin: (slices, rows, columns) in HU, thinned.
     """
+    on_line = _on_line(thin)
+    return on_line if on_line.mean() >= _LEAST_SHARE else np.zeros_like(on_line)
+
+
+def _on_line(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(slices,) which of them lie on the line between their neighbours."""
     on_line = np.zeros(len(thin), dtype=np.bool_)
     for number in range(1, len(thin) - 1):
         before, plane, behind = thin[number - 1 : number + 2]
         apart = np.abs(plane - (before + behind) / 2).mean()
         steps = np.abs(behind - before).mean() / 2
         on_line[number] = steps > 0 and apart <= max(_ROUNDED_HU, _ROUNDED_SHARE * steps)
-    return on_line if on_line.mean() >= _LEAST_SHARE else np.zeros_like(on_line)
+    return on_line
+
+
+def check_filled_gap(thin: NDArray[np.float32]) -> list[Finding]:
+    """GAP: a run of slices on the straight line between those at its ends, where others were scanned.
+
+    Args:
+        thin: (slices, rows, columns) in HU, thinned.
+    """
+    scanned = np.flatnonzero(~_on_line(thin))
+    runs = np.diff(scanned) - 1
+    if runs.size == 0:
+        return []
+    longest = int(runs.argmax())
+    if runs[longest] < np.median(runs) + LONGER_THAN_USUAL:
+        return []
+    before, behind = int(scanned[longest]) + 1, int(scanned[longest + 1]) + 1
+    message = (
+        f"slices {before + 1} to {behind - 1} lie on the straight line between slices {before} and {behind}, unlike "
+        "the others: they were interpolated where slices are missing; export the series again with all its slices"
+    )
+    return [Finding(GateCode.GAP, message)]
 
 
 def scanned_slices(thin: NDArray[np.float32]) -> NDArray[np.intp] | None:

@@ -52,7 +52,7 @@ def noise_hu(hu: NDArray[Any]) -> float | None:
     every = max(1, round(rows / _SIDE)), max(1, round(columns / _SIDE))
     found = []
     for plane in middle[:: -(-len(middle) // _MOST_SLICES)]:
-        coarse = _averaged(plane, every)
+        coarse = averaged(plane, every)
         mean = ndimage.uniform_filter(coarse, _OVER)
         soft = (mean > _SOFT_HU[0]) & (mean < _SOFT_HU[1])
         if np.count_nonzero(soft) >= _LEAST_PIXELS:
@@ -60,10 +60,10 @@ def noise_hu(hu: NDArray[Any]) -> float | None:
     return _DEVIATION * float(np.median(found)) / _GAIN if found else None
 
 
-def _averaged(plane: NDArray[Any], every: tuple[int, int]) -> NDArray[np.float32]:
+def averaged(plane: NDArray[Any], every: tuple[int, int]) -> NDArray[np.float32]:
     """(rows, columns) -> means over so many rows and columns, which differ where pixels are not square."""
     high, wide = every
     rows, columns = plane.shape[0] // high, plane.shape[1] // wide
     blocks = plane[: rows * high, : columns * wide].astype(np.float32).reshape(rows, high, columns, wide)
-    averaged: NDArray[np.float32] = blocks.mean(axis=(1, 3))
-    return averaged
+    means: NDArray[np.float32] = blocks.mean(axis=(1, 3))
+    return means

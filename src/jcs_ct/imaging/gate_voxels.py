@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_interleaving import check_interleaved
+from jcs_ct.imaging.gate_interpolated import check_filled_gap
 from jcs_ct.imaging.gate_noise import check_noise
 from jcs_ct.imaging.gate_order import check_order, check_turned
 from jcs_ct.imaging.gate_whole_slices import (
@@ -22,6 +23,7 @@ from jcs_ct.imaging.gate_whole_slices import (
     check_lost_rows,
     check_overwritten_rows,
     check_unlike,
+    check_wider_step,
 )
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -43,6 +45,10 @@ AIR_SPREAD_HU, LEAST_AIR_AROUND = 25.0, 0.2
 DARKEST_AIR_HU, LEAST_CUT_SHARE = -985.0, 0.003
 #: Of the air inside the body, at most this share has the darkest value of all; where lungs were cut off there, more.
 MOST_AT_FLOOR = 0.3
+#: Fat, muscle and blood lie in this range, in HU, which holds at least this share of all that is denser than lung
+#: with air: 0.77 or more of thirty real slices and series, 0.45 or less where values were stretched by 1.2 or more.
+#: A body is seen where enough of a picture is denser, and half of that lies closer together than this, in HU.
+SOLID_ABOVE_HU, SOLID_HU, LEAST_SOLID_SHARE, ENOUGH_SOLID, SOLID_SPREAD_HU = -500.0, (-200.0, 150.0), 0.6, 0.1, 350.0
 #: Fat and muscle are denser than this, in HU; and air in lung and airways is darker than this.
 WALL_HU, INNER_AIR_HU = -200.0, -700.0
 #: Of fat and soft tissue this share lies where muscle, blood and liver do, where there is enough of them; 0.19 or
@@ -67,7 +73,8 @@ def check_voxels(
     every = max(1, min(hu.shape[1:]) // _SIDE)
     thin = hu[:, ::every, ::every].astype(np.float32)
     blank = (thin.min(axis=(1, 2)) == thin.max(axis=(1, 2))).nonzero()[0]
-    findings = [] if assumed_hu else check_levels(thin)
+    levels = [] if assumed_hu else check_levels(thin)
+    findings = [finding for finding in levels if finding.severity is not Severity.NOTE]
     findings += check_blank(blank, len(hu), blank_ends=blank_ends)
     if blank.size == 0 and not assumed_hu:
         findings += check_lost_rows(hu[:, :, ::every])
@@ -75,10 +82,11 @@ def check_voxels(
         findings += [] if findings else check_overwritten_rows(hu[:, :, ::every])
         findings += check_identical(hu, thin)
     if not findings:
-        findings += check_interleaved(hu, thin)
+        findings += check_filled_gap(thin) or check_interleaved(hu, thin)
     if axial and not findings:
-        findings += check_turned(thin) or check_unlike(thin) or check_order(thin)
-    return findings + check_noise(hu)
+        findings += check_turned(thin) or check_unlike(thin) or check_order(thin) or check_wider_step(hu, thin)
+    notes = [finding for finding in levels if finding.severity is Severity.NOTE]
+    return [*notes, *findings, *check_noise(hu)]
 
 
 def check_levels(thin: NDArray[np.float32]) -> list[Finding]:
@@ -118,7 +126,7 @@ def _check_density(inside: NDArray[np.float32]) -> list[Finding]:
 
 
 def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list[Finding]:
-    """HU_SHIFTED, a note: air is not at -1000, soft tissue not above 0, or the lungs' values were cut off."""
+    """HU_SHIFTED, a note: air, fat or soft tissue are not where they belong, or the lungs' values were cut off."""
     darkest = float(inside.min())
     border = np.concatenate([thin[:, [0, -1], :].ravel(), thin[:, 1:-1, [0, -1]].ravel()])
     # One value alone is padding, or what a scanner or a converter put in the place of all that is darker.
@@ -136,15 +144,29 @@ def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list
         found = f"no voxel is darker than {darkest:.0f} HU, where air is -1000"
     elif soft < LEAST_SOFT_SHARE:
         found = f"{soft:.0%} of fat and soft tissue lies above 0 HU, where muscle, blood and liver are"
+    elif (elsewhere := _solid_elsewhere(inside)) is not None:
+        found = "half of what is denser than lung lies from {:.0f} to {:.0f} HU, where no fat or muscle does".format(
+            *elsewhere
+        )
     elif (floor := _share_at_floor(thin)) > MOST_AT_FLOOR:
         found = f"{floor:.0%} of the air inside the body has the one value {thin.min():g}, the darkest of all"
     else:
         return []
     message = (
-        f"{found}: values seem shifted or cut off; lungs, densities and volumes may be wrong, so export the CT again "
-        "from its source, with its rescale slope and intercept"
+        f"{found}: values seem shifted, stretched or cut off; lungs, densities and volumes may be wrong, so export "
+        "the CT again from its source, with its rescale slope and intercept"
     )
     return [Finding("HU_SHIFTED", message, Severity.NOTE)]
+
+
+def _solid_elsewhere(inside: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Where half of what is denser than lung lies, in HU, when it is not where fat, muscle and blood do."""
+    solid = inside[inside > SOLID_ABOVE_HU]
+    if solid.size < ENOUGH_SOLID * inside.size:
+        return None
+    low, high = (float(level) for level in np.percentile(solid, (25, 75)))
+    usual = float(((solid >= SOLID_HU[0]) & (solid <= SOLID_HU[1])).mean())
+    return (low, high) if usual < LEAST_SOLID_SHARE and high - low <= SOLID_SPREAD_HU else None
 
 
 def _share_at_floor(thin: NDArray[np.float32]) -> float:

@@ -171,7 +171,7 @@ def _turn(affine: NDArray[np.float64]) -> tuple[AxisTurn, list[tuple[str, str]]]
     Raises:
         StudyError: NOT_AXIAL.
     """
-    turn, findings = check_axes(affine[:3, :3])
+    turn, findings = check_axes(affine[:3, :3], tilt_may_be_lost=True)
     for finding in findings:
         if finding.severity is Severity.REFUSED or turn is None:
             raise StudyError(GateCode(finding.code), finding.message)

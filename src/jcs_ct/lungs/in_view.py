@@ -31,6 +31,9 @@ LARGEST_LUNGS_MM = (400.0, 320.0, 450.0)
 SMALLEST_LUNGS_MM = (140.0, 96.0, 160.0)
 #: A lung with less than this share of the lung found is as good as missing.
 LEAST_SHARE = 0.03
+#: Of both lungs the right one holds 53 to 55 % of the air in health, the left one the rest; the two whole chests at
+#: hand have 55 and 58 %. A lung with less than this share of both has lost volume or air.
+USUAL_LEAST_SHARE = {RIGHT: 0.42, LEFT: 0.35}
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,23 @@ class LungsInView:
     @property
     def smaller_than_adults(self) -> bool:
         """Whether both lungs, wholly in view, are smaller than an adult's: a child's, or the geometry is wrong."""
-        whole = not any(self.cut_slices.values()) and max(self.at_ends) <= MOST_AT_END
+        whole = not any(self.cut_slices.values()) and self._ends_in_view
         if self.extent_mm is None or self.only is not None or not whole:
             return False
         return any(extent < least for extent, least in zip(self.extent_mm, SMALLEST_LUNGS_MM, strict=True))
+
+    @property
+    def _ends_in_view(self) -> bool:
+        return max(self.at_ends) <= MOST_AT_END
+
+    @property
+    def lesser(self) -> int | None:
+        """The label of a lung, wholly in view, that is much smaller than usual beside the other; None without one."""
+        if self.only is not None or self.share[UNKNOWN_SIDE] > 0 or not self._ends_in_view:
+            return None
+        both = self.share[RIGHT] + self.share[LEFT]
+        small = [side for side, least in USUAL_LEAST_SHARE.items() if 0 < self.share[side] < least * both]
+        return small[0] if small and not self.cut_slices[small[0]] else None
 
     @property
     def only(self) -> int | None:

@@ -66,6 +66,13 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             f"only the {found} lung was found: the {other} one is outside the field of view, missing, or without "
             f"air; every lung volume and percentage is of the {found} lung alone",
         )
+    if in_view.lesser is not None:
+        yield QualityFlag(
+            "LUNGS_UNEQUAL",
+            f"the {SIDES[in_view.lesser]} lung found holds {in_view.share[in_view.lesser]:.0%} of both, less than "
+            "usual (right 53 to 55%): it may have lost volume, or a part without air (consolidation, collapse, "
+            "effusion) was not found; every lung volume and percentage is of lung with air alone: look at that side",
+        )
     cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
     if cut:
         named = " and ".join(

@@ -63,6 +63,7 @@ ROLES = {"classifier": marked("Classifier"), "segmenter": marked("Segmenter")}
 #: What each flag is about, by its code: those of the gate (read in spite of them), then those of the reading.
 FLAGS = {
     "GAP": marked("Slices are missing or unevenly spaced"),
+    "GAP_SUSPECTED": marked("Slices may be missing"),
     "TILT": marked("The gantry was tilted"),
     "DUPLICATE_POSITION": marked("Several slices lie at one position"),
     "MIXED_SERIES": marked("Slices of several series"),
@@ -95,6 +96,7 @@ FLAGS = {
     "HU_SHIFTED": marked("Grey levels seem shifted"),
     "NOISY": marked("The slices are noisy"),
     "ONE_LUNG": marked("Only one lung was found"),
+    "LUNGS_UNEQUAL": marked("One lung is much smaller than the other"),
     "SIZE_DOUBTED": marked("Size of the lungs doubted"),
     "LUNG_CUT": marked("The field of view cuts the lung"),
     "LUNG_BEYOND": marked("The scan begins or ends within the lungs"),
