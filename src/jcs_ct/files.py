@@ -19,6 +19,8 @@ from typing import Any
 
 from jcs_ct.errors import ConfigError, OutputError
 
+#: Numbers of errors that only writing comes to.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
 
@@ -123,6 +125,9 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the umask gives
     to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
 
+    A block may read while it writes: an OSError that names another file than the temporary one passes as it is. One
+    that names no file is taken for one of writing; a block that may meet such a one in reading explains it itself.
+
     Args:
         path: The file that is written.
         private: Only the owner may read the file, from its first byte on.
@@ -131,23 +136,39 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
         OutputError: the folder cannot be written or the disk is full.
     """
     temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    is_lent = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(0o600 if private else 0o666)
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if not private:
             temporary.unlink()  # some writers want to make it themselves
+        is_lent = True
         yield temporary
+        is_lent = False
         temporary.chmod(mode)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        raise explain_unwritable(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # it was never made, or the disk that refused to be written refuses this, too
+            temporary.unlink()
+        if isinstance(error, OSError) and (not is_lent or _is_of_writing(error, temporary)):
+            raise explain_unwritable(path, error) from error
         raise
+
+
+def _is_of_writing(error: OSError, path: Path) -> bool:
+    """Whether an error came of writing ``path``, as far as it tells: writes name no file, openings and readings do.
+
+    What has no number (damaged pictures and archives) and what a connection comes to is none.
+    """
+    if error.errno in NO_ROOM:
+        return True
+    if error.filename is None:
+        return error.errno is not None and not isinstance(error, ConnectionError | TimeoutError)
+    is_name = isinstance(error.filename, str | bytes | os.PathLike)
+    return is_name and os.fsdecode(error.filename) == str(path)
 
 
 def write_text(path: Path, text: str) -> None:
