@@ -102,19 +102,25 @@ def prepare_output_folder(folder: Path) -> Path:
     return folder
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under a second name; its content, where the disks differ or know no links.
+def copy_file(source: Path, target: Path) -> None:
+    """The content of ``source`` as a file of its own, never a link: either may be written later, in place, too.
 
     Raises:
-        OutputError: it cannot be written.
+        ConfigError: ``source`` cannot be read.
+        OutputError: ``target`` cannot be written.
     """
     try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        shutil.copyfile(source, target)
+        with target.open("rb") as written:
+            os.fsync(written.fileno())
     except OSError as error:
-        raise explain_unwritable(target, error) from error
+        if error.errno in NO_ROOM or str(error.filename) != str(source):
+            raise explain_unwritable(target, error) from error
+        if error.filename2 is None:
+            raise ConfigError(f"cannot read {source}: {error.strerror}") from error
+        remedy = "see whether its disk fails or that of the file it is copied from"
+        message = f"cannot copy a file to {target}: {error.strerror}; {remedy} (OUTPUT_UNWRITABLE)"
+        raise OutputError(message, remedy=remedy) from error
 
 
 @contextmanager
