@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -221,6 +222,32 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
         shutil.rmtree(staging, ignore_errors=True)
         if held is not None:
             os.close(held)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder in the system's temporary folder (TMPDIR), removed on leaving.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise explain_temporary(error) from error
+    with made as folder:
+        yield Path(folder)
+
+
+def explain_temporary(error: OSError) -> OutputError:
+    """What went wrong in the system's temporary folder, as an error that says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
+        return OutputError(message, code="DISK_FULL")
+    if error.errno == errno.EFBIG:
+        return explain_unwritable(Path("the temporary folder"), error)
+    reason, remedy = error.strerror or type(error).__name__, "set TMPDIR to a folder you can write to"
+    return OutputError(f"cannot write to the temporary folder: {reason}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
 
 
 @contextmanager
