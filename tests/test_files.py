@@ -272,6 +272,33 @@ def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
         only_one(tmp_path / "new", "batch").__enter__()
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_not_taken_for_another_program(tmp_path, monkeypatch, number):
+    def no_locks(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OutputError, match=rf"cannot lock .*lock: {os.strerror(number)}; choose a folder on a local"):
+        only_one(tmp_path / "lock", "batch").__enter__()
+    (tmp_path / ".00000000.part").mkdir()
+    os.utime(tmp_path / ".00000000.part", (0, 0))
+    write_anew(tmp_path)
+    assert content(tmp_path) == {**{name: "new" for name in NEW if name != "mine.txt"}, "lock": ""}
+    assert (tmp_path / ".00000000.part").is_dir(), "perhaps another's"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_another_holds_is_told_by_its_number(tmp_path, monkeypatch, number):
+    def held(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(OutputError, match="another batch works in"):
+        only_one(tmp_path / "lock", "batch").__enter__()
+
+
 def test_only_who_is_alone_in_a_folder_tidies_it(tmp_path):
     tidied = []
     with beside_others(tmp_path / "lock", lambda: tidied.append("first")):

@@ -208,7 +208,9 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
     """
     _sweep(prepare_output_folder(folder))
     staging = prepare_output_folder(folder / f".{secrets.token_hex(4)}.part")
-    held = _hold(staging)
+    held: int | None = None
+    with suppress(OSError, OutputError):  # a disk without locks: nothing is swept there, so nothing need be held
+        held = _hold(staging)
     try:
         yield staging
         moves = _moves(staging, folder, last)
@@ -259,7 +261,7 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         what: What works there, for the message: ``batch``.
 
     Raises:
-        OutputError: another holds it, or the folder cannot be written.
+        OutputError: another holds it, its disk knows no locks, or the folder cannot be written.
     """
     prepare_output_folder(lock.parent)
     try:
@@ -298,25 +300,31 @@ def _hold(path: Path, flags: int = os.O_RDONLY) -> int | None:
     """Lock a folder or file for the life of this process, however that ends; None where somebody else has it.
 
     The descriptor to close; a lock goes with its process, so what a killed one left can be told from another's work.
-    Where a system or its disk knows no such locks nothing is swept.
+
+    Raises:
+        OSError: it cannot be opened.
+        OutputError: the system or its disk knows no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return None
     descriptor = os.open(path, flags, 0o666)
     try:
+        import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (ImportError, OSError) as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, OSError) and error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            return None
+        reason = error.strerror if isinstance(error, OSError) else "this system knows no locks of files"
+        remedy = "choose a folder on a local disk, or have this one's mounted with locks (Lustre: -o flock)"
+        raise OutputError(f"cannot lock {path}: {reason}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy) from error
     return descriptor
 
 
 def _sweep(folder: Path) -> None:
     """Remove what processes that were killed had begun to write in ``folder``."""
     for staging in folder.glob(f".{'[0-9a-f]' * 8}.part"):
-        with suppress(OSError):  # another run swept it first, or it is another user's: no reason not to write
+        # Another run swept it first, it is another user's, or its disk knows no locks: no reason not to write.
+        with suppress(OSError, OutputError):
             if staging.is_symlink() or not staging.is_dir() or time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
                 continue
             held = _hold(staging)
