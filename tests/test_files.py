@@ -208,6 +208,29 @@ def test_an_interruption_leaves_the_earlier_files_or_the_new_ones(earlier, monke
     assert content(earlier) == NEW
 
 
+@pytest.mark.parametrize("at", ["rmdir", "replace"])
+def test_an_interruption_after_a_folder_of_leftovers_was_removed(tmp_path, monkeypatch, at):
+    (tmp_path / "overlay").mkdir()
+    for name in ("overlay/slice-0001.dcm", "last.txt"):
+        (tmp_path / name).write_text("earlier")
+    act, calls = getattr(Path, at), []
+
+    def interrupted_once(self, *arguments):
+        done = act(self, *arguments)
+        calls.append(self)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return done
+
+    stale = ("overlay/slice-*.dcm",)
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path, last="last.txt", stale=stale) as staging:
+        for name in ("one.txt", "last.txt"):
+            (staging / name).write_text("new")
+        monkeypatch.setattr(Path, at, interrupted_once)
+    assert content(tmp_path) == {"one.txt": "new", "last.txt": "new"}
+    assert not (tmp_path / "overlay").exists()
+
+
 def test_the_last_file_is_not_there_while_others_are_moved(earlier, monkeypatch):
     seen = []
 

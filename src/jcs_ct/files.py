@@ -357,7 +357,7 @@ def _put_in_place(moves: Sequence[tuple[Path, Path]], leftovers: Sequence[Path],
         for path in leftovers:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in leftovers} - {last.parent}:
-            if not any(folder.iterdir()):
+            if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         for source, target in moves:
             if source.exists():
