@@ -201,7 +201,7 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
         folder: Made when missing.
         last: Name of the file that says that the others are whole: taken away first and put in place last, so that
             even a process that is killed while it moves leaves no folder that looks whole.
-        stale: Patterns of names that a former run left; those not written anew are removed, if ``last`` is there.
+        stale: Patterns of names that a former run left; those not written anew are removed.
 
     Raises:
         OutputError: the folder cannot be written, or something in it cannot be replaced.
@@ -214,7 +214,7 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
     try:
         yield staging
         moves = _moves(staging, folder, last)
-        leftovers = _leftovers(folder, stale, moves) if (folder / last).exists() else []
+        leftovers = _leftovers(folder, stale, moves)
         try:
             _put_in_place(moves, leftovers, folder / last)
         except KeyboardInterrupt:
