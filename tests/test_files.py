@@ -1,8 +1,12 @@
 import errno
+import fcntl
+import gzip
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,12 +14,14 @@ import pytest
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import (
     beside_others,
+    copy_file,
     only_one,
     prepare_output_folder,
     read_json,
     read_text,
     replacing,
     staged_folder,
+    temporary_folder,
     write_text,
 )
 
@@ -72,6 +78,80 @@ def test_full_disk_says_so(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/hospital/study/im1.dcm"),
+        PermissionError(errno.EACCES, "Permission denied", b"/hospital"),
+        OSError(errno.EIO, "Input/output error", 7),
+        gzip.BadGzipFile("Not a gzipped file"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_cannot_be_read_while_a_file_is_written_is_not_said_to_be_written(tmp_path: Path, error) -> None:
+    with pytest.raises(type(error)) as raised, replacing(tmp_path / "x.bin") as temporary:
+        temporary.touch()
+        raise error
+    assert raised.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_disk_that_fails_while_a_file_is_written_is_said(tmp_path: Path, number: int, named: bool) -> None:
+    message = rf"cannot write .*x\.bin: {os.strerror(number)}"
+    with pytest.raises(OutputError, match=message), replacing(tmp_path / "x.bin") as temporary:
+        raise OSError(number, os.strerror(number), *([str(temporary)] if named else []))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_wrote_nothing_and_a_place_in_the_way_are_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"), replacing(tmp_path / "x.bin"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="in the way of a folder"):
+        write_text(tmp_path / "file" / "x.txt", "one")
+
+
+def test_a_copy_shares_nothing_with_its_source(tmp_path: Path) -> None:
+    source, copy = tmp_path / "im1.dcm", tmp_path / "copy.dcm"
+    source.write_text("hospital")
+    copy_file(source, copy)
+    with copy.open("r+") as stream:  # in place, as pydicom saves
+        stream.write("nobody")
+    assert source.read_text() == "hospital"
+
+
+def test_a_copy_that_fails_says_which_side_it_was(tmp_path: Path, monkeypatch) -> None:
+    source = tmp_path / "im1.dcm"
+    with pytest.raises(ConfigError, match=r"cannot read .*im1\.dcm: No such file"):
+        copy_file(source, tmp_path / "copy")
+    source.write_text("hospital")
+    with pytest.raises(OutputError, match=r"cannot write .*copy: No such file"):
+        copy_file(source, tmp_path / "absent" / "copy")
+    for number, message in ((errno.ENOSPC, "the disk is full"), (errno.EIO, "see whether its disk fails or that of")):
+
+        def fails(source, target, number=number):  # as the system's own copying says it
+            raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+        monkeypatch.setattr(shutil, "copyfile", fails)
+        with pytest.raises(OutputError, match=message) as error:
+            copy_file(source, tmp_path / "copy")
+        assert "im1.dcm" not in str(error.value)
+
+
+def test_a_temporary_folder_is_removed_or_its_lack_is_said(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RuntimeError), temporary_folder("jcs-test-") as folder:
+        (folder / "half").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(OutputError, match=r"cannot write to the temporary folder: No such file .*; set TMPDIR"):
+        temporary_folder("jcs-test-").__enter__()
+
+
 def test_a_file_in_the_way_of_the_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
@@ -126,6 +206,29 @@ def test_an_interruption_leaves_the_earlier_files_or_the_new_ones(earlier, monke
     with pytest.raises(KeyboardInterrupt):
         write_anew(earlier)
     assert content(earlier) == NEW
+
+
+@pytest.mark.parametrize("at", ["rmdir", "replace"])
+def test_an_interruption_after_a_folder_of_leftovers_was_removed(tmp_path, monkeypatch, at):
+    (tmp_path / "overlay").mkdir()
+    for name in ("overlay/slice-0001.dcm", "last.txt"):
+        (tmp_path / name).write_text("earlier")
+    act, calls = getattr(Path, at), []
+
+    def interrupted_once(self, *arguments):
+        done = act(self, *arguments)
+        calls.append(self)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return done
+
+    stale = ("overlay/slice-*.dcm",)
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path, last="last.txt", stale=stale) as staging:
+        for name in ("one.txt", "last.txt"):
+            (staging / name).write_text("new")
+        monkeypatch.setattr(Path, at, interrupted_once)
+    assert content(tmp_path) == {"one.txt": "new", "last.txt": "new"}
+    assert not (tmp_path / "overlay").exists()
 
 
 def test_the_last_file_is_not_there_while_others_are_moved(earlier, monkeypatch):
@@ -190,6 +293,33 @@ def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
         assert [path.name for path in (tmp_path / "new").iterdir()] == ["batch.lock"]
     with pytest.raises(OutputError, match="in the way"):
         only_one(tmp_path / "new", "batch").__enter__()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_not_taken_for_another_program(tmp_path, monkeypatch, number):
+    def no_locks(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OutputError, match=rf"cannot lock .*lock: {os.strerror(number)}; choose a folder on a local"):
+        only_one(tmp_path / "lock", "batch").__enter__()
+    (tmp_path / ".00000000.part").mkdir()
+    os.utime(tmp_path / ".00000000.part", (0, 0))
+    write_anew(tmp_path)
+    assert content(tmp_path) == {**{name: "new" for name in NEW if name != "mine.txt"}, "lock": ""}
+    assert (tmp_path / ".00000000.part").is_dir(), "perhaps another's"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_another_holds_is_told_by_its_number(tmp_path, monkeypatch, number):
+    def held(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(OutputError, match="another batch works in"):
+        only_one(tmp_path / "lock", "batch").__enter__()
 
 
 def test_only_who_is_alone_in_a_folder_tidies_it(tmp_path):

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from typing import Any
 
 from jcs_ct.errors import ConfigError, OutputError
 
+#: Numbers of errors that only writing comes to.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
 
@@ -100,19 +103,25 @@ def prepare_output_folder(folder: Path) -> Path:
     return folder
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under a second name; its content, where the disks differ or know no links.
+def copy_file(source: Path, target: Path) -> None:
+    """The content of ``source`` as a file of its own, never a link: either may be written later, in place, too.
 
     Raises:
-        OutputError: it cannot be written.
+        ConfigError: ``source`` cannot be read.
+        OutputError: ``target`` cannot be written.
     """
     try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        shutil.copyfile(source, target)
+        with target.open("rb") as written:
+            os.fsync(written.fileno())
     except OSError as error:
-        raise explain_unwritable(target, error) from error
+        if error.errno in NO_ROOM or str(error.filename) != str(source):
+            raise explain_unwritable(target, error) from error
+        if error.filename2 is None:
+            raise ConfigError(f"cannot read {source}: {error.strerror}") from error
+        remedy = "see whether its disk fails or that of the file it is copied from"
+        message = f"cannot copy a file to {target}: {error.strerror}; {remedy} (OUTPUT_UNWRITABLE)"
+        raise OutputError(message, remedy=remedy) from error
 
 
 @contextmanager
@@ -123,6 +132,9 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the umask gives
     to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
 
+    A block may read while it writes: an OSError that names another file than the temporary one passes as it is. One
+    that names no file is taken for one of writing; a block that may meet such a one in reading explains it itself.
+
     Args:
         path: The file that is written.
         private: Only the owner may read the file, from its first byte on.
@@ -131,23 +143,39 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
         OutputError: the folder cannot be written or the disk is full.
     """
     temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    is_lent = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(0o600 if private else 0o666)
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if not private:
             temporary.unlink()  # some writers want to make it themselves
+        is_lent = True
         yield temporary
+        is_lent = False
         temporary.chmod(mode)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        raise explain_unwritable(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # it was never made, or the disk that refused to be written refuses this, too
+            temporary.unlink()
+        if isinstance(error, OSError) and (not is_lent or _is_of_writing(error, temporary)):
+            raise explain_unwritable(path, error) from error
         raise
+
+
+def _is_of_writing(error: OSError, path: Path) -> bool:
+    """Whether an error came of writing ``path``, as far as it tells: writes name no file, openings and readings do.
+
+    What has no number (damaged pictures and archives) and what a connection comes to is none.
+    """
+    if error.errno in NO_ROOM:
+        return True
+    if error.filename is None:
+        return error.errno is not None and not isinstance(error, ConnectionError | TimeoutError)
+    is_name = isinstance(error.filename, str | bytes | os.PathLike)
+    return is_name and os.fsdecode(error.filename) == str(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -173,18 +201,20 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
         folder: Made when missing.
         last: Name of the file that says that the others are whole: taken away first and put in place last, so that
             even a process that is killed while it moves leaves no folder that looks whole.
-        stale: Patterns of names that a former run left; those not written anew are removed, if ``last`` is there.
+        stale: Patterns of names that a former run left; those not written anew are removed.
 
     Raises:
         OutputError: the folder cannot be written, or something in it cannot be replaced.
     """
     _sweep(prepare_output_folder(folder))
     staging = prepare_output_folder(folder / f".{secrets.token_hex(4)}.part")
-    held = _hold(staging)
+    held: int | None = None
+    with suppress(OSError, OutputError):  # a disk without locks: nothing is swept there, so nothing need be held
+        held = _hold(staging)
     try:
         yield staging
         moves = _moves(staging, folder, last)
-        leftovers = _leftovers(folder, stale, moves) if (folder / last).exists() else []
+        leftovers = _leftovers(folder, stale, moves)
         try:
             _put_in_place(moves, leftovers, folder / last)
         except KeyboardInterrupt:
@@ -197,6 +227,32 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
 
 
 @contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder in the system's temporary folder (TMPDIR), removed on leaving.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise explain_temporary(error) from error
+    with made as folder:
+        yield Path(folder)
+
+
+def explain_temporary(error: OSError) -> OutputError:
+    """What went wrong in the system's temporary folder, as an error that says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
+        return OutputError(message, code="DISK_FULL")
+    if error.errno == errno.EFBIG:
+        return explain_unwritable(Path("the temporary folder"), error)
+    reason, remedy = error.strerror or type(error).__name__, "set TMPDIR to a folder you can write to"
+    return OutputError(f"cannot write to the temporary folder: {reason}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
+
+
+@contextmanager
 def only_one(lock: Path, what: str) -> Iterator[None]:
     """Hold a file as a lock while the block lasts, so that two programs of a kind never work in one folder.
 
@@ -205,7 +261,7 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         what: What works there, for the message: ``batch``.
 
     Raises:
-        OutputError: another holds it, or the folder cannot be written.
+        OutputError: another holds it, its disk knows no locks, or the folder cannot be written.
     """
     prepare_output_folder(lock.parent)
     try:
@@ -244,25 +300,31 @@ def _hold(path: Path, flags: int = os.O_RDONLY) -> int | None:
     """Lock a folder or file for the life of this process, however that ends; None where somebody else has it.
 
     The descriptor to close; a lock goes with its process, so what a killed one left can be told from another's work.
-    Where a system or its disk knows no such locks nothing is swept.
+
+    Raises:
+        OSError: it cannot be opened.
+        OutputError: the system or its disk knows no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return None
     descriptor = os.open(path, flags, 0o666)
     try:
+        import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (ImportError, OSError) as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, OSError) and error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            return None
+        reason = error.strerror if isinstance(error, OSError) else "this system knows no locks of files"
+        remedy = "choose a folder on a local disk, or have this one's mounted with locks (Lustre: -o flock)"
+        raise OutputError(f"cannot lock {path}: {reason}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy) from error
     return descriptor
 
 
 def _sweep(folder: Path) -> None:
     """Remove what processes that were killed had begun to write in ``folder``."""
     for staging in folder.glob(f".{'[0-9a-f]' * 8}.part"):
-        with suppress(OSError):  # another run swept it first, or it is another user's: no reason not to write
+        # Another run swept it first, it is another user's, or its disk knows no locks: no reason not to write.
+        with suppress(OSError, OutputError):
             if staging.is_symlink() or not staging.is_dir() or time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
                 continue
             held = _hold(staging)
@@ -295,7 +357,7 @@ def _put_in_place(moves: Sequence[tuple[Path, Path]], leftovers: Sequence[Path],
         for path in leftovers:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in leftovers} - {last.parent}:
-            if not any(folder.iterdir()):
+            if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         for source, target in moves:
             if source.exists():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from jcs_ct.batch.addresses import fetched, find_at, store_folder
 from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
-from jcs_ct.batch.cohort_manifest import Kind
+from jcs_ct.batch.cohort_manifest import Kind, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError, StudyError
+from jcs_ct.errors import ConfigError, OutputError, StudyError
 
 RECORD = {"value": {"n": 1}, "seconds": 1.0, "peak_memory_bytes": 1}
 
@@ -42,6 +44,30 @@ def test_a_list_names_studies_and_series(tmp_path, cohort):
     found = list(find_studies(str(tmp_path / "list.csv"), Gate()))
     assert [(Path(one.where).name, one.code) for one in found] == [("study-2", ""), ("gap", "GAP"), ("study-1", "")]
     assert {one.study for one in found} == {one.study for one in find_in_folder(cohort)}
+
+
+def test_a_study_of_a_list_that_cannot_be_read_is_not_said_to_be_a_manifest_that_cannot_be_written(
+    tmp_path, cohort, monkeypatch
+):
+    (tmp_path / "list.csv").write_text("study\ncohort/study-2\ncohort/study-1\n")
+
+    def unreadable(paths, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(cohort / "study-1"))
+
+    monkeypatch.setattr("jcs_ct.batch.cohort_search.survey_dicom", unreadable)
+    with pytest.raises(ConfigError, match=r"study-1 cannot be read: Permission denied; mend it, or leave it out"):
+        write_manifest(tmp_path / "manifest.csv", find_studies(str(tmp_path / "list.csv"), Gate()))
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_a_full_temporary_folder_is_not_said_to_be_an_address_that_cannot_be_read(keys, drawn, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    keys["bucket/1.dcm"] = next(drawn.glob("*.dcm")).read_bytes()
+    monkeypatch.setattr("jcs_ct.batch.addresses._write_head", full)
+    with pytest.raises(OutputError, match="the disk of the temporary folder is full"):
+        find_at("keys://bucket", Gate())
 
 
 def test_a_parquet_list_is_the_same(tmp_path, cohort):

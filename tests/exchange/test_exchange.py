@@ -215,6 +215,9 @@ def test_segmentations_lie_where_the_lesions_do_and_are_found_again(studies, tmp
         source = pydicom.dcmread(next(row.path.iterdir()))
         assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
         assert segmentation.StudyInstanceUID == source.StudyInstanceUID
+        sources = {(path.stat().st_dev, path.stat().st_ino) for path in row.path.iterdir()}
+        exported = {(path.stat().st_dev, path.stat().st_ino) for path in one.path.iterdir()}
+        assert not sources & exported, "an anonymiser may write the export in place"
     by_table = ("data", "make", "dicom", tmp_path / "out" / "studies", "-o", tmp_path / "again.csv")
     jcs(*by_table, "--labels", tmp_path / "out" / "labels.csv")
     again = read_manifest(tmp_path / "again.csv").rows

@@ -86,7 +86,10 @@ def test_a_child_that_the_system_ends_is_no_damaged_file(scripted_child, signal,
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(errno.ENOSPC, "DISK_FULL", "the disk is full"), (errno.EFBIG, "OUTPUT_UNWRITABLE", r"ulimit -f")],
+    [
+        (errno.ENOSPC, "DISK_FULL", "temporary folder is full"),
+        (errno.EFBIG, "OUTPUT_UNWRITABLE", r"ulimit -f"),
+    ],
 )
 def test_an_output_that_cannot_be_written_is_no_fault_of_the_item(scripted_child, tmp_path, number, code, words):
     items = [{"code": f"raise OSError({number}, 'words')"}]
@@ -100,7 +103,7 @@ def test_room_for_decoded_pixels_is_had_before(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sandbox.os, "posix_fallocate", full)
-    with pytest.raises(OutputError, match="the disk is full"), sandbox.decoded_pixels(100):
+    with pytest.raises(OutputError, match="temporary folder is full"), sandbox.decoded_pixels(100):
         pytest.fail("the disk is full")
 
 

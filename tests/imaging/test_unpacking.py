@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import lzma
 import os
+import random
 import tarfile
+import tempfile
 import zipfile
 
 import numpy as np
@@ -24,14 +27,14 @@ def zip_of(path, members):
     return path
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
 def test_study_in_an_archive(write_series, tmp_path, suffix):
     series = write_series(slices=6)
     path = tmp_path / f"study.{suffix}"
     if suffix == "zip":
         zip_of(path, {f"deep/{file.name}": file.read_bytes() for file in series.files})
     else:
-        with tarfile.open(path, "w:gz") as package:
+        with tarfile.open(path, f"w:{suffix.partition('.')[2]}") as package:
             package.add(series.folder, "deep")
     study = open_study(path)
     assert np.array_equal(study.volume.hu, series.truth)
@@ -87,6 +90,72 @@ def test_caps_on_members_size_and_ratio(tmp_path):
     bomb = zip_of(tmp_path / "bomb.zip", {"bomb": bytes(100 << 20)})
     assert "caps on size and ratio" in refused(bomb, tmp_path / "c")
     assert sum(file.stat().st_size for file in (tmp_path / "c").iterdir()) < 30 << 20
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_whose_members_unpack_without_a_bound_is_not_begun(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as package:
+        package.writestr("one.dcm", bytes(1 << 20))
+    message = refused(tmp_path / "bomb.zip", tmp_path / "out")
+    assert f"zip's method {method}, read are 8 (deflate) and 0 (none); zip it again with deflate" in message
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE], ids=["long name", "pax"])
+def test_a_header_of_a_tar_that_takes_all_memory(tmp_path, kind):
+    header = tarfile.TarInfo("one")
+    header.type, header.size = kind, 1 << 32
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb") as stream:
+        stream.write(header.tobuf() + bytes(4 << 20))
+    assert "a header in it takes more than 1 MiB" in refused(tmp_path / "bomb.tar.gz", tmp_path / "out")
+
+
+def test_folders_and_hidden_files_of_a_tar_are_counted(tmp_path):
+    with tarfile.open(tmp_path / "many.tar", "w") as package:
+        for number in range(5):
+            package.addfile(tarfile.TarInfo(f".hidden-{number}"))
+        package.addfile(tarfile.TarInfo("one"))
+    message = refused(tmp_path / "many.tar", tmp_path / "out", ArchiveLimits(members=4))
+    assert "more than 4 folders and hidden files" in message
+    assert len(unpack(tmp_path / "many.tar", tmp_path / "out", ArchiveLimits(members=5))) == 1
+
+
+def tar_of(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as package:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            package.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_an_xz_that_takes_much_memory(tmp_path):
+    """The second of two streams asks for a dictionary of 256 MiB; the first for one of 8."""
+    data = tar_of({"one": b"1" * 2000})
+    large = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 28}]
+    path = tmp_path / "study.tar.xz"
+    path.write_bytes(lzma.compress(data[:1000]) + lzma.compress(data[1000:], filters=large))
+    assert "decoding it takes more than 128 MiB of memory; pack it again" in refused(path, tmp_path / "out")
+
+
+def test_an_xz_in_two_streams_with_padding_is_whole_and_a_cut_one_is_not(tmp_path):
+    noise = random.Random(0).randbytes(3 << 20)
+    data = tar_of({".skipped": noise, "one": noise[:-100], "two": noise})
+    path, out = tmp_path / "study.tar.xz", tmp_path / "out"
+    out.mkdir()
+    packed = lzma.compress(data[: 4 << 20]) + bytes(8) + lzma.compress(data[4 << 20 :]) + bytes(4)
+    path.write_bytes(packed)
+    assert [file.read_bytes() for file in unpack(path, out)] == [noise[:-100], noise]
+    path.write_bytes(packed[: 5 << 20])
+    assert "the archive is damaged (EOFError)" in refused(path, tmp_path / "cut")
+
+
+def test_a_temporary_folder_that_is_missing_is_said(tmp_path, monkeypatch):
+    archive = zip_of(tmp_path / "a.zip", {"one.dcm": b"1"})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(OutputError, match=r"cannot write to the temporary folder: No such file .*; set TMPDIR"):
+        open_study(archive)
 
 
 def test_damaged_archives(tmp_path):

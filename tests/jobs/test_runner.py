@@ -108,6 +108,18 @@ def test_results_that_are_there_are_not_made_again(start, ledger, results, key):
     assert (job.state, job.result) == (State.DONE, {"calls": 9})
 
 
+def test_a_result_folder_without_its_record_is_replaced(start, ledger, results, key):
+    ledger.add(key(), {"text": "new"})
+    place = results.root / key().job_id
+    place.mkdir()
+    (place / "answer.txt").write_text("of nobody knows what")
+    start().work_once()
+    job = ledger.job(key().job_id)
+    assert (job.state, job.attempts) == (State.DONE, 1)
+    assert (results.find(job.job_id) / "answer.txt").read_text() == "new"
+    assert list(results.root.glob(".staging/*")) == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"), [("arguments", "CRASHED"), ("worker", "CRASHED"), ("results", "RUNNER_LOST")]
 )

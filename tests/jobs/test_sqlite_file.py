@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,6 +56,31 @@ def test_threads_and_objects_count_together(tmp_path):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(add, range(40)))
         assert second.row("SELECT count FROM things")["count"] == 40
+
+
+def test_what_one_object_writes_outlives_another_that_was_closed(tmp_path):
+    """A file that is opened and closed beside SQLite loses the process's locks, and another process takes its log."""
+    others = f"import sqlite3; db = sqlite3.connect({str(tmp_path / 'things.sqlite')!r}); "
+    look = others + "print(db.execute('SELECT count(*) FROM things').fetchone()[0]); db.close()"
+
+    def seen_by_another_process():
+        return int(subprocess.run([sys.executable, "-c", look], capture_output=True, check=True, text=True).stdout)
+
+    with open_file(tmp_path) as first:
+        first.change("INSERT INTO things VALUES ('a', 0)")
+        open_file(tmp_path).close()
+        assert seen_by_another_process() == 1
+        first.change("INSERT INTO things VALUES ('b', 0)")
+        assert seen_by_another_process() == 2
+    assert seen_by_another_process() == 2
+
+
+def test_the_file_is_its_owners_from_the_start_and_keeps_the_mode_it_is_given(tmp_path):
+    path = tmp_path / "things.sqlite"
+    for given in (0o600, 0o640):
+        open_file(tmp_path).close()
+        assert stat.S_IMODE(path.stat().st_mode) == given
+        path.chmod(0o640)
 
 
 def test_a_change_by_whomever_shows_in_the_mark(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import namedtuple
 
@@ -46,11 +47,37 @@ def test_a_study_of_the_pacs_may_be_too_large(in_pacs, tmp_path, monkeypatch, ev
     assert list(tmp_path.iterdir()) == [], "nothing of it is kept"
 
 
-def test_a_full_disk_is_told_by_its_code(tmp_path, monkeypatch):
-    (tmp_path / "image.dcm").write_bytes(b"x")
+@pytest.mark.parametrize(("size", "free_bytes"), [(1, 2), (3, 0)], ids=["kept free", "its own size"])
+def test_a_full_disk_is_told_by_its_code(tmp_path, monkeypatch, size, free_bytes):
+    (tmp_path / "image.dcm").write_bytes(bytes(size))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 99, 1))
-    source = {**BOUNDS, "place": str(tmp_path / "image.dcm"), "free_bytes": 2}
+    source = {**BOUNDS, "place": str(tmp_path / "image.dcm"), "free_bytes": free_bytes}
     with pytest.raises(OutputError) as caught:
         bring_in(source, tmp_path / "study", progress)
     assert caught.value.code == "DISK_FULL"
+    assert [path.name for path in tmp_path.iterdir()] == ["image.dcm"], "nothing of it is kept"
+
+
+def test_what_is_changed_in_a_listed_folder_later_is_not_changed_on_the_page(tmp_path):
+    image = tmp_path / "DOE JANE" / "series" / "image.dcm"
+    image.parent.mkdir(parents=True)
+    image.write_text("as it was read")
+    bring_in({**BOUNDS, "place": str(tmp_path / "DOE JANE")}, tmp_path / "study", progress)
+    with image.open("r+") as stream:  # in place, as pydicom saves
+        stream.write("changed")
+    (kept,) = (path for path in (tmp_path / "study").rglob("*") if path.is_file())
+    assert kept.read_text() == "as it was read"
+
+
+def test_a_file_that_cannot_be_read_is_said_without_its_name(tmp_path, monkeypatch):
+    (tmp_path / "DOE JANE.dcm").write_bytes(b"x")
+
+    def gone(source, target):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", gone)
+    with pytest.raises(StudyError, match="cannot be read in its folder any more") as caught:
+        bring_in({**BOUNDS, "place": str(tmp_path / "DOE JANE.dcm")}, tmp_path / "study", progress)
+    assert "DOE" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["DOE JANE.dcm"]

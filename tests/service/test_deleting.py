@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, ResultFolders
+from jcs_ct.service import api
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
@@ -125,6 +127,37 @@ def test_corrections_of_no_study_do_not_stop_the_export(database, studies, recor
     database.change("INSERT INTO corrections VALUES ('gone', 1, 0, 'jane', 0, '', '{}')")
     with pytest.raises(ConfigError, match="no DICOM study"):
         export_corrected(tmp_path, tmp_path / "exported")
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_results_that_are_packed_meanwhile(database, studies, record, tmp_path, monkeypatch, version):
+    """Gone before the first file, or between two: not an empty archive, and not a disk that cannot be written."""
+    corrections = Corrections(database, studies, Limits())
+    place = studies.results.find(record.job_id)
+    if version:
+        place = studies.corrections(record.study_id) / "0001"
+        database.change("INSERT INTO corrections VALUES (?, 1, 0, 'jane', 0, '', '{}')", (record.study_id,))
+    for name in ("one.dcm", "two.dcm"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(b"x")
+    service = SimpleNamespace(studies=studies, corrections=corrections, downloads=tmp_path / "downloads")
+    listed = api.result_files
+
+    def listed_before_it_is_deleted(folder):
+        names = listed(folder)
+        studies.delete(record)
+        return names
+
+    def listed_after_it_was_deleted(folder):
+        studies.delete(record)
+        return listed(folder)
+
+    monkeypatch.setattr(api, "result_files", [listed_after_it_was_deleted, listed_before_it_is_deleted][version])
+    with pytest.raises(Problem) as caught:
+        api.results_zip(record.study_id, JANE, service, version)
+    corrections.close()
+    assert (caught.value.status, caught.value.code) == (404, "UNKNOWN_STUDY")
+    assert list(service.downloads.iterdir()) == []
 
 
 def test_answers_are_not_shared_between_requests(studies):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +15,7 @@ import fsspec
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import Gate, find_in_folder
 from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError
-from jcs_ct.files import prepare_output_folder
+from jcs_ct.files import NO_ROOM, explain_temporary, prepare_output_folder, temporary_folder
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
 HEAD_BYTES = 32 * 1024
@@ -60,6 +59,7 @@ def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None 
     Raises:
         NotFoundError: nothing is there.
         ConfigError: it cannot be read.
+        OutputError: the temporary folder has no room for the headers.
     """
     system, root = file_system(address)
     try:
@@ -67,14 +67,16 @@ def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None 
         if not listed:
             raise NotFoundError(f"nothing lies at {address}; give the address that holds the studies")
         places, refused = _places(listed, root)
-        with tempfile.TemporaryDirectory(prefix="jcs-heads-") as mirror:
-            _mirror_headers(system, places, listed, Path(mirror))
-            found = find_in_folder(Path(mirror), gate, has_pixels=False, progress=progress)
-            states = {Path(mirror, inside): _state(listed[name]) for name, inside in places.items()}
+        with temporary_folder("jcs-heads-") as mirror:
+            _mirror_headers(system, places, listed, mirror)
+            found = find_in_folder(mirror, gate, has_pixels=False, progress=progress)
+            states = {mirror / inside: _state(listed[name]) for name, inside in places.items()}
             found = [_with_objects(one, states) for one in found]
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise explain_temporary(error) from error
         raise ConfigError(f"{address} cannot be read: {type(error).__name__}: {error}") from error
-    return [*(_at_address(one, Path(mirror), address) for one in found), *map(_refused, refused)]
+    return [*(_at_address(one, mirror, address) for one in found), *map(_refused, refused)]
 
 
 def _places(names: Iterable[str], root: str) -> tuple[dict[str, PurePosixPath], list[str]]:

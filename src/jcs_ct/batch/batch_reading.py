@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.files import NO_ROOM, explain_temporary, temporary_folder
 from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _output(arguments: Mapping[str, Any]) -> Iterator[Path]:
     if "store" not in arguments:
         yield Path(arguments["output"])
         return
-    with tempfile.TemporaryDirectory(prefix="jcs-results-") as folder:
-        yield Path(folder)
+    with temporary_folder("jcs-results-") as folder:
+        yield folder
 
 
 @contextmanager
@@ -138,9 +138,9 @@ def _brought(study: Mapping[str, Any], clock: _StageSeconds) -> Iterator[Path]:
     where, files = study["where"], study["files"]
     clock("fetch", 0, 1)
     if study["kind"] == Kind.DICOMWEB:
-        with tempfile.TemporaryDirectory(prefix="jcs-study-") as folder:
-            _fetch_from_server(where, Path(folder))
-            yield Path(folder)
+        with temporary_folder("jcs-study-") as folder:
+            _fetch_from_server(where, folder)
+            yield folder
         return
     if not is_address(where):
         if not Path(where).exists():
@@ -148,10 +148,12 @@ def _brought(study: Mapping[str, Any], clock: _StageSeconds) -> Iterator[Path]:
         with _linked(Path(where), files) if files else nullcontext(Path(where)) as place:
             yield place
         return
-    with tempfile.TemporaryDirectory(prefix="jcs-study-") as folder:
+    with temporary_folder("jcs-study-") as folder:
         try:
-            place = fetched(where, files, Path(folder))
+            place = fetched(where, files, folder)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise explain_temporary(error) from error
             message = f"the store does not give the study: {type(error).__name__} ({NotFetchedError.code})"
             raise NotFetchedError(message) from error
         yield place
@@ -160,12 +162,12 @@ def _brought(study: Mapping[str, Any], clock: _StageSeconds) -> Iterator[Path]:
 @contextmanager
 def _linked(where: Path, files: list[str]) -> Iterator[Path]:
     """A folder of links to those files of a folder that are one study's."""
-    with tempfile.TemporaryDirectory(prefix="jcs-study-") as name:
+    with temporary_folder("jcs-study-") as folder:
         for file in files:
-            link = Path(name, file)
+            link = folder / file
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(where / file)
-        yield Path(name)
+        yield folder
 
 
 def _fetch_from_server(where: str, folder: Path) -> None:

@@ -57,7 +57,7 @@ def find_studies(
         return iter(find_at(source, gate, progress=progress))
     path = Path(source)
     if path.is_file() and path.suffix.lower() in _LISTS:
-        return _find_in_list(path, gate, progress)
+        return _read_or_said(_find_in_list(path, gate, progress), path)
     return iter(find_in_folder(path, gate, progress=progress))
 
 
@@ -111,6 +111,15 @@ def connect(url: str) -> DicomWeb:
         from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.server import PacsServer
     return DicomWeb(PacsServer.from_environment(url, os.environ.get("JCS_PACS_CA", "")))
+
+
+def _read_or_said(studies: Iterator[FoundStudy], path: Path) -> Iterator[FoundStudy]:
+    """The studies of a list; one whose files or folder cannot be read is named."""
+    try:
+        yield from studies
+    except OSError as error:
+        named, reason = error.filename or "a study", error.strerror or type(error).__name__
+        raise ConfigError(f"{named} cannot be read: {reason}; mend it, or leave it out of the list {path}") from error
 
 
 def _find_in_list(path: Path, gate: Gate, progress: Looked | None) -> Iterator[FoundStudy]:

@@ -14,7 +14,7 @@ from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import csv_text
 from jcs_ct.errors import ConfigError
 from jcs_ct.exchange.cases import Case, export_cases
-from jcs_ct.files import link_or_copy, prepare_output_folder, write_text
+from jcs_ct.files import copy_file, prepare_output_folder, write_text
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.dicom_common import CATEGORY, LUNG, MANUFACTURER, OPACITY, series_description, write_dataset
 from jcs_ct.reporting.dicom_identity import ResultIdentity
@@ -29,11 +29,12 @@ STUDIES_FOLDER = "studies"
 
 
 def export_dicom(manifest: Manifest, folder: Path, *, progress: CountProgress = lambda done, total: None) -> Manifest:
-    """``studies/CASE/*.dcm`` as they are (links where the disk allows), ``masks/CASE.seg.dcm`` and ``labels.csv``.
+    """``studies/CASE/*.dcm`` as they are, ``masks/CASE.seg.dcm`` and ``labels.csv``.
 
     A Segmentation is BINARY with one segment, Opacity, whose frames are those of the study's images that hold
     lesion; a study without lesions has none. Masks of a manifest are taken for a person's (Segment Algorithm Type
-    MANUAL). Patients' names stay in the files: they are the sources' own.
+    MANUAL). Patients' names stay in the files, which are
+    copies: what is changed in them later leaves the sources as they are.
 
     Raises:
         ConfigError: a study that is no DICOM series in a folder, or as :func:`export_cases`.
@@ -51,7 +52,7 @@ def _write_case(case: Case, staging: Path) -> ManifestRow:
         _write_segmentation(case, mask)
     images = prepare_output_folder(staging / STUDIES_FOLDER / case.name)
     for number, path in enumerate(dict.fromkeys(case.study.paths), start=1):
-        link_or_copy(path, images / f"{number:04d}.dcm")
+        copy_file(path, images / f"{number:04d}.dcm")
     return replace(case.row, path=images, mask=mask, lesion_labels=())
 
 

@@ -21,11 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
-from jcs_ct.errors import GateCode, OutputError
-from jcs_ct.files import explain_unwritable
+from jcs_ct.errors import GateCode
+from jcs_ct.files import explain_temporary
 from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkedChild, ForkingParent
 
 logger = logging.getLogger(__name__)
@@ -219,7 +218,7 @@ def decoded_pixels(byte_count: int = 0) -> Iterator[IO[bytes]]:
             output = open_files.enter_context(tempfile.TemporaryFile())
             _reserve(output, byte_count)
         except OSError as error:
-            raise _explained(error) from error
+            raise explain_temporary(error) from error
         yield output
 
 
@@ -231,11 +230,6 @@ def _reserve(output: IO[bytes], byte_count: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that reserve nothing
             raise
         output.truncate(byte_count)
-
-
-def _explained(error: OSError) -> OutputError:
-    """Why decoded pixels cannot be written to the temporary folder, and what to do."""
-    return explain_unwritable(Path(tempfile.tempdir or "the temporary folder"), error)
 
 
 def run_in_child(
@@ -336,7 +330,7 @@ def _collect(
         if "done" not in answer:
             continue
         if (number := answer.get("errno")) is not None:
-            raise _explained(OSError(int(number), os.strerror(int(number))))
+            raise explain_temporary(OSError(int(number), os.strerror(int(number))))
         code = answer.get("code")
         outcomes[first + int(answer["done"])] = Outcome(
             answer.get("value"), None if code is None else GateCode(code), answer.get("message", "")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import io
 import lzma
+import math
+import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from jcs_ct.errors import GateCode, JCSError, OutputError, StudyError
+from jcs_ct.files import explain_temporary, temporary_folder
+from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes
 
 _BLOCK = 1 << 20
+#: What one header of a tar may take: extended ones hold names and times.
+_HEADER_BYTES = 1 << 20
+#: Memory to decode xz; its strongest preset takes 65 MiB, a file may ask for 4 GiB.
+_XZ_MEMORY_BYTES = 128 << 20
 _DAMAGED = (
     EOFError,
     KeyError,
@@ -65,7 +75,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
     limits = limits or ArchiveLimits()
     budget = min(limits.total_bytes, int(limits.ratio * max(archive.stat().st_size, 1)) + _BLOCK)
     names: dict[Path, PurePosixPath] = {}
-    members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+    members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive, limits.members)
     try:
         for count, (name, stream) in enumerate(members, start=1):
             if count > limits.members:
@@ -86,18 +96,11 @@ def _explained(error: OSError) -> JCSError:
     if error.errno in (None, errno.EINVAL):
         message = f"the archive is damaged ({type(error).__name__}); copy it again from its source"
         return StudyError(GateCode.UNREADABLE, message)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
-        return OutputError(f"the archive cannot be unpacked: {message}", code="DISK_FULL")
-    message = f"the archive cannot be unpacked into the temporary folder: {error.strerror or type(error).__name__}"
-    remedy = "set TMPDIR to a folder you can write to"
-    return OutputError(f"{message}; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
+    return explain_temporary(error)
 
 
-def _refused(reason: str) -> StudyError:
-    return StudyError(
-        GateCode.UNSUPPORTED, f"the archive is not unpacked: {reason}; unpack it yourself if it is yours"
-    )
+def _refused(reason: str, remedy: str = "unpack it yourself if it is yours") -> StudyError:
+    return StudyError(GateCode.UNSUPPORTED, f"the archive is not unpacked: {reason}; {remedy}", remedy=remedy)
 
 
 def _check_name(name: str) -> None:
@@ -116,25 +119,121 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 raise _refused("it is encrypted")
             if info.is_dir() or _is_clutter(info.filename):
                 continue
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile unpacks others (bzip2, LZMA) in steps of any size: gigabytes before the caps are asked.
+                raise _refused(
+                    f"it is compressed by zip's method {info.compress_type}, read are 8 (deflate) and 0 (none)",
+                    "zip it again with deflate",
+                )
             with package.open(info) as stream:
                 yield info.filename, stream
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive, mode="r:*") as package:
+def _tar_members(archive: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
+    others = 0
+    with _tar_stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as package:
         for info in package:
+            stream.left = math.inf  # what is in a file is counted where it is copied
             _check_name(info.name)
             if info.issym() or info.islnk():
                 raise _refused("it holds a link")
-            if not info.isfile() or _is_clutter(info.name):
-                continue
-            stream = package.extractfile(info)
-            if stream is not None:
-                yield info.name, stream
-        _check_tar_end(package)
+            content = package.extractfile(info) if info.isfile() and not _is_clutter(info.name) else None
+            if content is not None:
+                yield info.name, content
+            else:
+                others += 1
+            if others > most:
+                raise _refused(f"it holds more than {most} folders and hidden files")
+            stream.left = _HEADER_BYTES
+        _check_tar_end(stream)
 
 
-def _check_tar_end(package: tarfile.TarFile) -> None:
+class _TarStream(io.BufferedReader):
+    """A tar's bytes, of which one header takes so many and no more, however long it says that it is.
+
+    Attributes:
+        left: How many may still be read.
+        last: What was read last.
+    """
+
+    left: float = _HEADER_BYTES
+    last: bytes = b""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= self.left:
+            raise _refused(f"a header in it takes more than {_HEADER_BYTES >> 20} MiB")
+        self.left -= size
+        self.last = super().read(size)
+        return self.last
+
+
+@contextmanager
+def _tar_stream(archive: Path) -> Iterator[_TarStream]:
+    """A tar, unpacked where it lies in gzip, bzip2 or xz."""
+    head = first_bytes(archive, len(XZ))
+    with ExitStack() as opened:
+        content: Any = opened.enter_context(archive.open("rb", buffering=0))
+        if head.startswith(XZ):
+            content = opened.enter_context(_XzContent(content))
+        elif head.startswith((GZIP, BZIP2)):
+            content = opened.enter_context((gzip if head.startswith(GZIP) else bz2).open(content, "rb"))
+        yield opened.enter_context(_TarStream(content))
+
+
+class _XzContent(io.RawIOBase):
+    """What an xz file holds, read forwards, with a bound on memory, which ``lzma.open`` knows none of."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed, self._place, self._decoder = packed, 0, _xz_decoder()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or place < self._place:
+            raise io.UnsupportedOperation("xz is read forwards only")
+        while self._place < place and self.read(min(_BLOCK, place - self._place)):
+            continue
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            if self._decoder.eof:  # another stream may follow, after padding
+                block = (self._decoder.unused_data + self._packed.read(_BLOCK)).lstrip(b"\0")
+                if not block:
+                    return 0
+                self._decoder = _xz_decoder()
+            else:
+                block = self._packed.read(_BLOCK) if self._decoder.needs_input else b""
+                if self._decoder.needs_input and not block:
+                    raise EOFError
+            data = self._decode(block, len(buffer))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _decode(self, block: bytes, most: int) -> bytes:
+        try:
+            return self._decoder.decompress(block, most)
+        except lzma.LZMAError as error:
+            if "Memory usage limit" not in str(error):
+                raise
+            reason = f"decoding it takes more than {_XZ_MEMORY_BYTES >> 20} MiB of memory"
+            raise _refused(reason, "pack it again with a smaller dictionary (xz -9)") from error
+
+
+def _xz_decoder() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
+
+
+def _check_tar_end(stream: _TarStream) -> None:
     """Refuse a tar that does not end where members do: in blocks of zeros (POSIX 1003.1, pax, ustar).
 
     ``tarfile`` takes the end of the file, and a member's header that was overwritten, for the end of the members.
@@ -142,10 +241,8 @@ def _check_tar_end(package: tarfile.TarFile) -> None:
     Raises:
         StudyError: TRUNCATED.
     """
-    if package.fileobj is None:
-        raise ValueError("the archive is closed")
-    package.fileobj.seek(package.offset)
-    end = package.fileobj.read(_BLOCK)
+    header, stream.left = stream.last, math.inf
+    end = header + stream.read(_BLOCK)
     if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
         message = (
             "the archive has no end: it is cut off, or a header in it was overwritten; copy it again from its source"
@@ -187,12 +284,10 @@ def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[tup
 
     Raises:
         StudyError: as :func:`unpack`, and NO_IMAGES for an archive without files.
+        OutputError: as :func:`unpack`, or there is no temporary folder.
     """
-    folder = Path(tempfile.mkdtemp(prefix="jcs-archive-"))
-    try:
+    with temporary_folder("jcs-archive-") as folder:
         names = unpack(archive, folder, limits)
         if not names:
             raise StudyError(GateCode.NO_IMAGES, "the archive holds no files; give one with a study")
         yield folder, names
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

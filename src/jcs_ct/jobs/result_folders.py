@@ -60,6 +60,8 @@ class ResultFolders:
     def publish(self, job_id: str, staged: Path, record: Mapping[str, Any]) -> bool:
         """Move an attempt's folder into place; False when results were there already (the staged ones are removed).
 
+        A folder in that place without a record holds no results, whatever lies in it: it is replaced.
+
         Args:
             job_id: Whose.
             staged: From :meth:`stage`, filled.
@@ -75,6 +77,8 @@ class ResultFolders:
         place = self.root / job_id
         try:
             _sync(staged)
+            if place.is_dir() and self.find(job_id) is None:
+                self.remove(job_id)
             staged.rename(place)
             _sync(self.root)
         except OSError as error:

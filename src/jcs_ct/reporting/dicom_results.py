@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import prepare_output_folder
+from jcs_ct.files import staged_folder
 from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def write_dicom_results(
     ``pdf``   ``report.pdf.dcm``       Encapsulated PDF
     ========  =======================  ============================================================
 
-    Files of an earlier result under these names are replaced or removed, so that a folder holds one result set.
+    Files of an earlier result under the names of ``kinds`` are replaced or removed, and so is a rejection note, so
+    that a folder holds one result set. New ones are written beside and moved in together: what fails leaves the
+    earlier ones as they were.
 
     Args:
         study: A study that was read from DICOM; its source files are read again, headers only.
@@ -98,34 +100,34 @@ def write_dicom_results(
     source = dicom_source.read_source_series(study)
     identity = ResultIdentity(revision) if revision else ResultIdentity.of(source.series_uid, diagnosis, correction)
     earlier = dicom_rejection.references(supersedes)
-    prepare_output_folder(folder)
-    remove_dicom_results(folder, kinds=kinds)
     written: list[Path | None] = []
-    with names_kept_out_of_warnings():
+    last = SR_NAME if "sr" in kinds else REJECTION_NAME
+    stale = [REJECTION_NAME, *(RESULT_PATTERNS[kind] for kind in kinds)]
+    with staged_folder(folder, last=last, stale=stale) as staging, names_kept_out_of_warnings():
         segmentation = (
             dicom_seg.build_segmentation(source, diagnosis, identity, correction)
             if {"seg", "sr"} & set(kinds)
             else None
         )
         if "seg" in kinds and segmentation is not None:
-            written.append(dicom_common.write_dataset(segmentation, folder / SEG_NAME))
+            written.append(dicom_common.write_dataset(segmentation, staging / SEG_NAME))
         if "pm" in kinds:
-            written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, folder / PM_NAME))
+            written.append(dicom_maps.write_parametric_map(source, diagnosis, identity, staging / PM_NAME))
         if "sr" in kinds:
             predecessors = [one for one in earlier if one.SOPClassUID == Comprehensive3DSRStorage]
             report = dicom_sr.build_report(
                 source, diagnosis, identity, segmentation, correction, predecessors=predecessors
             )
-            written.append(dicom_common.write_dataset(report, folder / SR_NAME))
+            written.append(dicom_common.write_dataset(report, staging / SR_NAME))
         if "sc" in kinds:
-            written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, folder / SC_FOLDER))
+            written.extend(dicom_sc.write_overlays(study, source, diagnosis, identity, staging / SC_FOLDER))
         if "pdf" in kinds:
-            written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, folder / PDF_NAME))
+            written.append(dicom_pdf.write_encapsulated_pdf(study, source, diagnosis, identity, staging / PDF_NAME))
         if earlier:
             written.append(
-                dicom_rejection.write_rejection(source, diagnosis, identity, earlier, folder / REJECTION_NAME)
+                dicom_rejection.write_rejection(source, diagnosis, identity, earlier, staging / REJECTION_NAME)
             )
-    return tuple(path for path in written if path is not None)
+    return tuple(folder / path.relative_to(staging) for path in written if path is not None)
 
 
 @contextmanager
@@ -146,11 +148,3 @@ def require_dicom_source(study: Study) -> None:
     from jcs_ct.reporting import dicom_source
 
     dicom_source.read_source_series(study)
-
-
-def remove_dicom_results(folder: Path, *, kinds: Sequence[str] = KINDS) -> None:
-    """Remove the files of an earlier result set from ``folder``; other files stay."""
-    (folder / REJECTION_NAME).unlink(missing_ok=True)
-    for kind in kinds:
-        for path in folder.glob(RESULT_PATTERNS[kind]):
-            path.unlink()

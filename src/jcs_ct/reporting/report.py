@@ -125,7 +125,9 @@ def write_report(
     label = None if label is None else checked_label(label)
     _check_belongs(study, diagnosis)
     started = time.perf_counter()
-    with staged_folder(folder, last=RUN_RECORD, stale=_NAMES) as staging:
+    # Without a run record files of these names are somebody else's.
+    stale = _NAMES if (folder / RUN_RECORD).exists() else ()
+    with staged_folder(folder, last=RUN_RECORD, stale=stale) as staging:
         paths = ReportPaths.in_folder(staging, formats)
         parts = parts or ReportParts(study, formats)
         with Beside("volumes") as beside:  # packing and hashing hold no interpreter's lock

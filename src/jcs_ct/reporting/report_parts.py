@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.beside import Beside
+from jcs_ct.files import temporary_folder
 from jcs_ct.imaging.nifti_writing import write_activation_volume
 from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.run_record import voxels_sha256
@@ -77,8 +76,8 @@ class ReportParts:
     def _pack(self, activation: NDArray[np.float16]) -> bytes:
         affine = self._study.source_affine
         description = f"jcs-ct activation map 0..1{geometry_note(affine)}"
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "activation.nii.gz"
+        with temporary_folder("jcs-report-") as folder:
+            path = folder / "activation.nii.gz"
             write_activation_volume(path, self._study.on_source_grid(activation), affine, description=description)
             return path.read_bytes()
 

@@ -217,9 +217,14 @@ def results_zip(
     record = service.studies.get(user, study_id)
     folder = service.corrections.folder(record, version)
     staged = service.downloads / f"{secrets.token_hex(8)}.zip"
-    with replacing(staged) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
-        for name in result_files(folder):
-            package.write(folder / name, name)
+    try:
+        with replacing(staged) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
+            for name in result_files(folder):
+                package.write(folder / name, name)
+            service.studies.require_kept(record)  # else what was listed is not all there was
+    except FileNotFoundError:
+        service.studies.require_kept(record)
+        raise
     service.audit.note(user.name, "export", study_id, version=version)
     return FileResponse(
         staged,

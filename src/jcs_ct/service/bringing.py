@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jcs_ct.errors import GateCode, OutputError, StudyError
-from jcs_ct.files import link_or_copy, prepare_output_folder
+from jcs_ct.errors import ConfigError, GateCode, JCSError, OutputError, StudyError
+from jcs_ct.files import copy_file, prepare_output_folder
 from jcs_ct.imaging.neutral_names import neutral_paths
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.listed_studies import open_pacs
@@ -32,7 +32,7 @@ def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None
         progress: Files.
 
     Raises:
-        StudyError: it is gone (NO_IMAGES), or larger than may be sent (UNSUPPORTED).
+        StudyError: it is gone (NO_IMAGES, UNREADABLE), or larger than may be sent (UNSUPPORTED).
         OutputError: the disk is full.
         JCSError: what a PACS comes to.
     """
@@ -43,7 +43,11 @@ def bring_in(source: Mapping[str, Any], place: Path, progress: Progress) -> None
         _fetch(source, prepare_output_folder(staged), progress)  # what a killed fetch left is not fetched again
     else:
         shutil.rmtree(staged, ignore_errors=True)
-        _link(source, prepare_output_folder(staged), progress)
+        try:
+            _copy(source, prepare_output_folder(staged), progress)
+        except JCSError:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
     staged.rename(place)
 
 
@@ -79,16 +83,19 @@ def _require_size(folder: Path, most_bytes: int) -> None:
         )
 
 
-def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
-    """Links where the disk allows, else copies; named as what is sent by a browser."""
+def _copy(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
+    """Copies, which what happens to the folder later does not reach; named as what is sent by a browser."""
     root = Path(source["place"])
     if not root.exists():
         raise StudyError(GateCode.NO_IMAGES, "the study is no longer in its folder; choose another one")
-    found = (
-        [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    )
-    paths = sorted(found, key=natural_key)
-    size = sum(path.stat().st_size for path in paths)
+    try:
+        below = [root] if root.is_file() else root.rglob("*")
+        found = [path for path in below if path.is_file() and (path == root or not path.is_symlink())]
+        paths = sorted(found, key=natural_key)
+        sizes = [path.stat().st_size for path in paths]
+    except OSError as error:
+        raise _cannot_be_read() from error
+    size = sum(sizes)
     if len(paths) > source["most_files"] or size > source["most_bytes"]:
         raise StudyError(
             GateCode.UNSUPPORTED,
@@ -100,15 +107,25 @@ def _link(source: Mapping[str, Any], staged: Path, progress: Progress) -> None:
         prepare_output_folder(staged / folder)
     for done, (path, kept) in enumerate(zip(paths, places, strict=True)):
         progress("fetch", done, len(paths))
-        _require_space(staged, source["free_bytes"])
-        link_or_copy(path, staged / kept)
+        _require_space(staged, source["free_bytes"], sizes[done])
+        try:
+            copy_file(path, staged / kept)
+        except ConfigError as error:
+            raise _cannot_be_read() from error
 
 
-def _require_space(folder: Path, free_bytes: int) -> None:
+def _cannot_be_read() -> StudyError:
+    """Without the file's name, which may be a patient's."""
+    message = "files of the study cannot be read in its folder any more; look there, and choose it again"
+    return StudyError(GateCode.UNREADABLE, message, remedy="look into the folder, and choose the study again")
+
+
+def _require_space(folder: Path, free_bytes: int, coming_bytes: int = 0) -> None:
     free = shutil.disk_usage(folder).free
-    if free < free_bytes:
+    if free < free_bytes + coming_bytes:
+        coming = f"{coming_bytes / GIB:.1f} GiB are to come and " if coming_bytes else ""
         raise OutputError(
-            f"the server's disk has {free / GIB:.1f} GiB free, {free_bytes / GIB:.1f} GiB must stay free; "
+            f"the server's disk has {free / GIB:.1f} GiB free, {coming}{free_bytes / GIB:.1f} GiB must stay free; "
             "ask the administrator to free space (DISK_FULL)",
             code="DISK_FULL",
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from jcs_ct.data.sources.dicom_studies import FoundStudies, find_studies, read_salt
 from jcs_ct.data.sources.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import link_or_copy, prepare_output_folder, write_text
+from jcs_ct.files import copy_file, prepare_output_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
 from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
@@ -38,9 +38,9 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
     """Write the newest correction of every study, with its images, as a manifest of studies.
 
     Of a series that was sent twice the newer correction is taken.
-    ``output/studies/`` holds the images (links where the disk allows, else copies), ``output/masks/`` the readers'
-    Segmentations, ``labels.csv`` what is said of each, ``manifest.csv`` the table with patients under pseudonyms
-    (key in ``studies.salt``). A study whose correction holds no lesion is labelled uninfected.
+    ``output/studies/`` holds copies of the images, ``output/masks/`` of the readers' Segmentations; ``labels.csv``
+    says what is said of each, ``manifest.csv`` is the table with patients under pseudonyms (key in ``studies.salt``).
+    A study whose correction holds no lesion is labelled uninfected.
 
     Args:
         folder: Of a page; it may be running.
@@ -103,7 +103,7 @@ def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple
         if seg.is_file():
             mask = f"masks/{record.study_id}.seg.dcm"
             prepare_output_folder(output / "masks")
-            link_or_copy(seg, output / mask)
+            copy_file(seg, output / mask)
         lines.append((record.study_id, int(bool(mask)), mask))
     return lines, left_out
 
@@ -115,6 +115,8 @@ def _images(studies: Studies, record: StudyRecord) -> Path | None:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    prepare_output_folder(target)
-    for path in sorted(source.iterdir()):
-        link_or_copy(path, target / path.name)
+    """Every file below ``source``, at the same place below ``target``."""
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        place = target / path.relative_to(source)
+        prepare_output_folder(place.parent)
+        copy_file(path, place)

@@ -372,6 +372,37 @@ def test_a_folder_that_cannot_be_written_is_refused(make_series, make_findings, 
         write_dicom_results(study, make_findings(study), tmp_path / "file" / "out", kinds=("seg",))
 
 
+def test_a_disk_that_fills_up_leaves_the_earlier_result_set_as_it_was(results, monkeypatch):
+    study, diagnosis, folder, _ = results
+    (folder / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(*arguments):
+        raise OutputError("the disk is full (DISK_FULL)", code="DISK_FULL")
+
+    monkeypatch.setattr(dicom_pdf, "write_encapsulated_pdf", full)
+    with pytest.raises(OutputError, match="DISK_FULL"):
+        write_dicom_results(study, diagnosis, folder, revision="another")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(folder.glob(".*"))
+
+
+def test_only_results_of_the_kinds_asked_for_take_the_place_of_earlier_ones(results, make_findings):
+    study, _, folder, paths = results
+    before = {path: path.read_bytes() for path in paths}
+    healthy = make_findings(study, positive=False)
+    assert write_dicom_results(study, healthy, folder, kinds=("seg", "pm"), revision="another") == ()
+    left = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    gone = {folder / "lesions.seg.dcm", folder / "activation.pm.dcm"}
+    assert left == {path: content for path, content in before.items() if path not in gone}
+    (report,) = write_dicom_results(study, healthy, folder, kinds=("sr",), revision="another")
+    assert report.read_bytes() != before[report]
+    (overlay,) = write_dicom_results(study, healthy, folder, kinds=("sc",), revision="another")
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(
+        [report, overlay, folder / "report.pdf.dcm"]
+    )
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
 @pytest.mark.parametrize("source", ["single", "multi-frame", "guid", "lenient", "negative"])
 def test_dciodvfy_finds_nothing_that_was_not_reviewed(source, make_series, make_multiframe, make_findings, tmp_path):

@@ -1,0 +1,50 @@
+"""Corrected studies are exported as files of their own, whatever folders they lie in."""
+
+from __future__ import annotations
+
+import pytest
+
+from jcs_ct.data.manifest import read_manifest
+from jcs_ct.jobs import JobKey, Ledger, ResultFolders
+from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
+from jcs_ct.service.database import RECORD, ServiceDatabase
+from jcs_ct.service.studies import Studies
+from jcs_ct.service.training_export import export_corrected
+from jcs_ct.service.users import LOCAL_USER
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The folder of a page with a corrected study, whose images lie in a folder of its series, and their paths."""
+    folder = tmp_path / "page"
+    write_dicom(make_phantom(PhantomConfig(slices=6, size=32, seed=3, negative=True)), tmp_path / "drawn")
+    with ServiceDatabase(folder / RECORD) as database, Ledger(folder / "jobs.sqlite") as ledger:
+        studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
+        record = studies.add(
+            LOCAL_USER, studies.new_id(), "", files=6, size=1, key=lambda name: JobKey(name, "w", "o", "v")
+        )
+        series = studies.sent(record.study_id) / "wgggg+" / "wgggh+"
+        series.parent.mkdir(parents=True)
+        (tmp_path / "drawn" / "dicom").rename(series)
+        ledger.finish(ledger.claim(), result={"kind": "dicom", "identifier": "1"})
+        database.change("INSERT INTO corrections VALUES (?, 1, 0, 'local', 0, '', '{}')", (record.study_id,))
+    return folder, sorted(series.iterdir())
+
+
+def test_a_study_in_folders_is_exported_with_them(page, tmp_path):
+    folder, images = page
+    exported = export_corrected(folder, tmp_path / "out")
+    (row,) = read_manifest(exported.manifest)
+    assert row.label == 0
+    assert row.path == tmp_path / "out" / "studies" / images[0].parents[2].name / "wgggg+" / "wgggh+"
+    assert sorted(path.name for path in row.path.iterdir()) == [path.name for path in images]
+
+
+def test_what_is_done_to_the_export_does_not_reach_the_page(page, tmp_path):
+    folder, images = page
+    before = [path.read_bytes() for path in images]
+    export_corrected(folder, tmp_path / "out")
+    for path in (tmp_path / "out" / "studies").rglob("*.dcm"):
+        with path.open("r+b") as stream:  # in place, as an anonymiser saves
+            stream.write(b"nobody")
+    assert [path.read_bytes() for path in images] == before
