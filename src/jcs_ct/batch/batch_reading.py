@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.jobs.outcome import is_disk_full
 from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
 
 if TYPE_CHECKING:
@@ -151,7 +152,11 @@ def _brought(study: Mapping[str, Any], clock: _StageSeconds) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="jcs-study-") as folder:
         try:
             place = fetched(where, files, Path(folder))
-        except (OSError, ValueError) as error:
+        except JCSError:
+            raise
+        except Exception as error:  # each store's library has errors of its own
+            if is_disk_full(error):
+                raise
             message = f"the store does not give the study: {type(error).__name__} ({NotFetchedError.code})"
             raise NotFetchedError(message) from error
         yield place
