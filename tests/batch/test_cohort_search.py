@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from jcs_ct.batch import batch_reading
 from jcs_ct.batch.addresses import fetched, find_at, store_folder
 from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
 from jcs_ct.batch.cohort_manifest import Kind, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
 from jcs_ct.errors import ConfigError, OutputError, StudyError
+from jcs_ct.jobs import Outcome
+from jcs_ct.jobs.outcome import explain
 
 RECORD = {"value": {"n": 1}, "seconds": 1.0, "peak_memory_bytes": 1}
 
@@ -217,6 +220,50 @@ def test_results_in_a_store_count_from_their_marker_on(bucket):
     assert results._system.exists(f"{results._root}/job/{DONE_MARKER}")
     assert list(results.records()) == [("job", RECORD)]
     assert results.picture("job") is None
+
+
+class StoreError(Exception):
+    """As the libraries of S3 and GCS raise it, which is no OSError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreError("no endpoint"), "OUTPUT_UNWRITABLE"),
+        (ConnectionError("reset"), "OUTPUT_UNWRITABLE"),
+        (OSError(errno.ENOSPC, "No space left"), "DISK_FULL"),
+    ],
+)
+@pytest.mark.parametrize("call", ["store", "find", "publish"])
+def test_a_store_that_fails_is_an_outage_and_no_studys_fault(cohort, monkeypatch, error, code, call):
+    def fail(*given, **named):
+        raise error
+
+    results = open_results("memory://out")
+    for name in ("put", "exists", "pipe_file"):
+        monkeypatch.setattr(results._system, name, fail)
+    with pytest.raises(OutputError, match=rf"cannot write to .*{code}") as caught:
+        if call == "store":
+            store_folder(cohort, "memory://out/job")
+        else:
+            results.find("job") if call == "find" else results.publish("job", {}, RECORD)
+    ending, found, message = explain(caught.value)
+    assert Outcome(ending, found, message).is_outage
+    assert found == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StoreError("no endpoint"), "NOT_FETCHED"), (OSError(errno.ENOSPC, "full"), "DISK_FULL")]
+)
+def test_a_study_that_cannot_be_fetched_is_told_from_a_full_disk_here(monkeypatch, error, code):
+    def fail(*given):
+        raise error
+
+    monkeypatch.setattr(batch_reading, "fetched", fail)
+    study = {"kind": Kind.SINGLE, "where": "memory://in/1", "files": [], "series": "", "byte_count": 1}
+    with pytest.raises((OSError, batch_reading.NotFetchedError)) as caught:
+        batch_reading.read_for_batch({"study": study, "options": {}, "output": "x"}, lambda *stage: None)
+    assert explain(caught.value)[1] == code
 
 
 @pytest.mark.slow

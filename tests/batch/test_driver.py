@@ -17,7 +17,7 @@ from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.executor import Executor, Order, lost
 from jcs_ct.batch.local import LocalExecutor
-from jcs_ct.errors import OutputError
+from jcs_ct.errors import BackendError, OutputError
 from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State, StudyWorker
 
 PLAY = "played_studies:play"
@@ -67,7 +67,7 @@ def batch(tmp_path):
         key = JobKey("any", "w", "p", "v")
         ledger.add_many((JobKey(str(study["name"]), "w", "p", "v"), study) for study in studies)
         results = FolderResults(tmp_path / "results")
-        options = {"least_free_bytes": 0, "room": (tmp_path,), **options}
+        options = {"least_free_bytes": 0, "room": (tmp_path,), "outage_wait_s": 0.0, **options}
         driver = Driver(ledger, results, executor, PLAY, {}, key.reading_id, **options)
         return driver, ledger, results
 
@@ -153,6 +153,51 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_
         late.run()
     assert (caught.value.code, caught.value.remedy) == ("DISK_FULL", "free space and give the same command again")
     assert real(tmp_path).free > 0
+
+
+def test_a_quota_that_the_free_space_does_not_show_costs_no_attempt(batch, monkeypatch):
+    monkeypatch.setattr("jcs_ct.batch.driver._LOOK_AGAIN_S", 0.01)
+    driver, ledger, _ = batch(named(2), Played(*["DISK_FULL"] * 5, window=1), outage_wait_s=0.01)
+    told = []
+    driver.on_change = told.append
+    assert driver.run().counts[State.DONE] == 2
+    assert {job.attempts for job in ledger.jobs()} == {1}
+    assert {one.waiting_for for one in told} == {"disk", ""}
+
+
+@pytest.mark.parametrize("wrong", ["study", "results"])
+def test_a_disk_that_stays_full_is_not_tried_without_a_pause(batch, monkeypatch, wrong):
+    def refuse(*given):
+        tries.append(given)
+        raise OutputError("the disk is full (DISK_FULL)", code="DISK_FULL")
+
+    tries = []
+    executor = Played(*["DISK_FULL"] * 1000 if wrong == "study" else [], window=1)
+    driver, ledger, results = batch(named(3), executor, outage_wait_s=0.1, disk_patience_s=0.45)
+    monkeypatch.setattr("jcs_ct.batch.driver._LOOK_AGAIN_S", 0.1)
+    if wrong == "results":
+        monkeypatch.setattr(results, "publish", refuse)
+    with pytest.raises(OutputError, match=r"free space .*nothing is lost \(DISK_FULL\)"):
+        driver.run()
+    assert len(tries) + 1000 - len(executor.endings) * (wrong == "study") - 1000 * (wrong == "results") < 12
+    assert {(job.state, job.attempts, job.is_running) for job in ledger.jobs()} == {(State.QUEUED, 0, False)}
+
+
+def test_an_executor_that_cannot_be_closed_hides_no_error_and_keeps_no_job(batch, monkeypatch, caplog):
+    def fail(*given):
+        raise BackendError("the cluster went away")
+
+    def refuse():
+        raise subprocess.CalledProcessError(1, "scancel")
+
+    executor = Played()
+    monkeypatch.setattr(executor, "collect", fail)
+    monkeypatch.setattr(executor, "close", refuse)
+    driver, ledger, _ = batch(named(2), executor)
+    with pytest.raises(BackendError, match="went away"):
+        driver.run()
+    assert {(job.state, job.attempts, job.is_running) for job in ledger.jobs()} == {(State.QUEUED, 0, False)}
+    assert "could not be ended" in caplog.text
 
 
 def test_results_that_the_disk_cannot_take_wait_for_it(batch, monkeypatch):

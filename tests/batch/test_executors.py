@@ -51,6 +51,15 @@ def test_a_thread_of_this_machine(monkeypatch, caplog):
     check(ended["first"], ended["second"], caplog.text)
 
 
+def test_a_system_that_does_not_say_which_cores_are_ours(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert local.default_workers() == 3
+    executor = local.LocalExecutor(2)
+    assert executor._threads == 3
+    executor.close()
+
+
 def test_a_group_of_slurm(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(on_slurm, "StudyWorker", FailingWorker)
     on_slurm.run_orders([order.to_dict() for order in orders("first", "second")], str(tmp_path), 1)

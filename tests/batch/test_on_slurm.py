@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
+from jcs_ct.batch.executor import Order
 from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import BackendError, ConfigError
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 
 pytest.importorskip("submitit")
@@ -22,6 +25,62 @@ HERE = SlurmSettings(cluster="local", studies_per_job=3, jobs=2, threads=1)
 def test_settings_are_checked():
     with pytest.raises(ConfigError, match="at least one study"):
         SlurmSettings(studies_per_job=0)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """An executor whose Slurm takes jobs while ``room`` lasts."""
+    from submitit.core.utils import FailedJobError
+
+    executor = SlurmExecutor(tmp_path / "slurm", HERE, memory_bytes=1 << 30)
+    executor.room, executor.cancelled = 1, []
+
+    def submit(*given):
+        if executor.room == 0:
+            raise FailedJobError("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+        executor.room -= 1
+        job = SimpleNamespace(job_id=str(executor.room), done=lambda: bool(executor.cancelled))
+        job.cancel = lambda: executor.cancelled.append(job.job_id)
+        return job
+
+    monkeypatch.setattr(executor._submitit, "submit", submit)
+    monkeypatch.setattr("jcs_ct.batch.on_slurm._SUBMIT_AGAIN_S", 0.0)
+    return executor
+
+
+def orders(count):
+    return [Order(f"o{number}", "played_studies:play", {}, Limits()) for number in range(count)]
+
+
+def test_a_limit_on_jobs_is_waited_for_while_some_are_out(slurm, caplog):
+    for order in orders(8):
+        slurm.submit(order)
+    assert slurm.collect(0.0) == []
+    assert "takes no further job now, 1 are out: sbatch: error: QOSMaxSubmitJobPerUserLimit" in caplog.text
+    slurm.room = 5
+    slurm.submit(orders(9)[8])
+    assert [len(group.orders) for group in slurm._groups] == [3, 3, 3], "in groups of the size that was asked for"
+    assert slurm._waiting == []
+
+
+def test_a_slurm_that_takes_no_job_at_all_is_said_with_what_to_do(slurm):
+    slurm.room = 0
+    with pytest.raises(BackendError, match=r"QOSMaxSubmit.*--partition .*same command again"):
+        for order in orders(3):
+            slurm.submit(order)
+
+
+def test_each_job_is_cancelled_whatever_becomes_of_the_others(slurm, caplog):
+    def refuse():
+        raise subprocess.CalledProcessError(1, "scancel")
+
+    slurm.room = 3
+    for order in orders(9):
+        slurm.submit(order)
+    slurm._groups[0].job.cancel = refuse
+    slurm.close()
+    assert slurm.cancelled == ["1", "0"]
+    assert "Slurm job 2 could not be cancelled" in caplog.text
 
 
 @pytest.mark.slow

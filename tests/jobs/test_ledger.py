@@ -152,7 +152,9 @@ def test_cancelling(ledger, key):
         ledger.add(key(study), priority=int(study == "running"))
     claim = ledger.claim()
     assert ledger.cancel(key("waiting").job_id)
-    assert ledger.job(key("waiting").job_id).state is State.CANCELLED
+    job = ledger.job(key("waiting").job_id)
+    assert (job.state, job.code, job.message) == (State.CANCELLED, "CANCELLED", "")
+    assert events(ledger, job.job_id)[-1][0] == "cancelled"
     assert ledger.cancel(claim.job_id)
     assert ledger.job(claim.job_id).cancel_requested
     assert not ledger.progress(claim, "classify", 0, 1), "the runner is told to stop"
@@ -168,7 +170,16 @@ def test_a_cancelled_job_whose_runner_died_stays_cancelled(ledger, key):
     claim = ledger.claim(lease_s=1000.0)
     ledger.cancel(claim.job_id)
     assert ledger.claim(now=claim.job.changed_at + 2000.0) is None
-    assert ledger.job(claim.job_id).state is State.CANCELLED
+    job = ledger.job(claim.job_id)
+    assert (job.state, job.code, job.message) == (State.CANCELLED, "CANCELLED", "")
+
+
+def test_a_cancelled_job_does_not_keep_the_code_of_an_earlier_failure(ledger, key):
+    ledger.add(key())
+    ledger.fail(ledger.claim(), FailureCode.CRASHED, "boom")
+    assert ledger.cancel(key().job_id)
+    job = ledger.job(key().job_id)
+    assert (job.state, job.code, job.message) == (State.CANCELLED, "CANCELLED", "")
 
 
 @pytest.mark.parametrize("end", ["fail", "fail for the last time", "release"])

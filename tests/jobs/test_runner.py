@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -145,6 +146,52 @@ def test_a_fault_beside_the_study_is_an_attempt_and_the_next_job_is_run(
     assert "DOE" not in job.message
     assert results.find(job.job_id) is None
     monkeypatch.undo()
+
+
+def test_a_full_disk_costs_no_attempt_and_nothing_else_is_taken_meanwhile(start, ledger, key):
+    ledger.add(key("a"))
+    ledger.add(key("b"))
+    runner = start("fill_the_disk", outage_wait_s=60.0)
+    assert runner.work_once() == key("a").job_id
+    job = ledger.job(key("a").job_id)
+    assert (job.state, job.code, job.attempts, job.is_running) == (State.QUEUED, "DISK_FULL", 0, False)
+    assert runner.work_once() is None
+    assert ledger.job(key("b").job_id).code == ""
+
+
+@pytest.mark.parametrize("wrong", ["stage", "arguments", "publish"])
+def test_a_study_that_needs_more_room_than_there_is_does_not_hold_up_the_others(
+    start, ledger, results, key, monkeypatch, wrong
+):
+    ledger.add(key("a"))
+    ledger.add(key("b"))
+    runner = start(outage_wait_s=0.2)
+    holder = runner if wrong == "arguments" else results
+    real = getattr(holder, wrong)
+
+    def refuse_a(first, *given):
+        if key("a").job_id in (first, getattr(first, "job_id", "")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(first, *given)
+
+    monkeypatch.setattr(holder, wrong, refuse_a)
+    assert runner.work_once() == key("a").job_id
+    deadline = time.monotonic() + 10.0
+    while (taken := runner.work_once()) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert taken == key("b").job_id
+    assert [(job.state, job.attempts) for job in ledger.jobs()] == [(State.QUEUED, 0), (State.DONE, 1)]
+    assert list(results.root.glob(".staging/*")) == []
+
+
+def test_what_an_attempt_left_and_nobody_can_remove_now_stops_nothing(start, ledger, results, key, monkeypatch):
+    def refuse(staged):
+        raise OutputError("cannot remove it: it is in use")
+
+    ledger.add(key())
+    monkeypatch.setattr(results, "discard", refuse)
+    start().work_once()
+    assert ledger.job(key().job_id).state is State.DONE
 
 
 def test_the_first_of_two_results_stays(results):

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from jcs_ct.jobs import Ending, Limits, StudyWorker, run_study
+from jcs_ct.jobs import worker as worker_module
 
 
 def task(name: str) -> str:
@@ -77,6 +79,25 @@ def test_memory_is_limited_with_all_children(name):
     outcome = run_study(task(name), {}, limits=Limits(memory_bytes=250 << 20, seconds=60))
     assert (outcome.ending, outcome.code) == (Ending.FAILED, "OUT_OF_MEMORY")
     assert "250 MiB are allowed" in outcome.message
+
+
+def test_a_child_that_ends_while_it_is_looked_at_hides_no_other(monkeypatch):
+    class Played:
+        def __init__(self, number=0):
+            self.rss = {2: None}.get(number, 100)
+
+        def memory_info(self):
+            if self.rss is None:
+                raise psutil.NoSuchProcess(2)
+            return self
+
+        def children(self, recursive):
+            return [Played(number) for number in (1, 2, 3)]
+
+    monkeypatch.setattr(psutil, "Process", Played)
+    watch = worker_module._Watch(SimpleNamespace(pid=0), Limits(memory_bytes=250))
+    code, _ = watch.exceeded()
+    assert (code, watch.peak_memory_bytes) == ("OUT_OF_MEMORY", 300)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def test_a_study_is_fetched_as_it_came_under_names_from_hashes(web, pacs, fill, 
     fill("1.2.3")
     pacs.add(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
     assert [one.uid for one in web.studies()] == ["1.2.3"]
-    assert web.fetch_study("1.2.3", tmp_path).image_count == 4
+    told = []
+    assert web.fetch_study("1.2.3", tmp_path, advance=lambda *counts: told.append(counts)).image_count == 4
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     files = sorted(tmp_path.iterdir())
     assert {path.read_bytes() for path in files} == {pacs.instances[key] for key in pacs.of_modality("CT")}
     assert not [path for path in files if "1.2.3" in path.name]

@@ -89,7 +89,7 @@ def check_held(orthanc, files):
     held: dict[str, bytes] = {}
     for series in web.listing(web.study(study)).series:
         if series.modality != "CT":
-            held |= {uid: web.instance(series, uid) for uid in web.instances(series)}
+            held |= {uid: web.instance(series, uid) for uid in web._instances_of(series)}
     web.close()
     assert set(held) == set(files)
     assert [uid for uid, path in files.items() if path.read_bytes() != held[uid]] == []

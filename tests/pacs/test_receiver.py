@@ -230,8 +230,12 @@ def test_tls_wants_a_certificate_of_the_caller(tmp_path):
 
 
 def test_a_port_that_is_taken(tmp_path):
-    with receiving(settings(), tmp_path) as port, pytest.raises(OutputError, match=f"port {port} cannot be opened"):
+    with (
+        receiving(settings(), tmp_path) as port,
+        pytest.raises(ConfigError, match=f"port {port} cannot") as caught,
+    ):
         receiving(settings(port=port), tmp_path).__enter__()
+    assert "folder" not in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import sqlite3
 from contextlib import ExitStack
 from datetime import date
 from types import SimpleNamespace
@@ -21,7 +23,7 @@ from jcs_ct.pacs.watch import WatchSettings
 from jcs_ct.pacs.watcher_setup import go_on, open_watcher
 
 from .fake_pacs import ct_file
-from .played_readings import PlayedWorker
+from .played_readings import PlayedWorker, write_results
 
 KEY = JobKey("any", "weights", "point", "1.0")
 NO_WAIT = RetryPolicy(most_attempts=3, first_wait_s=0.0)
@@ -318,7 +320,7 @@ def test_failures_wait_longer_each_time(start, fill, worker):
     assert job.not_before > job.changed_at + 3500
 
 
-@pytest.mark.parametrize("error", [RuntimeError("DOE^JANE"), MemoryError(), KeyError("x"), OutputError("disk")])
+@pytest.mark.parametrize("error", [RuntimeError("DOE^JANE"), MemoryError(), KeyError("x")])
 def test_anything_that_is_raised_is_an_attempt_of_its_study(start, fill, worker, error, caplog):
     def ending():
         raise error
@@ -331,6 +333,67 @@ def test_anything_that_is_raised_is_an_attempt_of_its_study(start, fill, worker,
         watcher.later()
     assert [state for state, _ in states(watcher)] == ["set_aside"]
     assert "DOE" not in caplog.text + watcher.ledger.jobs()[0].message
+
+
+@pytest.mark.parametrize("met", ["process", "writing", "results", "quota", "record"])
+def test_a_full_disk_counts_no_attempt_and_the_others_are_not_sent_into_it(start, pacs, fill, worker, tmp_path, met):
+    def ending():
+        if met == "process":
+            return Outcome(Ending.FAILED, "DISK_FULL", "the disk is full (DISK_FULL)")
+        if met == "writing":
+            raise OutputError("the disk is full (DISK_FULL)", code="DISK_FULL")
+        if met == "quota":
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        return None
+
+    def full(*given):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    fill("1.2.3", images=1)
+    fill("1.2.4", images=1)
+    worker.ending = ending
+    watcher = start(settle_s=0.0)
+    begin_results = watcher.book.begin_results
+    watcher.book.begin_results = full if met == "record" else begin_results
+    if met == "results":
+        watcher._remove, removed = full, watcher._remove
+    for calls in range(1, 6):
+        watcher.later()
+        assert worker.calls <= calls, "one attempt between two looks"
+        assert json.loads((tmp_path / "watched" / "heartbeat.json").read_text())["doing"] == "disk full"
+    assert {job.attempts for job in watcher.ledger.jobs()} == {0}
+    assert ("DISK_FULL") in {job.code for job in watcher.ledger.jobs()}
+    worker.ending, watcher.book.begin_results = None, begin_results
+    if met == "results":
+        watcher._remove = removed
+    watcher.later()
+    watcher.later()
+    assert states(watcher) == [("done", ""), ("done", "")]
+    assert results_held(pacs) == (2, 2)
+
+
+def test_the_ledger_hears_what_a_study_is_at(start, fill, worker, monkeypatch):
+    fill("1.2.3")
+    watcher, heard = start(settle_s=0.0), []
+
+    def note():
+        job = watcher.ledger.jobs()[0]
+        heard.append((job.stage, job.done, job.total))
+
+    def run(task, arguments, *, on_progress, keep_going, **limits):
+        note()
+        for done in (0, 140):
+            assert keep_going()
+            on_progress("classify", done, 140)
+            note()
+        return Outcome(Ending.DONE, value=write_results(arguments))
+
+    monkeypatch.setattr("jcs_ct.pacs.watch._NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(worker, "run", run)
+    watcher.look()
+    assert heard == [("fetch", 4, 4), ("classify", 0, 140), ("classify", 140, 140)]
 
 
 def test_a_real_process_that_runs_out_of_memory_is_an_attempt(start, fill, tmp_path, monkeypatch):
@@ -549,6 +612,36 @@ def test_filters(start, pacs, fill, worker):
     watcher.later()
     assert worker.calls == 1
     assert watcher.is_idle()
+
+
+def test_studies_that_the_query_leaves_out_are_not_asked_for_at_every_look(start, pacs, fill, worker):
+    for number in range(3, 6):
+        fill(f"1.2.{number}", images=1)
+        pacs.date[f"1.2.{number}"] = "20200101"
+    watcher = start(settle_s=0.0)
+    watcher.look()
+    watcher.later()
+    later_ones = {"query": StudyQuery(since=date(2026, 1, 1)), "settle_s": 0.0}
+
+    def asked(watcher, seconds=31.0):
+        pacs.requests.clear()
+        watcher.later(seconds)
+        return len({line.split("/")[2] for line in pacs.requests if line.endswith("/series")})
+
+    watcher = start(**later_ones)
+    assert [asked(watcher) for _ in range(3)] == [3, 0, 0], "once"
+    watcher = start(**later_ones)
+    assert asked(watcher) == 0, "the book knows it"
+    pacs.remove("1.2.3")
+    assert asked(watcher, 6 * 3600) == 3
+    assert set(watcher.book.sightings()) == {"1.2.4", "1.2.5"}
+    pacs.date["1.2.4"] = "20260201"
+    asked(watcher)
+    assert watcher.book.sightings()["1.2.4"].missed_at == 0
+    pacs.remove("1.2.4")
+    asked(watcher)
+    assert set(watcher.book.sightings()) == {"1.2.5"}, "one that was listed and is gone is forgotten at once"
+    assert worker.calls == 3
 
 
 def test_a_large_archive_is_read_only_when_that_is_asked_for(start, fill, worker, monkeypatch):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -14,8 +15,9 @@ import fsspec
 
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError, GateCode, NotFoundError, StudyError
+from jcs_ct.errors import ConfigError, GateCode, JCSError, NotFoundError, OutputError, StudyError
 from jcs_ct.files import NO_ROOM, explain_temporary, prepare_output_folder, temporary_folder
+from jcs_ct.jobs.outcome import is_disk_full
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
 HEAD_BYTES = 32 * 1024
@@ -227,9 +229,33 @@ def fetched(where: str, files: Sequence[str], folder: Path) -> Path:
 
 
 def store_folder(folder: Path, address: str) -> None:
-    """Store every file of a folder below an address."""
+    """Store every file of a folder below an address.
+
+    Raises:
+        OutputError: the store does not take them.
+    """
     system, path = file_system(address)
     files = sorted(one for one in folder.rglob("*") if one.is_file())
-    for parent in {f"{path}/{one.relative_to(folder).parent.as_posix()}".removesuffix("/.") for one in files}:
-        system.makedirs(parent, exist_ok=True)
-    system.put([str(one) for one in files], [f"{path}/{one.relative_to(folder).as_posix()}" for one in files])
+    with storing(address):
+        for parent in {f"{path}/{one.relative_to(folder).parent.as_posix()}".removesuffix("/.") for one in files}:
+            system.makedirs(parent, exist_ok=True)
+        system.put([str(one) for one in files], [f"{path}/{one.relative_to(folder).as_posix()}" for one in files])
+
+
+@contextmanager
+def storing(address: str) -> Iterator[None]:
+    """Calls to the store of an address: whatever goes wrong in one is the store's, not a study's.
+
+    Raises:
+        OutputError: something did (DISK_FULL, else OUTPUT_UNWRITABLE).
+    """
+    try:
+        yield
+    except JCSError:
+        raise
+    except Exception as error:  # each store's library has errors of its own: those of S3 and GCS are no OSError
+        code, do = "OUTPUT_UNWRITABLE", "check the address and your credentials"
+        if is_disk_full(error):
+            code, do = "DISK_FULL", "free space there"
+        message = f"cannot write to {address}: {type(error).__name__}; {do} ({code})"
+        raise OutputError(message, code=code, remedy=do) from error

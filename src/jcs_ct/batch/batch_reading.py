@@ -151,7 +151,9 @@ def _brought(study: Mapping[str, Any], clock: _StageSeconds) -> Iterator[Path]:
     with temporary_folder("jcs-study-") as folder:
         try:
             place = fetched(where, files, folder)
-        except (OSError, ValueError) as error:
+        except JCSError:
+            raise
+        except Exception as error:  # each store's library has errors of its own
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise explain_temporary(error) from error
             message = f"the store does not give the study: {type(error).__name__} ({NotFetchedError.code})"

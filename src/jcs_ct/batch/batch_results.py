@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from jcs_ct.batch.addresses import file_system, is_address
+from jcs_ct.batch.addresses import file_system, is_address, storing
 from jcs_ct.batch.pictures import PICTURE
-from jcs_ct.errors import OutputError
 from jcs_ct.files import beside_others
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
 
@@ -125,20 +124,16 @@ class ObjectResults:
     def __init__(self, address: str) -> None:
         self._address = address.rstrip("/")
         self._system, self._root = file_system(self._address)
-        try:
+        with storing(self._address):
             self._system.makedirs(self._root, exist_ok=True)
             self._system.pipe_file(f"{self._root}/.probe", b"probe")
             self._system.rm_file(f"{self._root}/.probe")
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
 
     def find(self, job_id: str) -> Mapping[str, Any] | None:
         """See :class:`BatchResults`."""
-        try:
+        with storing(self._address):
             there = self._system.exists(f"{self._root}/{job_id}/{DONE_MARKER}")
             return self._record(job_id) if there else None
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
 
     def stage(self, job_id: str) -> dict[str, str]:
         """See :class:`BatchResults`."""
@@ -147,11 +142,9 @@ class ObjectResults:
     def publish(self, job_id: str, staged: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
         """See :class:`BatchResults`."""
         content = json.dumps(dict(record), indent=2, allow_nan=False) + "\n"
-        try:
+        with storing(self._address):
             self._system.pipe_file(f"{self._root}/{job_id}/{JOB_RECORD}", content.encode())
             self._system.pipe_file(f"{self._root}/{job_id}/{DONE_MARKER}", b"done\n")
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
         return record
 
     def discard(self, staged: Mapping[str, str]) -> None:
@@ -179,7 +172,3 @@ class ObjectResults:
     def _record(self, job_id: str) -> Mapping[str, Any]:
         content: Mapping[str, Any] = json.loads(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
         return content
-
-    def _unwritable(self, error: Exception) -> OutputError:
-        reason = type(error).__name__
-        return OutputError(f"cannot write to {self._address}: {reason}; check the address and your credentials")

@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from jcs_ct.batch.batch_results import BatchResults
 from jcs_ct.batch.executor import Executor, Order
 from jcs_ct.errors import OutputError
 from jcs_ct.jobs import Claim, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
-from jcs_ct.jobs.runner import finish, settle
+from jcs_ct.jobs.attempts import OUTAGE_WAIT_S, Attempts, crashed
+from jcs_ct.jobs.hold import Hold
+from jcs_ct.jobs.outcome import explain
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Standing:
         running: Studies that are being read.
         ended_here: Jobs that this driver brought to an end, well or not.
         seconds: Since this driver began.
-        waiting_for: What it waits for, when it does (``disk``).
+        waiting_for: What it waits for, when it does (``disk``, or the store of the results).
     """
 
     counts: Mapping[State, int]
@@ -71,8 +72,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class _Held:
-    claim: Claim
+    hold: Hold
     staged: Mapping[str, str]
+
+    @property
+    def claim(self) -> Claim:
+        return self.hold.claim
 
 
 @dataclass(eq=False)
@@ -91,7 +96,8 @@ class Driver:
         least_free_bytes: See ``room``.
         on_change: Called with the standing every two seconds.
         keep_going: Asked twice a second; False gives the jobs that run back and ends.
-        disk_patience_s: Longest wait for room.
+        outage_wait_s: See :class:`~jcs_ct.jobs.attempts.Attempts`.
+        disk_patience_s: Longest wait for a disk or store that takes no results.
     """
 
     ledger: Ledger
@@ -105,11 +111,16 @@ class Driver:
     least_free_bytes: int = 1024**3
     on_change: Callable[[Standing], None] = lambda standing: None
     keep_going: Callable[[], bool] = lambda: True
+    outage_wait_s: float = OUTAGE_WAIT_S
     disk_patience_s: float = DISK_PATIENCE_S
     _held: dict[str, _Held] = field(default_factory=dict)
     _unsettled: list[tuple[_Held, Outcome]] = field(default_factory=list)
     _ended: int = 0
     _blocked_since: float | None = None
+    _waiting_for: str = ""
+
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.ledger, self.outage_wait_s)
 
     def run(self) -> Standing:
         """Work until no job is left, or until told to stop.
@@ -123,18 +134,24 @@ class Driver:
             with self.results.at_work():
                 return self._work()
         finally:
-            self.executor.close()
+            self._close_executor()
             self._give_back()
+
+    def _close_executor(self) -> None:
+        """End what runs; where that fails, it is said, and neither hides an earlier error nor keeps jobs held.
+
+        Studies that go on write to places of their own, and what they write does not count.
+        """
+        try:
+            self.executor.close()
+        except Exception as error:  # noqa: BLE001 - Ray, submitit and the commands that they call raise errors of many kinds
+            _, code, message = explain(error)
+            logger.error("what runs the studies could not be ended: %s %s", code, message)
 
     def _work(self) -> Standing:
         began = told = time.monotonic()
-        renewed = time.time()
         while self.keep_going():
-            # By the clock that leases end by, and before others' leases are ended: a machine that slept would
-            # take the jobs from itself.
-            if not 0 <= time.time() - renewed < _RENEW_EVERY_S:
-                renewed = time.time()
-                self._renew()
+            self._renew()  # before others' leases are ended: a machine that slept would take the jobs from itself
             claimed = self._fill()
             for token, outcome in self.executor.collect(_COLLECT_S if self._held else 0.0):
                 self._take(self._held.pop(token), outcome)
@@ -146,54 +163,54 @@ class Driver:
                 self.on_change(standing)
                 if is_idle and not standing.open:
                     return standing
-            if is_idle:
+            if not self._held and not claimed:
                 time.sleep(_LOOK_AGAIN_S)
         return self._standing(time.monotonic() - began)
 
     def _fill(self) -> bool:
         """Claim jobs until the executor has enough; whether there was one."""
         claimed = False
-        while len(self._held) < self.executor.window and not self._is_blocked():
-            try:
+        try:
+            while len(self._held) < self.executor.window and not self._is_blocked():
                 claim = self.ledger.claim(states=(State.QUEUED,), reading_id=self.reading_id, lease_s=_LEASE_S)
-                if claim is None:
+                if claim is None or not self._begin(claim):
                     break
                 claimed = True
-                self._begin(claim)
-            except (OutputError, sqlite3.OperationalError) as error:
-                self._block(error)
-                return False
+        except sqlite3.OperationalError as error:
+            self._block(error)
         return claimed
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim) -> bool:
+        """Give a job to the executor, or end it where its results lie there; False when these cannot be reached."""
         try:
             record = self.results.find(claim.job_id)
-            staged = self.results.stage(claim.job_id) if record is None else {}
-        except OutputError as error:
-            self.ledger.release(claim, code=error.code, message=str(error))
-            raise
-        if record is not None:  # an earlier driver was killed between putting them in place and writing it down
-            finish(self.ledger, claim, record)
-            self._ended += 1
-            return
-        self._blocked_since = None
+            if record is not None:  # an earlier driver was killed between putting them in place and writing it down
+                self._attempts.finish(claim, record)
+                self._ended += 1
+                return True
+            staged = self.results.stage(claim.job_id)
+        except (OutputError, sqlite3.OperationalError) as error:
+            self._attempts.end(claim, crashed(error))
+            self._block(error)
+            return False
+        self._waiting_for = ""
         token = secrets.token_hex(8)
-        self._held[token] = _Held(claim, staged)
+        self._held[token] = _Held(Hold(self.ledger, claim, every_s=_RENEW_EVERY_S), staged)
         arguments = {"study": dict(claim.job.request), "options": dict(self.options), **staged}
         self.executor.submit(Order(token, self.task, arguments, self.limits))
+        return True
 
-    def _take(self, held: _Held, outcome: Outcome) -> None:
+    def _take(self, held: _Held, outcome: Outcome, *, late: bool = False) -> None:
         """Settle an attempt; when the disk or the ledger cannot take it now, later."""
-        claim = held.claim
+
+        def publish(record: Mapping[str, Any]) -> Mapping[str, Any]:
+            job_id = held.claim.job_id
+            there = self.results.find(job_id) if late else None  # in place already, and not written down
+            return self.results.publish(job_id, held.staged, record) if there is None else there
+
         try:
-            if outcome.code == FailureCode.DISK_FULL and not self._has_room():
-                self.ledger.release(claim, code=outcome.code, message=outcome.message)
-                self._block(OutputError(outcome.message, code=outcome.code))
-            else:
-                publish = partial(self.results.publish, claim.job_id, held.staged)
-                state = settle(self.ledger, claim, outcome, publish)
-                self._ended += state is not State.QUEUED
-                self._blocked_since = None
+            state = self._attempts.settle(held.claim, outcome, publish)
+            self._ended += state is not State.QUEUED
         except LeaseLostError as error:
             logger.warning("%s", error)
         except (OutputError, sqlite3.OperationalError) as error:
@@ -201,6 +218,10 @@ class Driver:
             self._block(error)
             return
         self._discard(held)
+        if outcome.is_outage:
+            self._block(OutputError(outcome.message, code=outcome.code))
+        else:
+            self._blocked_since, self._waiting_for = None, ""
 
     def _discard(self, held: _Held) -> None:
         """Remove what an attempt left; what cannot be removed now is swept by the next driver."""
@@ -211,62 +232,54 @@ class Driver:
 
     def _settle_late(self) -> None:
         """Try again what the disk could not take; results that were put in place by then are not written twice."""
-        if not self._unsettled or not self._has_room():
+        if not self._has_room():
             return
-        waiting, self._unsettled = self._unsettled, []
-        for held, outcome in waiting:
-            try:
-                record = self.results.find(held.claim.job_id)
-            except OutputError as error:
-                self._unsettled.append((held, outcome))
-                self._block(error)
-                continue
-            if record is None:
-                self._take(held, outcome)
-                continue
-            try:
-                finish(self.ledger, held.claim, record)
-                self._ended += 1
-            except LeaseLostError as error:  # whoever has the job now finds the results in place
-                logger.warning("%s", error)
-            except sqlite3.OperationalError:
-                self._unsettled.append((held, outcome))
-                continue
-            self._discard(held)
+        for held, outcome in self._unsettled.copy():
+            self._unsettled.remove((held, outcome))
+            self._take(held, outcome, late=True)
 
     def _has_room(self) -> bool:
         return all(shutil.disk_usage(folder).free >= self.least_free_bytes for folder in self.room)
 
     def _is_blocked(self) -> bool:
-        """Whether nothing new may be begun, for want of room.
+        """Whether nothing new may be begun: for want of room, or soon after an outage of the machine.
+
+        Raises:
+            OutputError: that has lasted for too long.
+            sqlite3.OperationalError: the ledger cannot be written.
+        """
+        if not self._has_room():
+            error = OutputError(f"less than {self.least_free_bytes / 1024**2:.1f} MiB are free", code="DISK_FULL")
+            self._block(error)
+            return True
+        return bool(self._unsettled) or not self._attempts.may_claim()
+
+    def _block(self, error: Exception) -> None:
+        """Wait for the disk, and say so.
 
         Raises:
             OutputError: that has lasted for too long.
         """
-        if self._has_room() and not self._unsettled:
-            return False
-        self._block(OutputError(f"less than {self.least_free_bytes / 1024**2:.1f} MiB are free", code="DISK_FULL"))
-        return True
-
-    def _block(self, error: Exception) -> None:
         now = time.monotonic()
+        self._waiting_for = "disk"
         if self._blocked_since is None:
-            logger.warning("waiting until the disk can be written: %s", error)
+            logger.warning("waiting until results can be written: %s", error)
             self._blocked_since = now
         if now - self._blocked_since > self.disk_patience_s:
             code = error.code if isinstance(error, OutputError) else FailureCode.OUTPUT_UNWRITABLE
-            first = "free space" if code == FailureCode.DISK_FULL else "see that its folders can be written"
+            first = "free space" if code == FailureCode.DISK_FULL else "see that the results' place can be written"
             raise OutputError(
-                f"the batch has waited for its disk for {self.disk_patience_s:.0f} s ({error}); {first} and give the "
-                f"same command again: what is done stays done, nothing is lost ({code})",
+                f"results could not be written for {self.disk_patience_s:.0f} s ({error}); {first} and give the same "
+                f"command again: what is done stays done, nothing is lost ({code})",
                 code=str(code),
                 remedy=f"{first} and give the same command again",
             )
 
     def _renew(self) -> None:
+        """Keep every hold alive; studies that a person cancelled end by themselves."""
         for held in [*self._held.values(), *(held for held, _ in self._unsettled)]:
             try:
-                self.ledger.renew(held.claim)
+                held.hold.keep_going()
             except (LeaseLostError, sqlite3.OperationalError) as error:
                 logger.warning("%s", error)
 
@@ -274,13 +287,12 @@ class Driver:
         """Jobs that ran when the driver was stopped are queued again, without counting the attempt."""
         for held in [*self._held.values(), *(held for held, _ in self._unsettled)]:
             try:
-                self.ledger.release(held.claim, message="the batch was stopped")
-            except (LeaseLostError, sqlite3.OperationalError) as error:
+                self._attempts.give_back(held.claim, message="the batch was stopped")
+            except LeaseLostError as error:
                 logger.warning("%s", error)
             self._discard(held)
 
     def _standing(self, seconds: float) -> Standing:
         counts = self.ledger.counts(reading_id=self.reading_id)
-        waiting = "disk" if self._blocked_since is not None else ""
         running = min(len(self._held), self.executor.workers)
-        return Standing(counts, running, self._ended, seconds, waiting)
+        return Standing(counts, running, self._ended, seconds, self._waiting_for)

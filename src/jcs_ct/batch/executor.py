@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from jcs_ct.jobs import Ending, FailureCode, Limits, Outcome, StudyWorker
-from jcs_ct.jobs.outcome import explain
-
-logger = logging.getLogger(__name__)
+from jcs_ct.jobs.attempts import crashed
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,6 @@ def attempt(worker: StudyWorker, order: Order, keep_going: Callable[[], bool] | 
         return worker.run(order.task, order.arguments, limits=order.limits, keep_going=keep_going)
     except Exception as error:  # noqa: BLE001 - see above
         return crashed(error)
-
-
-def crashed(error: Exception) -> Outcome:
-    """An attempt that a fault beside its study ended; logged without the fault's text, which may quote the study."""
-    _, code, message = explain(error)
-    logger.error("an attempt ended beside its study's process: %s %s", code, message)
-    return Outcome(Ending.FAILED, code, message)
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:

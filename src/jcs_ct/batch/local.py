@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 
 from jcs_ct.batch.executor import Order, attempt
+from jcs_ct.engine.processor import cores
 from jcs_ct.jobs import Outcome, StudyWorker
 
 
 def default_workers() -> int:
     """Processes that this machine has cores for: two cores a process."""
     return max(1, cores() // 2)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class LocalExecutor:

@@ -6,6 +6,7 @@ knows no time limit for a task and shares a process between tasks.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -15,9 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.batch.executor import Order, attempt, crashed, lost, outcome_from_dict, outcome_to_dict
+from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
 from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
 from jcs_ct.jobs import Ending, FailureCode, Outcome, StudyWorker
+from jcs_ct.jobs.attempts import crashed
+
+logger = logging.getLogger(__name__)
 
 #: Times that Ray runs a task anew whose process or machine went away.
 RAY_RETRIES = 3
@@ -124,9 +128,12 @@ class RayExecutor:
             return lost(f"Ray lost it more than {RAY_RETRIES} times ({type(error).__name__})")
 
     def close(self) -> None:
-        """See :class:`~jcs_ct.batch.executor.Executor`."""
+        """See :class:`~jcs_ct.batch.executor.Executor`; a study that cannot be cancelled is said in the log."""
         for reference in self._running:
-            self._ray.cancel(reference, force=True)
+            try:
+                self._ray.cancel(reference, force=True)
+            except (self._ray.exceptions.RayError, ConnectionError, ValueError) as error:
+                logger.error("a study could not be cancelled on Ray: %s", type(error).__name__)
         self._running.clear()
         if self._starts_ray:
             self._ray.shutdown()

@@ -2,6 +2,7 @@
 
 A Slurm job reads its studies one after the other and leaves how each ended in a file, on a disk that the machines
 share. What a job leaves no file of, because it was killed or ran out of time, is lost and comes back to the driver.
+A limit on jobs, at which Slurm takes no other, is waited for while some of ours are out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
-from jcs_ct.errors import ConfigError, MissingExtraError
+from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_AFTER_S = 2.0
+_SUBMIT_AGAIN_S = 30.0
 _LOOK_EVERY_S = 0.2
 
 
@@ -75,6 +78,9 @@ class SlurmExecutor:
 
     def __init__(self, folder: Path, settings: SlurmSettings, *, memory_bytes: int) -> None:
         submitit = _import_submitit()
+        from submitit.core.utils import FailedJobError
+
+        self._not_taken: type[Exception] = FailedJobError
         self._settings = settings
         self._folder = prepare_output_folder(folder.absolute())
         self._endings = prepare_output_folder(self._folder / "endings")
@@ -93,6 +99,7 @@ class SlurmExecutor:
         )
         self._waiting: list[Order] = []
         self._waiting_since = 0.0
+        self._submit_from = 0.0
         self._groups: list[_Group] = []
 
     @property
@@ -106,17 +113,24 @@ class SlurmExecutor:
         return self._settings.jobs
 
     def submit(self, order: Order) -> None:
-        """See :class:`~jcs_ct.batch.executor.Executor`; the order waits for others of its Slurm job."""
+        """See :class:`~jcs_ct.batch.executor.Executor`; the order waits for others of its Slurm job.
+
+        Raises:
+            BackendError: Slurm takes no job.
+        """
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(order)
-        if len(self._waiting) >= self._settings.studies_per_job:
-            self._flush()
+        self._flush(least=self._settings.studies_per_job)
 
     def collect(self, timeout_s: float) -> list[tuple[str, Outcome]]:
-        """See :class:`~jcs_ct.batch.executor.Executor`."""
-        if self._waiting and time.monotonic() - self._waiting_since >= _FLUSH_AFTER_S:
-            self._flush()
+        """See :class:`~jcs_ct.batch.executor.Executor`.
+
+        Raises:
+            BackendError: Slurm takes no job, and none of ours is out that could make room for it.
+        """
+        if time.monotonic() - self._waiting_since >= _FLUSH_AFTER_S:
+            self._flush(least=1)
         deadline = time.monotonic() + timeout_s
         while True:
             ended = [one for group in self._groups for one in self._ended(group)]
@@ -126,17 +140,43 @@ class SlurmExecutor:
             time.sleep(_LOOK_EVERY_S)
 
     def close(self) -> None:
-        """See :class:`~jcs_ct.batch.executor.Executor`."""
+        """See :class:`~jcs_ct.batch.executor.Executor`; a Slurm job that cannot be cancelled is named in the log."""
         for group in self._groups:
-            group.job.cancel()
+            try:
+                group.job.cancel()
+            except (OSError, subprocess.CalledProcessError) as error:
+                name, reason = group.job.job_id, type(error).__name__
+                logger.error("Slurm job %s could not be cancelled (%s); end it with scancel", name, reason)
         self._groups = []
 
-    def _flush(self) -> None:
-        orders, self._waiting = self._waiting, []
-        job = self._submitit.submit(
-            run_orders, [order.to_dict() for order in orders], str(self._endings), self._settings.threads
-        )
-        self._groups.append(_Group(job, {order.token: order for order in orders}))
+    def _flush(self, *, least: int) -> None:
+        """Make Slurm jobs of the orders that wait, as long as there are so many; what Slurm does not take waits on.
+
+        Raises:
+            BackendError: Slurm takes no job, and none of ours is out.
+        """
+        while len(self._waiting) >= least and time.monotonic() >= self._submit_from:
+            orders = self._waiting[: self._settings.studies_per_job]
+            try:
+                job = self._submitit.submit(
+                    run_orders, [order.to_dict() for order in orders], str(self._endings), self._settings.threads
+                )
+            except (self._not_taken, OSError) as error:
+                self._wait_for_slurm(error)
+                return
+            del self._waiting[: len(orders)]
+            self._groups.append(_Group(job, {order.token: order for order in orders}))
+
+    def _wait_for_slurm(self, error: Exception) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if not self._groups:
+            raise BackendError(
+                f"Slurm takes no job: {reason}; check --partition and what you may ask for, or wait until your other "
+                "jobs have ended, and give the same command again: what is done stays done",
+                remedy="mend what Slurm says, and give the same command again",
+            ) from error
+        self._submit_from = time.monotonic() + _SUBMIT_AGAIN_S
+        logger.warning("Slurm takes no further job now, %d are out: %s", len(self._groups), reason)
 
     def _ended(self, group: _Group) -> list[tuple[str, Outcome]]:
         over = group.job.done()  # asked before the files are looked at: what is missing then stays missing

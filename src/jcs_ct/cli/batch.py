@@ -286,7 +286,8 @@ class _Machines:
 def _machines(
     executor: ExecutorName, workers: int | None, threads: int | None, address: str | None, gpus: float
 ) -> _Machines:
-    from jcs_ct.batch.local import cores, default_workers
+    from jcs_ct.batch.local import default_workers
+    from jcs_ct.engine.processor import cores
 
     side_by_side = workers or default_workers()
     return _Machines(executor, side_by_side, threads or max(1, cores() // side_by_side), address, gpus)

@@ -52,7 +52,7 @@ class BatchProgress:
             "seconds_left": None if left is None else round(left),
             "waiting_for": standing.waiting_for,
         }
-        waits = "; waiting for room on the disk" if standing.waiting_for else ""
+        waits = "; waiting until results can be written" if standing.waiting_for else ""
         time_left = "" if left is None else f", {_duration(left)} left"
         rate = f"{60 * standing.rate:.1f} a minute{time_left}"
         self._tell(facts, f"{counts_line(counts)}; {rate}{waits}", last=not standing.open)

@@ -59,10 +59,11 @@ def thread_count() -> int:
     if torch is not None:
         return int(torch.get_num_threads())
     named = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(named) if named.isdecimal() and int(named) > 0 else _cores()
+    return int(named) if named.isdecimal() and int(named) > 0 else cores()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may run on, hyperthreads not counted; where the system does not say, those it has."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     siblings = set()

@@ -6,11 +6,13 @@
     while runner.work_once() is not None:
         ...
 
-A program whose work has more stages (fetch, deliver) calls :meth:`Ledger.claim`, :meth:`StudyWorker.run` and
-:meth:`Ledger.finish` itself.
+A program whose work has more stages (fetch, deliver), or many studies at a time, calls :meth:`Ledger.claim` and
+:meth:`StudyWorker.run` itself, keeps its claims with :class:`Hold` and ends its attempts with :class:`Attempts`.
 """
 
 from jcs_ct.choices import State
+from jcs_ct.jobs.attempts import Attempts
+from jcs_ct.jobs.hold import Hold
 from jcs_ct.jobs.job import OPEN_STATES, Claim, HistoryEntry, Job, JobKey, RetryPolicy
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
 from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome
@@ -23,10 +25,12 @@ __all__ = [
     "JOB_RECORD",
     "OPEN_STATES",
     "READ_STUDY",
+    "Attempts",
     "Claim",
     "Ending",
     "FailureCode",
     "HistoryEntry",
+    "Hold",
     "Job",
     "JobKey",
     "LeaseLostError",

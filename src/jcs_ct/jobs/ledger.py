@@ -117,12 +117,12 @@ class Ledger:
         """Take an open job out; a runner that holds it is asked to stop. Whether the job was open."""
         with self._file.transaction() as run:
             free = run.execute(
-                f"UPDATE jobs SET state = ?, changed_at = ?, {_FREE} "
+                f"UPDATE jobs SET state = ?, code = ?, message = '', changed_at = ?, {_FREE} "
                 f"WHERE job_id = ? AND state IN ({_OPEN}) AND lease_until <= ?",
-                (State.CANCELLED, time.time(), job_id, time.time()),
+                (State.CANCELLED, FailureCode.CANCELLED, time.time(), job_id, time.time()),
             ).rowcount
             if free:
-                self._record(run, job_id, State.CANCELLED, 0)
+                self._record(run, job_id, State.CANCELLED, 0, FailureCode.CANCELLED)
                 return True
             asked = run.execute(
                 f"UPDATE jobs SET cancel_requested = 1 WHERE job_id = ? AND state IN ({_OPEN})", (job_id,)
@@ -419,11 +419,11 @@ class Ledger:
         ).fetchall()
         for row in lost:
             state = State(row["state"])
+            code, message = FailureCode.RUNNER_LOST, "the program that worked on it ended or went silent"
             if row["attempts"] >= self.retries.most_attempts:
                 state = State.SET_ASIDE
             if row["cancel_requested"]:
-                state = State.CANCELLED
-            code, message = FailureCode.RUNNER_LOST, "the program that worked on it ended or went silent"
+                state, code, message = State.CANCELLED, FailureCode.CANCELLED, ""
             run.execute(
                 f"UPDATE jobs SET state = ?, code = ?, message = ?, cancel_requested = 0, changed_at = ?, {_FREE} "
                 "WHERE job_id = ?",

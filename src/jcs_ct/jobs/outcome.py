@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,16 @@ from typing import Any
 
 from jcs_ct.errors import CheckpointError, ConfigError, JCSError, MaskError, StudyError
 
+#: SQLite's primary result codes (sqlite.org/rescode.html) of a file that cannot be written for now.
+_FILE_UNUSABLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 _NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory", "out of memory")
 
 
@@ -27,6 +39,10 @@ class FailureCode(StrEnum):
     DISK_FULL = "DISK_FULL"  #: the disk has no room for the results
     BAD_SETTING = "BAD_SETTING"  #: an option or the weights cannot be used
     BACKEND = "BACKEND"  #: what runs the networks cannot run them
+
+
+#: Outages of the machine: whichever study meets one, it is not the study's fault.
+OUTAGES = frozenset({FailureCode.DISK_FULL, FailureCode.OUTPUT_UNWRITABLE})
 
 
 class Ending(StrEnum):
@@ -78,6 +94,11 @@ class Outcome:
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the machine failed, and not the study (see :data:`OUTAGES`)."""
+        return self.ending is Ending.FAILED and self.code in OUTAGES
+
 
 def explain(error: Exception) -> tuple[Ending, str, str]:
     """An exception of an attempt as ending, code and message.
@@ -90,8 +111,26 @@ def explain(error: Exception) -> tuple[Ending, str, str]:
         return Ending.REFUSED, FailureCode.BAD_SETTING, str(error)
     if isinstance(error, JCSError):
         return Ending.FAILED, error.code, str(error)
+    outage = _outage(error)
+    if outage is not None:
+        return Ending.FAILED, *outage
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
         return Ending.FAILED, FailureCode.OUT_OF_MEMORY, "the study needs more memory than there is"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return Ending.FAILED, FailureCode.CRASHED, f"{type(error).__name__} at {place}; please report it"
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a system call found no room: on the disk, or in a quota on it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _outage(error: Exception) -> tuple[FailureCode, str] | None:
+    """Code and message of an exception that says that the disk is full, or the ledger cannot be written."""
+    result = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if is_disk_full(error) or result == sqlite3.SQLITE_FULL:
+        return FailureCode.DISK_FULL, "the disk is full, or a quota on it; free space (DISK_FULL)"
+    if result in _FILE_UNUSABLE:
+        return FailureCode.OUTPUT_UNWRITABLE, f"the record of jobs cannot be written: {error} (OUTPUT_UNWRITABLE)"
+    return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,15 +11,15 @@ from typing import Any
 
 from jcs_ct.choices import State
 from jcs_ct.errors import OutputError
+from jcs_ct.jobs.attempts import OUTAGE_WAIT_S, Attempts, crashed
+from jcs_ct.jobs.hold import Hold
 from jcs_ct.jobs.job import Claim, Job
 from jcs_ct.jobs.ledger import LeaseLostError, Ledger
-from jcs_ct.jobs.outcome import Ending, FailureCode, Limits, Outcome, explain
-from jcs_ct.jobs.result_folders import ResultFolders, ResultsGoneError
+from jcs_ct.jobs.outcome import Limits
+from jcs_ct.jobs.result_folders import ResultFolders
 from jcs_ct.jobs.worker import StudyWorker
 
 logger = logging.getLogger(__name__)
-
-_NOTE_EVERY_S = 1.0
 
 
 @dataclass(eq=False)
@@ -36,6 +34,7 @@ class Runner:
         limits: Of each study.
         worker: The process.
         keep_going: Asked during a study; False gives the job back unfinished (the runner is to stop).
+        outage_wait_s: See :class:`~jcs_ct.jobs.attempts.Attempts`.
     """
 
     ledger: Ledger
@@ -45,14 +44,23 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     worker: StudyWorker = field(default_factory=StudyWorker)
     keep_going: Callable[[], bool] = lambda: True
+    outage_wait_s: float = OUTAGE_WAIT_S
+
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.ledger, self.outage_wait_s)
 
     def work_once(self, *, reading_id: str | None = None) -> str | None:
         """Take one job as far as it goes; its ``job_id``, or None when nothing is due.
 
+        After an outage of the machine (a full disk, a folder that cannot be written) nothing is due for a while; the
+        job that met it is given back, and says so.
+
         Raises:
-            OutputError: the results' folder cannot be written; the job is given back to be tried later.
+            sqlite3.OperationalError: the ledger cannot be written.
         """
-        claim = self.ledger.claim(states=(State.QUEUED,), reading_id=reading_id)
+        claim = None
+        if self._attempts.may_claim():
+            claim = self.ledger.claim(states=(State.QUEUED,), reading_id=reading_id)
         if claim is None:
             return None
         try:
@@ -64,24 +72,19 @@ class Runner:
     def _attempt(self, claim: Claim) -> None:
         try:
             self._work_on(claim)
-        except (LeaseLostError, sqlite3.Error):
-            raise
-        except OutputError as error:
-            self.ledger.fail(claim, error.code, str(error))
+        except LeaseLostError:
             raise
         except Exception as error:  # noqa: BLE001 - else the job is held, and the thread that runs this ends
-            _, code, message = explain(error)
-            logger.error("job %s: %s %s", claim.job_id, code, message)
-            self.ledger.fail(claim, code, message)
+            self._attempts.end(claim, crashed(error))
 
     def _work_on(self, claim: Claim) -> None:
         job_id = claim.job_id
         if self.results.find(job_id) is not None:  # an earlier attempt was killed between the rename and the record
-            finish(self.ledger, claim, self.results.record(job_id))
+            self._attempts.finish(claim, self.results.record(job_id))
             return
         staged = self.results.stage(job_id)
         try:
-            hold = _Hold(self.ledger, claim, self.keep_going)
+            hold = Hold(self.ledger, claim, keep_going=self.keep_going)
             outcome = self.worker.run(
                 self.task,
                 self.arguments(claim.job, staged),
@@ -89,97 +92,18 @@ class Runner:
                 on_progress=hold.note,
                 keep_going=hold.keep_going,
             )
-            settle(self.ledger, claim, outcome, partial(self._publish, job_id, staged), stopped=hold.stopped)
+            publish = partial(self._publish, job_id, staged)
+            self._attempts.settle(claim, outcome, publish, stopped=hold.stopped)
         finally:
+            self._discard(staged)
+
+    def _discard(self, staged: Path) -> None:
+        """Remove what an attempt left; what cannot be removed now is swept at the next start."""
+        try:
             self.results.discard(staged)
+        except OutputError as error:
+            logger.warning("%s", error)
 
     def _publish(self, job_id: str, staged: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
         self.results.publish(job_id, staged, record)
         return self.results.record(job_id)
-
-
-#: Puts an attempt's results in place with their record; the record of the results that lie there then.
-Publish = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-def settle(ledger: Ledger, claim: Claim, outcome: Outcome, publish: Publish, *, stopped: bool = False) -> State:
-    """Put an attempt's results in place and write down how it ended; where the job stands then.
-
-    Args:
-        ledger: The record.
-        claim: The hold on the job.
-        outcome: How the attempt ended.
-        publish: Puts what it wrote in place.
-        stopped: A cancelled attempt was stopped for the runner's sake, not the person's: the job is given back.
-
-    Raises:
-        LeaseLostError: the lease was lost.
-        OutputError: the results cannot be put in place.
-    """
-    logger.info("job %s: %s %s", claim.job_id, outcome.ending, outcome.code)
-    if outcome.ending is Ending.DONE:
-        key = claim.job.key
-        record = {
-            "job_id": claim.job_id,
-            "weights": key.weights,
-            "operating_point": key.operating_point,
-            "version": key.version,
-            "value": dict(outcome.value),
-            "seconds": outcome.seconds,
-            "peak_memory_bytes": outcome.peak_memory_bytes,
-        }
-        ledger.renew(claim)  # still ours: nobody else's results are replaced
-        try:
-            published = publish(record)
-        except ResultsGoneError as error:
-            return ledger.fail(claim, FailureCode.RUNNER_LOST, str(error))
-        return finish(ledger, claim, published)
-    if outcome.ending is Ending.REFUSED:
-        ledger.refuse(claim, outcome.code, outcome.message)
-        return State.REFUSED
-    if outcome.ending is Ending.FAILED:
-        return ledger.fail(claim, outcome.code, outcome.message)
-    if stopped:
-        return ledger.release(claim, message="the program that worked on it was stopped")
-    ledger.acknowledge_cancel(claim)
-    return State.CANCELLED
-
-
-def finish(ledger: Ledger, claim: Claim, record: Mapping[str, Any]) -> State:
-    """The job is done, as the record beside its results says."""
-    ledger.finish(
-        claim,
-        result=record["value"],
-        seconds=record["seconds"],
-        peak_memory_bytes=record["peak_memory_bytes"],
-    )
-    return State.DONE
-
-
-class _Hold:
-    """Keeps a claim alive while its study is read: progress at most once a second, else a renewal."""
-
-    def __init__(self, ledger: Ledger, claim: Claim, keep_going: Callable[[], bool]) -> None:
-        self._ledger, self._claim, self._runner_goes_on = ledger, claim, keep_going
-        self._noted = time.monotonic()
-        self._stage = ("", 0, 0)
-        self._wanted = True
-        self.stopped = False
-
-    def note(self, stage: str, done: int, total: int) -> None:
-        due = stage != self._stage[0] or time.monotonic() - self._noted >= _NOTE_EVERY_S
-        self._stage = (stage, done, total)
-        if due:
-            self._write()
-
-    def keep_going(self) -> bool:
-        if time.monotonic() - self._noted >= _NOTE_EVERY_S:
-            self._write()
-        if not self._runner_goes_on():
-            self.stopped = True
-            return False
-        return self._wanted
-
-    def _write(self) -> None:
-        self._noted = time.monotonic()
-        self._wanted = self._ledger.progress(self._claim, *self._stage) and self._wanted

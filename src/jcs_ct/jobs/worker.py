@@ -175,13 +175,18 @@ class _Watch:
         return None
 
     def _memory(self) -> int:
-        total = 0
         try:
-            for process in (self._process, *self._process.children(recursive=True)):
-                total += process.memory_info().rss
+            processes = [self._process, *self._process.children(recursive=True)]
         except psutil.NoSuchProcess:
-            return total  # one ended while it was looked at
-        return total
+            return 0
+        return sum(map(_resident_bytes, processes))
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:  # it ended while it was looked at; others still take theirs
+        return 0
 
 
 def _follow(

@@ -32,6 +32,7 @@ _STEPS = (
     );
     CREATE INDEX results_of_study ON results (study_uid);
     """,
+    "ALTER TABLE studies ADD COLUMN missed_at REAL NOT NULL DEFAULT 0;",
 )
 
 _ADD_RESULT = (
@@ -52,6 +53,7 @@ class Sighting:
         listed_at: When its images were last listed.
         settled: Fingerprint that was dealt with: queued, left out by the filters, or found to be read already.
         job_id: Job of that fingerprint, or empty.
+        missed_at: When the server last said that it holds it, though it lists it no more; 0 while it lists it.
     """
 
     study_uid: str
@@ -62,6 +64,7 @@ class Sighting:
     listed_at: float = 0.0
     settled: str = ""
     job_id: str = ""
+    missed_at: float = 0.0
 
     @property
     def is_settled(self) -> bool:
@@ -91,8 +94,8 @@ class StudyBook:
     def sightings(self) -> dict[str, Sighting]:
         """All studies, by UID."""
         sql = (
-            "SELECT study_uid, instance_count, patient_key, fingerprint, changed_at, listed_at, settled, job_id "
-            "FROM studies WHERE reading_id = ?"
+            "SELECT study_uid, instance_count, patient_key, fingerprint, changed_at, listed_at, settled, job_id, "
+            "missed_at FROM studies WHERE reading_id = ?"
         )
         rows = self._file.rows(sql, (self._reading_id,))
         return {row["study_uid"]: Sighting(**dict(row)) for row in rows}
@@ -101,9 +104,9 @@ class StudyBook:
         """Write down a sighting."""
         self._file.change(
             "INSERT OR REPLACE INTO studies (study_uid, reading_id, instance_count, patient_key, fingerprint, "
-            "changed_at, listed_at, settled, job_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "changed_at, listed_at, settled, job_id, missed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (seen.study_uid, self._reading_id, seen.instance_count, seen.patient_key, seen.fingerprint,
-             seen.changed_at, seen.listed_at, seen.settled, seen.job_id),
+             seen.changed_at, seen.listed_at, seen.settled, seen.job_id, seen.missed_at),
         )  # fmt: skip
 
     def unsettle(self, study_uid: str, moment: float) -> None:

@@ -101,14 +101,10 @@ class DicomWeb(Archive):
         found = self._search(path, {}, _INSTANCE_UID, read, enough=series.instance_count)
         return dict(one for one in found if one is not None)
 
-    def instances(self, series: RemoteSeries) -> list[str]:
-        """SOP Instance UIDs of a series."""
-        return list(self._instances_of(series))
-
     def _fetch(self, wanted: Wanted, folder: Path, advance: Callable[[int], None]) -> None:
-        for done, (name, (series, uid)) in enumerate(wanted.items()):
-            advance(done)
+        for done, (name, (series, uid)) in enumerate(wanted.items(), start=1):
             write_bytes(folder / name, self.instance(series, uid))
+            advance(done)
 
     def study(self, study_uid: str) -> RemoteStudy:
         """See :meth:`Archive.study`."""

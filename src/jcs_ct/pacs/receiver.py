@@ -127,7 +127,8 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
     go lies in one folder, and sending it again on the same association replaces it.
 
     Raises:
-        OutputError: the folder cannot be written, or the port is taken.
+        OutputError: the folder cannot be written.
+        ConfigError: the port cannot be opened.
     """
     prepare_output_folder(folder)
     store = _Store(settings, folder)
@@ -153,9 +154,9 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
             ssl_context=None if settings.tls is None else settings.tls.context(settings.timeout_s),
         )
     except OSError as error:
-        raise OutputError(f"port {settings.port} cannot be opened: {error.strerror}; choose another") from error
+        raise ConfigError(f"port {settings.port} cannot be opened: {error.strerror}; choose another") from error
     if server is None:
-        raise OutputError("the receiver did not start")
+        raise RuntimeError("a server that was told not to block was not returned")
     try:
         yield int(server.server_address[1])
     finally:

@@ -51,7 +51,8 @@ class Survey:
         query: Which studies are wanted.
         whole_archive: Whether a first look may queue more than :data:`MOST_AT_FIRST` studies.
         settle_s: A study is read when it has not changed for so long.
-        recheck_s: A study that was dealt with is listed again after so long, though its count is what it was.
+        recheck_s: A study that was dealt with is listed again after so long, though its count is what it was, or the
+            query does not find it any more.
         clock: Seconds since the epoch.
     """
 
@@ -88,6 +89,9 @@ class Survey:
         return unsettled
 
     def _is_dealt_with(self, study: RemoteStudy, seen: Sighting | None) -> bool:
+        if seen is not None and seen.missed_at:
+            seen = replace(seen, missed_at=0.0)
+            self.book.note(seen)
         if seen is not None and seen.is_settled and not self._may_have_changed(study, seen):
             return True
         try:
@@ -104,8 +108,12 @@ class Survey:
         return (
             study.instance_count != seen.instance_count
             or study.patient_key != seen.patient_key
-            or not 0 <= self.clock() - seen.listed_at < self.recheck_s
+            or self._is_due(seen.listed_at)
         )
+
+    def _is_due(self, moment: float) -> bool:
+        """Whether what was found out then is to be asked for again."""
+        return not 0 <= self.clock() - moment < self.recheck_s
 
     def _examine(self, study: RemoteStudy, seen: Sighting | None) -> bool:
         listing = self.pacs.listing(study)
@@ -146,7 +154,12 @@ class Survey:
             self.ledger.cancel(sighting.job_id)
 
     def _miss(self, seen: Sighting) -> None:
-        """A study is not in the list: forget it when the server says, asked for it alone, that it is gone."""
+        """A study is not in the list: forget it when the server says, asked for it alone, that it is gone.
+
+        One that the query leaves out is there, and is asked for again after ``recheck_s`` only.
+        """
+        if seen.missed_at and not self._is_due(seen.missed_at):
+            return
         try:
             self.pacs.listing(RemoteStudy(seen.study_uid))
         except PacsGoneError:
@@ -157,6 +170,9 @@ class Survey:
             self._pass_over(seen.study_uid, error)
         except PacsError as error:
             logger.warning("study %s: not in the list, and %s", name_of(seen.study_uid), error)
+            self.book.note(replace(seen, missed_at=self.clock()))
+        else:
+            self.book.note(replace(seen, missed_at=self.clock()))
 
     def _pass_over(self, study_uid: str, error: PacsUnavailableError) -> None:
         """A study that the server fails on does not hold up the others; a server that is down does.

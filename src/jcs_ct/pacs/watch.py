@@ -12,7 +12,8 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,9 @@ from jcs_ct.errors import GateCode, JCSError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
 from jcs_ct.jobs import OPEN_STATES, Claim, Ending, LeaseLostError, Ledger, Limits, Outcome, State, StudyWorker
-from jcs_ct.jobs.outcome import explain
+from jcs_ct.jobs.attempts import Attempts, crashed
+from jcs_ct.jobs.hold import Hold
+from jcs_ct.jobs.outcome import FailureCode
 from jcs_ct.pacs.book import StudyBook
 from jcs_ct.pacs.remote import StudyListing
 from jcs_ct.pacs.server import (
@@ -41,7 +44,7 @@ logger = logging.getLogger(__name__)
 _PERHAPS_DAMAGED = frozenset({GateCode.UNREADABLE, GateCode.TRUNCATED, GateCode.NO_IMAGES})
 #: One process works in a folder, and looks are short beside it: what a killed one held is released at the start.
 _LEASE_S = 1800.0
-_RENEW_EVERY_S = 5.0
+_NOTE_EVERY_S = 5.0
 _WORK_PER_LOOK = 4.0
 
 
@@ -65,7 +68,8 @@ class WatchSettings:
         models: ``compact``, or a folder made by ``jcs calibrate``.
         task: What the study's process does.
         limits: What it may use.
-        outage_wait_s: Wait before a job is tried again that met an outage.
+        outage_wait_s: Wait before a job is tried again that met an outage of the server; see also
+            :class:`~jcs_ct.jobs.attempts.Attempts` for those of this machine.
         look_every_s: Longest time between two looks at the server while jobs are open.
         least_free_bytes: Below so much free space nothing is fetched.
         keep_s: What a job that waits may leave on disk for so long; jobs that are closed leave nothing.
@@ -113,7 +117,10 @@ class Watcher:
     beat: Callable[[str], None] = lambda doing: None
     clock: Callable[[], float] = time.time
     unsettled: int = 1
-    _met_outage: bool = False
+    _outage: str = ""
+
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.ledger, self.settings.outage_wait_s)
 
     @property
     def ledger(self) -> Ledger:
@@ -145,14 +152,14 @@ class Watcher:
             self.beat("outage")
             return False
         self._sweep()
-        started, self._met_outage = self.clock(), False
+        started, self._outage = self.clock(), ""
         # Four times as much work follows a long look at a large or slow server: neither starves the other.
         work_s = max(self.settings.look_every_s, _WORK_PER_LOOK * (started - began))
-        while (claim := self._claim()) is not None:
+        while self._attempts.may_claim() and (claim := self._claim()) is not None:
             self._work_on(claim)
-            if self._met_outage or not 0 <= self.clock() - started < work_s:  # the clock may be set back
+            if self._outage or not 0 <= self.clock() - started < work_s:  # the clock may be set back
                 break
-        self.beat("waiting" if self.has_space() else "disk full")
+        self.beat(self._outage or ("waiting" if self.has_space() else "disk full"))
         return True
 
     def is_idle(self) -> bool:
@@ -180,7 +187,6 @@ class Watcher:
         return None
 
     def _work_on(self, claim: Claim) -> None:
-        self.beat(f"working on {claim.job_id}")
         try:
             self._attempt(claim)
         except LeaseLostError as error:
@@ -188,31 +194,34 @@ class Watcher:
 
     def _attempt(self, claim: Claim) -> None:
         try:
+            self.beat(f"working on {claim.job_id}")
+            self._read_and_store(claim)
+        except LeaseLostError:
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self._attempts.give_back(claim, message="the watcher was stopped")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a study raises is one attempt with its code
+            self._end(claim, crashed(error))
+
+    def _read_and_store(self, claim: Claim) -> None:
+        try:
             if claim.job.state is State.QUEUED:
                 outcome = self._read(claim)
                 if outcome.ending is not Ending.DONE:
-                    self._settle_failure(claim, outcome)
+                    self._end(claim, outcome)
                     return
                 self.ledger.advance(claim, State.READ, result={**outcome.value, "seconds": outcome.seconds})
                 claim = self._again(claim)
             if claim.job.cancel_requested:
-                self._close(claim, lambda: self.ledger.acknowledge_cancel(claim))
+                self._end(claim, Outcome(Ending.CANCELLED, FailureCode.CANCELLED))
                 return
             self._store(claim)
-        except LeaseLostError:
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            self.ledger.release(claim, message="the watcher was stopped")
-            raise
         except (StudyChangedError, PacsGoneError) as error:
             self.book.unsettle(claim.job.request["study_uid"], self.clock())
-            code, message = error.code, str(error)
-            self._close(claim, lambda: self.ledger.refuse(claim, code, message))
+            self._end(claim, Outcome(Ending.REFUSED, error.code, str(error)))
         except (PacsUnavailableError, PacsDeniedError, PacsCertificateError) as error:
             self._wait_or_fail(claim, error)
-        except Exception as error:  # noqa: BLE001 - whatever a study raises is one attempt with its code
-            _, code, message = explain(error)
-            self._fail(claim, code, message)
 
     def _again(self, claim: Claim) -> Claim:
         """The claim with the job as it is now."""
@@ -223,8 +232,9 @@ class Watcher:
 
     def _read(self, claim: Claim) -> Outcome:
         place, study_uid = prepare_output_folder(self._place(claim)), claim.job.request["study_uid"]
-        renewal = _Renewal(self.ledger, claim, self.beat)
-        listing = self.pacs.fetch_study(study_uid, place / "study", advance=renewal.fetched)
+        beat = partial(self.beat, f"working on {claim.job_id}")
+        hold = Hold(self.ledger, claim, every_s=_NOTE_EVERY_S, beat=beat)
+        listing = self.pacs.fetch_study(study_uid, place / "study", advance=partial(hold.note, "fetch"))
         if listing.fingerprint != claim.job.request["fingerprint"]:
             raise StudyChangedError("the study changed before it was read; it is read when it is at rest again")
         shutil.rmtree(place / "results", ignore_errors=True)
@@ -239,8 +249,8 @@ class Watcher:
             self.settings.task,
             arguments,
             limits=self.settings.limits,
-            on_progress=renewal.read,
-            keep_going=renewal.keep_going,
+            on_progress=hold.note,
+            keep_going=hold.keep_going,
         )
 
     def _superseded(self, claim: Claim, listing: StudyListing) -> list[ObjectIdentifiers]:
@@ -274,8 +284,9 @@ class Watcher:
                 logger.warning("job %s: the PACS took %d series and does not list them", claim.job_id, unlisted)
                 result["series_not_listed"] = unlisted
         self.book.replace_results(study_uid, [one for _, one in objects])
+        self._remove(claim.job_id)
         seconds = float(result.get("seconds", 0))
-        self._close(claim, lambda: self.ledger.finish(claim, result=result, seconds=seconds))
+        self._attempts.finish(claim, {"value": result, "seconds": seconds, "peak_memory_bytes": 0})
 
     def _unlisted(self, claim: Claim, objects: Sequence[tuple[str, ObjectIdentifiers]]) -> int:
         """Series of the results that the server does not list."""
@@ -289,15 +300,19 @@ class Watcher:
             raise StudyChangedError("the study changed while it was read; it is read again when it is at rest")
         return listing
 
-    def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:
-        if outcome.ending is Ending.CANCELLED:
-            self._close(claim, lambda: self.ledger.acknowledge_cancel(claim))
-        elif outcome.ending is Ending.REFUSED and outcome.code not in _PERHAPS_DAMAGED:
-            self._close(claim, lambda: self.ledger.refuse(claim, outcome.code, outcome.message))
-        else:
-            if outcome.code in _PERHAPS_DAMAGED:
-                shutil.rmtree(self._place(claim) / "study", ignore_errors=True)
-            self._fail(claim, outcome.code, outcome.message)
+    def _end(self, claim: Claim, outcome: Outcome) -> None:
+        """Write down how an attempt ended that is not done, and remove what a closed job has on disk."""
+        if outcome.code in _PERHAPS_DAMAGED:
+            shutil.rmtree(self._place(claim) / "study", ignore_errors=True)
+            outcome = replace(outcome, ending=Ending.FAILED)
+        elif outcome.ending in (Ending.REFUSED, Ending.CANCELLED):
+            self._remove(claim.job_id)
+        state = self._attempts.end(claim, outcome)
+        if outcome.is_outage:
+            self._outage = "disk full" if outcome.code == FailureCode.DISK_FULL else "outage"
+            self.beat(self._outage)
+        elif state not in OPEN_STATES:
+            self._remove(claim.job_id)
 
     def _wait_or_fail(
         self, claim: Claim, error: PacsUnavailableError | PacsDeniedError | PacsCertificateError
@@ -308,26 +323,13 @@ class Watcher:
         except (PacsDeniedError, PacsCertificateError):
             answers = False
         if answers:
-            self._fail(claim, error.code, str(error))
+            self._end(claim, Outcome(Ending.FAILED, error.code, str(error)))
             return
-        self._met_outage = True
-        self.beat("outage")
-        self.ledger.release(claim, wait_s=self.settings.outage_wait_s, code=error.code, message=str(error))
+        self._outage = "outage"
+        self.beat(self._outage)
+        wait_s = self.settings.outage_wait_s
+        self._attempts.give_back(claim, wait_s=wait_s, code=error.code, message=str(error))
         logger.warning("job %s waits: %s", claim.job_id, error.code)
-
-    def _fail(self, claim: Claim, code: str, message: str) -> None:
-        state = self.ledger.fail(claim, code, message)
-        logger.warning("job %s: %s, attempt %d; %s", claim.job_id, code, claim.job.attempts, state)
-        if state not in OPEN_STATES:
-            self._remove(claim.job_id)
-
-    def _close(self, claim: Claim, record: Callable[[], None]) -> None:
-        """Remove what the job has on disk, then write down what became of it: a kill in between is made good."""
-        self._remove(claim.job_id)
-        record()
-        job = self.ledger.job(claim.job_id)
-        if job is not None:
-            logger.info("job %s: %s %s", claim.job_id, job.state, job.code)
 
     def _sweep(self) -> None:
         """Remove what closed jobs and jobs that wait for long have on disk."""
@@ -346,31 +348,6 @@ class Watcher:
 
     def _place(self, claim: Claim) -> Path:
         return self.folder / claim.job_id
-
-
-class _Renewal:
-    """Keeps a claim and the heartbeat alive while a study is fetched and read."""
-
-    def __init__(self, ledger: Ledger, claim: Claim, beat: Callable[[str], None]) -> None:
-        self._ledger, self._claim, self._beat = ledger, claim, beat
-        self._noted, self._wanted = time.monotonic(), True
-
-    def fetched(self, done: int, total: int) -> None:
-        self._note("fetch", done, total)
-
-    def read(self, stage: str, done: int, total: int) -> None:
-        self._note(stage, done, total)
-
-    def keep_going(self) -> bool:
-        self._note("read", 0, 1)
-        return self._wanted
-
-    def _note(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() - self._noted < _RENEW_EVERY_S:
-            return
-        self._noted = time.monotonic()
-        self._wanted = self._ledger.progress(self._claim, stage, done, total)
-        self._beat(f"working on {self._claim.job_id}")
 
 
 def _folders(root: Path) -> Iterator[Path]:
