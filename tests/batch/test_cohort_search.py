@@ -261,7 +261,7 @@ def test_a_study_that_cannot_be_fetched_is_told_from_a_full_disk_here(monkeypatc
 
     monkeypatch.setattr(batch_reading, "fetched", fail)
     study = {"kind": Kind.SINGLE, "where": "memory://in/1", "files": [], "series": "", "byte_count": 1}
-    with pytest.raises((OSError, batch_reading.NotFetchedError)) as caught:
+    with pytest.raises((OutputError, batch_reading.NotFetchedError)) as caught:
         batch_reading.read_for_batch({"study": study, "options": {}, "output": "x"}, lambda *stage: None)
     assert explain(caught.value)[1] == code
 
