@@ -18,7 +18,7 @@ from jcs_ct.files import only_one
 from jcs_ct.jobs import Ending, JobKey, Limits, Outcome, RetryPolicy, State, StudyWorker
 from jcs_ct.pacs.dicomweb import DicomWeb
 from jcs_ct.pacs.remote import StudyQuery
-from jcs_ct.pacs.server import PacsAnswerError, PacsDeniedError, PacsServer
+from jcs_ct.pacs.server import PacsAnswerError, PacsDeniedError, PacsServer, PacsUnavailableError
 from jcs_ct.pacs.watch import WatchSettings
 from jcs_ct.pacs.watcher_setup import go_on, open_watcher
 
@@ -673,6 +673,17 @@ def test_refused_credentials_stop_the_first_look_and_no_later_one(start, pacs, f
     go_on(watcher, 1.0, once=True, sleep=sleep)
     assert states(watcher) == [("done", "")]
     assert len(waits) >= 2
+
+
+def test_one_look_at_a_server_that_is_down_ends_and_says_so(start, pacs, fill, worker):
+    fill("1.2.3")
+    pacs.failures = 100
+    with pytest.raises(PacsUnavailableError):
+        go_on(start(), 1.0, once=True)
+    pacs.failures = 0
+    watcher = start(settle_s=0.0)
+    go_on(watcher, 1.0, once=True, sleep=lambda seconds: None)
+    assert states(watcher) == [("done", "")]
 
 
 def test_an_answer_that_is_none_stops_the_first_look_of_a_new_folder_alone(start, pacs, fill, worker):

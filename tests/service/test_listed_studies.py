@@ -87,7 +87,8 @@ def test_an_absent_pacs_is_said_at_once(pacs):
     pacs.failures = 1
     with pytest.raises(Problem) as raised:
         find_in_pacs(PacsAddress(pacs.url), patient_id="P1", accession_number="")
-    assert (raised.value.status, raised.value.code) == (502, "PACS_FAILED")
+    assert (raised.value.status, raised.value.code) == (502, "PACS_UNAVAILABLE")
+    assert raised.value.message.endswith("check the address, and that it runs"), "the code stands beside it"
 
 
 def test_an_address_that_is_none_is_refused_at_the_start():

@@ -360,7 +360,9 @@ def _code(status: Dataset) -> int:
     """
     code = getattr(status, "Status", None)
     if code is None:
-        raise PacsUnavailableError("the PACS went silent or ended the association in the middle of an answer")
+        raise PacsUnavailableError(
+            "the PACS went silent or ended the association in the middle of an answer; it may not know this AE title"
+        )
     return int(code)
 
 

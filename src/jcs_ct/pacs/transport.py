@@ -71,9 +71,11 @@ class _Retries(Retry):
             return self.increment(method, error=error)
         except MaxRetryError:
             reason = str(error) if isinstance(error, _TransientAnswerError) else type(error).__name__
+            tried = f", tried {len(self.history) + 1} times" if self.history else ""
+            is_plain = isinstance(error, requests.exceptions.SSLError)
+            hint = "whether its port speaks TLS (http:// or https://)" if is_plain else "that it runs"
             raise PacsUnavailableError(
-                f"the PACS cannot be reached ({reason}), tried {len(self.history) + 1} times; check the address, and "
-                "that it runs"
+                f"the PACS cannot be reached ({reason}){tried}; check the address, and {hint}"
             ) from error
 
     def get_backoff_time(self) -> float:

@@ -117,6 +117,8 @@ class Watcher:
     beat: Callable[[str], None] = lambda doing: None
     clock: Callable[[], float] = time.time
     unsettled: int = 1
+    #: Why the last look was not answered; None where it was.
+    unanswered: JCSError | None = field(default=None, init=False)
     _outage: str = ""
 
     def __post_init__(self) -> None:
@@ -150,7 +152,11 @@ class Watcher:
         except (PacsUnavailableError, PacsIncompleteError) as error:
             logger.warning("%s; looking again later", error)
             self.beat("outage")
+            self.unanswered = error
             return False
+        if self.unanswered is not None:
+            logger.info("the PACS answers again")
+        self.unanswered = None
         self._sweep()
         started, self._outage = self.clock(), ""
         # Four times as much work follows a long look at a large or slow server: neither starves the other.

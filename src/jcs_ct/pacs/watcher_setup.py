@@ -78,13 +78,15 @@ def go_on(
 
     Raises:
         ConfigError: the first look cannot go on.
-        PacsError: the first look in a new folder.
+        PacsError: the first look in a new folder; with ``once`` that of any, where the server does not answer.
     """
     has_looked = False
     while True:
         try:
             answered = watcher.look()
             has_looked = has_looked or answered
+            if once and not has_looked and watcher.unanswered is not None:
+                raise watcher.unanswered
             if once and answered and watcher.is_idle():
                 return
         except (PacsDeniedError, PacsCertificateError) as error:

@@ -102,7 +102,7 @@ def find_in_pacs(address: PacsAddress, *, patient_id: str, accession_number: str
     """CT studies of one patient or one order, the newest first, without anything that names the patient.
 
     Raises:
-        Problem: TOO_WIDE (neither was given), BAD_SEARCH, PACS_FAILED.
+        Problem: TOO_WIDE (neither was given), BAD_SEARCH, and what the PACS came to.
     """
     from jcs_ct.pacs.remote import StudyQuery
 
@@ -115,7 +115,7 @@ def find_in_pacs(address: PacsAddress, *, patient_id: str, accession_number: str
     except ConfigError as error:
         raise Problem(422, "BAD_SEARCH", str(error)) from error
     except JCSError as error:
-        raise Problem(502, "PACS_FAILED", str(error)) from error
+        raise Problem(502, str(error.code), str(error).removesuffix(f" ({error.code})")) from error
     shown = [
         {"study_uid": one.uid, "date": one.date, "description": one.description, "object_count": one.instance_count}
         for one in found
