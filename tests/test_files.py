@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from pydicom.tag import BaseTag, tag_in_exception
 
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import (
@@ -76,6 +77,17 @@ def test_written_files_honour_the_umask(tmp_path: Path, umask: int) -> None:
 def test_full_disk_says_so(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="DISK_FULL"), replacing(tmp_path / "x.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_says_so_through_the_error_of_a_library(tmp_path: Path, number: int) -> None:
+    message = r"the disk is full.*DISK_FULL"
+    with pytest.raises(OutputError, match=message) as raised, replacing(tmp_path / "x.dcm") as temporary:
+        temporary.touch()
+        with tag_in_exception(BaseTag(0x7FE00008)):
+            raise OSError(number, os.strerror(number))
+    assert raised.value.code == "DISK_FULL"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,19 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
+def as_numbered(error: OSError) -> OSError:
+    """The error that a library raised its own from, where that has no number, as pydicom's; else the error itself."""
+    cause: BaseException | None = error
+    while isinstance(cause, OSError):
+        if cause.errno is not None:
+            return cause
+        cause = cause.__cause__
+    return error
+
+
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
     """What went wrong while writing, as an error that says what to do."""
+    error = as_numbered(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
@@ -170,6 +181,7 @@ def _is_of_writing(error: OSError, path: Path) -> bool:
 
     What has no number (damaged pictures and archives) and what a connection comes to is none.
     """
+    error = as_numbered(error)
     if error.errno in NO_ROOM:
         return True
     if error.filename is None:
@@ -243,6 +255,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 def explain_temporary(error: OSError) -> OutputError:
     """What went wrong in the system's temporary folder, as an error that says what to do."""
+    error = as_numbered(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
         return OutputError(message, code="DISK_FULL")

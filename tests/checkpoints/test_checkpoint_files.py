@@ -68,6 +68,17 @@ def test_a_missing_file_is_named(tmp_path):
         load_checkpoint(tmp_path / "c.safetensors")
 
 
+def test_of_a_folder_the_checkpoints_in_it_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"is a folder.*; give a checkpoint \(\.safetensors\)"):
+        load_checkpoint(tmp_path)
+    for task in ("classifier", "segmenter"):
+        (tmp_path / f"{task}.safetensors").touch()
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(tmp_path)
+    files = " or ".join(str(tmp_path / f"{task}.safetensors") for task in ("classifier", "segmenter"))
+    assert str(refused.value) == f"{tmp_path} is a folder, and a checkpoint is a file; give {files}"
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "c.safetensors"
     write_classifier(path)

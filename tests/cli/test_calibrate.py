@@ -43,7 +43,9 @@ def test_a_threshold_is_taken_as_it_is_unless_its_spacing_is_said(jcs, random_mo
     given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
     done = jcs("calibrate", *given, *asked, "--least-specificity", 0, "--device", "cpu", "--json")
     assert done.exit_code == 0, done.output
-    stored = json.loads(done.stdout)["operating_point"]
+    told = json.loads(done.stdout)
+    assert told["validation_patients"] == {"slice": 4, "lesion": 2}
+    stored = told["operating_point"]
     found = (stored["positive_slice_threshold"], stored["reference_spacing_mm"], stored["small_study_share"])
     assert found == rule
     told = [json.loads(line) for line in done.stderr.splitlines()]
@@ -63,10 +65,22 @@ def test_figures_are_rounded_and_a_low_sensitivity_is_warned_of(
     given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
     done = jcs("calibrate", *given, "--device", "cpu")
     assert done.exit_code == 0, done.output
-    assert f"slice, on validation: sensitivity {sensitivity:.3f}, specificity 1.000\n" in done.stdout
+    assert f"slice, on validation: sensitivity {sensitivity:.3f}, specificity 1.000 (4 patients)\n" in done.stdout
     assert "small study share: 0.1667\n" in done.stdout
     warned = "warning: the classifier finds 29% of the infected validation slices" in done.stderr
     assert warned == (sensitivity < 0.5)
+
+
+@pytest.mark.parametrize("dice", [0.021, 0.3])
+def test_a_useless_segmenter_is_warned_of(jcs, random_models, slices, tmp_path, monkeypatch, dice):
+    monkeypatch.setattr(operating_point_choice, "choose_lesion_probability", lambda *_: (0.2, {"dice": dice}))
+    given = ("--classifier", random_models / "classifier.safetensors")
+    given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
+    done = jcs("calibrate", *given, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert f"lesion, on validation: dice {dice:.3f} (2 patients)\n" in done.stdout
+    warned = "warning: the segmenter's mean Dice on the validation slices with lesions is 0.021" in done.stderr
+    assert warned == (dice < 0.3)
 
 
 def test_networks_in_each_others_place_are_refused(jcs, random_models, slices, tmp_path):

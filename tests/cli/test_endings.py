@@ -21,6 +21,7 @@ from jcs_ct import errors
 from jcs_ct.cli import app, endings, main
 from jcs_ct.cli.documents import SCHEMA_VERSION
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_USAGE, OUTCOMES
+from jcs_ct.cli.judged_networks import stoppable_experiment
 from jcs_ct.errors import (
     REMEDIES,
     ConfigError,
@@ -28,6 +29,7 @@ from jcs_ct.errors import (
     JCSError,
     MissingExtraError,
     NotFoundError,
+    StoppedError,
     StudyError,
 )
 from jcs_ct.jobs import FailureCode
@@ -43,6 +45,25 @@ def commands(command=None, path=()):
 
 
 COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_an_experiment_that_is_stopped_says_what_there_is(tmp_path, is_begun):
+    """Before its first file nothing is saved, whether its folder is there or not."""
+    folder = tmp_path / "cv"
+
+    @stoppable_experiment
+    def experiment(output):
+        if is_begun:
+            (output / "fold-1").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(StoppedError) as stopped:
+        experiment(output=folder)
+    said = f"folds that are done, and the state of the one in work, are in {folder}; the same command goes on"
+    assert str(stopped.value).startswith(
+        "stopped: " + (said if is_begun else f"nothing was written to {folder}; run")
+    )
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

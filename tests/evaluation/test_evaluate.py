@@ -81,6 +81,7 @@ def test_segmentation_judges_the_test_split_at_the_stored_cut(data, models, tmp_
     assert rows[0]["dice_percent_low"] is None
     assert "none for fewer than 5 patients" in content["tables"]["scores"]["notes"][0]
     assert "probability of at least 0.3" in content["tables"]["scores"]["notes"][1]
+    assert "2 of 6 slices have no lesion. A prediction of zeros" in content["tables"]["scores"]["notes"][3]
     assert [row["dice_percent"] for row in rows if row["method"] in ("joint", "JCS")] == [78.5, 78.5]
     assert content["warnings"] == [
         "the split 'test' has 2 patients; infected slices come from 2, uninfected from 2; figures of so few patients "

@@ -202,6 +202,15 @@ def test_groups_that_cannot_be_are_refused(given, message):
         read_groups(given, manifest_of(("a", 1, 1), ("b", 0, 1)))
 
 
+def test_slices_whose_source_is_not_named_are_said_so():
+    """Alone they are no two sources, and beside a named one they are a group with a name."""
+    with pytest.raises(ConfigError, match=r"come from one \(source not named\); name each data set's by --source"):
+        read_groups([], manifest_of(("", 1, 3), ("", 0, 3)))
+    assert read_groups([], manifest_of(("", 1, 3), ("b", 0, 3))) == {"": "source not named", "b": "b"}
+    with pytest.raises(ConfigError, match="'c' is not among source not named, b"):
+        read_groups(["x=c"], manifest_of(("", 1, 3), ("b", 0, 3)))
+
+
 def test_a_classifiers_crossval_continues_and_its_scores_can_be_scored_again(two_sources):
     out = two_sources / "cv"
     given = ("crossval", two_sources / "tiny.yaml", "-m", two_sources / "slices.csv", "-o", out,

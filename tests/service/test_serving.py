@@ -81,11 +81,14 @@ def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path):
     command = [sys.executable, "-m", "jcs_ct", "serve", "--folder", str(tmp_path / "s"), "--port"]
     with listening("127.0.0.1", 0) as [taken]:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} is taken; give --port"), listening("localhost", port):
+        with (
+            pytest.raises(ConfigError, match=f"port {port} is taken; give another --port"),
+            listening("localhost", port),
+        ):
             pass
         ended = subprocess.run([*command, str(port)], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert f"port {port} is taken; give --port" in ended.stderr
+    assert f"port {port} is taken; give another --port" in ended.stderr
     assert "serving on" not in ended.stdout
     assert not (tmp_path / "s").exists()
 

@@ -59,13 +59,22 @@ def read_info(path: Path) -> CheckpointInfo:
         CheckpointError: no such file, damaged, or not written by jcs-ct.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        raise _no_checkpoint(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise damaged(path, error) from error
     return _info(path, metadata)
+
+
+def _no_checkpoint(path: Path) -> CheckpointError:
+    """The error for what is no file; of a folder its checkpoints are named, up to three."""
+    if not path.is_dir():
+        return CheckpointError(f"{path}: no such checkpoint")
+    files = [str(file) for file in sorted(path.glob("*.safetensors")) if not file.name.startswith(".")][:3]
+    remedy = f"give {' or '.join(files)}" if files else "give a checkpoint (.safetensors)"
+    return CheckpointError(f"{path} is a folder, and a checkpoint is a file; {remedy}", remedy=remedy)
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jcs_ct.cli.console import print_json, stage_progress
+from jcs_ct.cli.console import counted, print_json, stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
@@ -16,6 +16,8 @@ from jcs_ct.cli.used_manifests import open_used
 
 #: Share of infected validation slices found below which a warning is given.
 LEAST_SENSITIVITY = 0.5
+#: Mean Dice of the validation slices with lesions below which a warning is given.
+LEAST_DICE = 0.3
 
 
 def calibrate(
@@ -89,24 +91,40 @@ def calibrate(
             provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
         calibrated = replace(info, operating_point=point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
-    warnings = _warnings(chosen.figures["slice"]["sensitivity"])
+    warnings = _warnings(chosen.figures["slice"]["sensitivity"], chosen.figures["lesion"]["dice"])
     if as_json:
-        facts = {"operating_point": asdict(point), "on_validation": chosen.figures, "models": str(output)}
-        print_json({**facts, "warnings": warnings})
+        print_json(
+            {
+                "operating_point": asdict(point),
+                "on_validation": chosen.figures,
+                "validation_patients": chosen.patients,
+                "models": str(output),
+                "warnings": warnings,
+            }
+        )
         return
     for name, value in asdict(point).items():
         typer.echo(f"{name.replace('_', ' ')}: {'none' if value is None else f'{value:.4g}'}")
     for name, figures in chosen.figures.items():
-        typer.echo(f"{name}, on validation: {', '.join(f'{key} {value:.3f}' for key, value in figures.items())}")
+        said = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+        typer.echo(f"{name}, on validation: {said} ({counted(chosen.patients[name], 'patient', 'patients')})")
     typer.echo(f"models: {output}")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _warnings(sensitivity: float) -> list[str]:
-    if sensitivity >= LEAST_SENSITIVITY:
-        return []
-    return [
-        f"the classifier finds {sensitivity:.0%} of the infected validation slices at this cut: a study full of "
-        "lesions may be called negative. Train it longer, on more patients, or lower --least-specificity"
-    ]
+def _warnings(sensitivity: float, dice: float) -> list[str]:
+    """What makes the models useless, as far as the validation patients tell."""
+    warnings = []
+    if sensitivity < LEAST_SENSITIVITY:
+        warnings.append(
+            f"the classifier finds {sensitivity:.0%} of the infected validation slices at this cut: a study full of "
+            "lesions may be called negative. Train it longer, on more patients, or lower --least-specificity"
+        )
+    if dice < LEAST_DICE:
+        warnings.append(
+            f"the segmenter's mean Dice on the validation slices with lesions is {dice:.3f} at this cut: what it "
+            "outlines is hardly the lesions, and volumes and percentages mean nothing. Train it longer, or on more "
+            "patients"
+        )
+    return warnings

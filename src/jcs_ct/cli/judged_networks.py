@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from jcs_ct.cli.console import print_tables
 from jcs_ct.cli.documents import say_result
-from jcs_ct.cli.endings import earlier_or_new, stoppable
+from jcs_ct.cli.endings import START_OVER, earlier_or_new, stoppable
 from jcs_ct.cli.inputs import named_file, named_folders
 from jcs_ct.cli.used_manifests import open_used
 
@@ -24,11 +24,28 @@ if TYPE_CHECKING:
 #: An evaluation's files are put in place together: on Ctrl-C the earlier ones are there, or the new ones.
 stoppable_evaluation = stoppable(lambda options: earlier_or_new(options["output"] / "index.html", "evaluation"))
 
-#: So of experiments: the folds that are trained stay.
-stoppable_experiment = stoppable(
-    lambda options: lambda: f"folds that are done, and the state of the one in work, are in {options['output']}",
-    "the same command goes on from what was saved",
-)
+
+def _kept_folds(options: Mapping[str, Any]) -> Callable[[], str]:
+    """What is left of an experiment that is stopped: the folds that are trained stay."""
+    folder: Path = options["output"]
+
+    def left() -> str:
+        if not _holds_something(folder):
+            return f"nothing was written to {folder}"
+        return f"folds that are done, and the state of the one in work, are in {folder}"
+
+    return left
+
+
+def _how_to_go_on(options: Mapping[str, Any]) -> str:
+    return "the same command goes on from what was saved" if _holds_something(options["output"]) else START_OVER
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+stoppable_experiment = stoppable(_kept_folds, _how_to_go_on)
 
 #: Tables of more rows are not printed.
 MOST_ROWS_PRINTED = 20

@@ -56,11 +56,13 @@ class Calibration:
     Args:
         point: The operating point.
         figures: ``slice`` (sensitivity, specificity) and ``lesion`` (Dice) on the validation patients.
+        patients: How many patients ``slice`` and ``lesion`` are each of.
         scores: The classifier's probabilities on their slices.
     """
 
     point: OperatingPoint
     figures: dict[str, dict[str, float]]
+    patients: dict[str, int]
     scores: SliceScores
 
 
@@ -88,6 +90,11 @@ def score_slices(
     )
 
 
+def with_lesions(manifest: Manifest) -> Manifest:
+    """The infected slices with a lesion mask, which tell a segmenter's Dice."""
+    return Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
+
+
 def dice_at_cuts(
     ready: ReadySegmenter,
     manifest: Manifest,
@@ -97,8 +104,8 @@ def dice_at_cuts(
     progress: CountProgress | None = None,
 ) -> NDArray[np.float64]:
     """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
-    with_lesions = Manifest(tuple(row for row in manifest if row.mask is not None and row.label == 1))
-    dataset = SliceDataset(with_lesions, ready.preprocessor, cache=False)
+    masked = with_lesions(manifest)
+    dataset = SliceDataset(masked, ready.preprocessor, cache=False)
     network = placed(ready.network, execution.torch_device)
     levels = torch.tensor(cuts, device=execution.torch_device)[None, :, None, None]
     scores: list[NDArray[np.float64]] = []
@@ -112,7 +119,7 @@ def dice_at_cuts(
             scores.append((2.0 * overlap / total.clamp(min=1.0)).cpu().numpy())
         done += len(batch.images)
         if progress is not None:
-            progress(done, len(with_lesions))
+            progress(done, len(masked))
     return np.concatenate(scores) if scores else np.zeros((0, len(cuts)))
 
 
@@ -155,7 +162,11 @@ def choose_operating_point(
         raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
     lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)
     point = OperatingPoint(slice_cut, reference_spacing_mm=_SPACING_MM, lesion_probability=lesion_cut)
-    return Calibration(point, {"slice": slice_figures, "lesion": lesion_figures}, scores)
+    patients = {
+        "slice": len(set(zip(scores.sources, scores.patients, strict=True))),
+        "lesion": len({(row.source, row.patient) for row in with_lesions(validation)}),
+    }
+    return Calibration(point, {"slice": slice_figures, "lesion": lesion_figures}, patients, scores)
 
 
 def source_weights(labels: NDArray[np.bool_], sources: Sequence[str]) -> NDArray[np.float64]:

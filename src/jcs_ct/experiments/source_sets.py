@@ -18,6 +18,8 @@ from jcs_ct.experiments.methods import Method, method_folder, require_own_folder
 
 #: Of this many folds of the training sources' patients one is held out and one chooses.
 FOLDS = 5
+#: What slices count as whose row names no source.
+NOT_NAMED = "source not named"
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,22 @@ def read_groups(given: Sequence[str], manifest: Manifest) -> dict[str, str]:
             raise ConfigError(f"a group is NAME=SOURCE+SOURCE, got {text!r}")
         for source in members.split("+"):
             if source not in sources or source in group_of:
-                why = "is in two groups" if source in group_of else f"is not among {', '.join(sources)}"
+                why = (
+                    "is in two groups"
+                    if source in group_of
+                    else f"is not among {', '.join(one or NOT_NAMED for one in sources)}"
+                )
                 raise ConfigError(f"group {name!r}: the source {source!r} {why}")
             group_of[source] = name
-    found = {source: group_of.get(source, source) for source in sources}
+    found = {source: group_of.get(source, source or NOT_NAMED) for source in sources}
     if len(set(found.values())) < 2:
-        raise ConfigError(f"a transfer needs two sources or more, the manifest's slices come from {', '.join(found)}")
+        named = ", ".join(source or NOT_NAMED for source in found)
+        naming = (
+            "" if all(sources) else "; name each data set's by --source of `jcs data make table`, or in the column"
+        )
+        raise ConfigError(
+            f"a transfer needs two sources or more, the manifest's slices come from one ({named}){naming}"
+        )
     return found
 
 

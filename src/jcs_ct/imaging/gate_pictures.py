@@ -18,6 +18,7 @@ from jcs_ct.imaging.study_files import name_pattern
 #: Words that name what was drawn or computed over a slice, not the slice.
 DRAWN_WORDS = frozenset(
     {"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "annotation", "gt"}
+    | {"maske", "masken"}
 )
 
 #: A picture of at least this many pixels with no more levels than this is a mask, not a slice.

@@ -32,9 +32,11 @@ def listening(host: str, port: int) -> Iterator[Sequence[socket.socket]]:
             sockets = [opened.enter_context(one) for one in _open(host, port)]
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise ConfigError(f"port {port} is taken; give --port") from error
+                raise ConfigError(f"port {port} is taken; give another --port") from error
             why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {host}, port {port}: {why}; give --host or --port") from error
+            raise ConfigError(
+                f"cannot listen on {host}, port {port}: {why}; give another --host or --port"
+            ) from error
         yield sockets
 
 

@@ -278,7 +278,7 @@ def validate(run: Run, state: TrainingState, losses: Mapping[str, float]) -> Non
                 write_samples(
                     run.folder, state.step, data, pictured, run.task.maps, run.preprocessor, run.fabric.device
                 )
-        state.history.append({"step": float(state.step), **figures})
+        state.history.append({"step": state.step, **figures})
         if figures["score"] > state.best_score:
             state.best_score = figures["score"]
             write_weights(run, state, "best")

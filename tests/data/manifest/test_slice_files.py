@@ -56,6 +56,12 @@ def test_a_stated_window_counts_whatever_the_levels_are(tmp_path):
         read_hu(tmp_path / "hu.tif", Window(40.0, 400.0))
 
 
+@pytest.mark.parametrize("name", [r"C:\D\a.png", r"\\server\share\a.png"])
+def test_a_whole_path_of_windows_is_not_mended_by_its_slashes(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"no such file; a path with a drive letter or a server's name is another"):
+        read_grey(tmp_path / name)
+
+
 def coloured(path):
     Image.fromarray(np.dstack([GREY, GREY // 2, 0 * GREY])).save(path)
 

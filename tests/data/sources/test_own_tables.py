@@ -247,6 +247,33 @@ def test_where_images_and_masks_lie_is_told_apart(own):
     assert f"-> --mask-root {own / 'one'} or --mask-root {own / 'two'}" in said
 
 
+@pytest.mark.parametrize("before", ["C:\\Daten\\Bilder\\", "c:/Daten/", r"\\server\daten\\", "/home/someone/data/"])
+@pytest.mark.parametrize("masks", ["masks", "Masken"])
+def test_whole_paths_of_another_machine_are_said_once_with_the_folder_of_their_names(own, before, masks):
+    for path in (own / "masks").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    (own / "masks").rename(own / masks)
+    lines = [f"{before}{name}.jpg,{before}{name}.jpg,{name[:3]},{n % 2}" for n, name in enumerate(names())]
+    said = refused(table(own, "image,mask,patient,label", lines))
+    count = len(names())
+    for option, folder in (("--root", "images"), ("--mask-root", masks)):
+        remedy = f"  -> keep the file names alone in the table, and {option} {own / folder}, which holds"
+        assert said.count(f"{remedy} {count} of {count}") == 1
+    assert ("another machine's (Windows)" in said) == (not before.startswith("/home"))
+    assert said.count("->") == 2
+
+
+def test_many_remedies_that_are_alike_are_said_by_examples(own):
+    lines = [f"old/{name},{name[:3]},{n % 2}" for n, name in enumerate(names())]
+    path = table(own, "image,patient,label", lines)
+    for name in names():
+        (own / name).mkdir()
+        next((own / "images").glob(f"{name}.*")).rename(own / name / name)
+    said = refused(path)
+    assert said.count("say from which folder names count with --root") == 3
+    assert f"and so on for {len(names()) - 3} more" in said
+
+
 @pytest.mark.parametrize("gone", [0, 5])
 def test_one_file_that_is_not_there_is_named_and_the_others_are_found(own, gone):
     lines = [f"{name},{name},{name[:3]},{n % 2}" for n, name in enumerate(names())]

@@ -48,6 +48,25 @@ def test_pairs_of_volumes_are_studies_of_patients(tmp_path):
     assert [row.label for row in nifti_pairs(tmp_path, VolumePairs())] == [1, 0, 1, None]
 
 
+def test_masks_that_are_called_masks_are_paired_with_their_volumes(tmp_path):
+    for name in ("case_001", "case.002", "case_003"):
+        volume(tmp_path / "images" / f"{name}.nii.gz")
+    for name in ("case_001_mask", "case.002_seg", "case_003"):
+        volume(tmp_path / "masks" / f"{name}.nii.gz", 1)
+    masks = {row.patient: row.mask and row.mask.name for row in nifti_pairs(tmp_path, VolumePairs())}
+    assert masks == {
+        "case_001": "case_001_mask.nii.gz",
+        "case.002": "case.002_seg.nii.gz",
+        "case_003": "case_003.nii.gz",
+    }
+    for name in ("case_001_seg", "case_003_mask"):
+        volume(tmp_path / "masks" / f"{name}.nii.gz", 1)
+    with pytest.raises(ConfigError, match=r"3 problem\(s\)(?s:.*)call a mask as its volume, or NAME_mask") as refused:
+        nifti_pairs(tmp_path, VolumePairs())
+    for name in ("case_001_mask", "case_001_seg", "case_003_mask"):
+        assert f"{name}.nii.gz: images/ has no volume" in str(refused.value)
+
+
 def test_pairs_that_do_not_fit_are_all_said(tmp_path):
     with pytest.raises(ConfigError, match="no NIfTI volume in"):
         nifti_pairs(tmp_path, VolumePairs())

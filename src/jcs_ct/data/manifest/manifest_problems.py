@@ -124,7 +124,7 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
                 lines.append(f"{len(alike)} {TITLES[kind]}, as {'; '.join(_examples(alike))}")
             else:
                 lines += [str(problem) for problem in alike]
-        lines += [f"  -> {remedy}" for remedy in dict.fromkeys(one.remedy for one in found if one.remedy)]
+        lines += _remedy_lines(one.remedy for one in found if one.remedy)
     return lines
 
 
@@ -139,6 +139,19 @@ def problem_records(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         }
         for kind, found in _by_kind(problems).items()
     ]
+
+
+def _remedy_lines(remedies: Iterable[str]) -> list[str]:
+    """Each remedy once; of many that are alike but for their files, the first ones and how many there are."""
+    groups: dict[str, list[str]] = {}
+    for remedy in dict.fromkeys(remedies):
+        groups.setdefault(_OF_ONE.sub("", remedy), []).append(remedy)
+    lines = []
+    for alike in groups.values():
+        lines += [f"  -> {remedy}" for remedy in alike[:_EXAMPLES]]
+        if len(alike) > _EXAMPLES:
+            lines.append(f"  -> and so on for {len(alike) - _EXAMPLES} more")
+    return lines
 
 
 def _examples(found: Sequence[Problem]) -> list[str]:

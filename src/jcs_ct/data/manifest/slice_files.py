@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -137,4 +137,6 @@ def _refuse_no_slice(path: Path) -> None:
         raise ConfigError(f"{path}: a study, not a slice; write its slices with `jcs data slices` and use those")
     if not path.is_file():
         hint = "; its name has backslashes, write / between folders" if "\\" in path.name else ""
+        if PureWindowsPath(path.name).is_absolute():
+            hint = "; a path with a drive letter or a server's name is another machine's (Windows), give one here"
         raise NotFoundError(f"{path}: no such file{hint}")

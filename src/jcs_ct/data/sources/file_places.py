@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
 from jcs_ct.imaging.gate_pictures import DRAWN_WORDS
 
 #: Endings that are tried where a cell names none.
 _ENDINGS = ("", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii")
+#: How whole paths of Windows begin: a drive's letter, or a server's name.
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _OPTION_OF = {"path": "--root", "mask": "--mask-root"}
 
 
@@ -79,8 +82,9 @@ def find_places(base: Path, names: Mapping[str, Sequence[str]], said: Mapping[st
             notes.append(f"{what} count from {candidates[0]}, the one folder that holds {holds}")
             candidates = []
         option = _OPTION_OF[column]
+        whole = _remedy_of_whole_paths(own, root or base, below, images, option, drawn=column == "mask")
         problems += [
-            _absence(name, places[column], candidates, below, option)
+            _absence(name, places[column], candidates, below, option, whole)
             for name in own
             if _absent(places[column], [name], images)
         ]
@@ -94,9 +98,20 @@ def _absent(place: Place, names: Iterable[str], images: Collection[Path]) -> lis
 
 
 def _absence(
-    name: str, place: Place, candidates: Sequence[Path], below: Mapping[str, Sequence[Path]], option: str
+    name: str,
+    place: Place,
+    candidates: Sequence[Path],
+    below: Mapping[str, Sequence[Path]],
+    option: str,
+    whole: str,
 ) -> Problem:
-    """That a file is not there, and how it would be: by the folder that holds it, else wherever its name lies."""
+    """That a file is not there, and how it would be: by the folder that holds it, else wherever its name lies.
+
+    ``whole`` is what to do with a whole path.
+    """
+    if _is_whole(name) and not place.file(name).exists():
+        why = ", and a path with a drive letter or a server's name is another machine's (Windows)"
+        return Problem(ProblemKind.FILE, f"does not exist{why if _OF_WINDOWS.match(name) else ''}", name, whole)
     file = place.file(name)
     holders = [folder for folder in candidates if Place(folder).file(name).exists()]
     remedy = " or ".join(f"{option} {folder}" for folder in holders)
@@ -104,6 +119,30 @@ def _absence(
         remedy = f"there is {below[file.name][0]}: say from which folder names count with {option}"
     what = "is the image itself, not its mask" if file.exists() else "does not exist"
     return Problem(ProblemKind.FILE, what, str(file), remedy or f"correct its name in the table, or {option} FOLDER")
+
+
+def _is_whole(name: str) -> bool:
+    return Path(name).is_absolute() or _OF_WINDOWS.match(name) is not None
+
+
+def _remedy_of_whole_paths(
+    names: Sequence[str],
+    base: Path,
+    below: Mapping[str, Sequence[Path]],
+    images: Collection[Path],
+    option: str,
+    *,
+    drawn: bool,
+) -> str:
+    """What to do with whole paths, which count from no folder: the same for all, with the folder of their names."""
+    bare = list(dict.fromkeys(PureWindowsPath(name).name for name in names if _is_whole(name)))
+    found, held = [base], sum((base / name).exists() for name in bare)
+    if 2 * held < len(bare) or not held:
+        found, held = _holders(below, bare, images, drawn=drawn)
+    if not found:
+        return f"keep the file names alone in the table, and {option} FOLDER for where they lie"
+    folders = " or ".join(f"{option} {folder}" for folder in found)
+    return f"keep the file names alone in the table, and {folders}, which holds {held} of {len(bare)}"
 
 
 def _files_below(folder: Path) -> Mapping[str, Sequence[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_mask
 from jcs_ct.data.manifest.dealt_splits import deal_splits
+from jcs_ct.data.manifest.listed_masks import without_drawn_words
 from jcs_ct.data.sources.nnunet_splits import SPLITS_NAME, with_splits
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.errors import ConfigError, JCSError
@@ -46,6 +48,7 @@ class VolumePairs:
 def nifti_pairs(folder: Path, wanted: VolumePairs, *, progress: CountProgress | None = None) -> Manifest:
     """``images/NAME.nii.gz`` and ``masks/NAME.nii.gz``, split 60/20/20 by patient.
 
+    A mask may be called ``NAME_mask``, ``NAME_seg`` or so, too, where it is the only one of its volume.
     A study is infected when its mask has a lesion voxel; without a mask its label is not known.
     ``progress`` is called with (volumes done, total).
 
@@ -57,7 +60,12 @@ def nifti_pairs(folder: Path, wanted: VolumePairs, *, progress: CountProgress | 
         raise ConfigError(
             f"no NIfTI volume in {folder / 'images'}; it takes images/NAME.nii.gz and masks/NAME.nii.gz"
         )
-    problems = [f"{path}: images/ has no volume of this name" for name, path in masks.items() if name not in volumes]
+    masks = _by_volume(masks, volumes)
+    problems = [
+        f"{path}: images/ has no volume of this name; call a mask as its volume, or NAME_mask, NAME_seg"
+        for name, path in masks.items()
+        if name not in volumes
+    ]
     rows = _rows(volumes, masks, folder.resolve().name, wanted, problems, progress)
     _refuse(folder, problems)
     return Manifest(_dealt(rows, wanted.seed))
@@ -169,6 +177,16 @@ def _volumes(folder: Path, endings: Sequence[str] = _ENDINGS) -> dict[str, Path]
         for ending in endings
         for path in sorted(folder.glob(f"*{ending}"))
         if not path.name.startswith(".")
+    }
+
+
+def _by_volume(masks: Mapping[str, Path], volumes: Collection[str]) -> dict[str, Path]:
+    """Masks by their volume's name: their own, or that without ``_mask``, ``_seg``, ... where it has one mask."""
+    bare = {name: without_drawn_words(Path(f"{name}.nii")) for name in masks}
+    taken = Counter(name if name in volumes else bare[name] for name in masks)
+    return {
+        bare[name] if name not in volumes and bare[name] in volumes and taken[bare[name]] == 1 else name: path
+        for name, path in masks.items()
     }
 
 

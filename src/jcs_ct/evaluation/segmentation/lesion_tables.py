@@ -49,6 +49,7 @@ def scores_table(
         f"A pixel is a lesion at a probability of at least {', '.join(f'{cut:g}' for cut in cuts)}. "
         "HD is in pixels between outlines; sensitivity leaves out slices without a lesion.",
         "IoU official: the published JCS evaluator, p > 2 mean(p).",
+        *_of_empty_masks(methods, cases),
     )
     columns = (
         _METHOD,
@@ -62,6 +63,18 @@ def scores_table(
         Column("n_without_lesion", "without lesion"),
     )
     return Table(name, f"{title} ({cases.title})", columns, (*rows, *beside), (*explained, *_notes(methods), *notes))
+
+
+def _of_empty_masks(methods: Sequence[MethodScores], cases: CaseSet) -> list[str]:
+    """What the adaptive E-measure gives where there is no lesion, if there are such slices."""
+    empty = methods[0].mean("sensitivity_percent").n_excluded
+    if not empty:
+        return []
+    return [
+        f"E-measure (adaptive): {empty} of {len(cases)} slices have no lesion. A prediction of zeros, which is right "
+        "there, counts 0: its threshold, 2 mean(p) = 0, marks every pixel. Any other counts the share of pixels "
+        "below its threshold. Compare methods on slices with a lesion by this measure, or by Dice."
+    ]
 
 
 def _notes(methods: Sequence[MethodScores]) -> list[str]:
