@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_interleaving import alternation, fastest_change
+from jcs_ct.imaging.gate_interpolated import check_filled_gap
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -86,12 +88,24 @@ def filled_in(hu, first, count, *, ways):
     return np.rint(hu[kept[before]] * (1 - share) + hu[kept[before + 1]] * share).astype(np.int16)
 
 
-@pytest.mark.parametrize("count", [3, 10])
+@pytest.mark.parametrize("count", [4, 10])
 @pytest.mark.parametrize("ways", [59, 60, 61, 90, 119])
 def test_lost_slices_that_were_filled_in(count, ways):
     (finding,) = check_voxels(filled_in(chest(60), 28, count, ways=ways))
     assert (finding.code, finding.severity) == (GateCode.GAP, Severity.GEOMETRY)
     assert "they were interpolated where slices are missing" in finding.message
+
+
+@pytest.mark.parametrize("to", [0.5, 0.4, 0.33, 0.25])
+def test_slices_that_a_cubic_curve_was_laid_through_fill_no_gap(to):
+    smooth = ndimage.zoom(chest(60).astype(np.float32), (1 / to, 1, 1), order=3, mode="nearest", grid_mode=True)
+    assert check_filled_gap(np.rint(smooth).astype(np.float32)) == []
+
+
+@pytest.mark.parametrize("over", [2.0, 3.0, 4.0])
+def test_thick_slices_close_together_fill_no_gap(over):
+    thick = ndimage.gaussian_filter1d(chest(60, step=0.03).astype(np.float32), over, axis=0)
+    assert check_filled_gap(np.rint(thick).astype(np.float32)) == []
 
 
 def test_the_slices_that_were_filled_in_are_named():

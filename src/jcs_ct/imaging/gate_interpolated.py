@@ -19,9 +19,10 @@ from jcs_ct.imaging.gate_finding import Finding
 _ROUNDED_HU, _ROUNDED_SHARE = 1.0, 0.15
 #: With at least this share of such slices a series was interpolated: linearly, to half the distance or less.
 _LEAST_SHARE = 0.25
-#: Linear resampling to any one spacing leaves runs of such slices that differ by 1 at most (so two series do at 19
-#: spacings each); a run this much longer than the usual one fills a gap, of as many slices as it has, and one more.
-LONGER_THAN_USUAL = 2
+#: A run of at least so many, this much longer than all others, fills a gap. It is no more than this share of a
+#: series whose other runs differ by 1 at most, as those of a scan and of linear resampling to one spacing do; where
+#: slices are smooth along the body (cubic resampling, thick slices close together) runs are of any length.
+LEAST_FILLED, LONGER_THAN_OTHERS, MOST_FILLED = 3, 2, 1 / 3
 
 
 def interpolated_slices(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -56,7 +57,11 @@ def check_filled_gap(thin: NDArray[np.float32]) -> list[Finding]:
     if runs.size == 0:
         return []
     longest = int(runs.argmax())
-    if runs[longest] < np.median(runs) + LONGER_THAN_USUAL:
+    others = np.delete(runs, longest)
+    is_regular = others.size > 0 and np.ptp(others) <= 1
+    if not is_regular or runs[longest] < max(LEAST_FILLED, others.max() + LONGER_THAN_OTHERS):
+        return []
+    if runs[longest] > MOST_FILLED * len(thin):
         return []
     before, behind = int(scanned[longest]) + 1, int(scanned[longest + 1]) + 1
     message = (
