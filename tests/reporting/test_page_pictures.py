@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from jcs_ct.beside import Beside
 from jcs_ct.reporting.page_pictures import PagePictures
 from jcs_ct.reporting.report_html import render_report
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
 def test_pictures_that_were_begun_while_the_study_was_read_make_the_same_page(make_study, make_diagnosis):
@@ -16,8 +20,9 @@ def test_pictures_that_were_begun_while_the_study_was_read_make_the_same_page(ma
     with Beside("drawing") as beside:
         pictures.begin_ct(beside)
         pictures.begin_maps(diagnosis.activation, beside)
-        page = render_report(study, diagnosis, pictures=pictures)
-    assert page == render_report(study, diagnosis)
+        page = render_report(study, diagnosis, moment=NOON, pictures=pictures)
+    assert "read 2026-11-27 12:00 UTC" in page
+    assert page == render_report(study, diagnosis, moment=NOON)
 
 
 def test_every_slice_has_its_own_pictures_in_order(make_study, make_diagnosis):

@@ -45,6 +45,7 @@ def render_report(
     *,
     language: ReportLanguage = "en",
     label: str | None = None,
+    moment: datetime | None = None,
     pictures: PagePictures | None = None,
     progress: CountProgress | None = None,
 ) -> str:
@@ -55,6 +56,7 @@ def render_report(
         diagnosis: What was found.
         language: What the page is written in; messages of quality flags stay English.
         label: The reader's own name of the study; it stands on this page and nowhere else.
+        moment: When the study was read, in UTC; now, where it is not given.
         pictures: Of this study, where someone began to draw them while it was read.
         progress: Called with the slices drawn and those there are to draw.
 
@@ -75,7 +77,7 @@ def render_report(
         .get_template("report.html")
         .render(
             language=words.language,
-            read_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+            read_at=(moment or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M"),
             label=None if label is None else checked_label(label),
             notice=words.text(RESEARCH_USE),
             report=report,
