@@ -59,6 +59,11 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a system call found no room: on the disk, or in a quota on it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def as_numbered(error: OSError) -> OSError:
     """The error that a library raised its own from, where that has no number, as pydicom's; else the error itself."""
     cause: BaseException | None = error
@@ -72,7 +77,7 @@ def as_numbered(error: OSError) -> OSError:
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
     """What went wrong while writing, as an error that says what to do."""
     error = as_numbered(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return OutputError(
             f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
             code="DISK_FULL",
@@ -256,7 +261,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def explain_temporary(error: OSError) -> OutputError:
     """What went wrong in the system's temporary folder, as an error that says what to do."""
     error = as_numbered(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         message = "the disk of the temporary folder is full: free space there, or set TMPDIR to another (DISK_FULL)"
         return OutputError(message, code="DISK_FULL")
     if error.errno == errno.EFBIG:

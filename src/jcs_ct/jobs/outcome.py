@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import traceback
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.errors import CheckpointError, ConfigError, JCSError, MaskError, StudyError
+from jcs_ct.files import is_disk_full
 
 #: SQLite's primary result codes (sqlite.org/rescode.html) of a file that cannot be written for now.
 _FILE_UNUSABLE = frozenset(
@@ -119,11 +119,6 @@ def explain(error: Exception) -> tuple[Ending, str, str]:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return Ending.FAILED, FailureCode.CRASHED, f"{type(error).__name__} at {place}; please report it"
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Whether a system call found no room: on the disk, or in a quota on it."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _outage(error: Exception) -> tuple[FailureCode, str] | None:
