@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jcs_ct.reading.burden import measure_burden
+from jcs_ct.reading.burden import Burden, measure_burden
 from jcs_ct.reading.lesion_findings import measure_findings
 from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.reading.zones import THIRDS
@@ -51,6 +51,12 @@ def box(first: tuple[int, int, int], size: tuple[int, int, int]) -> NDArray[np.b
     mask = np.zeros(SHAPE, dtype=bool)
     mask[tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))] = True
     return mask
+
+
+def burden_of(mask: NDArray[np.bool_], ct: CTVolume, lungs: NDArray[np.uint8], **options) -> Burden:
+    """Of a mask whose lesions are all told, however small."""
+    labels, lesions = find_lesions(mask, ct, lungs, least_volume_ml=0.0, least_voxels=1)
+    return measure_burden(ct, lungs, labels, lesions, **options)
 
 
 @pytest.mark.parametrize("tilt", [0.0, 20.0])
@@ -115,8 +121,6 @@ def test_what_is_measured_leaves_the_callers_mask_as_it_was() -> None:
     np.testing.assert_array_equal(mask, before)
     assert found.burden.percent_opacity == pytest.approx(100 * 320 / np.count_nonzero(two_lungs()))
     np.testing.assert_array_equal(found.densities > 0, found.labels > 0)
-    labels, _ = find_lesions(mask, volume(hu), two_lungs())
-    assert measure_burden(volume(hu), two_lungs(), labels) == measure_burden(volume(hu), two_lungs(), labels > 0)
 
 
 def test_more_specks_than_16_bits_can_number_are_specks_all_the_same() -> None:
@@ -136,7 +140,7 @@ def test_figures_that_are_not_known_are_none() -> None:
     _, (lesion,) = find_lesions(mask, ct, two_lungs())
     assert lesion.volume_ml is lesion.centroid_lps_mm is lesion.extent_mm is lesion.mean_hu is None
     assert lesion.slices[0].area_pixel == 30
-    burden = measure_burden(ct, two_lungs(), mask)
+    burden = burden_of(mask, ct, two_lungs())
     assert burden.lung_volume_ml is burden.opacification_volume_ml is burden.percent_high_opacity is None
     assert burden.percent_opacity == pytest.approx(100 * 120 / two_lungs().astype(bool).sum())
 
@@ -146,7 +150,7 @@ def test_no_lesion_and_no_lung() -> None:
     labels, lesions = find_lesions(nothing, volume(), two_lungs())
     assert lesions == ()
     assert not labels.any()
-    burden = measure_burden(volume(), np.zeros(SHAPE, dtype=np.uint8), nothing)
+    burden = burden_of(nothing, volume(), np.zeros(SHAPE, dtype=np.uint8))
     assert burden.percent_opacity is None
     assert burden.percent_high_opacity is None
     assert burden.lung_volume_ml == 0.0
@@ -158,7 +162,7 @@ def test_burden_counts_high_opacity_and_zones() -> None:
     consolidation, ground_glass = box((0, 10, 8), (4, 5, 6)), box((22, 10, 40), (4, 5, 6))
     hu[consolidation], hu[ground_glass] = 20.0, -500.0
     lungs = two_lungs()
-    burden = measure_burden(volume(hu), lungs, consolidation | ground_glass)
+    burden = burden_of(consolidation | ground_glass, volume(hu), lungs)
     lung_voxels = int((lungs > 0).sum())
     assert burden.lung_volume_ml == pytest.approx(lung_voxels * VOXEL_ML)
     assert burden.opacification_volume_ml == pytest.approx(240 * VOXEL_ML)
@@ -170,24 +174,48 @@ def test_burden_counts_high_opacity_and_zones() -> None:
     assert list(zones) == [(side, third) for side in ("right", "left") for third in THIRDS]
     assert zones["right", "upper"].opacity_voxels == zones["left", "lower"].opacity_voxels == 120
     assert sum(zone.lung_voxels for zone in burden.zones) == lung_voxels
-    assert measure_burden(volume(hu), lungs, consolidation, high_opacity_cut_hu=50.0).percent_high_opacity == 0.0
+    assert burden_of(consolidation, volume(hu), lungs, high_opacity_cut_hu=50.0).percent_high_opacity == 0.0
 
 
 def test_disease_outside_the_lung_mask_never_takes_more_than_all_of_the_lung() -> None:
     lungs = np.zeros(SHAPE, dtype=np.uint8)
     lungs[10:12, 10:12, 10:12] = 1
     everything = np.ones(SHAPE, dtype=bool)
-    burden = measure_burden(volume(20.0), lungs, everything)
+    burden = burden_of(everything, volume(20.0), lungs)
     assert burden.percent_opacity == 100.0
     assert burden.percent_high_opacity == 100.0
     assert {zone.percent_opacity for zone in burden.zones if zone.side == "right"} == {100.0}
     assert {zone.percent_opacity for zone in burden.zones if zone.side == "left"} == {None}  # no lung to be beside
 
 
+def test_a_lesion_beside_the_lungs_counts_in_the_zones_of_the_lung_it_is_reported_in() -> None:
+    """A large right lung and a small left one: the right lung's wall is nearer to the left one's middle."""
+    lungs = np.zeros(SHAPE, dtype=np.uint8)
+    lungs[:, 5:35, 2:40], lungs[:, 5:35, 50:56] = 1, 2
+    mask = box((10, 10, 38), (10, 10, 6))
+    labels, (lesion,) = find_lesions(mask, volume(), lungs)
+    assert lesion.side == "right"
+    burden = measure_burden(volume(), lungs, labels, (lesion,))
+    found = {
+        side: sum(zone.opacity_voxels for zone in burden.zones if zone.side == side) for side in ("right", "left")
+    }
+    assert found == {"right": np.count_nonzero(mask), "left": 0}
+    left = sum(zone.lung_voxels for zone in burden.zones if zone.side == "left")
+    assert left == np.count_nonzero(lungs == 2)
+
+
+def test_a_lesion_in_lung_of_unknown_side_lies_in_a_third_of_all_the_lung() -> None:
+    """Of a sliver whose side is not known the height says nothing of top and bottom."""
+    lungs = np.zeros(SHAPE, dtype=np.uint8)
+    lungs[:, 5:35, 5:25], lungs[2:8, 10:20, 40:50] = 1, 3
+    _, (lesion,) = find_lesions(box((6, 12, 42), (2, 5, 5)), volume(), lungs)
+    assert (lesion.side, lesion.third) == ("unknown", "upper")
+
+
 def test_zones_are_withheld_where_the_side_of_some_lung_is_not_known() -> None:
     lungs = two_lungs()
     lungs[:, 30:, 35:][lungs[:, 30:, 35:] > 0] = 3
-    burden = measure_burden(volume(), lungs, box((3, 10, 8), (4, 5, 6)))
+    burden = burden_of(box((3, 10, 8), (4, 5, 6)), volume(), lungs)
     assert burden.zones is None
     assert burden.percent_opacity == pytest.approx(100 * 120 / np.count_nonzero(lungs))
 
@@ -196,7 +224,7 @@ def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         find_lesions(np.zeros((1, 2, 3), dtype=bool), volume(), two_lungs())
     with pytest.raises(ValueError, match="one shape"):
-        measure_burden(volume(), two_lungs(), np.zeros((1, 2, 3), dtype=bool))
+        measure_burden(volume(), two_lungs(), np.zeros((1, 2, 3), dtype=np.uint16), ())
 
 
 def test_a_lesion_that_fills_its_box_takes_few_bytes_a_voxel() -> None:
@@ -226,11 +254,11 @@ def test_a_large_study_takes_few_bytes_a_voxel() -> None:
     mask[0, 0, 0] = mask[-1, -1, -1] = True  # the bounding box is the whole volume
     tracemalloc.start()
     try:
-        labels, _ = find_lesions(mask, grid, lungs)
+        labels, lesions = find_lesions(mask, grid, lungs)
         finding = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        measure_burden(grid, lungs, labels > 0)
+        measure_burden(grid, lungs, labels, lesions)
         measuring = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.lungs import UNKNOWN_SIDE
 from jcs_ct.preprocessing import Region
-from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS, Lesions
+from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
+from jcs_ct.reading.lesions import Lesion, side_labels
 from jcs_ct.reading.zones import SIDES, Zone, measure_zones
 from jcs_ct.volume import CTVolume
 
@@ -50,29 +51,31 @@ class Burden:
 def measure_burden(
     volume: CTVolume,
     lungs: NDArray[np.uint8],
-    lesions: Lesions,
+    labels: NDArray[np.uint16],
+    lesions: Sequence[Lesion],
     *,
     densities: NDArray[np.uint8] | None = None,
     high_opacity_cut_hu: float = HIGH_OPACITY_CUT_HU,
 ) -> Burden:
     """How much lung the opacifications take.
 
-    Lesion voxels just outside the lung mask count as lung too, on the side they are nearest to by column, so that
-    dense disease at the wall can never take more than 100 %.
+    Lesion voxels just outside the lung mask count as lung too, on the side of their lesion, so that dense disease at
+    the wall can never take more than 100 %, and zones and lesions name the same lung.
 
     Args:
         volume: Grid, geometry and HU.
         lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side.
-        lesions: (slices, rows, columns), a mask or lesion_ids: 0 outside.
+        labels: (slices, rows, columns) of lesion_id, 0 outside.
+        lesions: In the order of their ids, as :func:`find_lesions` gives both.
         densities: (slices, rows, columns) from ``split_densities``; None where that is not known.
         high_opacity_cut_hu: Lesion voxels above it are high opacity.
 
     Raises:
         ValueError: shapes that differ.
     """
-    if not lungs.shape == lesions.shape == volume.shape:
-        raise ValueError(f"lungs {lungs.shape}, mask {lesions.shape} and volume {volume.shape} must have one shape")
-    counts = _Counts.of(volume, lungs, lesions, densities, high_opacity_cut_hu)
+    if not lungs.shape == labels.shape == volume.shape:
+        raise ValueError(f"lungs {lungs.shape}, labels {labels.shape} and volume {volume.shape} must have one shape")
+    counts = _Counts.of(volume, lungs, labels, side_labels(lesions), densities, high_opacity_cut_hu)
     lung_voxels, opacity_voxels = int(counts.lung[:, 1:].sum()), int(counts.opacity.sum())
     by_density: dict[int, float | None] = dict.fromkeys((GROUND_GLASS, CONSOLIDATION))
     if densities is not None and lung_voxels:
@@ -116,21 +119,21 @@ class _Counts:
         cls,
         volume: CTVolume,
         lungs: NDArray[np.uint8],
-        lesions: Lesions,
+        labels: NDArray[np.uint16],
+        side_of_lesion: NDArray[np.uint8],
         densities: NDArray[np.uint8] | None,
         high_opacity_cut_hu: float,
     ) -> Self:
-        nearer = _nearer_lungs(lungs)
         lung, opacity = (np.zeros((len(lungs), _LABELS), dtype=np.int64) for _ in range(2))
         kinds, hu_counts, high = np.zeros(3, dtype=np.int64), np.zeros(len(HISTOGRAM_EDGES_HU) - 1, dtype=np.int64), 0
-        for index, (plane, numbered) in enumerate(zip(lungs, lesions, strict=True)):
-            lesion_plane = numbered > 0
+        for index, (plane, numbers) in enumerate(zip(lungs, labels, strict=True)):
+            lesion_plane = numbers > 0
             seen = (plane > 0) | lesion_plane
             if not seen.any():
                 continue
             box = Region.around(seen).slices
             inside, lesion, hu = seen[box], lesion_plane[box], volume.hu[index][box]
-            sides = np.where(lesion & (plane[box] == 0), nearer[box[1]], plane[box])
+            sides = np.where(lesion & (plane[box] == 0), side_of_lesion[numbers[box]], plane[box])
             lung[index] = np.bincount(sides[inside], minlength=_LABELS)
             opacity[index] = np.bincount(sides[lesion], minlength=_LABELS)
             high += int(np.count_nonzero(hu[lesion] > high_opacity_cut_hu))
@@ -139,22 +142,3 @@ class _Counts:
             within = np.clip(hu[inside], HISTOGRAM_EDGES_HU[0], HISTOGRAM_EDGES_HU[-1])
             hu_counts += np.histogram(within, HISTOGRAM_EDGES_HU)[0]
         return cls(lung, opacity, high, kinds, hu_counts)
-
-
-def _nearer_lungs(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(columns,) label of the lung that is nearer to each column: what lesion voxels outside the lungs count for."""
-    means = _mean_columns(lungs)
-    labels = np.array(list(means) or [UNKNOWN_SIDE], dtype=np.uint8)
-    middles = np.array(list(means.values()) or [0.0])
-    nearest: NDArray[np.uint8] = labels[np.abs(np.arange(lungs.shape[2])[:, None] - middles).argmin(axis=1)]
-    return nearest
-
-
-def _mean_columns(lungs: NDArray[np.uint8]) -> dict[int, float]:
-    """Mean column of every lung that was found, by its label."""
-    means = {}
-    for side in SIDES:
-        weights = sum(np.count_nonzero(plane == side, axis=0) for plane in lungs)
-        if np.any(weights):
-            means[side] = float(np.average(np.arange(lungs.shape[2]), weights=weights))
-    return means

@@ -61,7 +61,9 @@ def measure_findings(
     if found is not None:
         found(labels, lesions)
     densities = split_densities(volume.hu, lungs, labels, pixel_mm_of(volume))
-    return LesionFindings(labels, lesions, densities, measure_burden(volume, lungs, labels, densities=densities))
+    return LesionFindings(
+        labels, lesions, densities, measure_burden(volume, lungs, labels, lesions, densities=densities)
+    )
 
 
 def pixel_mm_of(volume: CTVolume) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,15 @@ def find_lesions(
     return labels, lesions
 
 
+def side_labels(lesions: Sequence[Lesion]) -> NDArray[np.uint8]:
+    """(lesions + 1,) label of the lung that each lesion is reported in, by lesion_id; 0 for none.
+
+    A lesion's voxels beside the lung mask belong to that lung wherever voxels are counted by side.
+    """
+    labels = {name: label for label, name in SIDES.items()}
+    return np.array([0, *(labels[lesion.side] for lesion in lesions)], dtype=np.uint8)
+
+
 def without_specks(
     mask: NDArray[np.bool_],
     voxel_ml: float | None,
@@ -192,7 +202,7 @@ def _describe(
         centroid_index=centroid,
         centroid_lps_mm=volume.to_lps_mm(centroid),
         side=SIDES[side],
-        third=third_of(centroid[0], heights.get(side)),
+        third=third_of(centroid[0], heights.get(side) if side != UNKNOWN_SIDE else _whole_height(heights)),
         mean_hu=None if volume.hu_is_assumed else float(volume.hu[box][inside].mean(dtype=np.float64)),
         extent_mm=None
         if spacing is None
@@ -203,6 +213,13 @@ def _describe(
         ),
         slices=tuple(_slice_lesions(number, inside, box)),
     )
+
+
+def _whole_height(heights: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
+    """First and last slice of all lung: of a part whose side is not known the height says nothing."""
+    if not heights:
+        return None
+    return min(first for first, _ in heights.values()), max(last for _, last in heights.values())
 
 
 def _centroid(inside: NDArray[np.bool_], box: Box) -> tuple[float, float, float]:

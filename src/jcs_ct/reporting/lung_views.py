@@ -20,11 +20,11 @@ from PIL import Image
 
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.preprocessing import Region
+from jcs_ct.reading.lesions import Lesion, side_labels
 from jcs_ct.reporting.language import marked
 from jcs_ct.reporting.slice_images import DisplayWindow
 
 if TYPE_CHECKING:
-    from jcs_ct.reading.lesions import Lesion
     from jcs_ct.volume import CTVolume
 
 #: Colours of 0 to 100 % of the lung on a line of sight, opaque from the first step on; also the page's legend.
@@ -34,7 +34,6 @@ LEAST_SHARE = 0.02
 #: Mean densities along a line lie between those of lung and of soft tissue.
 VIEW_WINDOW = DisplayWindow("view", "View", -300.0, 1000.0)
 _WEBP_QUALITY = 85
-_SIDE_NAMES = {RIGHT: "right", LEFT: "left", UNKNOWN_SIDE: "unknown"}
 
 
 #: What each view is called.
@@ -130,7 +129,7 @@ def lines_of_sight(
         lungs, labels, lesions: As of :func:`lung_views`.
         sights: From the front a line runs along the rows' axis; from the side along the columns'.
     """
-    side_of_lesion = _side_of_lesions(lesions)
+    side_of_lesion = side_labels(lesions)
     wanted = [{Sight.RIGHT: RIGHT, Sight.LEFT: LEFT}.get(sight) for sight in sights]
     axes = [0 if sight is Sight.FRONT else 1 for sight in sights]
     shown = [slice(None) if side is None else _columns(lungs, side) for side in wanted]
@@ -154,12 +153,6 @@ def lines_of_sight(
             lung_counts[number][index, box[1 - axis]] = np.count_nonzero(lung, axis=axis)
             opacified_counts[number][index, box[1 - axis]] = np.count_nonzero(lung & opacified, axis=axis)
     return tuple(LinesOfSight(*counts) for counts in zip(density, lung_counts, opacified_counts, strict=True))
-
-
-def _side_of_lesions(lesions: Sequence[Lesion]) -> NDArray[np.uint8]:
-    """(lesions + 1,) label of each lesion's side, by lesion_id; 0 for none."""
-    numbers = {name: label for label, name in _SIDE_NAMES.items()}
-    return np.array([0, *(numbers[lesion.side] for lesion in lesions)], dtype=np.uint8)
 
 
 def _columns(lungs: NDArray[np.uint8], side: int) -> slice:

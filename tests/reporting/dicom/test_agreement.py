@@ -95,7 +95,7 @@ def reading(study, phantom):
         lung_labels=lungs,
         lesion_labels=labels,
         lesions=lesions,
-        burden=measure_burden(study.volume, lungs, labels > 0),
+        burden=measure_burden(study.volume, lungs, labels, lesions),
         operating_point=OperatingPoint(),
     )
 
