@@ -99,6 +99,22 @@ def test_the_rule_is_monotone_and_continuous(point, spacing):
             assert order.index(larger.verdict(count)) <= verdict
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"slice_probability": 50.0}, "slice_probability must be from 0 to 1, got 50"),
+        ({"slice_probability": float("nan")}, "slice_probability must be from 0 to 1"),
+        ({"lesion_probability": -0.1}, "lesion_probability must be from 0 to 1"),
+        ({"positive_slice_threshold": -1}, "positive_slice_threshold must be 0 or more"),
+        ({"reference_spacing_mm": 0.0}, "reference_spacing_mm must be above 0"),
+        ({"reference_spacing_mm": float("inf")}, "reference_spacing_mm must be above 0"),
+    ],
+)
+def test_a_rule_that_would_decide_every_study_alike_is_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        OperatingPoint(**fields)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
 def test_a_share_that_is_none_is_an_error(share):
     with pytest.raises(ValueError, match=r"small_study_share must be above 0 and below 1"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 #: Slack for shares of whole slices in floating point.
-_ROUNDING = 1e-9
+SHARE_SLACK = 1e-9
 #: Share by which two lengths of lung may differ and still be equal: spacings are worked out from positions.
 _SPACING_SLACK = 1e-3
 #: A verdict is near where one in so many of the slices that make a patient positive would turn it.
@@ -83,7 +83,8 @@ class OperatingPoint:
             the threshold asks of the smallest whole study, so the rule is continuous there. None always counts.
 
     Raises:
-        ValueError: a share that is not above 0 and below 1.
+        ValueError: a probability that is not from 0 to 1, a share that is not above 0 and below 1, a negative
+            threshold, or a spacing that is not above 0.
     """
 
     slice_probability: float = 0.5
@@ -93,6 +94,14 @@ class OperatingPoint:
     small_study_share: float | None = 1 / 6
 
     def __post_init__(self) -> None:
+        for name in ("slice_probability", "lesion_probability"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.positive_slice_threshold < 0:
+            raise ValueError(f"positive_slice_threshold must be 0 or more, got {self.positive_slice_threshold}")
+        spacing = self.reference_spacing_mm
+        if spacing is not None and not 0.0 < spacing < math.inf:
+            raise ValueError(f"reference_spacing_mm must be above 0, got {spacing}")
         if self.small_study_share is not None and not 0.0 < self.small_study_share < 1.0:
             raise ValueError(f"small_study_share must be above 0 and below 1, got {self.small_study_share}")
 
@@ -132,7 +141,7 @@ class OperatingPoint:
         count = self.threshold_for(slice_spacing_mm)
         if self.small_study_share is None:
             return PatientRule(VerdictBasis.SLICE_COUNT, count)
-        share = self.small_study_share * lung_slice_count + _ROUNDING
+        share = self.small_study_share * lung_slice_count + SHARE_SLACK
         if share >= count:
             return PatientRule(VerdictBasis.SLICE_COUNT, count)
         if share < 1.0:
@@ -143,4 +152,4 @@ class OperatingPoint:
         """Fewest lung slices of which this threshold is no larger share than ``small_study_share``."""
         if self.small_study_share is None:
             return 0
-        return math.ceil(positive_slice_threshold / self.small_study_share - _ROUNDING)
+        return math.ceil(positive_slice_threshold / self.small_study_share - SHARE_SLACK)

@@ -71,6 +71,18 @@ def test_figures_are_rounded_and_a_low_sensitivity_is_warned_of(
     assert warned == (sensitivity < 0.5)
 
 
+@pytest.mark.parametrize("specificity", [0.2, 0.9499999999999998])
+def test_a_specificity_that_no_cut_keeps_is_warned_of(jcs, random_models, slices, tmp_path, monkeypatch, specificity):
+    figures = {"sensitivity": 1.0, "specificity": specificity}
+    monkeypatch.setattr(operating_point_choice, "choose_slice_probability", lambda *_, **__: (0.02, figures))
+    given = ("--classifier", random_models / "classifier.safetensors")
+    given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
+    done = jcs("calibrate", *given, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    warned = "warning: no cut keeps 95% specificity: the most specific one has 20%" in done.stderr
+    assert warned == (specificity < 0.5)
+
+
 @pytest.mark.parametrize("dice", [0.021, 0.3])
 def test_a_useless_segmenter_is_warned_of(jcs, random_models, slices, tmp_path, monkeypatch, dice):
     monkeypatch.setattr(operating_point_choice, "choose_lesion_probability", lambda *_: (0.2, {"dice": dice}))

@@ -30,6 +30,23 @@ def test_the_cut_keeps_the_specificity_and_takes_the_most_sensitivity():
     assert lower_specificity < 0.95
 
 
+@pytest.mark.parametrize("uninfected", [20, 200, 1000, 1840])
+def test_a_cut_with_exactly_the_specificity_asked_for_is_specific_enough(uninfected):
+    """19 of 20: as a sum of weights it comes out a little below 0.95."""
+    false = uninfected // 20
+    probability = np.concatenate([np.full(200, 0.5), np.full(false, 0.9), np.full(uninfected - false, 0.05)])
+    labels = np.repeat([True, False], [200, uninfected])
+    _, figures = choose_slice_probability(probability, labels, ["x"] * len(labels), least_specificity=0.95)
+    assert figures == {"sensitivity": pytest.approx(1.0), "specificity": pytest.approx(0.95)}
+
+
+def test_without_a_cut_specific_enough_it_is_the_most_specific_one():
+    labels, probability = np.repeat([True, False], 4), np.array([0.99] * 4 + [0.99, 0.99, 0.99, 0.3])
+    cut, figures = choose_slice_probability(probability, labels, ["x"] * 8, least_specificity=0.95)
+    assert figures["specificity"] == 0.25
+    assert cut == pytest.approx(0.31)
+
+
 def test_one_label_is_not_enough():
     with pytest.raises(ConfigError, match="infected and uninfected"):
         choose_slice_probability(np.array([0.5]), np.array([True]), ["x"])

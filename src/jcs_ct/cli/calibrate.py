@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
 from jcs_ct.cli.used_manifests import open_used
+from jcs_ct.operating_point import SHARE_SLACK
 
 #: Share of infected validation slices found below which a warning is given.
 LEAST_SENSITIVITY = 0.5
@@ -91,7 +93,7 @@ def calibrate(
             provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
         calibrated = replace(info, operating_point=point, provenance=provenance)
         save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
-    warnings = _warnings(chosen.figures["slice"]["sensitivity"], chosen.figures["lesion"]["dice"])
+    warnings = _warnings(chosen.figures["slice"], chosen.figures["lesion"]["dice"], least_specificity)
     if as_json:
         print_json(
             {
@@ -113,9 +115,16 @@ def calibrate(
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _warnings(sensitivity: float, dice: float) -> list[str]:
+def _warnings(slices: Mapping[str, float], dice: float, least_specificity: float) -> list[str]:
     """What makes the models useless, as far as the validation patients tell."""
     warnings = []
+    sensitivity, specificity = slices["sensitivity"], slices["specificity"]
+    if specificity < least_specificity - SHARE_SLACK:
+        warnings.append(
+            f"no cut keeps {least_specificity:.0%} specificity: the most specific one has {specificity:.0%} on the "
+            "validation slices, and healthy studies may be called positive. Train the classifier longer, or on more "
+            "uninfected slices"
+        )
     if sensitivity < LEAST_SENSITIVITY:
         warnings.append(
             f"the classifier finds {sensitivity:.0%} of the infected validation slices at this cut: a study full of "

@@ -14,7 +14,7 @@ from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution, ReadyClassifier, ReadySegmenter, inference, placed
 from jcs_ct.errors import ConfigError
-from jcs_ct.operating_point import OperatingPoint
+from jcs_ct.operating_point import SHARE_SLACK, OperatingPoint
 from jcs_ct.progress import CountProgress, Progress, silent
 from jcs_ct.training.training_data import validation_batches
 
@@ -190,6 +190,8 @@ def choose_slice_probability(
 ) -> tuple[float, dict[str, float]]:
     """The cut with the largest sensitivity + specificity among those specific enough, sources counted alike.
 
+    Where no cut is specific enough it is the most specific one, and the figures say how specific that is.
+
     A patient's verdict counts slices, and most slices of a healthy chest are uninfected: a few per cent of false
     slices are what the patient rule tolerates, hence the floor under the specificity.
 
@@ -212,7 +214,8 @@ def choose_slice_probability(
     found = probability[None, :] >= cuts[:, None]
     sensitivity = (found * (weights * labels)).sum(axis=1)
     specificity = (~found * (weights * ~labels)).sum(axis=1)
-    value = np.where(specificity >= least_specificity, sensitivity + specificity, specificity - 2.0)
+    is_enough = specificity >= least_specificity - SHARE_SLACK
+    value = np.where(is_enough, sensitivity + specificity, specificity - 2.0)
     best = int(value.argmax())
     figures = {"sensitivity": float(sensitivity[best]), "specificity": float(specificity[best])}
     return float(cuts[best]), figures
