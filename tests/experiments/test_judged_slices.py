@@ -16,6 +16,14 @@ def test_slices_of_one_acquisition_share_a_patient(ct100_like):
     assert cases.folds["fold1"] == [1, 6]
 
 
+def test_patients_of_one_group_are_resampled_as_one():
+    """What splits keep together, since it is nearly the same, is no independent evidence either."""
+    rows = tuple(
+        ManifestRow(Path(f"{n}.png"), f"p{n}", 0, split="test", group="g" if n < 3 else "") for n in range(5)
+    )
+    assert manifest_cases(Manifest(rows)).patients == ("g", "g", "g", "p3", "p4")
+
+
 def test_names_never_hold_a_patient_and_stay_unique():
     rows = (
         ManifestRow(Path("a/x.png"), "John Doe", 0, split="test"),

@@ -31,7 +31,8 @@ class Case:
         name: Stem of its prediction's file; unique among the cases.
         image: The slice, where it is known.
         mask: Its lesion mask; None for an uninfected slice, whose mask is empty.
-        patient: Whose slice it is (or the acquisition): resampled as a whole.
+        patient: Whose slice it is (or the acquisition; the group that splits keep together, where there is one):
+            resampled as a whole.
         fold: Name of the fold it is held out in; empty without folds.
         subgroups: Value by the name of a grouping, as ``sex`` or ``scanner``.
         window: Under which the grey levels were made, where it is known.
@@ -156,7 +157,7 @@ def slice_cases(rows: Sequence[ManifestRow], names: Mapping[Path, str], *, title
             name=names[row.path],
             image=row.path,
             mask=row.mask,
-            patient=row.patient,
+            patient=row.unit,
             fold="" if row.fold is None else fold_name(row.fold),
             subgroups=groups,
             window=row.window,

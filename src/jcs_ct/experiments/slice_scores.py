@@ -31,7 +31,7 @@ class ScoredSlices:
     Args:
         name: Of the method.
         slices: (n,) names.
-        patients: (n,) hashes of the patients: resampled as a whole.
+        patients: (n,) hashes of the patients, or of the groups that splits keep together: resampled as a whole.
         sources: (n,) data set of each slice.
         infected: (n,) the truth.
         probability: (n,) of infection.
@@ -139,7 +139,7 @@ def score_manifest(
     return ScoredSlices(
         name,
         tuple(named[row.path] for row in labelled),
-        tuple(patient_hash(row.patient) for row in labelled),
+        tuple(patient_hash(row.unit) for row in labelled),
         scores.sources,
         scores.infected,
         scores.probability,

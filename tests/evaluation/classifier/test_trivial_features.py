@@ -5,7 +5,12 @@ from scipy import ndimage
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.classifier.trivial_features import evaluate_trivial_features, score_trivially, trivial_features
+from jcs_ct.evaluation.classifier.trivial_features import (
+    deal_folds,
+    evaluate_trivial_features,
+    score_trivially,
+    trivial_features,
+)
 from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.metrics.classification import roc_auc
 
@@ -54,6 +59,17 @@ def test_shuffled_labels_are_not_told(by_sharpness):
     )
     scores = score_trivially(Manifest(tuple(rows)))
     assert abs(roc_auc(scores.infected, scores.probability["all together"]) - 0.5) < 0.2
+
+
+def test_without_folds_groups_of_patients_are_never_parted(by_sharpness):
+    rows = [
+        ManifestRow(row.path, row.patient, row.label, group=f"g{number // 8}")
+        for number, row in enumerate(by_sharpness)
+    ]
+    folds = deal_folds(rows, np.array([row.label == 1 for row in rows]), seed=0)
+    assert len(set(folds.tolist())) == 5
+    assert all(len(set(folds[first : first + 8].tolist())) == 1 for first in range(0, 120, 8))
+    assert len(set(score_trivially(Manifest(tuple(rows))).patients)) == 15
 
 
 def test_without_folds_patients_are_dealt_and_never_parted(by_sharpness):

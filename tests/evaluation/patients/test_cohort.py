@@ -80,16 +80,45 @@ def test_wrong_verdicts_are_counted_by_what_warned_of_them():
 def test_the_threshold_follows_the_spacing_of_a_study():
     # More than 25 slices 1 mm apart are more than 12 (25 / 2, to even) slices 2 mm apart.
     scaled = cohort(reading(True, 13, spacing=2.0), reading(False, 12, spacing=2.0), reference=1.0)
-    assert scaled.positive_at(25).tolist() == [True, False]
+    assert scaled.verdicts_at(25) == (Verdict.POSITIVE, Verdict.NEGATIVE)
     assert scaled.scores()["count"].tolist() == [26.0, 24.0]
-    assert cohort(reading(True, 13, spacing=2.0)).positive_at(25).tolist() == [False]
+    assert cohort(reading(True, 13, spacing=2.0)).verdicts_at(25) == (Verdict.NEGATIVE,)
 
 
 def test_a_small_study_is_judged_by_the_share_of_its_slices():
     # More than 10 of 60 slices with lung, one in six, take the place of more than 25.
     point = OperatingPoint(0.5, 25, None)
     small = Cohort("test", (reading(True, 11), reading(False, 10)), point)
-    assert small.positive_at(25).tolist() == [True, False]
+    assert small.verdicts_at(25) == (Verdict.POSITIVE, Verdict.NEGATIVE)
+
+
+def test_the_sweep_and_table_iv_judge_by_one_rule():
+    """Studies of 60 slices with 12 infected are positive by their share, whatever the count asks for."""
+    patients = (*[reading(True, 12)] * 6, *[reading(False, 0)] * 6)
+    mixed = Cohort("test", patients, OperatingPoint(0.5, 25, None))
+    in_use = next(row for row in table_iv(mixed).rows if row["in_use"])
+    count, _ = sweep_tables(mixed)
+    assert in_use["sensitivity_percent"] == 100.0
+    assert [row["sensitivity_percent"] for row in count.rows] == [100.0, 100.0]
+    assert any("share of their slices" in note for note in count.notes)
+
+
+def test_a_withheld_verdict_counts_in_neither_rate():
+    few = PatientReading(False, np.full(4, 0.9))
+    patients = (reading(True, 60), reading(False, 0), few, replace(few, infected=True))
+    judged = Cohort("test", patients, OperatingPoint(0.5, 25, None))
+    assert judged.verdicts_at(25)[2:] == (Verdict.WITHHELD, Verdict.WITHHELD)
+    for row in (next(row for row in table_iv(judged).rows if row["in_use"]), sweep_tables(judged)[0].rows[-1]):
+        assert (row["n_infected"], row["n_uninfected"], row["n_withheld"]) == (1, 1, 2)
+        assert row["specificity_percent"] == 100.0
+
+
+def test_patients_of_one_group_are_resampled_together():
+    alone = tuple(reading(bool(n % 2), 10 + 3 * (n % 5)) for n in range(40))
+    grouped = tuple(replace(patient, unit=f"group {n // 4}") for n, patient in enumerate(alone))
+    assert len(set(cohort(*alone).units.tolist())) == 40
+    assert cohort(*grouped).units.tolist() == sorted(cohort(*grouped).units.tolist())
+    assert len(set(cohort(*grouped).units.tolist())) == 10
 
 
 def test_sweeps_and_areas_are_of_patients():

@@ -127,7 +127,7 @@ def measure_shortcuts(
         name,
         cut,
         np.array([row.label == 1 for row in manifest], dtype=bool),
-        tuple(row.patient for row in manifest),
+        tuple(row.unit for row in manifest),
         unchanged,
         changed,
     )

@@ -69,7 +69,8 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
     """Predict each fold's labels by trees on trivial features of the other folds.
 
     Args:
-        manifest: Labelled slices; its ``fold`` column parts them, or patients are dealt to five folds.
+        manifest: Labelled slices; its ``fold`` column parts them, or patients are dealt to five folds,
+            those of a group together.
         seed: Of the trees, and of the dealing.
         progress: Called with slices measured and to measure.
 
@@ -85,25 +86,30 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
         features.append(trivial_features(read_grey(row.path)))
         if progress is not None:
             progress(number + 1, len(rows))
-    folds = _folds(rows, infected, seed)
+    folds = deal_folds(rows, infected, seed=seed)
     every = np.stack(features)
     probability = {name: _out_of_fold(every[:, list(which)], infected, folds, seed) for name, which in GROUPS.items()}
-    return TrivialScores(infected, tuple(row.patient for row in rows), probability, len(set(folds)))
+    return TrivialScores(infected, tuple(row.unit for row in rows), probability, len(set(folds)))
 
 
-def _folds(rows: Sequence[ManifestRow], infected: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+def deal_folds(rows: Sequence[ManifestRow], infected: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+    """(rows,) the fold of each: of the manifest's column, or dealt by label, patients and their groups kept together.
+
+    Raises:
+        ConfigError: one patient, or one fold.
+    """
     if all(row.fold is not None for row in rows):
         folds = np.array([row.fold for row in rows], dtype=np.int64)
     else:
         from sklearn.model_selection import StratifiedGroupKFold
 
-        patients = [row.patient for row in rows]
-        count = min(DEFAULT_FOLDS, len(set(patients)))
+        units = [row.unit for row in rows]
+        count = min(DEFAULT_FOLDS, len(set(units)))
         if count < 2:
             raise ConfigError("trivial features are judged across patients; the manifest holds one patient")
         folds = np.zeros(len(rows), dtype=np.int64)
         dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-        for number, (_, held_out) in enumerate(dealer.split(folds[:, None], infected, patients)):
+        for number, (_, held_out) in enumerate(dealer.split(folds[:, None], infected, units)):
             folds[held_out] = number
     if len(set(folds.tolist())) < 2:
         raise ConfigError("trivial features are judged across folds; the manifest's fold column names one only")

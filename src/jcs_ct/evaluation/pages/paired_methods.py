@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +13,11 @@ from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, int
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.bootstrap import (
     DEFAULT_RESAMPLING,
+    LEAST_GROUPS,
     Interval,
     PairedDifference,
     Resampling,
+    fewest_groups,
     paired_difference,
 )
 from jcs_ct.metrics.overlap import PerImage
@@ -35,13 +37,19 @@ class Measure:
 
 
 def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampling) -> Interval:
-    """The mean over the images that define a measure, with its interval over patients."""
+    """The mean over the images that define a measure, with its interval over patients.
+
+    No interval where fewer than ``LEAST_GROUPS`` patients have an image that defines it.
+    """
 
     def mean(rows: NDArray[np.int64]) -> float | None:
         defined = values.defined[rows]
         return float(values.values[rows][defined].mean()) if defined.any() else None
 
-    return resampling.interval(mean, patients)
+    interval = resampling.interval(mean, patients)
+    if fewest_groups(patients, [values.defined]) < LEAST_GROUPS:
+        interval = replace(interval, low=None, high=None)
+    return interval
 
 
 @dataclass(frozen=True)

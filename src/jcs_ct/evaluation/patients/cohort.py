@@ -50,6 +50,7 @@ class PatientReading:
         slice_spacing_mm: Of a whole study, which the slice-count threshold is scaled to; None takes it literally.
         subgroups: Value by the name of a grouping.
         reported: Of a whole study that was read to its end; None of slices.
+        unit: What is resampled as a whole, where several patients' slices are near-duplicates; empty: the patient.
     """
 
     infected: bool
@@ -58,6 +59,7 @@ class PatientReading:
     infected_slices: NDArray[np.bool_] | None = None
     subgroups: Mapping[str, str] = field(default_factory=dict)
     reported: ReportedVerdict | None = None
+    unit: str = ""
 
     def count(self, slice_probability: float) -> int:
         """Slices of at least this probability."""
@@ -86,17 +88,21 @@ class Cohort:
         """(n,) True where infected."""
         return np.array([patient.infected for patient in self.patients], dtype=bool)
 
-    def positive_at(self, positive_slice_threshold: int) -> NDArray[np.bool_]:
-        """(n,) whether the patient rule is positive at a slice-count threshold, scaled to each study's spacing.
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """(n,) number of what each patient is resampled with."""
+        named = [patient.unit or f"patient {number}" for number, patient in enumerate(self.patients)]
+        return np.unique(named, return_inverse=True)[1].astype(np.int64)
 
-        A study too small for a verdict is not positive.
-        """
+    def verdicts_at(self, positive_slice_threshold: int) -> tuple[Verdict, ...]:
+        """What the patient rule says of each at a slice-count threshold, scaled to each study's spacing."""
         point = replace(self.operating_point, positive_slice_threshold=positive_slice_threshold)
-        verdicts = []
-        for patient in self.patients:
-            rule = point.rule_for(len(patient.probabilities), patient.slice_spacing_mm)
-            verdicts.append(rule.verdict(patient.count(point.slice_probability)) is Verdict.POSITIVE)
-        return np.array(verdicts, dtype=bool)
+        return tuple(
+            point.rule_for(len(patient.probabilities), patient.slice_spacing_mm).verdict(
+                patient.count(point.slice_probability)
+            )
+            for patient in self.patients
+        )
 
     def scores(self) -> dict[str, NDArray[np.float64]]:
         """(n,) by name: count and fraction of infected slices, mean of the most probable ones.
@@ -144,6 +150,7 @@ def cohort_of_manifest(
             probabilities=scores.probability[indices],
             infected_slices=scores.infected[indices],
             subgroups=row_subgroups(labelled.rows[indices[0]]),
+            unit=labelled.rows[indices[0]].unit,
         )
         for indices in members.values()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ _RATES = (
     Column("specificity_percent", "specificity %", 1, True),
     Column("n_infected", "infected"),
     Column("n_uninfected", "uninfected"),
+    Column("n_withheld", "withheld"),
 )
 #: Flags that say of a verdict that it may be wrong.
 DOUBTING = frozenset({"NETWORKS_DISAGREE", "NEAR_THRESHOLD"})
@@ -46,7 +47,7 @@ _OUTCOMES = {
     "false_positive": (False, Verdict.POSITIVE),
     "true_negative": (False, Verdict.NEGATIVE),
 }
-_WILSON = "[ , ] are Wilson 95 % intervals over patients."
+_WILSON = "[ , ] are Wilson 95 % intervals over patients; those whose verdict is withheld count in neither rate."
 
 
 def evaluate_cohort(
@@ -68,9 +69,31 @@ def evaluate_cohort(
     )
 
 
-def rate_cells(rates: VerdictRates) -> dict[str, Cell]:
-    """Both rates in percent with their intervals and n."""
-    found: dict[str, Cell] = {"n_infected": rates.sensitivity.n, "n_uninfected": rates.specificity.n}
+def rates_at(
+    cohort: Cohort, positive_slice_threshold: int, members: Sequence[int] | None = None
+) -> tuple[VerdictRates, int]:
+    """Rates of the patient rule over the patients with a verdict, and how many have none.
+
+    Args:
+        cohort: Of patients.
+        positive_slice_threshold: Scaled to each study's spacing; a small study is judged by its share.
+        members: Numbers of some patients; None takes all.
+    """
+    chosen = range(len(cohort.patients)) if members is None else members
+    verdicts = cohort.verdicts_at(positive_slice_threshold)
+    judged = [number for number in chosen if verdicts[number] is not Verdict.WITHHELD]
+    positive = np.array([verdicts[number] is Verdict.POSITIVE for number in judged], dtype=bool)
+    rates = verdict_rates(cohort.truth[judged], positive, threshold=float(positive_slice_threshold))
+    return rates, len(chosen) - len(judged)
+
+
+def rate_cells(rates: VerdictRates, n_withheld: int = 0) -> dict[str, Cell]:
+    """Both rates in percent with their intervals and n, and how many have no verdict."""
+    found: dict[str, Cell] = {
+        "n_withheld": n_withheld,
+        "n_infected": rates.sensitivity.n,
+        "n_uninfected": rates.specificity.n,
+    }
     for key, rate in (("sensitivity_percent", rates.sensitivity), ("specificity_percent", rates.specificity)):
         found |= _rate(key, rate)
     return found
@@ -87,9 +110,8 @@ def table_iv(cohort: Cohort) -> Table:
     chosen = cohort.operating_point.positive_slice_threshold
     rows: list[Mapping[str, Cell]] = []
     for threshold in sorted({*PAPER_THRESHOLDS, chosen}):
-        rates = verdict_rates(cohort.truth, cohort.positive_at(threshold), threshold=threshold)
         row: dict[str, Cell] = {"threshold": float(threshold), "origin": MEASURED, "in_use": threshold == chosen}
-        rows.append(row | rate_cells(rates))
+        rows.append(row | rate_cells(*rates_at(cohort, threshold)))
     columns = (
         Column("threshold", "more slices than", 0),
         Column("origin", "origin"),
@@ -108,19 +130,38 @@ def table_iv(cohort: Cohort) -> Table:
 
 
 def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
-    """The whole sweep of the count and of the fraction of infected slices."""
-    scores = cohort.scores()
-    heads = {"count": _count_above(cohort), "fraction": "fraction above"}
-    tables = []
-    for name in ("count", "fraction"):
-        rows = [
-            {"threshold": rates.threshold, **rate_cells(rates)}
-            for rates in threshold_sweep(cohort.truth, scores[name])
-        ]
-        columns = (Column("threshold", heads[name], 1 if name == "count" else 3), *_RATES)
-        notes = (_WILSON, "For looking, not for choosing: an operating point is chosen on validation patients.")
-        tables.append(Table(f"sweep_{name}", f"Sweep of the slice {name}", columns, tuple(rows), notes))
-    return tuple(tables)
+    """The whole sweep of the patient rule's count, and of the fraction of infected slices."""
+    looking = "For looking, not for choosing: an operating point is chosen on validation patients."
+    counts = [
+        {"threshold": rates.threshold, **rate_cells(rates, n_withheld)}
+        for rates, n_withheld in (rates_at(cohort, threshold) for threshold in _swept_counts(cohort))
+    ]
+    by_share = "Studies too small for a count are judged by the share of their slices, at every threshold alike."
+    fractions = [
+        {"threshold": rates.threshold, **rate_cells(rates)}
+        for rates in threshold_sweep(cohort.truth, cohort.scores()["fraction"])
+    ]
+    return (
+        Table(
+            "sweep_count",
+            "Sweep of the slice count",
+            (Column("threshold", _count_above(cohort), 0), *_RATES),
+            tuple(counts),
+            (_WILSON, *([] if cohort.operating_point.small_study_share is None else [by_share]), looking),
+        ),
+        Table(
+            "sweep_fraction",
+            "Sweep of the slice fraction",
+            (Column("threshold", "fraction above", 3), *_RATES),
+            tuple(fractions),
+            (_WILSON, looking),
+        ),
+    )
+
+
+def _swept_counts(cohort: Cohort) -> list[int]:
+    """0, and every whole count at which a verdict may change."""
+    return np.union1d([0], np.floor(cohort.scores()["count"])).astype(int).tolist()
 
 
 def _count_above(cohort: Cohort) -> str:
@@ -133,7 +174,7 @@ def _count_above(cohort: Cohort) -> str:
 def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
     """AUC of the count, the fraction and the mean of the most probable slices."""
     truth = cohort.truth
-    groups = np.arange(len(truth))
+    groups = cohort.units
     rows: list[Mapping[str, Cell]] = []
     for name, score in cohort.scores().items():
         interval = resampling.interval(drawn_auc(truth, score), groups, classes=truth)
@@ -199,11 +240,11 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
 def _probabilities(
     cohort: Cohort,
 ) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]]:
-    """(level, truth, probability, patient number) of patients, and of slices whose truth is known."""
-    found = [("patients", cohort.truth, cohort.scores()[f"top-{TOP_K} mean"], np.arange(len(cohort.patients)))]
+    """(level, truth, probability, unit that is resampled) of patients, and of slices whose truth is known."""
+    found = [("patients", cohort.truth, cohort.scores()[f"top-{TOP_K} mean"], cohort.units)]
     known = [
-        (patient.infected_slices, patient.probabilities, number)
-        for number, patient in enumerate(cohort.patients)
+        (patient.infected_slices, patient.probabilities, unit)
+        for unit, patient in zip(cohort.units, cohort.patients, strict=True)
         if patient.infected_slices is not None and len(patient.probabilities)
     ]
     if known:
@@ -212,7 +253,7 @@ def _probabilities(
                 "slices",
                 np.concatenate([truth for truth, _, _ in known]),
                 np.concatenate([probability for _, probability, _ in known]),
-                np.concatenate([np.full(len(truth), number) for truth, _, number in known]),
+                np.concatenate([np.full(len(truth), unit) for truth, _, unit in known]),
             )
         )
     return found
@@ -264,15 +305,14 @@ def subgroup_rates(cohort: Cohort, *, least: int = LEAST_PATIENTS) -> Table | No
             members.setdefault((grouping, value), []).append(index)
     if not members:
         return None
-    truth = cohort.truth
-    positive = cohort.positive_at(cohort.operating_point.positive_slice_threshold)
+    threshold = cohort.operating_point.positive_slice_threshold
     rows: list[Mapping[str, Cell]] = []
     for (grouping, value), indices in sorted(members.items()):
         row: dict[str, Cell] = {"grouping": grouping, "group": value}
         if len(indices) < least:
             rows.append(row | {"suppressed": f"fewer than {least} patients"})
         else:
-            rows.append(row | rate_cells(verdict_rates(truth[indices], positive[indices])))
+            rows.append(row | rate_cells(*rates_at(cohort, threshold, indices)))
     columns = (Column("grouping", "by"), Column("group", "group"), *_RATES, Column("suppressed", "suppressed"))
     return Table("subgroups", "Subgroups at the operating point", columns, tuple(rows), (_WILSON,))
 
@@ -283,7 +323,7 @@ def _figures(cohort: Cohort) -> dict[str, tuple[Figure, str]]:
     if truth.any() and not truth.all():
         curves = {name: (roc_curve(truth, score), roc_auc(truth, score)) for name, score in scores.items()}
         figures["roc"] = (roc_figure(curves), "ROC over patients")
-    sweep = threshold_sweep(truth, scores["count"])
+    sweep = [rates_at(cohort, threshold)[0] for threshold in _swept_counts(cohort)]
     chosen = cohort.operating_point.positive_slice_threshold
     figures["sweep"] = (sweep_figure(sweep, chosen), "Rates over patients against the slice-count threshold")
     points = {level: reliability(labels, p) for level, labels, p, _ in _probabilities(cohort)}
