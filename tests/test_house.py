@@ -36,3 +36,8 @@ def test_every_room_stands_in_the_table():
     rooms |= {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
     named = {name for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     assert rooms - named == set()
+
+
+def test_the_numbers_of_a_full_disk_and_a_gibibyte_stand_once():
+    said = re.compile(r"errno\.(ENOSPC|EDQUOT)\b|\b1024\*\*3|\b2\*\*30")
+    assert [path.name for path in PACKAGE.rglob("*.py") if said.search(path.read_text())] == ["disk_space.py"]

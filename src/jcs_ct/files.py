@@ -18,10 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.disk_space import NO_ROOM, is_disk_full
 from jcs_ct.errors import ConfigError, OutputError
 
-#: Numbers of errors that only writing comes to.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
 
@@ -57,11 +56,6 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether a system call found no room: on the disk, or in a quota on it."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def as_numbered(error: OSError) -> OSError:

@@ -15,8 +15,9 @@ import fsspec
 
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import Gate, find_in_folder
+from jcs_ct.disk_space import NO_ROOM, is_disk_full
 from jcs_ct.errors import ConfigError, GateCode, JCSError, NotFoundError, OutputError, StudyError
-from jcs_ct.files import NO_ROOM, explain_temporary, is_disk_full, prepare_output_folder, temporary_folder
+from jcs_ct.files import explain_temporary, prepare_output_folder, temporary_folder
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
 HEAD_BYTES = 32 * 1024

@@ -20,6 +20,7 @@ from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.driver import Driver, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 from jcs_ct.files import only_one, prepare_output_folder, write_text
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State, reading_key
@@ -153,7 +154,7 @@ def work_off(
     executor: Executor,
     *,
     limits: Limits | None = None,
-    least_free_bytes: int = 1024**3,
+    least_free_bytes: int = GIB,
     on_change: Callable[[Standing], None] = lambda standing: None,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> Standing:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
+from jcs_ct.disk_space import NO_ROOM
 from jcs_ct.errors import ConfigError, JCSError
-from jcs_ct.files import NO_ROOM, explain_temporary, temporary_folder
+from jcs_ct.files import explain_temporary, temporary_folder
 from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import Any
 
 from jcs_ct.batch.batch_results import BatchResults
 from jcs_ct.batch.executor import Executor, Order
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import OutputError
 from jcs_ct.jobs import Claim, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
 from jcs_ct.jobs.attempts import OUTAGE_WAIT_S, Attempts, crashed
@@ -108,7 +109,7 @@ class Driver:
     reading_id: str
     limits: Limits = field(default_factory=Limits)
     room: tuple[Path, ...] = ()
-    least_free_bytes: int = 1024**3
+    least_free_bytes: int = GIB
     on_change: Callable[[Standing], None] = lambda standing: None
     keep_going: Callable[[], bool] = lambda: True
     outage_wait_s: float = OUTAGE_WAIT_S

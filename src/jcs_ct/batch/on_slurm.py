@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
 from jcs_ct.files import prepare_output_folder, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
@@ -91,7 +92,7 @@ class SlurmExecutor:
         self._submitit.update_parameters(
             timeout_min=settings.minutes,
             cpus_per_task=settings.threads,
-            mem_gb=math.ceil(memory_bytes / 1024**3),
+            mem_gb=math.ceil(memory_bytes / GIB),
             gpus_per_node=settings.gpus,
             name="jcs-batch",
             **({"slurm_partition": settings.partition} if settings.partition else {}),

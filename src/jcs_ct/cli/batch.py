@@ -28,7 +28,6 @@ from jcs_ct.cli.documents import EXIT_DONE
 from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
 from jcs_ct.cli.inputs import COHORT_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
-    GIB,
     BackendOption,
     BatchSizeOption,
     DeflatedOption,
@@ -42,6 +41,7 @@ from jcs_ct.cli.options import (
     first_day,
 )
 from jcs_ct.cli.outputs import FOLDER_OUTPUT, require_apart
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:

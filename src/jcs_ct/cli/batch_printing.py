@@ -18,7 +18,7 @@ from jcs_ct.choices import State
 from jcs_ct.cli.console import print_json, spoken_seconds
 from jcs_ct.cli.documents import print_document
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_TERMINATED, OUTCOMES, ending
-from jcs_ct.cli.options import GIB
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:

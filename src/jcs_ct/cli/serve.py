@@ -11,8 +11,9 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.console import counted
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
-from jcs_ct.cli.options import GIB, ModelsOption
+from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, needing_extra
 from jcs_ct.files import only_one
 

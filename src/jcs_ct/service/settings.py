@@ -6,10 +6,9 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Limits
-
-GIB = 1024**3
 
 
 @dataclass(frozen=True)
