@@ -2,6 +2,7 @@ import errno
 import fcntl
 import gzip
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydicom.tag import BaseTag, tag_in_exception
 
+from jcs_ct.disk_space import free_bytes
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import (
     beside_others,
@@ -77,6 +79,25 @@ def test_written_files_honour_the_umask(tmp_path: Path, umask: int) -> None:
 def test_full_disk_says_so(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="DISK_FULL"), replacing(tmp_path / "x.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("staging", [".0123abcd.part", ".staging/job-0123abcd/.0123abcd.part"])
+def test_a_full_disk_is_that_of_the_folder_that_was_named_and_says_what_is_free(
+    tmp_path: Path, monkeypatch, number: int, staging: str
+) -> None:
+    monkeypatch.setattr("jcs_ct.disk_space.free_bytes", lambda path: 3 * 1024**2 if path == tmp_path else 0)
+    left = "3.0 MiB are free and more is needed" if number == errno.ENOSPC else "a quota on it is used up"
+    with pytest.raises(OutputError) as raised, replacing(tmp_path / staging / "lesions.nii.gz"):
+        raise OSError(number, os.strerror(number))
+    assert str(raised.value) == (
+        f"cannot write {tmp_path}: the disk is full, {left}; free space, or choose another folder (DISK_FULL)"
+    )
+
+
+def test_what_is_free_is_told_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    free = free_bytes(tmp_path / "new" / "folder")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, abs=1 << 30)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -282,6 +303,40 @@ def test_what_a_killed_process_had_begun_is_swept_and_another_s_work_is_not(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([working.name, "last.txt"])
     with staged_folder(tmp_path, last="last.txt"):
         assert not working.exists()
+
+
+def test_a_file_that_a_killed_process_had_begun_is_swept_and_one_that_is_being_written_is_not(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time\nfrom jcs_ct.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1]) / 'state-0000010.pt') as temporary:\n"
+        "    temporary.write_text('half')\n    print(temporary, flush=True)\n    time.sleep(60)\n"
+    )
+    begun = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, working = (Path(process.stdout.readline().strip()) for process in begun)
+        begun[0].kill()
+        begun[0].wait()
+        write_text(tmp_path / "log.txt", "one")
+        assert killed.exists(), "too new to tell"
+        for half in (killed, working):
+            os.utime(half.parent, (0, 0))
+        write_text(tmp_path / "log.txt", "two")
+        assert (killed.parent.exists(), working.read_text()) == (False, "half")
+    finally:
+        for process in begun:
+            process.kill()
+            process.communicate()
+
+
+def test_a_folder_of_many_files_is_not_searched_for_each(tmp_path: Path, monkeypatch) -> None:
+    sought, find = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: sought.append(self) or find(self, pattern))
+    for number in range(5):
+        write_text(tmp_path / f"{number}.txt", "one")
+    assert sought == [tmp_path]
 
 
 def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading text with errors that say what to do, and writing without half files.
 
-What is written goes to a temporary name in the same folder and is renamed.
+What is written goes to a temporary folder in the same folder, held by its process, and is renamed: whoever writes
+there later removes what a killed process left, and never what a living one writes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,11 +20,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.disk_space import NO_ROOM, is_disk_full
+from jcs_ct.disk_space import NO_ROOM, is_disk_full, room_left
 from jcs_ct.errors import ConfigError, OutputError
 
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
+#: Folder of what attempts are writing, among results that are moved into place when they are whole.
+STAGING = ".staging"
+#: Name of a folder of what is being written: held (flock) for as long as its process lives, swept afterwards.
+_BEGUN = re.compile(r"\.[0-9a-f]{8}\.part")
+#: Folders in which nothing that a killed process left was found since this one began, and how many are remembered.
+_swept: set[Path] = set()
+_MOST_SWEPT = 1000
 
 
 def read_text(path: Path, *, what: str = "") -> str:
@@ -69,11 +78,16 @@ def as_numbered(error: OSError) -> OSError:
 
 
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
-    """What went wrong while writing, as an error that says what to do."""
+    """What went wrong while writing, as an error that says what to do.
+
+    Folders that are moved into place later are nobody's: of what was to lie in one, the folder around it is named.
+    """
     error = as_numbered(error)
+    path = _around_staging(path)
     if is_disk_full(error):
         return OutputError(
-            f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
+            f"cannot write {path}: the disk is full{room_left(path, error)}; free space, or choose another folder "
+            "(DISK_FULL)",
             code="DISK_FULL",
         )
     if error.errno == errno.EFBIG:
@@ -94,6 +108,12 @@ def explain_unwritable(path: Path, error: OSError) -> OutputError:
         )
     reason = error.strerror or type(error).__name__
     return OutputError(f"cannot write {path}: {reason}; choose a folder you can write to (OUTPUT_UNWRITABLE)")
+
+
+def _around_staging(path: Path) -> Path:
+    """The folder that the outermost staging folder on a path lies in; the path itself where none is on it."""
+    staging = [place for place in (path, *path.parents) if place.name == STAGING or _BEGUN.fullmatch(place.name)]
+    return staging[-1].parent if staging else path
 
 
 def prepare_output_folder(folder: Path) -> Path:
@@ -136,11 +156,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is flushed and renamed over ``path``.
+    """Yield a temporary path; on success it is flushed and renamed over ``path``.
 
-    The temporary name keeps every suffix of ``path`` (writers such as nibabel choose their format by it).
-    On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the umask gives
-    to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
+    It has the name of ``path`` (writers such as nibabel choose their format by its suffixes), in a folder of its own
+    beside it. On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the
+    umask gives to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
 
     A block may read while it writes: an OSError that names another file than the temporary one passes as it is. One
     that names no file is taken for one of writing; a block that may meet such a one in reading explains it itself.
@@ -152,10 +172,14 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
-    is_lent = False
+    staging = path.parent / _new_name()
+    temporary = staging / path.name
+    is_lent, held = False, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent)
+        staging.mkdir()
+        held = _held_if_possible(staging)
         temporary.touch(0o600 if private else 0o666)
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if not private:
@@ -168,11 +192,26 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except BaseException as error:
-        with suppress(OSError):  # it was never made, or the disk that refused to be written refuses this, too
-            temporary.unlink()
+        shutil.rmtree(staging, ignore_errors=True)  # before room is spoken of: what is half there is no use
         if isinstance(error, OSError) and (not is_lent or _is_of_writing(error, temporary)):
             raise explain_unwritable(path, error) from error
         raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _new_name() -> str:
+    """Of a folder that is swept when its process is killed; see ``_BEGUN``."""
+    return f".{secrets.token_hex(4)}.part"
+
+
+def _held_if_possible(staging: Path) -> int | None:
+    """A hold on a folder; None on a disk without locks: nothing is swept there, so nothing need be held."""
+    with suppress(OSError, OutputError):
+        return _hold(staging)
+    return None
 
 
 def _is_of_writing(error: OSError, path: Path) -> bool:
@@ -218,10 +257,8 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
         OutputError: the folder cannot be written, or something in it cannot be replaced.
     """
     _sweep(prepare_output_folder(folder))
-    staging = prepare_output_folder(folder / f".{secrets.token_hex(4)}.part")
-    held: int | None = None
-    with suppress(OSError, OutputError):  # a disk without locks: nothing is swept there, so nothing need be held
-        held = _hold(staging)
+    staging = prepare_output_folder(folder / _new_name())
+    held = _held_if_possible(staging)
     try:
         yield staging
         moves = _moves(staging, folder, last)
@@ -332,17 +369,31 @@ def _hold(path: Path, flags: int = os.O_RDONLY) -> int | None:
     return descriptor
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write in ``folder``."""
+def _sweep_once(folder: Path) -> None:
+    """Sweep a folder, but not at each of many files: a folder of thousands would be listed for every one."""
+    if folder in _swept or not _sweep(folder):
+        return
+    if len(_swept) >= _MOST_SWEPT:
+        _swept.clear()
+    _swept.add(folder)
+
+
+def _sweep(folder: Path) -> bool:
+    """Remove what processes that were killed had begun to write in ``folder``; whether none was too new to tell."""
+    are_told = True
     for staging in folder.glob(f".{'[0-9a-f]' * 8}.part"):
         # Another run swept it first, it is another user's, or its disk knows no locks: no reason not to write.
         with suppress(OSError, OutputError):
-            if staging.is_symlink() or not staging.is_dir() or time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
+            if staging.is_symlink() or not staging.is_dir():
+                continue
+            if time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
+                are_told = False
                 continue
             held = _hold(staging)
             if held is not None:
                 shutil.rmtree(staging, ignore_errors=True)
                 os.close(held)
+    return are_told
 
 
 def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.errors import JCSError, OutputError
-from jcs_ct.files import explain_unwritable, prepare_output_folder, write_text
+from jcs_ct.files import STAGING, explain_unwritable, prepare_output_folder, write_text
 
 #: What the runner notes of the job in its result folder: the task's value, seconds, memory, versions of the key.
 JOB_RECORD = "job.json"
@@ -37,7 +37,7 @@ class ResultFolders:
 
     def __init__(self, root: Path) -> None:
         self.root = prepare_output_folder(root)
-        self._staging = prepare_output_folder(root / ".staging")
+        self._staging = prepare_output_folder(root / STAGING)
 
     def find(self, job_id: str) -> Path | None:
         """The results of a job, whole, or None."""
