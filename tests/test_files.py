@@ -353,6 +353,21 @@ def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None
     assert (elsewhere / "kept.txt").read_text() == "kept"
 
 
+def test_who_works_in_a_folder_is_said_with_what_to_do(tmp_path):
+    lock = tmp_path / "serve.lock"
+    lock.write_text("process 1 on another-machine, which ended long ago and had a longer name than this one has\n")
+    with only_one(lock, "server"), pytest.raises(OutputError) as second:
+        only_one(lock, "server").__enter__()
+    held = rf"another server works in {tmp_path} \(process {os.getpid()} on \S+\); stop it, or choose another folder"
+    assert re.match(held, str(second.value))
+    assert second.value.remedy == "stop it, or choose another folder"
+    with lock.open() as other:  # held by a version that does not say who it is
+        fcntl.flock(other, fcntl.LOCK_EX)
+        lock.write_text("")
+        with pytest.raises(OutputError, match=rf"another server works in {tmp_path}; stop it"):
+            only_one(lock, "server").__enter__()
+
+
 def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
     with only_one(tmp_path / "new" / "batch.lock", "batch"), pytest.raises(OutputError, match="another batch works"):
         only_one(tmp_path / "new" / "batch.lock", "batch").__enter__()

@@ -306,7 +306,7 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
     """Hold a file as a lock while the block lasts, so that two programs of a kind never work in one folder.
 
     Args:
-        lock: In that folder; made when missing.
+        lock: In that folder; made when missing. It says who holds it, for the one who comes second.
         what: What works there, for the message: ``batch``.
 
     Raises:
@@ -318,11 +318,25 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise explain_unwritable(lock, error) from error
     if held is None:
-        raise OutputError(f"another {what} works in {lock.parent}; choose another folder or stop it")
+        remedy = "stop it, or choose another folder"
+        message = f"another {what} works in {lock.parent}{_holder(lock)}; {remedy} (OUTPUT_UNWRITABLE)"
+        raise OutputError(message, remedy=remedy)
     try:
+        with suppress(OSError):  # a full disk: it is held all the same
+            os.ftruncate(held, 0)
+            os.write(held, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         yield
     finally:
         os.close(held)
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, as it says itself; nothing where it does not."""
+    try:
+        said = lock.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" ({said})" if re.fullmatch(r"process \d+ on \S+", said) else ""
 
 
 @contextmanager
@@ -401,9 +415,8 @@ def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:
     moves = [(path, folder / path.relative_to(staging)) for path in sorted(staging.rglob("*")) if not path.is_dir()]
     for _, target in moves:
         if target.is_dir():
-            raise OutputError(
-                f"cannot write {target}: it is a folder; remove it or choose another folder (OUTPUT_UNWRITABLE)"
-            )
+            remedy = "remove it, or choose another folder"
+            raise OutputError(f"cannot write {target}: it is a folder; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
     return sorted(moves, key=lambda move: move[1] == folder / last)
 
 

@@ -117,7 +117,8 @@ def _remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"cannot remove {folder}: {error.strerror}; remove it by hand") from error
+        remedy = "remove it by hand"
+        raise OutputError(f"cannot remove {folder}: {error.strerror}; {remedy}", remedy=remedy) from error
 
 
 def _sync(folder: Path) -> None:

@@ -42,7 +42,10 @@ class SqliteFile:
             self._connection.execute("PRAGMA synchronous=FULL")
             schema.bring_up_to_date(self._connection, steps)
         except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
-            raise OutputError(f"{name} {path} cannot be used: {error}; choose another folder") from error
+            remedy = "choose another folder"
+            if isinstance(error, schema.UnknownLayoutError):
+                remedy = "choose another folder, or use the version of jcs-ct that made it"
+            raise OutputError(f"{name} {path} cannot be used: {error}; {remedy}", remedy=remedy) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -129,4 +129,5 @@ def _require_space(folder: Path, free_bytes: int, coming_bytes: int = 0) -> None
             f"the server's disk has {free / GIB:.1f} GiB free, {coming}{free_bytes / GIB:.1f} GiB must stay free; "
             "ask the administrator to free space (DISK_FULL)",
             code="DISK_FULL",
+            remedy="ask the administrator to free space",
         )
