@@ -133,6 +133,18 @@ def prepare_output_folder(folder: Path) -> Path:
     return folder
 
 
+def refuse_filled(folder: Path) -> None:
+    """Refuse a folder that holds something already; what a killed process had begun there is removed.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if folder.is_dir():
+        _sweep(folder)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty; choose a new folder")
+
+
 def copy_file(source: Path, target: Path) -> None:
     """The content of ``source`` as a file of its own, never a link: either may be written later, in place, too.
 

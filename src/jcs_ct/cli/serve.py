@@ -117,14 +117,14 @@ def export(
             "manifest": str(exported.manifest),
             "studies": exported.studies,
             "left_out": exported.left_out,
-            "refused": [str(line) for line in exported.found.refused],
+            "refused": [str(line) for line in exported.refused],
         }
     )
     typer.echo(f"{counted(exported.studies, 'corrected study', 'corrected studies')} -> {exported.manifest}")
     if exported.left_out:
         left_out = counted(exported.left_out, "corrected study", "corrected studies")
         typer.echo(f"left out, not DICOM: {left_out}")
-    for line in exported.found.refused:
+    for line in exported.refused:
         typer.echo(f"left out, refused: {line}", err=True)
 
 
