@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
+from jcs_ct.batch.store_faults import NotFetchedError
 from jcs_ct.disk_space import NO_ROOM
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import explain_temporary, temporary_folder
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
 #: Name of :func:`read_for_batch` for :class:`~jcs_ct.jobs.StudyWorker`.
 READ_FOR_BATCH = "jcs_ct.batch.batch_reading:read_for_batch"
-
-
-class NotFetchedError(JCSError):
-    """A study is not where it was found, or its store does not give it."""
-
-    code = "NOT_FETCHED"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from jcs_ct.batch.addresses import file_system, is_address, storing
+from jcs_ct.batch.addresses import file_system, is_address
 from jcs_ct.batch.pictures import PICTURE
+from jcs_ct.batch.store_faults import reading, storing
 from jcs_ct.files import beside_others
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
 
@@ -156,15 +157,20 @@ class ObjectResults:
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """See :class:`BatchResults`."""
-        self._system.invalidate_cache(self._root)
-        for marker in sorted(self._system.glob(f"{self._root}/*/{DONE_MARKER}")):
+        with reading(self._address):
+            self._system.invalidate_cache(self._root)
+            markers = sorted(self._system.glob(f"{self._root}/*/{DONE_MARKER}"))
+        for marker in markers:
             job_id = marker.split("/")[-2]
-            yield job_id, self._record(job_id)
+            with reading(self._address):
+                record = self._record(job_id)
+            yield job_id, record
 
     def picture(self, job_id: str) -> bytes | None:
         """See :class:`BatchResults`."""
         place = f"{self._root}/{job_id}/{PICTURE}"
-        return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
+        with reading(self._address):
+            return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
 
     def page(self, job_id: str) -> Path | None:
         """An object has no place that a page beside the ledger could link to."""
