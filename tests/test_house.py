@@ -24,6 +24,13 @@ def test_a_module_name_stands_once_but_for_the_commands():
     assert {path.stem for path in modules} & {Path(name).stem for name in scripts} == set()
 
 
+def test_a_public_function_of_the_rooms_that_read_studies_stands_once():
+    rooms = [PACKAGE / name for name in ("reading", "reporting", "jobs", "batch", "pacs")]
+    found = re.compile(r"^def ([a-z]\w+)\(", re.MULTILINE)
+    names = Counter(name for room in rooms for path in room.rglob("*.py") for name in found.findall(path.read_text()))
+    assert {name for name, count in names.items() if count > 1} == set()
+
+
 def test_the_walks_name_files_that_are_there():
     walks = [re.findall(r"`([a-z_/0-9]+\.py)`", text) for text in PAGE.split("\n**A ")[1:]]
     assert len(walks) == 3

@@ -15,7 +15,7 @@ from jcs_ct.batch.store_faults import NotFetchedError
 from jcs_ct.disk_space import NO_ROOM
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import explain_temporary, temporary_folder
-from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
+from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_as_requested, reading_facts
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
@@ -72,7 +72,7 @@ def read_for_batch(arguments: Mapping[str, Any], progress: Progress) -> dict[str
                 "series": study["series"] or None,
             }
         )
-        opened, diagnosis, paths = read_and_report(request, clock)
+        opened, diagnosis, paths = read_as_requested(request, clock)
         clock("picture", 0, 1)
         from jcs_ct.batch.pictures import write_picture
 
