@@ -14,13 +14,14 @@ import pytest
 from pydicom.tag import BaseTag, tag_in_exception
 
 from jcs_ct.disk_space import free_bytes
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
 from jcs_ct.files import (
     beside_others,
     copy_file,
     only_one,
     prepare_output_folder,
     read_json,
+    read_own_json,
     read_text,
     replacing,
     staged_folder,
@@ -412,3 +413,24 @@ def test_only_who_is_alone_in_a_folder_tidies_it(tmp_path):
         assert tidied == ["first"]
     with beside_others(tmp_path / "lock", lambda: tidied.append("third")):
         assert tidied == ["first", "third"]
+
+
+DAMAGE = {
+    "cut": (lambda content: content[: len(content) // 2], "it is not JSON"),
+    "empty": (lambda content: b"", "it is empty"),
+    "list": (lambda content: b"[]", "it holds a list, no object"),
+    "zeros": (lambda content: bytes(len(content)), "it is not JSON"),
+    "other": (lambda content: b"{}", "it lacks value"),
+}
+
+
+@pytest.mark.parametrize(("damage", "why"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_of_its_own_is_said_with_what_to_do(tmp_path, damage, why):
+    path = tmp_path / "job.json"
+    path.write_bytes(b'{"value": {"n": 1}}')
+    assert read_own_json(path, ["value"], instead="read it again") == {"value": {"n": 1}}
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFileError) as caught:
+        read_own_json(path, ["value"], instead="read it again")
+    assert str(caught.value) == f"{path} is damaged: {why}; put it back from a copy, or read it again (DAMAGED)"
+    assert (caught.value.code, caught.value.remedy) == ("DAMAGED", "put it back from a copy, or read it again")

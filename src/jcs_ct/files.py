@@ -15,13 +15,13 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jcs_ct.disk_space import NO_ROOM, is_disk_full, room_left
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
 
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
@@ -65,6 +65,43 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
+
+
+def own_json(content: bytes, needed: Collection[str], named: object, *, instead: str) -> dict[str, Any]:
+    """The object that jcs-ct wrote as JSON, to read it again.
+
+    Args:
+        content: Of the file.
+        needed: Names that it must have.
+        named: The file, as errors call it.
+        instead: What can be done where it is damaged and there is no copy; see :class:`DamagedFileError`.
+
+    Raises:
+        DamagedFileError: it is none, or a name is missing.
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(named, "it is not JSON" if content else "it is empty", instead=instead) from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(named, f"it holds a {type(found).__name__}, no object", instead=instead)
+    missing = sorted(set(needed) - set(found))
+    if missing:
+        raise DamagedFileError(named, f"it lacks {', '.join(missing)}", instead=instead)
+    return found
+
+
+def read_own_json(path: Path, needed: Collection[str] = (), *, instead: str) -> dict[str, Any]:
+    """A file of :func:`own_json`.
+
+    Raises:
+        DamagedFileError: it cannot be read, is no object, or lacks a name.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(path, f"it cannot be read ({error.strerror})", instead=instead) from error
+    return own_json(content, needed, path, instead=instead)
 
 
 def as_numbered(error: OSError) -> OSError:

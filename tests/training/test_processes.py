@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from jcs_ct.data.manifest import Manifest, read_manifest
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, DamagedFileError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.run_log import trim_log
 from jcs_ct.training.training_run import train
@@ -185,3 +185,13 @@ def test_a_log_forgets_what_will_be_logged_again(tmp_path):
     log.write_text('{"step": 2.0}\n{"step": 4.0}\n{"step": 6')
     trim_log(log, 3)
     assert log.read_text() == '{"step": 2.0}\n'
+
+
+@pytest.mark.parametrize("line", ['{"step": 4.', "[]", "\0\0", '{"epoch": 1}'])
+def test_a_damaged_log_is_said_and_kept(tmp_path, line):
+    log = tmp_path / "log.jsonl"
+    log.write_text(f'{{"step": 2.0}}\n{line}\n')
+    before = log.read_text()
+    with pytest.raises(DamagedFileError, match=r"log\.jsonl is damaged: .* or move it away: the run goes on"):
+        trim_log(log, 3)
+    assert log.read_text() == before

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from jcs_ct.batch.addresses import file_system, is_address
 from jcs_ct.batch.pictures import PICTURE
-from jcs_ct.batch.store_faults import reading, storing
-from jcs_ct.files import beside_others
+from jcs_ct.batch.store_faults import reading, storing, without_credentials
+from jcs_ct.files import beside_others, own_json
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
+from jcs_ct.jobs.result_folders import RECORDED
 
 #: Written last beside results in an object store.
 DONE_MARKER = "_DONE"
@@ -30,6 +31,7 @@ class BatchResults(Protocol):
         """The record of a job whose results are in place.
 
         Raises:
+            DamagedFileError: the record is not as it was written.
             OutputError: a store does not answer.
         """
 
@@ -176,5 +178,7 @@ class ObjectResults:
         """An object has no place that a page beside the ledger could link to."""
 
     def _record(self, job_id: str) -> Mapping[str, Any]:
-        content: Mapping[str, Any] = json.loads(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
-        return content
+        content = bytes(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
+        place = f"{without_credentials(self._address)}/{job_id}"
+        instead = f"remove {place} and have the study read again"
+        return own_json(content, RECORDED, f"{place}/{JOB_RECORD}", instead=instead)

@@ -19,8 +19,8 @@ from typing import Any
 
 from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
 from jcs_ct.disk_space import GIB
-from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
-from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.errors import BackendError, ConfigError, DamagedFileError, MissingExtraError
+from jcs_ct.files import prepare_output_folder, read_own_json, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class SlurmExecutor:
         for token in list(group.orders):
             path = self._endings / f"{token}.json"
             if path.is_file():
-                ended.append((token, outcome_from_dict(json.loads(path.read_text(encoding="utf-8")))))
+                ended.append((token, _outcome_in(path)))
                 path.unlink()
             elif over:
                 ended.append((token, lost("its Slurm job ended before it was read")))
@@ -193,6 +193,14 @@ class SlurmExecutor:
                 continue
             del group.orders[token]
         return ended
+
+
+def _outcome_in(path: Path) -> Outcome:
+    """How an order ended; one of which that cannot be read any more is lost, and its study read again."""
+    try:
+        return outcome_from_dict(read_own_json(path, ("ending",), instead="read the study again"))
+    except (DamagedFileError, TypeError, ValueError):
+        return lost("what its Slurm job wrote of its ending is damaged")
 
 
 def _import_submitit() -> Any:

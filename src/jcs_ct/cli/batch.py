@@ -99,7 +99,9 @@ def run(
     study_minutes: Annotated[float, typer.Option(min=0.01, help="Longest time for one study.")] = 60.0,
     study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
     least_free_gb: Annotated[float, typer.Option(min=0, help="Begin nothing below so much free space, GiB.")] = 1.0,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read studies again that failed.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Read studies again that failed, or whose results are gone.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the manifest as it lies there; look for no new studies.")
     ] = False,

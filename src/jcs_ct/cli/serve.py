@@ -197,8 +197,9 @@ def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
 def _users(folder: Path, *, may_begin: bool = False) -> Users:
     """The users of a page; ``may_begin``: of one that is new, too."""
     with needing_extra(*_EXTRA):
-        from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
+        from jcs_ct.service.database import RECORD, ServiceDatabase, require_record, require_whole
         from jcs_ct.service.users import Users
     if not may_begin:
         require_record(folder)
+    require_whole(folder)
     return Users(ServiceDatabase(folder / RECORD))

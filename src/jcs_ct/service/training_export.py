@@ -14,7 +14,7 @@ from jcs_ct.errors import ConfigError
 from jcs_ct.files import copy_file, prepare_output_folder, refuse_filled, staged_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
-from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
+from jcs_ct.service.database import JOBS, RECORD, ServiceDatabase, require_record
 from jcs_ct.service.studies import Studies, StudyRecord
 
 _MANIFEST = "manifest.csv"
@@ -59,7 +59,7 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
     with staged_folder(output, last=_MANIFEST) as staging:
         database = ServiceDatabase(folder / RECORD)
         try:
-            with Ledger(folder / "jobs.sqlite") as ledger:
+            with Ledger(folder / JOBS) as ledger:
                 studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
                 lines, left_out = _lay_out(database, studies, staging)
         finally:
