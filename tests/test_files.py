@@ -2,6 +2,7 @@ import errno
 import fcntl
 import gzip
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,13 +13,15 @@ from pathlib import Path
 import pytest
 from pydicom.tag import BaseTag, tag_in_exception
 
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.disk_space import free_bytes
+from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
 from jcs_ct.files import (
     beside_others,
     copy_file,
     only_one,
     prepare_output_folder,
     read_json,
+    read_own_json,
     read_text,
     replacing,
     staged_folder,
@@ -77,6 +80,25 @@ def test_written_files_honour_the_umask(tmp_path: Path, umask: int) -> None:
 def test_full_disk_says_so(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="DISK_FULL"), replacing(tmp_path / "x.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("staging", [".0123abcd.part", ".staging/job-0123abcd/.0123abcd.part"])
+def test_a_full_disk_is_that_of_the_folder_that_was_named_and_says_what_is_free(
+    tmp_path: Path, monkeypatch, number: int, staging: str
+) -> None:
+    monkeypatch.setattr("jcs_ct.disk_space.free_bytes", lambda path: 3 * 1024**2 if path == tmp_path else 0)
+    left = "3.0 MiB are free and more is needed" if number == errno.ENOSPC else "a quota on it is used up"
+    with pytest.raises(OutputError) as raised, replacing(tmp_path / staging / "lesions.nii.gz"):
+        raise OSError(number, os.strerror(number))
+    assert str(raised.value) == (
+        f"cannot write {tmp_path}: the disk is full, {left}; free space, or choose another folder (DISK_FULL)"
+    )
+
+
+def test_what_is_free_is_told_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    free = free_bytes(tmp_path / "new" / "folder")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, abs=1 << 30)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -284,6 +306,40 @@ def test_what_a_killed_process_had_begun_is_swept_and_another_s_work_is_not(tmp_
         assert not working.exists()
 
 
+def test_a_file_that_a_killed_process_had_begun_is_swept_and_one_that_is_being_written_is_not(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time\nfrom jcs_ct.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1]) / 'state-0000010.pt') as temporary:\n"
+        "    temporary.write_text('half')\n    print(temporary, flush=True)\n    time.sleep(60)\n"
+    )
+    begun = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, working = (Path(process.stdout.readline().strip()) for process in begun)
+        begun[0].kill()
+        begun[0].wait()
+        write_text(tmp_path / "log.txt", "one")
+        assert killed.exists(), "too new to tell"
+        for half in (killed, working):
+            os.utime(half.parent, (0, 0))
+        write_text(tmp_path / "log.txt", "two")
+        assert (killed.parent.exists(), working.read_text()) == (False, "half")
+    finally:
+        for process in begun:
+            process.kill()
+            process.communicate()
+
+
+def test_a_folder_of_many_files_is_not_searched_for_each(tmp_path: Path, monkeypatch) -> None:
+    sought, find = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: sought.append(self) or find(self, pattern))
+    for number in range(5):
+        write_text(tmp_path / f"{number}.txt", "one")
+    assert sought == [tmp_path]
+
+
 def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -296,6 +352,21 @@ def test_what_is_only_just_begun_or_a_link_is_left_alone(tmp_path: Path) -> None
         (staging / "last.txt").write_text("whole")
     assert (folder / ".00000000.part").is_dir()
     assert (elsewhere / "kept.txt").read_text() == "kept"
+
+
+def test_who_works_in_a_folder_is_said_with_what_to_do(tmp_path):
+    lock = tmp_path / "serve.lock"
+    lock.write_text("process 1 on another-machine, which ended long ago and had a longer name than this one has\n")
+    with only_one(lock, "server"), pytest.raises(OutputError) as second:
+        only_one(lock, "server").__enter__()
+    held = rf"another server works in {tmp_path} \(process {os.getpid()} on \S+\); stop it, or choose another folder"
+    assert re.match(held, str(second.value))
+    assert second.value.remedy == "stop it, or choose another folder"
+    with lock.open() as other:  # held by a version that does not say who it is
+        fcntl.flock(other, fcntl.LOCK_EX)
+        lock.write_text("")
+        with pytest.raises(OutputError, match=rf"another server works in {tmp_path}; stop it"):
+            only_one(lock, "server").__enter__()
 
 
 def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
@@ -342,3 +413,24 @@ def test_only_who_is_alone_in_a_folder_tidies_it(tmp_path):
         assert tidied == ["first"]
     with beside_others(tmp_path / "lock", lambda: tidied.append("third")):
         assert tidied == ["first", "third"]
+
+
+DAMAGE = {
+    "cut": (lambda content: content[: len(content) // 2], "it is not JSON"),
+    "empty": (lambda content: b"", "it is empty"),
+    "list": (lambda content: b"[]", "it holds a list, no object"),
+    "zeros": (lambda content: bytes(len(content)), "it is not JSON"),
+    "other": (lambda content: b"{}", "it lacks value"),
+}
+
+
+@pytest.mark.parametrize(("damage", "why"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_of_its_own_is_said_with_what_to_do(tmp_path, damage, why):
+    path = tmp_path / "job.json"
+    path.write_bytes(b'{"value": {"n": 1}}')
+    assert read_own_json(path, ["value"], instead="read it again") == {"value": {"n": 1}}
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFileError) as caught:
+        read_own_json(path, ["value"], instead="read it again")
+    assert str(caught.value) == f"{path} is damaged: {why}; put it back from a copy, or read it again (DAMAGED)"
+    assert (caught.value.code, caught.value.remedy) == ("DAMAGED", "put it back from a copy, or read it again")

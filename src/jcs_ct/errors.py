@@ -13,6 +13,7 @@ JCSError (exit code 5)     every one has a code and a remedy, for machines
 ├── StudyError (3)       the geometry gate refuses a study; carries the gate's code
 ├── MaskError (3)        a mask that is not what it says
 ├── CheckpointError (3)  a weights file that cannot be read or does not fit
+├── DamagedFileError (3) a file that jcs-ct wrote for itself is not as it wrote it
 ├── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
 ├── PacsError (5)        what a PACS does or answers; its kinds are drawn in pacs/server
 ├── StudyChangedError (5)   the images on a PACS are not those that were queued (pacs)
@@ -88,6 +89,7 @@ REMEDIES: Mapping[str, str] = {
     "USAGE": "see the command's --help",
     "MASK": "give a lesion mask on the study's grid (docs/reference/inputs.md)",
     "CHECKPOINT": "give a checkpoint of jcs-ct, or import the file with `jcs weights import`",
+    "DAMAGED": "put the file that the message names back from a copy, or do what else it says",
     "BACKEND": "choose another --backend or --precision; `jcs doctor` says what works here",
     "PACS": "look at the server's log; the message says what it answered",
     "PACS_UNAVAILABLE": "try again when the server answers",
@@ -242,6 +244,23 @@ class CheckpointError(JCSError):
 
     exit_code = 3
     code = "CHECKPOINT"
+
+
+class DamagedFileError(JCSError):
+    """A file that jcs-ct wrote for itself is not as it wrote it: cut off, emptied, or changed by another hand.
+
+    Args:
+        named: The file, as the message calls it.
+        why: What is wrong with it.
+        instead: What can be done where there is no copy of it.
+    """
+
+    exit_code = 3
+    code = "DAMAGED"
+
+    def __init__(self, named: object, why: str, *, instead: str) -> None:
+        remedy = f"put it back from a copy, or {instead}"
+        super().__init__(f"{named} is damaged: {why}; {remedy} ({self.code})", remedy=remedy)
 
 
 class BackendError(JCSError):

@@ -1,6 +1,7 @@
 """Reading text with errors that say what to do, and writing without half files.
 
-What is written goes to a temporary name in the same folder and is renamed.
+What is written goes to a temporary folder in the same folder, held by its process, and is renamed: whoever writes
+there later removes what a killed process left, and never what a living one writes.
 """
 
 from __future__ import annotations
@@ -8,22 +9,29 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.disk_space import NO_ROOM, is_disk_full, room_left
+from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
 
-#: Numbers of errors that only writing comes to.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
+#: Folder of what attempts are writing, among results that are moved into place when they are whole.
+STAGING = ".staging"
+#: Name of a folder of what is being written: held (flock) for as long as its process lives, swept afterwards.
+_BEGUN = re.compile(r"\.[0-9a-f]{8}\.part")
+#: Folders in which nothing that a killed process left was found since this one began, and how many are remembered.
+_swept: set[Path] = set()
+_MOST_SWEPT = 1000
 
 
 def read_text(path: Path, *, what: str = "") -> str:
@@ -59,9 +67,41 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether a system call found no room: on the disk, or in a quota on it."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def own_json(content: bytes, needed: Collection[str], named: object, *, instead: str) -> dict[str, Any]:
+    """The object that jcs-ct wrote as JSON, to read it again.
+
+    Args:
+        content: Of the file.
+        needed: Names that it must have.
+        named: The file, as errors call it.
+        instead: What can be done where it is damaged and there is no copy; see :class:`DamagedFileError`.
+
+    Raises:
+        DamagedFileError: it is none, or a name is missing.
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(named, "it is not JSON" if content else "it is empty", instead=instead) from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(named, f"it holds a {type(found).__name__}, no object", instead=instead)
+    missing = sorted(set(needed) - set(found))
+    if missing:
+        raise DamagedFileError(named, f"it lacks {', '.join(missing)}", instead=instead)
+    return found
+
+
+def read_own_json(path: Path, needed: Collection[str] = (), *, instead: str) -> dict[str, Any]:
+    """A file of :func:`own_json`.
+
+    Raises:
+        DamagedFileError: it cannot be read, is no object, or lacks a name.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(path, f"it cannot be read ({error.strerror})", instead=instead) from error
+    return own_json(content, needed, path, instead=instead)
 
 
 def as_numbered(error: OSError) -> OSError:
@@ -75,11 +115,16 @@ def as_numbered(error: OSError) -> OSError:
 
 
 def explain_unwritable(path: Path, error: OSError) -> OutputError:
-    """What went wrong while writing, as an error that says what to do."""
+    """What went wrong while writing, as an error that says what to do.
+
+    Folders that are moved into place later are nobody's: of what was to lie in one, the folder around it is named.
+    """
     error = as_numbered(error)
+    path = _around_staging(path)
     if is_disk_full(error):
         return OutputError(
-            f"cannot write {path}: the disk is full; free space, or choose another folder (DISK_FULL)",
+            f"cannot write {path}: the disk is full{room_left(path, error)}; free space, or choose another folder "
+            "(DISK_FULL)",
             code="DISK_FULL",
         )
     if error.errno == errno.EFBIG:
@@ -102,6 +147,12 @@ def explain_unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {reason}; choose a folder you can write to (OUTPUT_UNWRITABLE)")
 
 
+def _around_staging(path: Path) -> Path:
+    """The folder that the outermost staging folder on a path lies in; the path itself where none is on it."""
+    staging = [place for place in (path, *path.parents) if place.name == STAGING or _BEGUN.fullmatch(place.name)]
+    return staging[-1].parent if staging else path
+
+
 def prepare_output_folder(folder: Path) -> Path:
     """Create ``folder`` and prove that it can be written.
 
@@ -117,6 +168,18 @@ def prepare_output_folder(folder: Path) -> Path:
         probe.unlink(missing_ok=True) if folder.is_dir() else None
         raise explain_unwritable(folder, error) from error
     return folder
+
+
+def refuse_filled(folder: Path) -> None:
+    """Refuse a folder that holds something already; what a killed process had begun there is removed.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if folder.is_dir():
+        _sweep(folder)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty; choose a new folder")
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -142,11 +205,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is flushed and renamed over ``path``.
+    """Yield a temporary path; on success it is flushed and renamed over ``path``.
 
-    The temporary name keeps every suffix of ``path`` (writers such as nibabel choose their format by it).
-    On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the umask gives
-    to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
+    It has the name of ``path`` (writers such as nibabel choose their format by its suffixes), in a folder of its own
+    beside it. On any error the temporary file is removed and ``path`` is as it was. The file gets the mode that the
+    umask gives to new ones, whatever the writer made of it: safetensors writes files that only their owner can read.
 
     A block may read while it writes: an OSError that names another file than the temporary one passes as it is. One
     that names no file is taken for one of writing; a block that may meet such a one in reading explains it itself.
@@ -158,10 +221,14 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
-    is_lent = False
+    staging = path.parent / _new_name()
+    temporary = staging / path.name
+    is_lent, held = False, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent)
+        staging.mkdir()
+        held = _held_if_possible(staging)
         temporary.touch(0o600 if private else 0o666)
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if not private:
@@ -174,11 +241,26 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except BaseException as error:
-        with suppress(OSError):  # it was never made, or the disk that refused to be written refuses this, too
-            temporary.unlink()
+        shutil.rmtree(staging, ignore_errors=True)  # before room is spoken of: what is half there is no use
         if isinstance(error, OSError) and (not is_lent or _is_of_writing(error, temporary)):
             raise explain_unwritable(path, error) from error
         raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _new_name() -> str:
+    """Of a folder that is swept when its process is killed; see ``_BEGUN``."""
+    return f".{secrets.token_hex(4)}.part"
+
+
+def _held_if_possible(staging: Path) -> int | None:
+    """A hold on a folder; None on a disk without locks: nothing is swept there, so nothing need be held."""
+    with suppress(OSError, OutputError):
+        return _hold(staging)
+    return None
 
 
 def _is_of_writing(error: OSError, path: Path) -> bool:
@@ -224,10 +306,8 @@ def staged_folder(folder: Path, *, last: str, stale: Sequence[str] = ()) -> Iter
         OutputError: the folder cannot be written, or something in it cannot be replaced.
     """
     _sweep(prepare_output_folder(folder))
-    staging = prepare_output_folder(folder / f".{secrets.token_hex(4)}.part")
-    held: int | None = None
-    with suppress(OSError, OutputError):  # a disk without locks: nothing is swept there, so nothing need be held
-        held = _hold(staging)
+    staging = prepare_output_folder(folder / _new_name())
+    held = _held_if_possible(staging)
     try:
         yield staging
         moves = _moves(staging, folder, last)
@@ -275,7 +355,7 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
     """Hold a file as a lock while the block lasts, so that two programs of a kind never work in one folder.
 
     Args:
-        lock: In that folder; made when missing.
+        lock: In that folder; made when missing. It says who holds it, for the one who comes second.
         what: What works there, for the message: ``batch``.
 
     Raises:
@@ -287,11 +367,25 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise explain_unwritable(lock, error) from error
     if held is None:
-        raise OutputError(f"another {what} works in {lock.parent}; choose another folder or stop it")
+        remedy = "stop it, or choose another folder"
+        message = f"another {what} works in {lock.parent}{_holder(lock)}; {remedy} (OUTPUT_UNWRITABLE)"
+        raise OutputError(message, remedy=remedy)
     try:
+        with suppress(OSError):  # a full disk: it is held all the same
+            os.ftruncate(held, 0)
+            os.write(held, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         yield
     finally:
         os.close(held)
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, as it says itself; nothing where it does not."""
+    try:
+        said = lock.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" ({said})" if re.fullmatch(r"process \d+ on \S+", said) else ""
 
 
 @contextmanager
@@ -338,17 +432,31 @@ def _hold(path: Path, flags: int = os.O_RDONLY) -> int | None:
     return descriptor
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write in ``folder``."""
+def _sweep_once(folder: Path) -> None:
+    """Sweep a folder, but not at each of many files: a folder of thousands would be listed for every one."""
+    if folder in _swept or not _sweep(folder):
+        return
+    if len(_swept) >= _MOST_SWEPT:
+        _swept.clear()
+    _swept.add(folder)
+
+
+def _sweep(folder: Path) -> bool:
+    """Remove what processes that were killed had begun to write in ``folder``; whether none was too new to tell."""
+    are_told = True
     for staging in folder.glob(f".{'[0-9a-f]' * 8}.part"):
         # Another run swept it first, it is another user's, or its disk knows no locks: no reason not to write.
         with suppress(OSError, OutputError):
-            if staging.is_symlink() or not staging.is_dir() or time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
+            if staging.is_symlink() or not staging.is_dir():
+                continue
+            if time.time() - staging.stat().st_mtime < LEFT_BEHIND_S:
+                are_told = False
                 continue
             held = _hold(staging)
             if held is not None:
                 shutil.rmtree(staging, ignore_errors=True)
                 os.close(held)
+    return are_told
 
 
 def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:
@@ -356,9 +464,8 @@ def _moves(staging: Path, folder: Path, last: str) -> list[tuple[Path, Path]]:
     moves = [(path, folder / path.relative_to(staging)) for path in sorted(staging.rglob("*")) if not path.is_dir()]
     for _, target in moves:
         if target.is_dir():
-            raise OutputError(
-                f"cannot write {target}: it is a folder; remove it or choose another folder (OUTPUT_UNWRITABLE)"
-            )
+            remedy = "remove it, or choose another folder"
+            raise OutputError(f"cannot write {target}: it is a folder; {remedy} (OUTPUT_UNWRITABLE)", remedy=remedy)
     return sorted(moves, key=lambda move: move[1] == folder / last)
 
 

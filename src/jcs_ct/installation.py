@@ -12,6 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from jcs_ct.checkpoints import load_models
+from jcs_ct.disk_space import GIB
 from jcs_ct.engine import Execution, choose
 from jcs_ct.engine.cache import cache_folder
 from jcs_ct.engine.execution import is_installed
@@ -117,7 +118,7 @@ def _cache() -> Check:
 
 
 def _memory() -> Check:
-    free_gib = psutil.virtual_memory().available / 2**30
+    free_gib = psutil.virtual_memory().available / GIB
     return Check("memory", free_gib >= 2.0, f"{free_gib:.1f} GiB available (2 GiB are enough for 300 slices)")
 
 

@@ -15,7 +15,8 @@ from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
 from jcs_ct.batch.cohort_manifest import Kind, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError, OutputError, StudyError
+from jcs_ct.batch.store_faults import without_credentials
+from jcs_ct.errors import ConfigError, JCSError, NotFoundError, OutputError, StudyError
 from jcs_ct.jobs import Outcome
 from jcs_ct.jobs.outcome import explain
 
@@ -250,6 +251,74 @@ def test_a_store_that_fails_is_an_outage_and_no_studys_fault(cohort, monkeypatch
     ending, found, message = explain(caught.value)
     assert Outcome(ending, found, message).is_outage
     assert found == code
+
+
+class ClientError(StoreError):
+    """As botocore keeps what S3 answered."""
+
+    def __init__(self, status):
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+NoCredentialsError = type("NoCredentialsError", (StoreError,), {})
+SECRET = "keys://jane:secret@bucket/in"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (FileNotFoundError("The specified bucket does not exist"), "NOT_FOUND", "no such bucket or object"),
+        (ClientError(404), "NOT_FOUND", "no such bucket or object"),
+        (PermissionError("Access Denied"), "SETTINGS", "no permission"),
+        (ClientError(403), "SETTINGS", "no permission"),
+        (NoCredentialsError(), "SETTINGS", "give credentials that may list and read it"),
+        (ValueError("invalid name"), "SETTINGS", "the address keys://bucket/in cannot be used"),
+        (ConnectionError("reset"), "NOT_FETCHED", "its store does not answer (ConnectionError)"),
+        (StoreError('no endpoint "http://jane:secret@host"'), "NOT_FETCHED", "can be reached from here"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.parametrize("call", ["find", "cat_ranges", "records", "picture"])
+def test_a_store_that_cannot_be_read_is_said_without_credentials(keys, monkeypatch, error, code, said, call):
+    def fail(*given, **named):
+        raise error
+
+    keys["jane:secret@bucket/in/1.dcm"] = b"x"
+    for name in {"find", "cat_ranges"} & {call}:
+        monkeypatch.setattr(Keys, name, fail)
+    for name in ("invalidate_cache", "glob", "exists"):
+        monkeypatch.setattr(Keys, name, fail, raising=False)
+    with pytest.raises(JCSError) as caught:
+        if call in ("find", "cat_ranges"):
+            find_at(SECRET, Gate())
+        else:
+            results = ObjectResults.__new__(ObjectResults)
+            results._address, results._system, results._root = SECRET, Keys(), "bucket/in"
+            list(results.records()) if call == "records" else results.picture("job")
+    assert (caught.value.code, said in str(caught.value)) == (code, True), str(caught.value)
+    assert "secret" not in str(caught.value) + caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://bucket/study?1", "s3://bucket/study?1"),
+        ("ftp://jane:p@ss@host/a", "ftp://host/a"),
+        ("https://host/a?sig=abc", "https://host/a"),
+    ],
+)
+def test_an_address_is_shown_without_credentials(address, shown):
+    assert without_credentials(address) == shown
+
+
+def test_a_bucket_that_is_not_there_is_told_from_one_that_cannot_be_reached(bucket):
+    with pytest.raises(NotFoundError, match="there is no such bucket or object"):
+        find_at("s3://no-such-bucket/in", Gate())
+
+
+def test_an_address_of_an_unknown_kind_is_said():
+    with pytest.raises(ConfigError, match=r"the address nosuch://bucket cannot be used"):
+        find_at("nosuch://jane:secret@bucket", Gate())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.executor import Executor, Order, lost
 from jcs_ct.batch.local import LocalExecutor
-from jcs_ct.errors import BackendError, OutputError
+from jcs_ct.errors import BackendError, DamagedFileError, OutputError
 from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, RetryPolicy, State, StudyWorker
 
 PLAY = "played_studies:play"
@@ -113,6 +114,39 @@ def test_results_that_lie_there_are_not_made_again(batch):
     standing = again.run()
     assert (standing.counts[State.DONE], executor.endings) == (1, ["CRASHED"])
     assert results.find(job_id) == first
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"value": {"n"', bytes(20), b"{}"])
+def test_a_record_that_is_damaged_holds_up_its_study_alone_and_says_what_to_do(batch, tmp_path, content):
+    driver, _, results = batch(named(2), Played())
+    driver.run()
+    (job_id, _), *_ = results.records()
+    place = tmp_path / "results" / job_id
+    (place / "job.json").write_bytes(content)
+    again, ledger, _ = batch(named(2), Played())
+    ledger.requeue(job_id)
+    standing = again.run()
+    assert (standing.counts[State.DONE], standing.counts[State.SET_ASIDE]) == (1, 1)
+    job = ledger.job(job_id)
+    assert (job.code, f"put it back from a copy, or remove {place} and have" in job.message) == ("DAMAGED", True)
+    with pytest.raises(DamagedFileError, match=r"job\.json is damaged"):
+        list(results.records())
+    shutil.rmtree(place)
+    ledger.requeue(job_id)
+    assert again.run().counts[State.DONE] == 2
+
+
+def test_results_that_another_put_in_place_damaged_are_said(batch, tmp_path):
+    def twice(order):
+        job = ledger.jobs()[0]
+        staged = results.stage(job.job_id)
+        results.publish(job.job_id, staged, {"value": {"n": 7}, "seconds": 1.0, "peak_memory_bytes": 1})
+        (tmp_path / "results" / job.job_id / "job.json").write_bytes(b"")
+        return Outcome(Ending.DONE, value={"n": 1})
+
+    driver, ledger, results = batch(named(1), Played(twice))
+    assert driver.run().counts[State.SET_ASIDE] == 1
+    assert ledger.jobs()[0].code == "DAMAGED"
 
 
 def test_the_first_results_stay(batch):

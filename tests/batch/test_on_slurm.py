@@ -12,7 +12,7 @@ import pytest
 from jcs_ct.batch.batch_results import FolderResults
 from jcs_ct.batch.driver import Driver
 from jcs_ct.batch.executor import Order
-from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings
+from jcs_ct.batch.on_slurm import SlurmExecutor, SlurmSettings, _outcome_in
 from jcs_ct.errors import BackendError, ConfigError
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State
 
@@ -117,3 +117,10 @@ def test_groups_are_read_and_a_lost_job_comes_back(tmp_path, monkeypatch):
     assert killed
     assert len(dict(results.records())) == 5
     assert list((tmp_path / "slurm" / "endings").glob("*.json")) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"ending": "do', bytes(9), b'{"ending": "nosuch"}'])
+def test_an_ending_that_is_damaged_is_a_lost_attempt(tmp_path, content):
+    (tmp_path / "one.json").write_bytes(content)
+    outcome = _outcome_in(tmp_path / "one.json")
+    assert (outcome.code, outcome.message) == ("RUNNER_LOST", "what its Slurm job wrote of its ending is damaged")

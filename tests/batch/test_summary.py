@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from jcs_ct.batch.batch_folder import Batch, existing_batch
+from jcs_ct.batch.batch_folder import Batch, existing_batch, retry_failed
 from jcs_ct.batch.batch_reading import BatchOptions
 from jcs_ct.batch.batch_results import FolderResults
-from jcs_ct.batch.cohort_manifest import FoundStudy, Kind, write_manifest
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind, read_manifest, write_manifest
 from jcs_ct.batch.cohort_page import burden_histogram, by_margin, verdicts_by_scanner, write_cohort_page
 from jcs_ct.batch.summary import COLUMNS, SummaryRow, summary_rows, write_all, write_summary
-from jcs_ct.errors import ConfigError
-from jcs_ct.jobs import JobKey
+from jcs_ct.errors import ConfigError, DamagedFileError
+from jcs_ct.jobs import JobKey, State
 
 
 @pytest.fixture
@@ -128,3 +129,48 @@ def test_a_folder_without_a_batch(tmp_path):
     with pytest.raises(ConfigError, match="no batch was begun"):
         existing_batch(tmp_path)
     (tmp_path / "batch.json").write_text(json.dumps({}))
+
+
+DAMAGE = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "list": lambda content: b"[]",
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_a_batch_says_of_itself_is_damaged(batch, tmp_path, damage):
+    key = batch.key
+    facts = {"weights": key.weights, "operating_point": key.operating_point, "version": key.version}
+    whole = {**facts, "results": batch.results, "options": batch.options.to_arguments()}
+    path = batch.folder / "batch.json"
+    path.write_text(json.dumps(whole))
+    assert existing_batch(batch.folder) == batch
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFileError, match=r"batch\.json is damaged: .* give the `jcs batch run` that began it"):
+        existing_batch(batch.folder)
+    path.write_text(json.dumps({**whole, "options": {"colour": "red"}}))
+    with pytest.raises(DamagedFileError, match="its options are none of this version"):
+        existing_batch(batch.folder)
+
+
+def test_a_line_of_a_manifest_is_damaged(batch):
+    lines = batch.manifest.read_bytes().splitlines(keepends=True)
+    for broken in (lines[2][:10], bytes(40), b"\xff,x\n", lines[2].replace(b"dicom", b"nosuch")):
+        batch.manifest.write_bytes(b"".join([*lines[:2], broken]))
+        with pytest.raises(
+            DamagedFileError, match=r"manifest\.csv is damaged: line \d is no study's; .* with its source"
+        ):
+            list(read_manifest(batch.manifest))
+    batch.manifest.write_bytes(b"")
+    with pytest.raises(ConfigError, match="is no manifest of this version"):
+        list(read_manifest(batch.manifest))
+
+
+def test_done_studies_whose_results_are_gone_are_read_again(batch, tmp_path):
+    shutil.rmtree(tmp_path / "results" / batch.job_id("s0"))
+    with batch.open_ledger() as ledger:
+        assert retry_failed(batch, ledger) == 2
+        assert {job.key.study for job in ledger.jobs() if job.state is State.QUEUED} >= {"s0", "s3"}
+        assert ledger.job(batch.job_id("s1")).state is State.DONE

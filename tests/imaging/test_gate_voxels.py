@@ -10,7 +10,7 @@ from jcs_ct.errors import GateCode
 from jcs_ct.imaging import open_study
 from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_interleaving import alternation, fastest_change
-from jcs_ct.imaging.gate_interpolated import check_filled_gap
+from jcs_ct.imaging.gate_interpolated import check_filled_gap, slices_on_line
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.volume import BACKGROUND_HU
 
@@ -99,13 +99,13 @@ def test_lost_slices_that_were_filled_in(count, ways):
 @pytest.mark.parametrize("to", [0.5, 0.4, 0.33, 0.25])
 def test_slices_that_a_cubic_curve_was_laid_through_fill_no_gap(to):
     smooth = ndimage.zoom(chest(60).astype(np.float32), (1 / to, 1, 1), order=3, mode="nearest", grid_mode=True)
-    assert check_filled_gap(np.rint(smooth).astype(np.float32)) == []
+    assert check_filled_gap(slices_on_line(np.rint(smooth).astype(np.float32))) == []
 
 
 @pytest.mark.parametrize("over", [2.0, 3.0, 4.0])
 def test_thick_slices_close_together_fill_no_gap(over):
     thick = ndimage.gaussian_filter1d(chest(60, step=0.03).astype(np.float32), over, axis=0)
-    assert check_filled_gap(np.rint(thick).astype(np.float32)) == []
+    assert check_filled_gap(slices_on_line(np.rint(thick).astype(np.float32))) == []
 
 
 def test_the_slices_that_were_filled_in_are_named():
@@ -329,3 +329,15 @@ def test_real_series_and_parts_of_them_are_not_doubted(shared_data, name):
     assert codes(interleaved(hu[0:60:2], np.where(hu[1:60:2] < -500, hu[1:60:2] + 40, hu[1:60:2]))) == [
         "MIXED_SERIES"
     ]
+
+
+def test_which_slices_lie_on_a_line_is_measured_once(monkeypatch):
+    asked = []
+
+    def counted(thin):
+        asked.append(thin)
+        return slices_on_line(thin)
+
+    monkeypatch.setattr("jcs_ct.imaging.gate_voxels.slices_on_line", counted)
+    assert codes(chest(60, step=0.03)) == []
+    assert len(asked) == 1

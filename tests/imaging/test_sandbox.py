@@ -166,3 +166,9 @@ def test_a_child_that_talks_nonsense_costs_its_item_only(scripted_child):
     outcomes = run_in_child("script", [{"code": nonsense}, {"code": "value = 2"}])
     assert outcomes[0].code is GateCode.UNREADABLE
     assert outcomes[1].value == 2
+
+
+def test_a_decoding_child_starts_without_what_writes_files():
+    code = "import sys, jcs_ct.imaging.decoding_child; print('jcs_ct.files' in sys.modules, 'numpy' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "False"]

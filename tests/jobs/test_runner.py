@@ -257,3 +257,15 @@ def test_a_kill_in_each_stage_loses_nothing_and_doubles_nothing(ledger, results,
         )
     assert ledger.job(key("a").job_id).attempts == 2
     assert list(results.root.glob(".staging/*")) == []
+
+
+def test_results_whose_record_is_damaged_are_a_fault_of_their_own(start, ledger, results, key):
+    ledger.add(key(), {"text": "x"})
+    runner = start()
+    job_id = runner.work_once()
+    (results.root / job_id / "job.json").write_text('{"value": {"calls"')
+    ledger.requeue(job_id)
+    runner.work_once()
+    job = ledger.job(job_id)
+    assert (job.code, "is damaged: it is not JSON; put it back from a copy" in job.message) == ("DAMAGED", True)
+    assert (results.root / job_id / "answer.txt").read_text() == "x", "nothing is taken away"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from jcs_ct.errors import DamagedFileError
 from jcs_ct.jobs.sqlite_file import SqliteFile
 
 STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY, count INTEGER NOT NULL);",)
@@ -93,3 +94,19 @@ def test_a_change_by_whomever_shows_in_the_mark(tmp_path):
             changing.change("INSERT INTO things VALUES (?, 1)", (str(before),))
             assert first.change_mark() != before[0]
             assert second.change_mark() != before[1]
+
+
+def cut_in_half(content):
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, lambda content: bytes(len(content)), lambda content: b"[]" * 500])
+def test_a_damaged_file_is_said_when_it_is_opened_or_read(tmp_path, damage):
+    with open_file(tmp_path) as file:
+        for number in range(2000):
+            file._connection.execute("INSERT INTO things VALUES (?, 1)", (f"{number:0100d}",))
+    path = tmp_path / "things.sqlite"
+    path.write_bytes(damage(path.read_bytes()))
+    message = r"the list of things .* is damaged: .*; put it back from a copy, or "
+    with pytest.raises(DamagedFileError, match=message), open_file(tmp_path) as file:
+        file.rows("SELECT * FROM things")

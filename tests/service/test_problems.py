@@ -8,8 +8,8 @@ import sqlite3
 
 import pytest
 
-from jcs_ct.errors import OutputError
-from jcs_ct.service.problems import answer_unwritable
+from jcs_ct.errors import DamagedFileError, OutputError
+from jcs_ct.service.problems import answer_damaged, answer_unwritable
 
 
 def by_sqlite(code: int) -> sqlite3.OperationalError:
@@ -32,3 +32,10 @@ def by_sqlite(code: int) -> sqlite3.OperationalError:
 def test_what_cannot_be_written_is_told_by_its_code(error, answer):
     told = asyncio.run(answer_unwritable(None, error))
     assert (told.status_code, json.loads(told.body)["code"]) == answer
+
+
+def test_a_damaged_file_is_told_without_its_place():
+    error = DamagedFileError("/data/results/DOE/report.json", "it is empty", instead="read it again")
+    told = asyncio.run(answer_damaged(None, error))
+    content = json.loads(told.body)
+    assert (told.status_code, content["code"], "DOE" in content["message"]) == (500, "DAMAGED", False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from jcs_ct.data.manifest import read_manifest
+from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey, Ledger, ResultFolders
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
 from jcs_ct.service.database import RECORD, ServiceDatabase
@@ -48,3 +51,22 @@ def test_what_is_done_to_the_export_does_not_reach_the_page(page, tmp_path):
         with path.open("r+b") as stream:  # in place, as an anonymiser saves
             stream.write(b"nobody")
     assert [path.read_bytes() for path in images] == before
+
+
+@pytest.mark.parametrize("stopped_in", ["copy_file", "find_studies"])
+def test_an_export_that_is_stopped_leaves_nothing_and_is_given_again(page, tmp_path, monkeypatch, stopped_in):
+    folder, out = page[0], tmp_path / "out"
+
+    def stopped(*given, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"jcs_ct.service.training_export.{stopped_in}", stopped)
+        export_corrected(folder, out)
+    assert list(out.iterdir()) == []
+    (out / ".0123abcd.part").mkdir()  # of one that was killed
+    os.utime(out / ".0123abcd.part", (0, 0))
+    assert export_corrected(folder, out).studies == 1
+    assert {path.name for path in out.iterdir()} == {"labels.csv", "manifest.csv", "studies", "studies.salt"}
+    with pytest.raises(ConfigError, match="is not empty; choose a new folder"):
+        export_corrected(folder, out)

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from jcs_ct.data.manifest import Manifest, read_manifest
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, DamagedFileError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.run_log import trim_log
 from jcs_ct.training.training_run import train
@@ -109,7 +109,7 @@ def test_kills_at_every_point_of_a_step_change_no_bit_of_the_weights(
         assert killed(recipe, manifest, broken, point, step, *borrowed) == -signal.SIGKILL, f"never met {point}"
         assert steps_logged(broken) == logged
         assert max(int(path.stem.split("-")[1]) for path in broken.glob("state-*.pt")) == saved
-        assert any(".part." in path.name for path in broken.iterdir()) == half
+        assert any(path.name.endswith(".part") for path in broken.iterdir()) == half
         assert not (broken / "last.safetensors").exists()
     for folder in (whole, broken):
         task = make_task(Recipe.model_validate(settings), *borrowed)
@@ -185,3 +185,13 @@ def test_a_log_forgets_what_will_be_logged_again(tmp_path):
     log.write_text('{"step": 2.0}\n{"step": 4.0}\n{"step": 6')
     trim_log(log, 3)
     assert log.read_text() == '{"step": 2.0}\n'
+
+
+@pytest.mark.parametrize("line", ['{"step": 4.', "[]", "\0\0", '{"epoch": 1}'])
+def test_a_damaged_log_is_said_and_kept(tmp_path, line):
+    log = tmp_path / "log.jsonl"
+    log.write_text(f'{{"step": 2.0}}\n{line}\n')
+    before = log.read_text()
+    with pytest.raises(DamagedFileError, match=r"log\.jsonl is damaged: .* or move it away: the run goes on"):
+        trim_log(log, 3)
+    assert log.read_text() == before

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -15,8 +14,9 @@ import fsspec
 
 from jcs_ct.batch.cohort_manifest import FoundStudy, Kind
 from jcs_ct.batch.local_studies import Gate, find_in_folder
-from jcs_ct.errors import ConfigError, GateCode, JCSError, NotFoundError, OutputError, StudyError
-from jcs_ct.files import NO_ROOM, explain_temporary, is_disk_full, prepare_output_folder, temporary_folder
+from jcs_ct.batch.store_faults import reading, storing, without_credentials
+from jcs_ct.errors import GateCode, NotFoundError, StudyError
+from jcs_ct.files import prepare_output_folder, temporary_folder
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
 HEAD_BYTES = 32 * 1024
@@ -44,11 +44,10 @@ def file_system(address: str) -> tuple[Any, str]:
 
     Raises:
         ConfigError: the address cannot be used, or what it needs is not installed.
+        NotFetchedError: what it names does not answer.
     """
-    try:
+    with reading(address):
         system, path = fsspec.core.url_to_fs(address)
-    except (ValueError, ImportError, OSError) as error:
-        raise ConfigError(f"the address cannot be used: {error}; for s3:// install 'jcs-ct[cluster]'") from error
     return system, str(path)
 
 
@@ -59,24 +58,22 @@ def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None 
 
     Raises:
         NotFoundError: nothing is there.
-        ConfigError: it cannot be read.
+        ConfigError, NotFetchedError: it cannot be read, see :func:`~jcs_ct.batch.store_faults.reading`.
         OutputError: the temporary folder has no room for the headers.
     """
     system, root = file_system(address)
-    try:
+    with reading(address):
         listed: Mapping[str, Mapping[str, Any]] = system.find(root, detail=True)
-        if not listed:
-            raise NotFoundError(f"nothing lies at {address}; give the address that holds the studies")
-        places, refused = _places(listed, root)
-        with temporary_folder("jcs-heads-") as mirror:
+    if not listed:
+        shown = without_credentials(address)
+        raise NotFoundError(f"nothing lies at {shown}; give the address that holds the studies")
+    places, refused = _places(listed, root)
+    with temporary_folder("jcs-heads-") as mirror:
+        with reading(address):
             _mirror_headers(system, places, listed, mirror)
-            found = find_in_folder(mirror, gate, has_pixels=False, progress=progress)
-            states = {mirror / inside: _state(listed[name]) for name, inside in places.items()}
-            found = [_with_objects(one, states) for one in found]
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise explain_temporary(error) from error
-        raise ConfigError(f"{address} cannot be read: {type(error).__name__}: {error}") from error
+        found = find_in_folder(mirror, gate, has_pixels=False, progress=progress)
+        states = {mirror / inside: _state(listed[name]) for name, inside in places.items()}
+        found = [_with_objects(one, states) for one in found]
     return [*(_at_address(one, mirror, address) for one in found), *map(_refused, refused)]
 
 
@@ -239,22 +236,3 @@ def store_folder(folder: Path, address: str) -> None:
         for parent in {f"{path}/{one.relative_to(folder).parent.as_posix()}".removesuffix("/.") for one in files}:
             system.makedirs(parent, exist_ok=True)
         system.put([str(one) for one in files], [f"{path}/{one.relative_to(folder).as_posix()}" for one in files])
-
-
-@contextmanager
-def storing(address: str) -> Iterator[None]:
-    """Calls to the store of an address: whatever goes wrong in one is the store's, not a study's.
-
-    Raises:
-        OutputError: something did (DISK_FULL, else OUTPUT_UNWRITABLE).
-    """
-    try:
-        yield
-    except JCSError:
-        raise
-    except Exception as error:  # each store's library has errors of its own: those of S3 and GCS are no OSError
-        code, do = "OUTPUT_UNWRITABLE", "check the address and your credentials"
-        if is_disk_full(error):
-            code, do = "DISK_FULL", "free space there"
-        message = f"cannot write to {address}: {type(error).__name__}; {do} ({code})"
-        raise OutputError(message, code=code, remedy=do) from error

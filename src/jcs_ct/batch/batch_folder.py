@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from jcs_ct import NOTICE, __version__
 from jcs_ct.batch.addresses import is_address
@@ -20,8 +19,9 @@ from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.driver import Driver, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
-from jcs_ct.errors import ConfigError
-from jcs_ct.files import only_one, prepare_output_folder, write_text
+from jcs_ct.disk_space import GIB
+from jcs_ct.errors import ConfigError, DamagedFileError
+from jcs_ct.files import only_one, prepare_output_folder, read_own_json, write_text
 from jcs_ct.jobs import JobKey, Ledger, Limits, RetryPolicy, State, reading_key
 
 logger = logging.getLogger(__name__)
@@ -98,13 +98,19 @@ def existing_batch(folder: Path) -> Batch:
 
     Raises:
         ConfigError: none was.
+        DamagedFileError: what says so is not as it was written.
     """
     path = folder / OWN_FOLDER
     if not path.is_file():
         raise ConfigError(f"no batch was begun in {folder}: it holds no {OWN_FOLDER}")
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    instead = "give the `jcs batch run` that began it again: what is done stays done"
+    facts = read_own_json(path, ("weights", "operating_point", "version", "results", "options"), instead=instead)
     key = JobKey("any", facts["weights"], facts["operating_point"], facts["version"])
-    return Batch(folder, key, BatchOptions.from_arguments(facts["options"]), facts["results"])
+    try:
+        options = BatchOptions.from_arguments(facts["options"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, "its options are none of this version", instead=instead) from error
+    return Batch(folder, key, options, facts["results"])
 
 
 def find_cohort(
@@ -142,9 +148,16 @@ def queue_cohort(batch: Batch, ledger: Ledger) -> int:
 
 
 def retry_failed(batch: Batch, ledger: Ledger) -> int:
-    """Queue studies again that failed too often; how many."""
-    failed = ledger.jobs(states=[State.SET_ASIDE], reading_id=batch.key.reading_id)
-    return sum(ledger.requeue(job.job_id) for job in failed)
+    """Queue studies again that failed too often, or whose results are gone; how many.
+
+    Raises:
+        DamagedFileError: results are not as they were written.
+        OutputError: the store of the results does not answer.
+    """
+    results = batch.open_results()
+    closed = ledger.jobs(states=[State.SET_ASIDE, State.DONE], reading_id=batch.key.reading_id)
+    again = [job for job in closed if job.state is State.SET_ASIDE or results.find(job.job_id) is None]
+    return sum(ledger.requeue(job.job_id) for job in again)
 
 
 def work_off(
@@ -153,7 +166,7 @@ def work_off(
     executor: Executor,
     *,
     limits: Limits | None = None,
-    least_free_bytes: int = 1024**3,
+    least_free_bytes: int = GIB,
     on_change: Callable[[Standing], None] = lambda standing: None,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> Standing:

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from jcs_ct.batch.addresses import fetched, is_address, store_folder
 from jcs_ct.batch.cohort_manifest import Kind
+from jcs_ct.batch.store_faults import NotFetchedError
+from jcs_ct.disk_space import NO_ROOM
 from jcs_ct.errors import ConfigError, JCSError
-from jcs_ct.files import NO_ROOM, explain_temporary, temporary_folder
-from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_and_report, reading_facts
+from jcs_ct.files import explain_temporary, temporary_folder
+from jcs_ct.jobs.study_reading import ReadingOptions, ReadingRequest, read_as_requested, reading_facts
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
 
 #: Name of :func:`read_for_batch` for :class:`~jcs_ct.jobs.StudyWorker`.
 READ_FOR_BATCH = "jcs_ct.batch.batch_reading:read_for_batch"
-
-
-class NotFetchedError(JCSError):
-    """A study is not where it was found, or its store does not give it."""
-
-    code = "NOT_FETCHED"
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def read_for_batch(arguments: Mapping[str, Any], progress: Progress) -> dict[str
                 "series": study["series"] or None,
             }
         )
-        opened, diagnosis, paths = read_and_report(request, clock)
+        opened, diagnosis, paths = read_as_requested(request, clock)
         clock("picture", 0, 1)
         from jcs_ct.batch.pictures import write_picture
 

@@ -12,10 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from jcs_ct.batch.addresses import file_system, is_address, storing
+from jcs_ct.batch.addresses import file_system, is_address
 from jcs_ct.batch.pictures import PICTURE
-from jcs_ct.files import beside_others
+from jcs_ct.batch.store_faults import reading, storing, without_credentials
+from jcs_ct.files import beside_others, own_json
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
+from jcs_ct.jobs.result_folders import RECORDED
 
 #: Written last beside results in an object store.
 DONE_MARKER = "_DONE"
@@ -29,6 +31,7 @@ class BatchResults(Protocol):
         """The record of a job whose results are in place.
 
         Raises:
+            DamagedFileError: the record is not as it was written.
             OutputError: a store does not answer.
         """
 
@@ -156,19 +159,26 @@ class ObjectResults:
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """See :class:`BatchResults`."""
-        self._system.invalidate_cache(self._root)
-        for marker in sorted(self._system.glob(f"{self._root}/*/{DONE_MARKER}")):
+        with reading(self._address):
+            self._system.invalidate_cache(self._root)
+            markers = sorted(self._system.glob(f"{self._root}/*/{DONE_MARKER}"))
+        for marker in markers:
             job_id = marker.split("/")[-2]
-            yield job_id, self._record(job_id)
+            with reading(self._address):
+                record = self._record(job_id)
+            yield job_id, record
 
     def picture(self, job_id: str) -> bytes | None:
         """See :class:`BatchResults`."""
         place = f"{self._root}/{job_id}/{PICTURE}"
-        return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
+        with reading(self._address):
+            return bytes(self._system.cat_file(place)) if self._system.exists(place) else None
 
     def page(self, job_id: str) -> Path | None:
         """An object has no place that a page beside the ledger could link to."""
 
     def _record(self, job_id: str) -> Mapping[str, Any]:
-        content: Mapping[str, Any] = json.loads(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
-        return content
+        content = bytes(self._system.cat_file(f"{self._root}/{job_id}/{JOB_RECORD}"))
+        place = f"{without_credentials(self._address)}/{job_id}"
+        instead = f"remove {place} and have the study read again"
+        return own_json(content, RECORDED, f"{place}/{JOB_RECORD}", instead=instead)

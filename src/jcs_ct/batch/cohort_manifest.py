@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, DamagedFileError
 from jcs_ct.files import replacing
 
 COLUMNS = ("study", "kind", "where", "files", "series", "slice_count", "byte_count", "scanner", "code", "message")
@@ -130,6 +130,7 @@ def read_manifest(path: Path) -> Iterator[FoundStudy]:
 
     Raises:
         ConfigError: it cannot be read, or is none.
+        DamagedFileError: a line is not as it was written.
     """
     csv.field_size_limit(1 << 30)  # the names of a study's files stand in one cell
     try:
@@ -139,6 +140,10 @@ def read_manifest(path: Path) -> Iterator[FoundStudy]:
                 raise ConfigError(f"{path} is no manifest of this version; run `jcs batch run` anew")
             for cells in table:
                 yield _study(cells)
+    except (csv.Error, TypeError, ValueError) as error:
+        raise DamagedFileError(
+            path, f"line {table.line_num} is no study's", instead="give `jcs batch run` with its source again"
+        ) from error
     except OSError as error:
         raise ConfigError(f"the manifest {path} cannot be read: {error.strerror}") from error
 

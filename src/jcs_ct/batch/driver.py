@@ -19,7 +19,8 @@ from typing import Any
 
 from jcs_ct.batch.batch_results import BatchResults
 from jcs_ct.batch.executor import Executor, Order
-from jcs_ct.errors import OutputError
+from jcs_ct.disk_space import GIB
+from jcs_ct.errors import DamagedFileError, OutputError
 from jcs_ct.jobs import Claim, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
 from jcs_ct.jobs.attempts import OUTAGE_WAIT_S, Attempts, crashed
 from jcs_ct.jobs.hold import Hold
@@ -108,7 +109,7 @@ class Driver:
     reading_id: str
     limits: Limits = field(default_factory=Limits)
     room: tuple[Path, ...] = ()
-    least_free_bytes: int = 1024**3
+    least_free_bytes: int = GIB
     on_change: Callable[[Standing], None] = lambda standing: None
     keep_going: Callable[[], bool] = lambda: True
     outage_wait_s: float = OUTAGE_WAIT_S
@@ -189,6 +190,9 @@ class Driver:
                 self._ended += 1
                 return True
             staged = self.results.stage(claim.job_id)
+        except DamagedFileError as error:  # of this study alone: the others are read
+            self._ended += self._attempts.end(claim, crashed(error)) is not State.QUEUED
+            return True
         except (OutputError, sqlite3.OperationalError) as error:
             self._attempts.end(claim, crashed(error))
             self._block(error)
@@ -213,6 +217,8 @@ class Driver:
             self._ended += state is not State.QUEUED
         except LeaseLostError as error:
             logger.warning("%s", error)
+        except DamagedFileError as error:  # of results that lay there before
+            self._ended += self._attempts.end(held.claim, crashed(error)) is not State.QUEUED
         except (OutputError, sqlite3.OperationalError) as error:
             self._unsettled.append((held, outcome))
             self._block(error)

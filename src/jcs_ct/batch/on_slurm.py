@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.batch.executor import Order, attempt, lost, outcome_from_dict, outcome_to_dict
-from jcs_ct.errors import BackendError, ConfigError, MissingExtraError
-from jcs_ct.files import prepare_output_folder, write_text
+from jcs_ct.disk_space import GIB
+from jcs_ct.errors import BackendError, ConfigError, DamagedFileError, MissingExtraError
+from jcs_ct.files import prepare_output_folder, read_own_json, write_text
 from jcs_ct.jobs import Outcome, StudyWorker
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class SlurmExecutor:
         self._submitit.update_parameters(
             timeout_min=settings.minutes,
             cpus_per_task=settings.threads,
-            mem_gb=math.ceil(memory_bytes / 1024**3),
+            mem_gb=math.ceil(memory_bytes / GIB),
             gpus_per_node=settings.gpus,
             name="jcs-batch",
             **({"slurm_partition": settings.partition} if settings.partition else {}),
@@ -184,7 +185,7 @@ class SlurmExecutor:
         for token in list(group.orders):
             path = self._endings / f"{token}.json"
             if path.is_file():
-                ended.append((token, outcome_from_dict(json.loads(path.read_text(encoding="utf-8")))))
+                ended.append((token, _outcome_in(path)))
                 path.unlink()
             elif over:
                 ended.append((token, lost("its Slurm job ended before it was read")))
@@ -192,6 +193,14 @@ class SlurmExecutor:
                 continue
             del group.orders[token]
         return ended
+
+
+def _outcome_in(path: Path) -> Outcome:
+    """How an order ended; one of which that cannot be read any more is lost, and its study read again."""
+    try:
+        return outcome_from_dict(read_own_json(path, ("ending",), instead="read the study again"))
+    except (DamagedFileError, TypeError, ValueError):
+        return lost("what its Slurm job wrote of its ending is damaged")
 
 
 def _import_submitit() -> Any:

@@ -28,7 +28,6 @@ from jcs_ct.cli.documents import EXIT_DONE
 from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
 from jcs_ct.cli.inputs import COHORT_INPUT, SOME_INPUT
 from jcs_ct.cli.options import (
-    GIB,
     BackendOption,
     BatchSizeOption,
     DeflatedOption,
@@ -42,6 +41,7 @@ from jcs_ct.cli.options import (
     first_day,
 )
 from jcs_ct.cli.outputs import FOLDER_OUTPUT, require_apart
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ def run(
     study_minutes: Annotated[float, typer.Option(min=0.01, help="Longest time for one study.")] = 60.0,
     study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
     least_free_gb: Annotated[float, typer.Option(min=0, help="Begin nothing below so much free space, GiB.")] = 1.0,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read studies again that failed.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Read studies again that failed, or whose results are gone.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the manifest as it lies there; look for no new studies.")
     ] = False,

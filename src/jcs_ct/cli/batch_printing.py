@@ -18,7 +18,7 @@ from jcs_ct.choices import State
 from jcs_ct.cli.console import print_json, spoken_seconds
 from jcs_ct.cli.documents import print_document
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_TERMINATED, OUTCOMES, ending
-from jcs_ct.cli.options import GIB
+from jcs_ct.disk_space import size_text
 from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -110,22 +110,17 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _size(count: int) -> str:
-    """Bytes for a person: MiB below a tenth of a GiB."""
-    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 1024**2:.1f} MiB"
-
-
 def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> None:
     """What a dry run found, and how long it would take."""
     if as_json:
         print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
         return
-    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {_size(counts.bytes)}")
+    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {size_text(counts.bytes)}")
     if counts.duplicates:
         typer.echo(f"{counts.duplicates} were found twice and count once")
     for code, count in counts.refused.items():
         typer.echo(f"{count} refused: {code}")
-    room = f"{_size(expected.output_bytes)} of results"
+    room = f"{size_text(expected.output_bytes)} of results"
     typer.echo(f"about {_duration(expected.seconds)} and {room}, {expected.basis}")
 
 

@@ -10,8 +10,6 @@ import typer
 from jcs_ct.choices import Backend, MapVariant, Precision, SegmentRule
 from jcs_ct.cli.inputs import MODELS_INPUT
 
-GIB = 1024**3
-
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -13,8 +13,8 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.console import stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
-from jcs_ct.cli.options import GIB
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, needing_extra
 
 if TYPE_CHECKING:

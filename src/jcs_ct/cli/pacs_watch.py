@@ -16,8 +16,9 @@ import typer
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
 from jcs_ct.cli.console import counted, print_json
-from jcs_ct.cli.options import GIB, ModelsOption, first_day
+from jcs_ct.cli.options import ModelsOption, first_day
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -80,7 +80,8 @@ def copy(
 
     path = find_recipe(recipe)
     if output.exists():
-        raise OutputError(f"{output} is there already; name another file, or remove it first")
+        remedy = "name another file, or remove it first"
+        raise OutputError(f"{output} is there already; {remedy}", remedy=remedy)
     with replacing(output) as temporary:
         temporary.write_bytes(path.read_bytes())
     typer.echo(f"recipe: {output}")

@@ -11,8 +11,9 @@ from jcs_ct import NOTICE
 from jcs_ct.cli.console import counted
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
-from jcs_ct.cli.options import GIB, ModelsOption
+from jcs_ct.cli.options import ModelsOption
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, needing_extra
 from jcs_ct.files import only_one
 
@@ -116,14 +117,14 @@ def export(
             "manifest": str(exported.manifest),
             "studies": exported.studies,
             "left_out": exported.left_out,
-            "refused": [str(line) for line in exported.found.refused],
+            "refused": [str(line) for line in exported.refused],
         }
     )
     typer.echo(f"{counted(exported.studies, 'corrected study', 'corrected studies')} -> {exported.manifest}")
     if exported.left_out:
         left_out = counted(exported.left_out, "corrected study", "corrected studies")
         typer.echo(f"left out, not DICOM: {left_out}")
-    for line in exported.found.refused:
+    for line in exported.refused:
         typer.echo(f"left out, refused: {line}", err=True)
 
 
@@ -196,8 +197,9 @@ def token(name: UserName, folder: Folder = _DEFAULT_FOLDER) -> None:
 def _users(folder: Path, *, may_begin: bool = False) -> Users:
     """The users of a page; ``may_begin``: of one that is new, too."""
     with needing_extra(*_EXTRA):
-        from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
+        from jcs_ct.service.database import RECORD, ServiceDatabase, require_record, require_whole
         from jcs_ct.service.users import Users
     if not may_begin:
         require_record(folder)
+    require_whole(folder)
     return Users(ServiceDatabase(folder / RECORD))

@@ -13,7 +13,7 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.data.manifest.slice_files import contradiction
 from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, JCSError, MaskError, OutputError
-from jcs_ct.files import staged_folder
+from jcs_ct.files import refuse_filled, staged_folder
 from jcs_ct.imaging import Study
 from jcs_ct.progress import CountProgress
 
@@ -96,16 +96,6 @@ def export_cases(
         finish(rows, staging)
         rows.write(staging / MANIFEST_NAME)
     return read_manifest(folder / MANIFEST_NAME)
-
-
-def refuse_filled(folder: Path) -> None:
-    """Refuse a folder that holds something already.
-
-    Raises:
-        ConfigError: it does.
-    """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; choose a new folder")
 
 
 def _open(row: ManifestRow, patient_number: int) -> Case:

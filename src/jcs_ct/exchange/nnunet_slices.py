@@ -19,8 +19,8 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions, r
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
 from jcs_ct.data.sources.nnunet_splits import CHANNEL_ENDING_2D
 from jcs_ct.errors import ConfigError, MaskError
-from jcs_ct.exchange.cases import MANIFEST_NAME, refuse_filled
-from jcs_ct.files import replacing, staged_folder
+from jcs_ct.exchange.cases import MANIFEST_NAME
+from jcs_ct.files import refuse_filled, replacing, staged_folder
 from jcs_ct.imaging.grey_levels import SHIFTED_HU_BELOW
 from jcs_ct.progress import CountProgress, counted
 

@@ -8,7 +8,6 @@ be written.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -19,10 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.disk_space import NO_ROOM
 from jcs_ct.errors import GateCode, StudyError
-
-#: Errors of the output, through no fault of the item.
-_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
@@ -153,7 +150,7 @@ def run_job(job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) ->
             message = "reading it takes more memory than is allowed"
             answer({"done": number, "code": GateCode.UNREADABLE, "message": message})
         except OSError as error:
-            if error.errno not in _UNWRITABLE or job["options"]["fd"] is None:
+            if error.errno not in NO_ROOM or job["options"]["fd"] is None:
                 raise
             answer({"done": number, "errno": error.errno})
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity, count_of
 from jcs_ct.imaging.headers import (
@@ -65,8 +66,8 @@ def check_whole(headers: Sequence[SliceHeader]) -> list[Finding]:
             return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
         if header.decoded_bytes > MAXIMUM_DECODED_BYTES:
             message = (
-                f"{where} announces {header.decoded_bytes / 1024**3:.1f} GiB of pixels, "
-                f"the limit is {MAXIMUM_DECODED_BYTES / 1024**3:.0f} GiB"
+                f"{where} announces {header.decoded_bytes / GIB:.1f} GiB of pixels, "
+                f"the limit is {MAXIMUM_DECODED_BYTES / GIB:.0f} GiB"
             )
             return [Finding(GateCode.UNREADABLE, message, Severity.REFUSED)]
         plain = header.transfer_syntax in UNCOMPRESSED_SYNTAXES

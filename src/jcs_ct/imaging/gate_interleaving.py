@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_acquisitions import INTERLEAVED_UP_TO
 from jcs_ct.imaging.gate_finding import Finding
-from jcs_ct.imaging.gate_interpolated import scanned_slices
 
 #: Voxels above this are tissue, those below lung and air.
 _TISSUE_ABOVE_HU = -500.0
@@ -41,15 +40,17 @@ _LEAST_FREQUENCIES = 3
 _ADVICE = "export one acquisition and one reconstruction"
 
 
-def check_interleaved(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
+def check_interleaved(hu: NDArray[Any], thin: NDArray[np.float32], scanned: NDArray[np.intp] | None) -> list[Finding]:
     """MIXED_SERIES: slices that resemble the next but one more than the next, or whose means alternate.
 
     Slices that were interpolated between others are passed over: each is like the two beside it, and has less noise.
+
+    Args:
+        hu: (slices, rows, columns) in HU.
+        thin: The same, thinned.
+        scanned: As of ``scanned_slices``.
     """
-    if thin[0].size < _LEAST_PIXELS:
-        return []
-    scanned = scanned_slices(thin)
-    if scanned is None:
+    if scanned is None or thin[0].size < _LEAST_PIXELS:
         return []
     if len(scanned) < len(thin):
         hu, thin = hu[scanned], thin[scanned]

@@ -25,18 +25,12 @@ _LEAST_SHARE = 0.25
 LEAST_FILLED, LONGER_THAN_OTHERS, MOST_FILLED = 3, 2, 1 / 3
 
 
-def interpolated_slices(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(slices,) which of them lie on the line between their neighbours; none where too few do.
+def slices_on_line(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(slices,) which of them lie on the line between their neighbours; what the other questions here start from.
 
     Args:
         thin: (slices, rows, columns) in HU, thinned.
     """
-    on_line = _on_line(thin)
-    return on_line if on_line.mean() >= _LEAST_SHARE else np.zeros_like(on_line)
-
-
-def _on_line(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(slices,) which of them lie on the line between their neighbours."""
     on_line = np.zeros(len(thin), dtype=np.bool_)
     for number in range(1, len(thin) - 1):
         before, plane, behind = thin[number - 1 : number + 2]
@@ -46,13 +40,22 @@ def _on_line(thin: NDArray[np.float32]) -> NDArray[np.bool_]:
     return on_line
 
 
-def check_filled_gap(thin: NDArray[np.float32]) -> list[Finding]:
+def is_interpolated(on_line: NDArray[np.bool_]) -> bool:
+    """Whether so many slices lie on the line between their neighbours that the series was interpolated.
+
+    Args:
+        on_line: As of :func:`slices_on_line`.
+    """
+    return bool(on_line.mean() >= _LEAST_SHARE)
+
+
+def check_filled_gap(on_line: NDArray[np.bool_]) -> list[Finding]:
     """GAP: a run of slices on the straight line between those at its ends, where others were scanned.
 
     Args:
-        thin: (slices, rows, columns) in HU, thinned.
+        on_line: As of :func:`slices_on_line`.
     """
-    scanned = np.flatnonzero(~_on_line(thin))
+    scanned = np.flatnonzero(~on_line)
     runs = np.diff(scanned) - 1
     if runs.size == 0:
         return []
@@ -61,7 +64,7 @@ def check_filled_gap(thin: NDArray[np.float32]) -> list[Finding]:
     is_regular = others.size > 0 and np.ptp(others) <= 1
     if not is_regular or runs[longest] < max(LEAST_FILLED, others.max() + LONGER_THAN_OTHERS):
         return []
-    if runs[longest] > MOST_FILLED * len(thin):
+    if runs[longest] > MOST_FILLED * len(on_line):
         return []
     before, behind = int(scanned[longest]) + 1, int(scanned[longest + 1]) + 1
     message = (
@@ -71,9 +74,14 @@ def check_filled_gap(thin: NDArray[np.float32]) -> list[Finding]:
     return [Finding(GateCode.GAP, message)]
 
 
-def scanned_slices(thin: NDArray[np.float32]) -> NDArray[np.intp] | None:
-    """Numbers of the slices that others were interpolated from, or None where these lie at no slices of their own."""
-    on_line = interpolated_slices(thin)
+def scanned_slices(on_line: NDArray[np.bool_]) -> NDArray[np.intp] | None:
+    """Numbers of the slices that others were interpolated from, or None where these lie at no slices of their own.
+
+    Args:
+        on_line: As of :func:`slices_on_line`.
+    """
+    if not is_interpolated(on_line):
+        return np.arange(len(on_line))
     kept = np.flatnonzero(~on_line)
     steps: NDArray[Any] = np.diff(kept[1:-1])
-    return kept if not on_line.any() or (steps.size and steps.min() == steps.max()) else None
+    return kept if steps.size and steps.min() == steps.max() else None

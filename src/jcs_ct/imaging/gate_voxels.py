@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
 from jcs_ct.imaging.gate_interleaving import check_interleaved
-from jcs_ct.imaging.gate_interpolated import check_filled_gap
+from jcs_ct.imaging.gate_interpolated import check_filled_gap, scanned_slices, slices_on_line
 from jcs_ct.imaging.gate_noise import check_noise
 from jcs_ct.imaging.gate_order import check_order, check_turned
 from jcs_ct.imaging.gate_whole_slices import (
@@ -78,13 +78,16 @@ def check_voxels(
     findings += check_blank(blank, len(hu), blank_ends=blank_ends)
     if blank.size == 0 and not assumed_hu:
         findings += check_lost_rows(hu[:, :, ::every])
+    on_line = slices_on_line(thin)
+    scanned = scanned_slices(on_line)
     if blank.size == 0:
         findings += [] if findings else check_overwritten_rows(hu[:, :, ::every])
-        findings += check_identical(hu, thin)
+        findings += check_identical(hu, thin, on_line)
     if not findings:
-        findings += check_filled_gap(thin) or check_interleaved(hu, thin)
+        findings += check_filled_gap(on_line) or check_interleaved(hu, thin, scanned)
     if axial and not findings:
-        findings += check_turned(thin) or check_unlike(thin) or check_order(thin) or check_wider_step(hu, thin)
+        unlike = check_turned(thin) or check_unlike(thin) or check_order(thin)
+        findings += unlike or check_wider_step(hu, thin, scanned)
     notes = [finding for finding in levels if finding.severity is Severity.NOTE]
     return [*notes, *findings, *check_noise(hu)]
 

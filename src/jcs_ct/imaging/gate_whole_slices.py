@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.errors import GateCode
 from jcs_ct.imaging.gate_finding import Finding, Severity
-from jcs_ct.imaging.gate_interpolated import interpolated_slices, scanned_slices
+from jcs_ct.imaging.gate_interpolated import is_interpolated
 from jcs_ct.imaging.gate_noise import averaged
 
 #: Slices that end in more rows of one value than their neighbours, by this share of all rows, lost their end.
@@ -113,10 +113,15 @@ def _rows_lost_within(flat: NDArray[np.bool_], of_body: NDArray[np.bool_]) -> in
     return 0
 
 
-def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
+def check_identical(hu: NDArray[Any], thin: NDArray[np.float32], on_line: NDArray[np.bool_]) -> list[Finding]:
     """DUPLICATE_POSITION: slices with the same voxels, which no two places of a body have.
 
     A note where they lie at the ends of an interpolated series: beyond the last slice programs repeat it.
+
+    Args:
+        hu: (slices, rows, columns) in HU.
+        thin: The same, thinned.
+        on_line: As of ``slices_on_line``.
     """
     seen: dict[bytes, int] = {}
     same = []
@@ -126,7 +131,7 @@ def check_identical(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding
             same.append((first + 1, number + 1))
     if not same:
         return []
-    if _lie_at_ends(same, len(thin)) and interpolated_slices(thin).any():
+    if _lie_at_ends(same, len(thin)) and is_interpolated(on_line):
         message = f"{len(same)} slice(s) at the ends repeat the one beside them, as interpolation leaves them there"
         return [Finding(GateCode.DUPLICATE_POSITION, message, Severity.NOTE)]
     message = (
@@ -194,14 +199,14 @@ def check_unlike(thin: NDArray[np.float32]) -> list[Finding]:
     return [Finding(GateCode.MIXED_SERIES, message)]
 
 
-def check_wider_step(hu: NDArray[Any], thin: NDArray[np.float32]) -> list[Finding]:
+def check_wider_step(hu: NDArray[Any], thin: NDArray[np.float32], scanned: NDArray[np.intp] | None) -> list[Finding]:
     """GAP_SUSPECTED, a note: two slices that differ far more than those before and behind.
 
     Args:
         hu: (slices, rows, columns) in HU.
         thin: The same, thinned.
+        scanned: As of ``scanned_slices``.
     """
-    scanned = scanned_slices(thin)
     numbers = np.arange(len(thin)) if scanned is None else scanned
     if not can_be_compared(thin) or len(numbers) < LEAST_SLICES_FOR_ENDS:
         return []

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from jcs_ct.disk_space import GIB
+
 #: CT Image, Enhanced CT Image and Legacy Converted Enhanced CT Image Storage (PS3.4 B.5).
 CT_SOP_CLASSES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"}
@@ -20,7 +22,7 @@ DECODED_SYNTAXES = frozenset(
 #: Deflated Explicit VR Little Endian: refused unless allowed, since it can unpack to a thousand times its size.
 DEFLATED_SYNTAX = "1.2.840.10008.1.2.1.99"
 #: Largest decoded pixel data of one input, in bytes; a header that asks for more is not believed.
-MAXIMUM_DECODED_BYTES = 4 * 1024**3
+MAXIMUM_DECODED_BYTES = 4 * GIB
 
 
 def identity_hash(*parts: str) -> str:

@@ -17,6 +17,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED, AxisTurn
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.compression import first_unpacked_bytes, open_unpacked
 from jcs_ct.imaging.gate_axes import check_axes
@@ -192,8 +193,8 @@ def _check_header(image: Any) -> None:
         raise StudyError(GateCode.UNSUPPORTED, f"samples of type {dtype} are not HU; give a scalar volume")
     size = int(np.prod(shape, dtype=np.float64)) * max(4, dtype.itemsize)
     if size > MAXIMUM_DECODED_BYTES:
-        limit = MAXIMUM_DECODED_BYTES / 1024**3
-        message = f"the header announces {size / 1024**3:.1f} GiB of samples, the limit is {limit:.0f} GiB"
+        limit = MAXIMUM_DECODED_BYTES / GIB
+        message = f"the header announces {size / GIB:.1f} GiB of samples, the limit is {limit:.0f} GiB"
         raise StudyError(GateCode.UNREADABLE, message)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.compression import first_bytes
 from jcs_ct.imaging.gate_pictures import check_masks
@@ -192,7 +193,7 @@ def read_pictures(paths: Sequence[Path], fd: int) -> dict[str, Any]:
             message = f"slices differ: picture {number} has {what}, the first {first}; export one series"
             raise StudyError(GateCode.MIXED_SIZE, message)
         if grey.size * 4 * len(paths) > MAXIMUM_DECODED_BYTES:
-            limit = MAXIMUM_DECODED_BYTES / 1024**3
+            limit = MAXIMUM_DECODED_BYTES / GIB
             raise StudyError(GateCode.UNSUPPORTED, f"the slices take more than {limit:.0f} GiB once decoded")
         bits = 8 * grey.itemsize
         digest.update(grey.tobytes())

@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode
 from jcs_ct.files import explain_temporary
 from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkedChild, ForkingParent
@@ -41,7 +42,7 @@ class SandboxLimits:
         deaths: Children that may die in one job before the rest is refused.
     """
 
-    memory_bytes: int = 3 * 1024**3
+    memory_bytes: int = 3 * GIB
     seconds_per_item: float = 60.0
     cpu_seconds: int = 900
     deaths: int = 3

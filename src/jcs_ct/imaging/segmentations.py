@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, functional_group, to_integer, to_numbers, to_text
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES, SourceKeys, identity_hash
@@ -90,7 +91,7 @@ def _check(dataset: Dataset, shape: tuple[int, int, int]) -> None:
         raise StudyError(GateCode.NO_POSITION, f"{have}, the slices of the CT {shape[1]}x{shape[2]}")
     frames = to_integer(dataset.get("NumberOfFrames")) or 1
     if frames * rows * columns > MAXIMUM_DECODED_BYTES:
-        message = f"the header announces {frames} frames, more than {MAXIMUM_DECODED_BYTES // 1024**3} GiB"
+        message = f"the header announces {frames} frames, more than {MAXIMUM_DECODED_BYTES // GIB} GiB"
         raise StudyError(GateCode.UNREADABLE, message)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.axes import AS_STORED
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.gate_fill import take_out_fill
 from jcs_ct.imaging.gate_finding import Finding, Severity
@@ -116,8 +117,8 @@ def _decode(files: Sequence[Path], ordered: Sequence[SliceHeader]) -> NDArray[np
     shape = (len(ordered), ordered[0].rows, ordered[0].columns)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size > MAXIMUM_DECODED_BYTES:
-        limit = MAXIMUM_DECODED_BYTES / 1024**3
-        message = f"the series takes {size / 1024**3:.1f} GiB once decoded, the limit is {limit:.0f} GiB"
+        limit = MAXIMUM_DECODED_BYTES / GIB
+        message = f"the series takes {size / GIB:.1f} GiB once decoded, the limit is {limit:.0f} GiB"
         raise StudyError(GateCode.UNSUPPORTED, message)
     places: dict[int, list[int]] = {}
     for place, header in enumerate(ordered):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, JCSError, OutputError, StudyError
 from jcs_ct.files import explain_temporary, temporary_folder
 from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes
@@ -53,7 +54,7 @@ class ArchiveLimits:
     """
 
     members: int = 20_000
-    total_bytes: int = 8 * 1024**3
+    total_bytes: int = 8 * GIB
     ratio: float = 200.0
     free_bytes: int = 0
 
@@ -258,9 +259,8 @@ def _is_clutter(name: str) -> bool:
 def _require_space(folder: Path, free_bytes: int) -> None:
     free = shutil.disk_usage(folder).free if free_bytes else 0
     if free < free_bytes:
-        gib = 1024**3
         raise OutputError(
-            f"the archive is not unpacked: the disk has {free / gib:.1f} GiB free, {free_bytes / gib:.1f} GiB must "
+            f"the archive is not unpacked: the disk has {free / GIB:.1f} GiB free, {free_bytes / GIB:.1f} GiB must "
             "stay free; free space there (DISK_FULL)",
             code="DISK_FULL",
         )

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.disk_space import GIB, is_disk_full
 from jcs_ct.errors import CheckpointError, ConfigError, JCSError, MaskError, StudyError
-from jcs_ct.files import is_disk_full
 
 #: SQLite's primary result codes (sqlite.org/rescode.html) of a file that cannot be written for now.
 _FILE_UNUSABLE = frozenset(
@@ -65,7 +65,7 @@ class Limits:
         silent_seconds: Longest time without a message of progress.
     """
 
-    memory_bytes: int = 6 * 1024**3
+    memory_bytes: int = 6 * GIB
     seconds: float = 3600.0
     silent_seconds: float = 900.0
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.errors import JCSError, OutputError
-from jcs_ct.files import explain_unwritable, prepare_output_folder, write_text
+from jcs_ct.files import STAGING, explain_unwritable, prepare_output_folder, read_own_json, write_text
 
 #: What the runner notes of the job in its result folder: the task's value, seconds, memory, versions of the key.
 JOB_RECORD = "job.json"
+#: What whoever ends a job needs of it.
+RECORDED = ("value", "seconds", "peak_memory_bytes")
 
 
 class ResultsGoneError(JCSError):
@@ -37,7 +39,7 @@ class ResultFolders:
 
     def __init__(self, root: Path) -> None:
         self.root = prepare_output_folder(root)
-        self._staging = prepare_output_folder(root / ".staging")
+        self._staging = prepare_output_folder(root / STAGING)
 
     def find(self, job_id: str) -> Path | None:
         """The results of a job, whole, or None."""
@@ -45,9 +47,13 @@ class ResultFolders:
         return place if (place / JOB_RECORD).is_file() else None
 
     def record(self, job_id: str) -> Mapping[str, Any]:
-        """What :meth:`publish` noted of a job whose results are in place."""
-        content: dict[str, Any] = json.loads((self.root / job_id / JOB_RECORD).read_text(encoding="utf-8"))
-        return content
+        """What :meth:`publish` noted of a job whose results are in place.
+
+        Raises:
+            DamagedFileError: it is not as it was noted.
+        """
+        place = self.root / job_id
+        return read_own_json(place / JOB_RECORD, RECORDED, instead=f"remove {place} and have the study read again")
 
     def stage(self, job_id: str) -> Path:
         """An empty folder for one attempt.
@@ -117,7 +123,8 @@ def _remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"cannot remove {folder}: {error.strerror}; remove it by hand") from error
+        remedy = "remove it by hand"
+        raise OutputError(f"cannot remove {folder}: {error.strerror}; {remedy}", remedy=remedy) from error
 
 
 def _sync(folder: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from jcs_ct.errors import OutputError
+from jcs_ct.errors import DamagedFileError, OutputError
 from jcs_ct.jobs import schema
 
 
@@ -26,11 +26,12 @@ class SqliteFile:
         folder_mode: Of the folder, where it is made; less the umask.
 
     Raises:
+        DamagedFileError: the file is no database any more, now or in any later call.
         OutputError: the file cannot be used.
     """
 
     def __init__(self, path: Path, steps: Sequence[str], name: str, *, folder_mode: int = 0o777) -> None:
-        self._lock = threading.RLock()
+        self._lock, self._named = threading.RLock(), f"{name} {path}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=folder_mode)
             with suppress(FileExistsError):  # one that is there is never opened beside SQLite: closing it would drop
@@ -42,7 +43,12 @@ class SqliteFile:
             self._connection.execute("PRAGMA synchronous=FULL")
             schema.bring_up_to_date(self._connection, steps)
         except (OSError, sqlite3.Error, schema.UnknownLayoutError) as error:
-            raise OutputError(f"{name} {path} cannot be used: {error}; choose another folder") from error
+            if _is_damage(error):
+                raise _damaged(self._named, error) from error
+            remedy = "choose another folder"
+            if isinstance(error, schema.UnknownLayoutError):
+                remedy = "choose another folder, or use the version of jcs-ct that made it"
+            raise OutputError(f"{self._named} cannot be used: {error}; {remedy}", remedy=remedy) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -57,14 +63,14 @@ class SqliteFile:
 
     def change_mark(self) -> tuple[int, int]:
         """Another value whenever something in the file was changed, by this object or by another program."""
-        with self._lock:
+        with self._lock, self._telling_damage():
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             return int(version), self._connection.total_changes
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Statements that take effect together or not at all."""
-        with self._lock:
+        with self._lock, self._telling_damage():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -76,12 +82,12 @@ class SqliteFile:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query."""
-        with self._lock:
+        with self._lock, self._telling_damage():
             return self._connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query."""
-        with self._lock:
+        with self._lock, self._telling_damage():
             found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
         return found
 
@@ -89,3 +95,21 @@ class SqliteFile:
         """One statement as a transaction; how many rows it changed."""
         with self.transaction() as run:
             return run.execute(sql, values).rowcount
+
+    @contextmanager
+    def _telling_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                raise _damaged(self._named, error) from error
+            raise
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether SQLite found a file that is none of its own, or whose pages contradict one another."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _damaged(named: str, error: Exception) -> DamagedFileError:
+    return DamagedFileError(named, str(error), instead="move it away and begin anew in another folder")

@@ -89,19 +89,19 @@ def reading_key(study: str, models: Models, *, threshold: int | None = None) -> 
 def read_study(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The task: read, report, and return the facts that a list of studies shows."""
     request = ReadingRequest.from_arguments(arguments)
-    study, diagnosis, paths = read_and_report(request, progress)
+    study, diagnosis, paths = read_as_requested(request, progress)
     return reading_facts(study, diagnosis, paths)
 
 
-def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study, Diagnosis, ReportPaths]:
-    """Open, diagnose and report one study, with networks that stay loaded between studies.
+def read_as_requested(request: ReadingRequest, progress: Progress) -> tuple[Study, Diagnosis, ReportPaths]:
+    """Open one study and have it read and reported, by networks that stay loaded between studies.
 
     Raises:
         JCSError: as ``open_study``, ``load_models``, ``diagnose`` and ``write_report``.
     """
     from jcs_ct.engine import Execution
     from jcs_ct.imaging import open_study
-    from jcs_ct.reporting.read_and_report import read_and_report as run
+    from jcs_ct.reporting.read_and_report import read_and_report
 
     models = _with_threshold(_loaded_models(request.models), request.threshold)
     with Beside("read") as beside:
@@ -112,7 +112,7 @@ def read_and_report(request: ReadingRequest, progress: Progress) -> tuple[Study,
             lenient=request.lenient,
             allow_deflated=request.allow_deflated,
         )
-        reported = run(
+        reported = read_and_report(
             opening,
             Path(request.output),
             models,

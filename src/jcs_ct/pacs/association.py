@@ -15,6 +15,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 from jcs_ct.pacs.pdu_limits import PduLimits
 from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsUnavailableError
@@ -22,7 +23,7 @@ from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsUnavai
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PERMANENT = 1
 #: What one message of a server may weigh: an answer to a search, or an image.
-_MESSAGE_BYTES = 2 * 1024**3
+_MESSAGE_BYTES = 2 * GIB
 #: Reasons of a rejection by the service user (PS3.8 9.3.4).
 _REASONS = {3: "it does not know the calling AE title", 7: "it is not called so"}
 

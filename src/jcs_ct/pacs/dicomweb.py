@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.files import write_bytes
 from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.pacs.archive import Archive, Wanted
@@ -38,7 +39,7 @@ _Read = TypeVar("_Read")
 PAGE = 100
 #: A list longer than this is no list of a real archive.
 _MOST_RESULTS = 2_000_000
-_SEARCH_BYTES, _INSTANCE_BYTES, _RECEIPT_BYTES = 256 * 1024**2, 2 * 1024**3, 16 * 1024**2
+_SEARCH_BYTES, _INSTANCE_BYTES, _RECEIPT_BYTES = 256 * 1024**2, 2 * GIB, 16 * 1024**2
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _MODALITY, _PATIENT_ID, _STUDY_DATE = "00080060", "00100020", "00080020"
 _ACCESSION_NUMBER = "00080050"

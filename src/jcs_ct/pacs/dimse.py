@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS, to_text
@@ -48,7 +49,7 @@ _SUCCESS, _CANCELLED, _OUT_OF_RESOURCES, _PENDING = 0x0000, 0xFE00, 0xA700, (0xF
 _NOT_ASKED_FOR, _NO_SUCH_DESTINATION = 0xA900, 0xA801
 #: Some images or all did not come; which of them is seen on disk.
 _NOT_ALL_SENT = (0xB000, 0xA702)
-_OBJECT_BYTES = 2 * 1024**3
+_OBJECT_BYTES = 2 * GIB
 _MOST_RESULTS = 2_000_000
 _STORED_AS: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 

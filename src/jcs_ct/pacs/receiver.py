@@ -23,6 +23,7 @@ from typing import Any
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.imaging.headers import CT_SOP_CLASSES, DECODED_SYNTAXES, UNCOMPRESSED_SYNTAXES
@@ -105,8 +106,8 @@ class ReceiverSettings:
     port: int = 11112
     associations: int = 4
     object_bytes: int = 512 * 1024**2
-    folder_bytes: int = 20 * 1024**3
-    least_free_bytes: int = 1024**3
+    folder_bytes: int = 20 * GIB
+    least_free_bytes: int = GIB
     timeout_s: float = 60.0
     tls: TlsFiles | None = None
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import GateCode, JCSError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.imaging.identifiers import ObjectIdentifiers
@@ -80,7 +81,7 @@ class WatchSettings:
     limits: Limits = field(default_factory=Limits)
     outage_wait_s: float = 30.0
     look_every_s: float = 30.0
-    least_free_bytes: int = 2 * 1024**3
+    least_free_bytes: int = 2 * GIB
     keep_s: float = 24 * 3600.0
 
     def __post_init__(self) -> None:

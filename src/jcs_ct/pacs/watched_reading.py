@@ -35,14 +35,14 @@ def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
         ``objects``: files, relative to ``output``, and what they are, in the order in which they are to be stored:
         the structured report last, so that where it lies the others do.
     """
-    from jcs_ct.jobs.study_reading import read_and_report
+    from jcs_ct.jobs.study_reading import read_as_requested
     from jcs_ct.reporting.dicom_results import write_dicom_results
 
     output = Path(arguments["output"])
     request = ReadingRequest(
         study=arguments["study"], output=str(output), models=arguments["models"], formats=(), dicom=False
     )
-    study, diagnosis, _ = read_and_report(request, progress)
+    study, diagnosis, _ = read_as_requested(request, progress)
     written = write_dicom_results(
         study,
         diagnosis,

@@ -56,9 +56,11 @@ def write_parametric_map(
     parametric_map.Rows, parametric_map.Columns = activation.shape[1:]
     frames = _FloatFrames(activation, numbers.tolist())
     if frames.size > _MOST_BYTES:
+        remedy = "leave DICOM results out"
         raise OutputError(
             f"{path.name}: {len(numbers)} frames of {parametric_map.Rows}x{parametric_map.Columns} pixels take "
-            f"{frames.size} bytes and one DICOM object holds {_MOST_BYTES} (PS3.5 7.1.1); leave DICOM results out"
+            f"{frames.size} bytes and one DICOM object holds {_MOST_BYTES} (PS3.5 7.1.1); {remedy}",
+            remedy=remedy,
         )
     parametric_map.FloatPixelData = BufferedReader(frames)
     return write_dataset(parametric_map, path)

@@ -15,15 +15,15 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.errors import ConfigError, OutputError
+from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
 from jcs_ct.files import prepare_output_folder
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
-from jcs_ct.service.database import RECORD, ServiceDatabase
+from jcs_ct.service.database import JOBS, RECORD, ServiceDatabase, require_whole
 from jcs_ct.service.listed_studies import ListedFolders
-from jcs_ct.service.problems import Problem, answer_gone, answer_invalid, answer_unwritable
+from jcs_ct.service.problems import Problem, answer_damaged, answer_gone, answer_invalid, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.studies import Studies
@@ -42,11 +42,13 @@ def build_service(settings: ServiceSettings) -> Service:
 
     Raises:
         ConfigError: an address that others can reach, without users; networks that cannot be loaded.
+        DamagedFileError: the folder holds studies, and a record of them is empty or gone.
         OutputError: the folder cannot be used.
     """
     folder = prepare_output_folder(settings.folder)
     folder.chmod(0o700)
     folders = ListedFolders(settings.study_folders)
+    require_whole(folder)
     database = ServiceDatabase(folder / RECORD)
     users = Users(database)
     if not settings.is_loopback and not users.all():
@@ -57,7 +59,7 @@ def build_service(settings: ServiceSettings) -> Service:
         )
     with ExitStack() as opened:
         opened.callback(database.close)
-        ledger, results = opened.enter_context(Ledger(folder / "jobs.sqlite")), ResultFolders(folder / "results")
+        ledger, results = opened.enter_context(Ledger(folder / JOBS)), ResultFolders(folder / "results")
         studies = Studies(database, ledger, results, folder)
         uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
         work = QueueWork(
@@ -123,6 +125,7 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(ClientDisconnect, answer_gone)
     app.add_exception_handler(OutputError, answer_unwritable)
+    app.add_exception_handler(DamagedFileError, answer_damaged)
     app.add_exception_handler(sqlite3.OperationalError, answer_unwritable)
     app.add_exception_handler(NotLoggedIn, answer_not_logged_in)
     app.add_exception_handler(404, _not_found)

@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError, GateCode, JCSError, OutputError, StudyError
 from jcs_ct.files import copy_file, prepare_output_folder
 from jcs_ct.imaging.neutral_names import neutral_paths
 from jcs_ct.imaging.study_files import natural_key
 from jcs_ct.service.listed_studies import open_pacs
-from jcs_ct.service.settings import GIB, PacsAddress
+from jcs_ct.service.settings import PacsAddress
 
 if TYPE_CHECKING:
     from jcs_ct.progress import Progress
@@ -128,4 +129,5 @@ def _require_space(folder: Path, free_bytes: int, coming_bytes: int = 0) -> None
             f"the server's disk has {free / GIB:.1f} GiB free, {coming}{free_bytes / GIB:.1f} GiB must stay free; "
             "ask the administrator to free space (DISK_FULL)",
             code="DISK_FULL",
+            remedy="ask the administrator to free space",
         )

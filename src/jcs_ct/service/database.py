@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jcs_ct.errors import NotFoundError
+from jcs_ct.errors import DamagedFileError, NotFoundError
 from jcs_ct.jobs.sqlite_file import SqliteFile
 
 #: Name of the file in the page's folder.
 RECORD = "service.sqlite"
+#: Name of the ledger of jobs beside it.
+JOBS = "jobs.sqlite"
+#: Folders whose files belong to studies of the record, or to jobs of the ledger; of no study they are removed.
+_KEPT = {RECORD: ("sent", "corrections"), JOBS: ("results",)}
 
 STEPS = (
     """
@@ -75,3 +79,23 @@ def require_record(folder: Path) -> None:
     """
     if not (folder / RECORD).is_file():
         raise NotFoundError(f"{folder} is not the folder of a page: it holds no {RECORD}; give that of `jcs serve`")
+
+
+def require_whole(folder: Path) -> None:
+    """Refuse a folder whose studies would be taken for nobody's, because a record of them was emptied or removed.
+
+    Raises:
+        DamagedFileError: it is empty or gone, and there are files of studies.
+    """
+    for name, rooms in _KEPT.items():
+        path = folder / name
+        if path.is_file() and (path.stat().st_size or path.with_name(f"{name}-wal").is_file()):
+            continue
+        held = [room for room in rooms if _holds_studies(folder / room)]
+        if held:
+            why = f"it is {'empty' if path.exists() else 'gone'}, and {' and '.join(held)} beside it hold studies"
+            raise DamagedFileError(path, why, instead=f"move {' and '.join(held)} elsewhere to begin anew")
+
+
+def _holds_studies(folder: Path) -> bool:
+    return folder.is_dir() and any(not place.name.startswith(".") for place in folder.iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from jcs_ct.errors import REMEDIES
+from jcs_ct.files import read_own_json
 from jcs_ct.jobs import JOB_RECORD, State
 from jcs_ct.service.problems import Problem
+from jcs_ct.service.settings import READ_AGAIN
 from jcs_ct.service.studies import NOT_QUEUED, StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
 from jcs_ct.service.users import User
@@ -141,17 +142,14 @@ def result_files(folder: Path) -> list[str]:
 
 def read_report(folder: Path) -> dict[str, Any]:
     """report.json of a reading or a correction."""
-    content: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return content
+    return read_own_json(folder / "report.json", instead=READ_AGAIN)
 
 
 def read_grid(folder: Path) -> dict[str, Any]:
     """The viewer's grid of a reading."""
-    content: dict[str, Any] = json.loads((folder / VIEWER / GRID).read_text(encoding="utf-8"))
-    return content
+    return read_own_json(folder / VIEWER / GRID, instead=READ_AGAIN)
 
 
 def read_places(folder: Path) -> dict[str, list[int]]:
     """Where the viewer shows each lesion of a reading or a correction."""
-    content: dict[str, list[int]] = json.loads((folder / VIEWER / PLACES).read_text(encoding="utf-8"))
-    return content
+    return read_own_json(folder / VIEWER / PLACES, instead=READ_AGAIN)

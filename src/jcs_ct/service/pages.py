@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 
 from jcs_ct import NOTICE, __version__
+from jcs_ct.disk_space import GIB
 from jcs_ct.jobs import State
 from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.page_templates import limits_in_html
@@ -336,7 +337,7 @@ def administration_page(request: Request, session: CurrentSession, user: Admin, 
         states=_STATES,
         counts={str(state): count for state, count in service.ledger.counts().items()},
         uploads=service.uploads.count(),
-        free_gib=shutil.disk_usage(service.settings.folder).free / 1024**3,
+        free_gib=shutil.disk_usage(service.settings.folder).free / GIB,
         keep_days=service.settings.keep_days,
         users=service.users.all(),
         entries=service.audit.entries(limit=500),

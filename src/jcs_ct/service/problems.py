@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from jcs_ct.errors import OutputError
+from jcs_ct.errors import DamagedFileError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,13 @@ async def answer_unwritable(request: Request, error: Exception) -> Response:
     why = "is full; ask the administrator to free space" if is_full else "cannot be written; tell the administrator"
     problem = Problem(507, "DISK_FULL" if is_full else "OUTPUT_UNWRITABLE", f"the server's disk {why}")
     return await answer_problem(request, problem)
+
+
+async def answer_damaged(request: Request, error: Exception) -> Response:
+    """A :class:`DamagedFileError` as JSON: 500; which file it is stands in the log, for the administrator."""
+    logger.error("a request could not be answered: %s", error)
+    message = "a file of the study's results is damaged; tell the administrator, whose log names it and what to do"
+    return await answer_problem(request, Problem(500, DamagedFileError.code, message))
 
 
 async def answer_invalid(request: Request, error: Exception) -> Response:

@@ -6,10 +6,12 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Limits
 
-GIB = 1024**3
+#: What to do about a damaged file among a study's results, where there is no copy.
+READ_AGAIN = "send the study again: what readers saved of it stays with the old one"
 
 
 @dataclass(frozen=True)

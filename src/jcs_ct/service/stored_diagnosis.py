@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from jcs_ct.files import replacing, write_text
+from jcs_ct.errors import DamagedFileError
+from jcs_ct.files import read_own_json, replacing, write_text
 from jcs_ct.reading.diagnosis import Diagnosis
+from jcs_ct.service.settings import READ_AGAIN
 
 _ARRAYS, _FACTS = "diagnosis.npz", "diagnosis.json"
 #: What in a Diagnosis is an array on the study's grid.
@@ -33,10 +37,18 @@ def store_diagnosis(folder: Path, diagnosis: Diagnosis) -> None:
 
 
 def load_diagnosis(folder: Path) -> Diagnosis:
-    """What :func:`store_diagnosis` wrote."""
+    """What :func:`store_diagnosis` wrote.
+
+    Raises:
+        DamagedFileError: it is not as it was written.
+    """
     hints = get_type_hints(Diagnosis)
-    stored: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    values = {name: TypeAdapter(hints[name]).validate_python(value) for name, value in stored.items()}
-    with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
-        values.update({name: arrays.get(name) for name in _ARRAY_FIELDS})
-    return Diagnosis(**values)
+    stored = read_own_json(folder / _FACTS, instead=READ_AGAIN)
+    try:
+        values = {name: TypeAdapter(hints[name]).validate_python(value) for name, value in stored.items()}
+        with (folder / _ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            values.update({name: arrays.get(name) for name in _ARRAY_FIELDS})
+        return Diagnosis(**values)
+    except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as error:
+        named = f"{folder / _FACTS} or {_ARRAYS} beside it"
+        raise DamagedFileError(named, f"it cannot be read ({type(error).__name__})", instead=READ_AGAIN) from error

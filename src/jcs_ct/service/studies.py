@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jcs_ct.files import STAGING
 from jcs_ct.jobs import Job, JobKey, Ledger, ResultFolders, State
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem, unknown_study
@@ -153,7 +154,7 @@ class Studies:
                 shutil.rmtree(place, ignore_errors=True)
         jobs = {job.job_id for job in self.ledger.jobs()}
         stray = [
-            place.name for place in self.results.root.iterdir() if place.name not in jobs and place.name != ".staging"
+            place.name for place in self.results.root.iterdir() if place.name not in jobs and place.name != STAGING
         ]
         for job_id in stray:
             self.results.remove(job_id)

@@ -19,14 +19,14 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.errors import ConfigError, JCSError
-from jcs_ct.files import prepare_output_folder, replacing, write_text
+from jcs_ct.errors import ConfigError, DamagedFileError, JCSError
+from jcs_ct.files import prepare_output_folder, read_own_json, replacing, write_text
 from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.identifiers import read_elements
-from jcs_ct.jobs.study_reading import ReadingRequest, read_and_report, reading_facts, reading_key
+from jcs_ct.jobs.study_reading import ReadingRequest, read_as_requested, reading_facts, reading_key
 from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.listed_studies import open_pacs
-from jcs_ct.service.settings import PacsAddress
+from jcs_ct.service.settings import READ_AGAIN, PacsAddress
 from jcs_ct.service.viewer_grid import LARGE_VOXELS, ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     progress("unpack", 0, 1)
     source = _unpacked(Path(arguments["study"]), free_bytes=arguments["free_bytes"])
     request = ReadingRequest(str(source), str(output), models=arguments["models"], dicom_where_possible=True)
-    study, diagnosis, paths = read_and_report(request, progress)
+    study, diagnosis, paths = read_as_requested(request, progress)
     progress("viewer", 0, 1)
     _write_state(output, diagnosis)
     _write_viewer(output, study, diagnosis)
@@ -265,7 +265,11 @@ def _write_volume(path: Path, array: NDArray[Any], affine: NDArray[Any]) -> None
 
 
 def _grid(results: Path) -> ViewerGrid:
-    return ViewerGrid.from_dict(json.loads((results / VIEWER / GRID).read_text(encoding="utf-8")))
+    path = results / VIEWER / GRID
+    try:
+        return ViewerGrid.from_dict(read_own_json(path, instead=READ_AGAIN))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, f"it is no grid ({type(error).__name__})", instead=READ_AGAIN) from error
 
 
 def _write_correction(

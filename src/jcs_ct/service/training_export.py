@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jcs_ct.data.sources.dicom_studies import FoundStudies, find_studies, read_salt
 from jcs_ct.data.sources.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import copy_file, prepare_output_folder, write_text
+from jcs_ct.files import copy_file, prepare_output_folder, refuse_filled, staged_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
-from jcs_ct.service.database import RECORD, ServiceDatabase, require_record
+from jcs_ct.service.database import JOBS, RECORD, ServiceDatabase, require_record
 from jcs_ct.service.studies import Studies, StudyRecord
+
+_MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,17 @@ class ExportedStudies:
         manifest: The table, a row a study.
         studies: How many studies have a correction and are DICOM.
         left_out: Corrected studies that are no DICOM, or whose sent files are gone.
-        found: What the maker of manifests says of them.
+        refused: What the maker of manifests cannot use, a line each.
     """
 
     manifest: Path
     studies: int
     left_out: int
-    found: FoundStudies
+    refused: tuple[str, ...]
 
 
 def export_corrected(folder: Path, output: Path) -> ExportedStudies:
-    """Write the newest correction of every study, with its images, as a manifest of studies.
+    """Write the newest correction of every study, with its images, as a manifest of studies; all of it, or nothing.
 
     Of a series that was sent twice the newer correction is taken.
     ``output/studies/`` holds copies of the images, ``output/masks/`` of the readers' Segmentations; ``labels.csv``
@@ -52,29 +55,34 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
         OutputError: the folder cannot be written.
     """
     require_record(folder)
-    if output.is_dir() and any(output.iterdir()):
-        raise ConfigError(f"{output} is not empty; choose a new folder")
-    prepare_output_folder(output)
-    database = ServiceDatabase(folder / RECORD)
-    try:
-        with Ledger(folder / "jobs.sqlite") as ledger:
-            studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
-            lines, left_out = _lay_out(database, studies, output)
-    finally:
-        database.close()
-    if not lines:
-        raise ConfigError(f"no DICOM study in {folder} was corrected; correct one on the page first")
+    refuse_filled(output)
+    with staged_folder(output, last=_MANIFEST) as staging:
+        database = ServiceDatabase(folder / RECORD)
+        try:
+            with Ledger(folder / JOBS) as ledger:
+                studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
+                lines, left_out = _lay_out(database, studies, staging)
+        finally:
+            database.close()
+        if not lines:
+            raise ConfigError(f"no DICOM study in {folder} was corrected; correct one on the page first")
+        found = _find(staging, lines)
+        found.manifest.write(staging / _MANIFEST)
+    return ExportedStudies(output / _MANIFEST, len(lines), left_out, found.refused)
+
+
+def _find(staging: Path, lines: Sequence[tuple[str, int, str]]) -> FoundStudies:
+    """The laid out studies as a manifest, with the table that says what is said of each beside them."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("folder", "label", "mask"))
     writer.writerows(lines)
-    write_text(output / "labels.csv", table.getvalue())
-    labels = read_study_labels(output / "labels.csv", output / "studies")
-    found = find_studies(output / "studies", salt=read_salt(output / "studies.salt"), labels=labels)
+    write_text(staging / "labels.csv", table.getvalue())
+    labels = read_study_labels(staging / "labels.csv", staging / "studies")
+    found = find_studies(staging / "studies", salt=read_salt(staging / "studies.salt"), labels=labels)
     if not found.manifest.rows:
         raise ConfigError("\n  ".join(["none of the corrected studies can be used:", *found.refused]))
-    found.manifest.write(output / "manifest.csv")
-    return ExportedStudies(output / "manifest.csv", len(lines), left_out, found)
+    return found
 
 
 def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple[list[tuple[str, int, str]], int]:

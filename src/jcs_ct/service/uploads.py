@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from starlette.concurrency import run_in_threadpool
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.files import explain_unwritable
 from jcs_ct.imaging.neutral_names import neutral_paths
 from jcs_ct.imaging.study_files import natural_key
@@ -236,7 +237,7 @@ class Uploads:
                 raise Problem(422, "BAD_SIZE", "each file needs its size in bytes")
         total = sum(int(file["size"]) for file in files)
         if total > self.limits.total_bytes:
-            announced, allowed = total / 1024**3, self.limits.total_bytes / 1024**3
+            announced, allowed = total / GIB, self.limits.total_bytes / GIB
             message = f"{announced:.1f} GiB are announced, {allowed:.1f} GiB are allowed; send one series only"
             raise Problem(413, "UPLOAD_TOO_LARGE", message)
         return total
@@ -248,8 +249,8 @@ class Uploads:
         needed = 3 * (total + open_bytes) + self.limits.free_bytes
         if free < needed:
             message = (
-                f"the server's disk has {free / 1024**3:.1f} GiB free and this upload needs "
-                f"{needed / 1024**3:.1f} GiB; ask the administrator to free space"
+                f"the server's disk has {free / GIB:.1f} GiB free and this upload needs "
+                f"{needed / GIB:.1f} GiB; ask the administrator to free space"
             )
             raise Problem(507, "DISK_FULL", message)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.errors import MissingExtraError
-from jcs_ct.files import explain_unwritable, write_text
+from jcs_ct.files import explain_unwritable, own_json, write_bytes
 
 #: One line a validation.
 LOG = "log.jsonl"
@@ -51,10 +51,18 @@ def append_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def trim_log(log: Path, step: int) -> None:
-    """Forget what a run that was killed logged behind the step that it continues from: it will be logged again."""
+    """Forget what a run that was killed logged behind the step that it continues from: it will be logged again.
+
+    Raises:
+        DamagedFileError: a line is none of a log's.
+    """
     if log.is_file():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(log, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+        instead = "move it away: the run goes on, and logs what comes from now on"
+        lines = log.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        steps = [own_json(line, ("step",), log, instead=instead)["step"] for line in whole]
+        kept = b"".join(line for line, logged in zip(whole, steps, strict=True) if logged <= step)
+        write_bytes(log, kept)
 
 
 class Board:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from jcs_ct.disk_space import GIB
 from jcs_ct.engine import multiplies_bf16
 from jcs_ct.evaluation.pages.tables import Cell
 from jcs_ct.progress import CountProgress
@@ -132,7 +133,7 @@ def machine_facts() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bf16_in_hardware": multiplies_bf16(cpu),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gb": round(psutil.virtual_memory().total / GIB, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
