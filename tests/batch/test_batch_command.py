@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.batch.batch_reading import BatchOptions, NotFetchedError, read_for_batch
+from jcs_ct.batch.driver import Failure, Standing
+from jcs_ct.cli.batch_printing import BatchProgress, standing_line
 from jcs_ct.errors import ConfigError
-from jcs_ct.jobs import Ledger
+from jcs_ct.jobs import Ledger, State
 
 # Ray and submitit leave processes of theirs to the interpreter's end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -52,6 +54,36 @@ def test_credentials_that_end_while_a_batch_runs_are_no_fault_of_the_study(monke
     study = {"kind": "dicomweb", "where": "https://pacs/studies/1.2.3", "files": [], "series": "", "byte_count": 0}
     with pytest.raises(NotFetchedError, match="refuses the credentials"):
         read_for_batch({"study": study, "options": {}, "output": str(tmp_path)}, lambda *stage: None)
+
+
+def standing(**given):
+    counts = dict.fromkeys(State, 0) | {State.QUEUED: 110, State.DONE: 17, State.REFUSED: 2, State.SET_ASIDE: 1}
+    return Standing(**{"counts": counts, "running": 2, "ended_here": 20, "seconds": 1200.0, **given})
+
+
+def test_a_status_line_fits_and_leaves_out_what_matters_least():
+    far = standing(verdicts={"positive": 9, "negative": 8})
+    whole = "20 of 130; 9 positive, 8 negative; 2 refused, 1 set aside; 2 running; 1.0 a minute; 1 h 50 min left"
+    assert standing_line(far, 200) == whole
+    assert standing_line(far, 79) == "20 of 130; 9 positive, 8 negative; 2 refused, 1 set aside; 1 h 50 min left"
+    assert standing_line(far, 30) == "20 of 130; 1 h 50 min left"
+    full = standing_line(standing(waiting_for="disk"), 79)
+    assert full == "20 of 130; 1 h 50 min left; waiting until results can be written"
+    assert standing_line(standing(ended_here=0), 79).startswith("20 of 130; 17 done; 2 refused")
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_failures_have_lines_of_their_own(is_live, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_live, raising=False)
+    shown = BatchProgress(as_json=False, quiet=False)
+    shown.standing(standing())
+    shown.failure(Failure("ab12", 3, State.SET_ASIDE, "TIMED_OUT", "it took longer than 60 min"))
+    shown.failure(Failure("cd34", 1, State.QUEUED, "CRASHED", ""))
+    shown.end()
+    said = capsys.readouterr().err
+    assert ("\r" in said) is is_live, "a log has no line that changes"
+    assert "ab12  attempt 3, set aside  TIMED_OUT  it took longer than 60 min\n" in said
+    assert "cd34  attempt 1, tried again  CRASHED\n" in said
 
 
 def test_usage(cohort, tmp_path, jcs):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.batch.batch_results import FolderResults
-from jcs_ct.batch.driver import Driver
+from jcs_ct.batch.driver import Driver, Failure
 from jcs_ct.batch.executor import Executor, Order, lost
 from jcs_ct.batch.local import LocalExecutor
 from jcs_ct.errors import BackendError, DamagedFileError, OutputError
@@ -102,6 +102,28 @@ def test_lost_and_failed_ones_are_tried_three_times_and_hold_up_nobody(batch):
     assert (standing.counts[State.DONE], standing.counts[State.SET_ASIDE]) == (2, 1)
     assert standing.ended_here == 3
     assert sum(job.attempts for job in ledger.jobs()) == 3 + 2 + 3 - 1
+
+
+def test_failures_are_told_as_they_happen_and_verdicts_are_counted_over_all_runs(batch):
+    def read(order):
+        Path(order.arguments["output"], "report.json").write_text("{}")
+        return Outcome(Ending.DONE, value={"verdict": "positive"})
+
+    def refuse(order):
+        return Outcome(Ending.REFUSED, "NO_LUNG", "no lung is seen")
+
+    failures = []
+    executor = Played(read, "CRASHED", refuse, read, window=1)
+    driver, ledger, _ = batch(named(3), executor, on_failure=failures.append)
+    standing = driver.run()
+    failed = next(job.job_id for job in ledger.jobs() if job.key.study == "s1")
+    assert failures == [
+        Failure(failed, 1, State.QUEUED, "CRASHED", "x"),
+        Failure(failed, 2, State.REFUSED, "NO_LUNG", "no lung is seen"),
+    ]
+    assert standing.verdicts == {"positive": 2}
+    again, _, _ = batch([{"name": "s9"}], Played(read))
+    assert again.run().verdicts == {"positive": 3}
 
 
 def test_results_that_lie_there_are_not_made_again(batch):

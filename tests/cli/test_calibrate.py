@@ -95,6 +95,20 @@ def test_a_useless_segmenter_is_warned_of(jcs, random_models, slices, tmp_path, 
     assert warned == (dice < 0.3)
 
 
+def test_models_that_are_there_are_replaced_together_and_when_asked_only(jcs, random_models, slices, tmp_path):
+    (tmp_path / "segmenter.safetensors").write_bytes(b"of another day")
+    given = ("--classifier", random_models / "classifier.safetensors", "--device", "cpu")
+    given += ("--segmenter", random_models / "segmenter.safetensors", "-m", slices, "-o", tmp_path)
+    refused = jcs("calibrate", *given)
+    said = f"{tmp_path / 'segmenter.safetensors'} is there already; name another place, or give --overwrite"
+    assert str(refused.exception) == said
+    assert [path.name for path in tmp_path.iterdir()] == ["segmenter.safetensors"]
+    assert (tmp_path / "segmenter.safetensors").read_bytes() == b"of another day"
+    assert jcs("calibrate", *given, "--overwrite").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.safetensors", "segmenter.safetensors"]
+    assert read_info(tmp_path / "segmenter.safetensors").task == "segmenter"
+
+
 def test_networks_in_each_others_place_are_refused(jcs, random_models, slices, tmp_path):
     given = ("--classifier", random_models / "segmenter.safetensors")
     given += ("--segmenter", random_models / "classifier.safetensors", "-m", slices, "-o", tmp_path / "out")

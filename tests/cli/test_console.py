@@ -6,9 +6,10 @@ import pytest
 
 from jcs_ct.cli import console
 from jcs_ct.cli.common_options import Shown, showing
-from jcs_ct.cli.console import counted, print_json, stage_progress
+from jcs_ct.cli.console import counted, print_json, print_tables, stage_progress
 from jcs_ct.cli.hints import hint_once
 from jcs_ct.cli.training_progress import step_progress
+from jcs_ct.evaluation.pages.tables import Column, Table
 
 
 def test_json_goes_to_stdout(capsys):
@@ -21,6 +22,22 @@ def test_json_goes_to_stdout(capsys):
     }
     print_json([1, 2])
     assert json.loads(capsys.readouterr().out) == [1, 2]
+
+
+def test_a_row_that_is_too_wide_is_printed_as_a_block(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    measures = [Column(f"m{number}", f"measure {number} %", interval=True) for number in range(6)]
+    cells = {f"m{number}{end}": 70.123 + number for number in range(6) for end in ("", "_low", "_high")}
+    columns = (Column("method", "method"), *measures, Column("note", "note"), Column("none", "none"))
+    wide = {"method": "jcs", **cells, "note": "words " * 20}
+    print_tables([Table("t", "Per image " * 9, columns, (wide, {"method": "short", "m0": 1.0}))])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert "  jcs" in lines
+    assert "    measure 0 %  70.12 [70.12, 70.12]" in lines
+    assert "    measure 5 %  75.12 [75.12, 75.12]" in lines
+    assert lines[-1] == "  short: measure 0 % 1.00"
+    assert "none" not in " ".join(lines)
 
 
 def test_stages_as_json_lines_without_repeats(capsys):

@@ -99,3 +99,13 @@ def test_the_output_is_tried_out_before_the_work_begins(end, tmp_path, command, 
     code, document = end(*(one.format(it=tmp_path) for one in command), "-o", place)
     assert (code, document["error"]["code"]) == (2, "OUTPUT_UNWRITABLE")
     assert kind in document["error"]["message"]
+
+
+def test_a_model_card_that_is_there_stays(end, tmp_path, random_models):
+    (tmp_path / "card").mkdir()
+    filled_in = tmp_path / "card" / "MODEL_CARD.md"
+    filled_in.write_text("what a person filled in")
+    code, said = end("evaluate", "card", tmp_path, "--models", random_models, "-o", tmp_path / "card")
+    assert (code, said["error"]["code"]) == (2, "OUTPUT_UNWRITABLE")
+    assert f"{filled_in} is there already; name another place, or give --overwrite" in said["error"]["message"]
+    assert filled_in.read_text() == "what a person filled in"

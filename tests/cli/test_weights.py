@@ -52,6 +52,11 @@ def test_import_writes_a_checkpoint_and_says_what_it_left_out(published_shapes, 
     facts = json.loads(done.output)
     assert (facts["task"], facts["entries"], facts["left_out"]) == ("trunk", 1032, ["fc.weight", "fc.bias"])
     assert "task" in json.loads(invoke("show", output, "--json").output)
+    before = output.read_bytes()
+    again = ("import", tmp_path / "v1b.pth", "--as", "timm-res2net101d", "-o", output)
+    assert "is there already; name another place, or give --overwrite" in str(invoke(*again).exception)
+    assert output.read_bytes() == before
+    assert invoke(*again, "--overwrite").exit_code == 0
 
 
 def test_import_refuses_before_it_writes(tmp_path):

@@ -37,6 +37,16 @@ def test_same_phantom_gives_the_same_bytes(write, positive: Phantom, tmp_path: P
     assert first == second
 
 
+@pytest.mark.parametrize("write", [write_dicom, write_nifti, write_png])
+def test_a_smaller_phantom_leaves_nothing_of_a_larger_one(write, positive: Phantom, tmp_path: Path) -> None:
+    write(positive, tmp_path / "again")
+    (tmp_path / "again" / "mine.txt").write_text("kept")
+    smaller = make_phantom(PhantomConfig(slices=positive.config.slices - 5, size=64, seed=3))
+    write(smaller, tmp_path / "again")
+    write(smaller, tmp_path / "alone")
+    assert tree_bytes(tmp_path / "again") == {**tree_bytes(tmp_path / "alone"), "mine.txt": b"kept"}
+
+
 @pytest.mark.parametrize("padded", [True, False])
 def test_dicom_is_read_back_voxel_for_voxel(padded: bool, tmp_path: Path) -> None:
     made = padded_phantom(padded=padded)

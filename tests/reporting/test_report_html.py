@@ -19,6 +19,7 @@ from jcs_ct.reporting import render_report
 from jcs_ct.reporting.language import LANGUAGES, Words
 from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.reporting.page_pictures import MOST_SLICES_SHOWN, shown_slices
+from jcs_ct.reporting.slice_images import MAP_COLOURS
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}</script><!--'
@@ -211,6 +212,55 @@ def test_figures_without_geometry_are_withheld_with_the_reason(render):
     assert "R?" in outline.words()
 
 
+#: How the colour-blind see linear red, green and blue (Machado, Oliveira and Fernandes 2009, Table 1, severity 1).
+COLOUR_BLIND = {
+    "nobody": np.eye(3),
+    "protan": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "deutan": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+    "tritan": np.array([[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]]),
+}
+
+
+@pytest.mark.parametrize("reader", COLOUR_BLIND)
+def test_a_lesions_line_is_told_from_every_colour_of_the_map(render, reader):
+    hexadecimal = re.search(r"--lesion: #([0-9a-f]{6});", render()).group(1)
+    line = [int(hexadecimal[place : place + 2], 16) for place in (0, 2, 4)]
+    seen = (np.array([line, *MAP_COLOURS]) / 255) ** 2.2 @ COLOUR_BLIND[reader].T
+    first, *others = 255 * np.clip(seen, 0, 1) ** (1 / 2.2)
+    assert min(np.linalg.norm(first - other) for other in others) > 90
+
+
+def test_lines_have_a_dark_rim_and_a_legend_that_is_printed(render):
+    outline = _Outline(render())
+    lines = [a["class"] for a in outline.find("path") if "outline" in a.get("class", "")]
+    assert lines[::2] == ["outline rim"] * (len(lines) // 2)
+    assert lines[1::2] == ["outline"] * (len(lines) // 2)
+    assert len(lines) > 0
+    shown, printed = outline.words(), render().split("@media print")[1]
+    assert "lesion outline chosen lesion Activation map 0" in shown
+    assert ".legend" not in printed
+    assert "lesion outline" not in _Outline(render(boxes=())).words()
+
+
+def test_the_head_names_the_scan_and_says_why_it_is_not_dated(make_study, make_diagnosis):
+    study = make_study(acquisition={"model": "Scanner Q", "kernel": "B70f", "slice_thickness_mm": 2.5})
+    words = _Outline(render_report(study, make_diagnosis(study))).words()
+    head = words[: words.index("POSITIVE")]
+    assert "Scanner Scanner Q Reconstruction kernel B70f Slice thickness (mm) 2.5 Slice spacing (mm) 2.00" in head
+    assert "Study date and description are left out on purpose: they can identify the patient." in head
+
+
+def test_figures_of_the_limits_bear_their_names_where_a_phone_stacks_them(make_study, make_diagnosis):
+    study, figures = make_study(), shipped_figures().weights
+    found = make_diagnosis(study)
+    models = {"classifier": {"name": "compact", "preset": "compact", "sha256": figures.classifier.sha256}}
+    point = replace(found.operating_point, slice_probability=figures.classifier.slice_probability)
+    page = render_report(study, replace(found, models=models, operating_point=point))
+    labels = [a["data-label"] for a in _Outline(page).find("td") if "data-label" in a]
+    names = ["Patients", "Sensitivity", "Specificity"]
+    assert [label for label in labels if label in names] == names * len(figures.classifier.slices)
+
+
 def test_the_page_carries_every_slice_and_the_fields_of_fig_6(render):
     data = _data(render())
     assert [entry["index"] for entry in data["slices"]] == list(range(12))
@@ -231,7 +281,7 @@ def test_hostile_text_stays_text(make_study, make_diagnosis):
     outline = _Outline(page)
     assert len(outline.find("script")) == 2
     assert not [a for _, a in outline.elements if "onerror" in a]
-    assert outline.words().count("alert(1)") == 5
+    assert outline.words().count("alert(1)") == 6  # the label and the flag twice, the kernel at both its places
     assert "49" not in re.findall(r"onerror=alert\(2\)>(\S*)", outline.words())
 
 

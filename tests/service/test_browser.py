@@ -177,6 +177,50 @@ def click(page, place: tuple[float, float], tile: int = 0) -> tuple[np.ndarray, 
     return np.array(voxel), np.array(share) * page.evaluate("jcsState.viewer.grid.shape")
 
 
+def test_lesions_are_a_line_and_the_map_a_fill(page, server, phantom_folder):
+    log_in(page, server, "jane")
+    send(page, "Two layers", folder=phantom_folder)
+    open_study(page, "Two layers")
+
+    def shares() -> tuple[float, float]:
+        """Of the picture: what has the colour of a lesion's line, and what has a warm one."""
+        page.wait_for_timeout(1500)
+        shot = page.locator("#canvas").screenshot()
+        red, green, blue = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=int).transpose(2, 0, 1)
+        return float(((red < 60) & (green > 200) & (blue > 220)).mean()), float((red - blue > 90).mean())
+
+    page.locator("#opacity-activation").fill("1")
+    lines, warm = shares()
+    assert 0 < lines < 0.1, "around the lesions, also where the map is opaque"
+    page.locator("#opacity-activation").fill("0")
+    assert shares()[1] < warm
+    page.locator("#opacity-lesions").fill("0")
+    assert shares()[0] == 0
+
+
+def test_a_phone_folds_the_filters_and_stacks_the_worklist(page, server, phantom_folder):
+    page.set_viewport_size({"width": 390, "height": 844})
+    log_in(page, server, "jane")
+    send(page, "On a phone", folder=phantom_folder)
+    page.locator("#rows tr[data-state=done]", has_text="On a phone").wait_for()
+    name = page.locator("#filters input[name=text]")
+    assert not name.is_visible()
+    fold = page.get_by_role("button", name="Filters")
+    fold.click()
+    name.fill("phone")
+    assert fold.inner_text() == "Filters (1 set)"
+    fold.click()
+    assert not name.is_visible()
+    assert page.evaluate("document.querySelector('.work').scrollWidth <= innerWidth")
+    row = page.locator("#rows tr", has_text="On a phone")
+    assert "Slices / threshold" in row.evaluate(
+        "row => [...row.cells].map(cell => getComputedStyle(cell, '::before').content).join()"
+    )
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert name.is_visible()
+    assert not fold.is_visible()
+
+
 @pytest.mark.parametrize("folder", ["phantom_folder", "turned_folder"])
 def test_a_length_is_that_between_the_voxels_under_its_ends(page, server, folder, request):
     log_in(page, server, "jane")

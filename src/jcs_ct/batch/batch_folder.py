@@ -16,7 +16,7 @@ from jcs_ct.batch.batch_reading import READ_FOR_BATCH, BatchOptions
 from jcs_ct.batch.batch_results import BatchResults, open_results
 from jcs_ct.batch.cohort_manifest import ManifestCounts, count_studies, read_manifest, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
-from jcs_ct.batch.driver import Driver, Standing
+from jcs_ct.batch.driver import Driver, Failure, Standing
 from jcs_ct.batch.executor import Executor
 from jcs_ct.batch.local_studies import OWN_FOLDER, Gate
 from jcs_ct.disk_space import GIB
@@ -168,6 +168,7 @@ def work_off(
     limits: Limits | None = None,
     least_free_bytes: int = GIB,
     on_change: Callable[[Standing], None] = lambda standing: None,
+    on_failure: Callable[[Failure], None] = lambda failure: None,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> Standing:
     """Run every open job of the batch.
@@ -188,6 +189,7 @@ def work_off(
         room=tuple(room),
         least_free_bytes=least_free_bytes,
         on_change=on_change,
+        on_failure=on_failure,
         keep_going=keep_going,
     )
     return driver.run()

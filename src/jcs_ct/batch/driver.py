@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from jcs_ct.batch.batch_results import BatchResults
 from jcs_ct.batch.executor import Executor, Order
 from jcs_ct.disk_space import GIB
 from jcs_ct.errors import DamagedFileError, OutputError
-from jcs_ct.jobs import Claim, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
+from jcs_ct.jobs import Claim, Ending, FailureCode, LeaseLostError, Ledger, Limits, Outcome, State
 from jcs_ct.jobs.attempts import OUTAGE_WAIT_S, Attempts, crashed
 from jcs_ct.jobs.hold import Hold
 from jcs_ct.jobs.outcome import explain
@@ -47,6 +48,7 @@ class Standing:
         ended_here: Jobs that this driver brought to an end, well or not.
         seconds: Since this driver began.
         waiting_for: What it waits for, when it does (``disk``, or the store of the results).
+        verdicts: Studies that are done, by verdict.
     """
 
     counts: Mapping[State, int]
@@ -54,6 +56,7 @@ class Standing:
     ended_here: int
     seconds: float
     waiting_for: str = ""
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def open(self) -> int:
@@ -69,6 +72,25 @@ class Standing:
     def seconds_left(self) -> float | None:
         """Until all is done at this rate; None before the first ended."""
         return self.open / self.rate if self.rate > 0 else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt at a study that was refused or failed.
+
+    Args:
+        job_id: The study's, as `jcs batch status` and the summary have it.
+        attempt: Which one, from 1.
+        state: Where the job stands now: ``queued`` (it is tried again), ``refused`` or ``set_aside``.
+        code: Why.
+        message: For a person; without names and paths of the study.
+    """
+
+    job_id: str
+    attempt: int
+    state: State
+    code: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +118,7 @@ class Driver:
         room: Folders whose disk must have ``least_free_bytes`` before another study is begun.
         least_free_bytes: See ``room``.
         on_change: Called with the standing every two seconds.
+        on_failure: Called when an attempt at a study was refused or failed.
         keep_going: Asked twice a second; False gives the jobs that run back and ends.
         outage_wait_s: See :class:`~jcs_ct.jobs.attempts.Attempts`.
         disk_patience_s: Longest wait for a disk or store that takes no results.
@@ -111,12 +134,14 @@ class Driver:
     room: tuple[Path, ...] = ()
     least_free_bytes: int = GIB
     on_change: Callable[[Standing], None] = lambda standing: None
+    on_failure: Callable[[Failure], None] = lambda failure: None
     keep_going: Callable[[], bool] = lambda: True
     outage_wait_s: float = OUTAGE_WAIT_S
     disk_patience_s: float = DISK_PATIENCE_S
     _held: dict[str, _Held] = field(default_factory=dict)
     _unsettled: list[tuple[_Held, Outcome]] = field(default_factory=list)
     _ended: int = 0
+    _verdicts: Counter[str] = field(default_factory=Counter)
     _blocked_since: float | None = None
     _waiting_for: str = ""
 
@@ -131,6 +156,7 @@ class Driver:
             BackendError: what runs the studies went away; likewise.
         """
         self.ledger.release_lost(counts=False)  # studies have processes of their own: none of them ends a driver
+        self._verdicts = Counter(self.ledger.result_counts("verdict", reading_id=self.reading_id))
         try:
             with self.results.at_work():
                 return self._work()
@@ -187,11 +213,12 @@ class Driver:
             record = self.results.find(claim.job_id)
             if record is not None:  # an earlier driver was killed between putting them in place and writing it down
                 self._attempts.finish(claim, record)
-                self._ended += 1
+                self._count(record["value"])
                 return True
             staged = self.results.stage(claim.job_id)
         except DamagedFileError as error:  # of this study alone: the others are read
-            self._ended += self._attempts.end(claim, crashed(error)) is not State.QUEUED
+            failed = crashed(error)
+            self._note(claim, self._attempts.end(claim, failed), failed)
             return True
         except (OutputError, sqlite3.OperationalError) as error:
             self._attempts.end(claim, crashed(error))
@@ -214,20 +241,37 @@ class Driver:
 
         try:
             state = self._attempts.settle(held.claim, outcome, publish)
-            self._ended += state is not State.QUEUED
         except LeaseLostError as error:
             logger.warning("%s", error)
         except DamagedFileError as error:  # of results that lay there before
-            self._ended += self._attempts.end(held.claim, crashed(error)) is not State.QUEUED
+            failed = crashed(error)
+            self._note(held.claim, self._attempts.end(held.claim, failed), failed)
         except (OutputError, sqlite3.OperationalError) as error:
             self._unsettled.append((held, outcome))
             self._block(error)
             return
+        else:
+            self._note(held.claim, state, outcome)
         self._discard(held)
         if outcome.is_outage:
             self._block(OutputError(outcome.message, code=outcome.code))
         else:
             self._blocked_since, self._waiting_for = None, ""
+
+    def _note(self, claim: Claim, state: State, outcome: Outcome) -> None:
+        """Count what came to an end, and tell what failed."""
+        if state is State.DONE:
+            self._count(outcome.value)
+            return
+        self._ended += state is not State.QUEUED
+        if outcome.ending in (Ending.REFUSED, Ending.FAILED) and not outcome.is_outage:
+            job = claim.job
+            self.on_failure(Failure(job.job_id, job.attempts, state, outcome.code, outcome.message))
+
+    def _count(self, value: Mapping[str, Any]) -> None:
+        self._ended += 1
+        if "verdict" in value:
+            self._verdicts[value["verdict"]] += 1
 
     def _discard(self, held: _Held) -> None:
         """Remove what an attempt left; what cannot be removed now is swept by the next driver."""
@@ -301,4 +345,4 @@ class Driver:
     def _standing(self, seconds: float) -> Standing:
         counts = self.ledger.counts(reading_id=self.reading_id)
         running = min(len(self._held), self.executor.workers)
-        return Standing(counts, running, self._ended, seconds, self._waiting_for)
+        return Standing(counts, running, self._ended, seconds, self._waiting_for, dict(self._verdicts))

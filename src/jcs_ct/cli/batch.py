@@ -23,7 +23,7 @@ from jcs_ct.cli.batch_printing import (
     print_plan,
     with_running,
 )
-from jcs_ct.cli.console import print_json
+from jcs_ct.cli.console import counted, print_json
 from jcs_ct.cli.documents import EXIT_DONE
 from jcs_ct.cli.endings import EXIT_PARTLY, stoppable
 from jcs_ct.cli.inputs import COHORT_INPUT, SOME_INPUT
@@ -190,6 +190,7 @@ def run(
                     limits=limits,
                     least_free_bytes=int(least_free_gb * GIB),
                     on_change=shown.standing,
+                    on_failure=shown.failure,
                     keep_going=lambda: not stopping,
                 )
             from jcs_ct.batch.summary import write_all
@@ -246,7 +247,7 @@ def summarize(folder: Folder, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"folder": str(folder), "states": dict(states)})
         return
-    typer.echo(f"{len(rows)} studies in {folder / 'summary.csv'}: {named_counts(states)}")
+    typer.echo(f"{counted(len(rows), 'study', 'studies')} in {folder / 'summary.csv'}: {named_counts(states)}")
 
 
 @dataclass(frozen=True)

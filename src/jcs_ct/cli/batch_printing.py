@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,7 @@ import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
-from jcs_ct.cli.console import print_json, spoken_seconds
+from jcs_ct.cli.console import counted, print_json, spoken_seconds
 from jcs_ct.cli.documents import print_document
 from jcs_ct.cli.endings import EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_TERMINATED, OUTCOMES, ending
 from jcs_ct.disk_space import size_text
@@ -23,20 +25,24 @@ from jcs_ct.errors import StoppedError
 
 if TYPE_CHECKING:
     from jcs_ct.batch.cohort_manifest import ManifestCounts
-    from jcs_ct.batch.driver import Standing
+    from jcs_ct.batch.driver import Failure, Standing
     from jcs_ct.batch.estimate import Estimate
 
 #: How a batch that was stopped goes on, and what to do with studies that failed.
 GO_ON = "the same command goes on from there"
 RETRY = "see `jcs batch status`, then run the same command with --retry-failed"
 _LINE_EVERY_S = 10.0
+#: Columns of a line where nobody sees a terminal, and what empties the line that changes on one.
+_LOG_COLUMNS = 80
+_CLEARED = "\r\x1b[K"
 
 
 class BatchProgress:
-    """Progress on stderr: a line that changes on a terminal, JSON lines, or a line now and then."""
+    """Progress on stderr: a line that changes on a terminal, JSON lines, or a line now and then; failures at once."""
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self._as_json, self._quiet, self._told = as_json, quiet, 0.0
+        self._is_live = sys.stderr.isatty() and not as_json
 
     def found(self, count: int) -> None:
         """So many files or studies were looked at."""
@@ -45,41 +51,84 @@ class BatchProgress:
     def standing(self, standing: Standing) -> None:
         """How far the work is."""
         left = standing.seconds_left
-        counts = with_running(standing.counts, standing.running)
         facts = {
-            **counts,
+            **with_running(standing.counts, standing.running),
+            "verdicts": dict(standing.verdicts),
             "studies_per_minute": round(60 * standing.rate, 2),
             "seconds_left": None if left is None else round(left),
             "waiting_for": standing.waiting_for,
         }
-        waits = "; waiting until results can be written" if standing.waiting_for else ""
-        time_left = "" if left is None else f", {_duration(left)} left"
-        rate = f"{60 * standing.rate:.1f} a minute{time_left}"
-        self._tell(facts, f"{counts_line(counts)}; {rate}{waits}", last=not standing.open)
+        columns = shutil.get_terminal_size().columns if self._is_live else _LOG_COLUMNS
+        self._tell(facts, standing_line(standing, columns - 1), last=not standing.open)
+
+    def failure(self, failure: Failure) -> None:
+        """A study was refused, or an attempt at it failed."""
+        if self._quiet:
+            return
+        if self._as_json:
+            typer.echo(json.dumps(asdict(failure)), err=True)
+            return
+        now = "tried again" if failure.state is State.QUEUED else failure.state.replace("_", " ")
+        cleared = _CLEARED if self._is_live else ""
+        said = f"{failure.job_id}  attempt {failure.attempt}, {now}  {failure.code}  {failure.message}"
+        typer.echo(f"{cleared}{said.rstrip()}", err=True)
 
     def end(self) -> None:
         """Leave the line that changed."""
-        if self._told and sys.stderr.isatty() and not self._as_json:
+        if self._told and self._is_live:
             typer.echo("", err=True)
 
     def _tell(self, facts: Mapping[str, Any], line: str, *, last: bool = False) -> None:
-        live = sys.stderr.isatty() and not self._as_json
-        if self._quiet or (not last and time.monotonic() - self._told < (0.5 if live else _LINE_EVERY_S)):
+        every_s = 0.5 if self._is_live else _LINE_EVERY_S
+        if self._quiet or (not last and self._told and time.monotonic() - self._told < every_s):
             return
         self._told = time.monotonic()
         if self._as_json:
             typer.echo(json.dumps(facts), err=True)
         else:
-            typer.echo(f"\r\x1b[K{line}" if live else line, err=True, nl=not live)
+            typer.echo(f"{_CLEARED}{line}" if self._is_live else line, err=True, nl=not self._is_live)
+
+
+def standing_line(standing: Standing, columns: int) -> str:
+    """How far a batch is, in one line of at most so many columns: what matters least is left out first."""
+    counts, left = standing.counts, standing.seconds_left
+    ended = {state: count for state, count in counts.items() if state is not State.QUEUED}
+    verdicts = named_counts(standing.verdicts)
+    others = named_counts({str(state): count for state, count in ended.items() if state is not State.DONE and count})
+    parts = {  # by how much they matter
+        "share": f"{sum(ended.values())} of {sum(counts.values())}",
+        "waiting": "waiting until results can be written" if standing.waiting_for else "",
+        "left": "" if left is None or not standing.open else f"{_duration(left)} left",
+        "others": others,
+        "verdicts": verdicts or (f"{counts[State.DONE]} done" if counts[State.DONE] else ""),
+        "running": f"{standing.running} running" if standing.running else "",
+        "rate": f"{60 * standing.rate:.1f} a minute" if standing.rate else "",
+    }
+    order = ("share", "verdicts", "others", "running", "rate", "left", "waiting")
+    line = ""
+    for wanted in range(1, len(parts) + 1):
+        chosen = list(parts)[:wanted]
+        longer = "; ".join(parts[name] for name in order if name in chosen and parts[name])
+        if len(longer) > columns:
+            break
+        line = longer
+    return line[:columns] or parts["share"][:columns]
 
 
 @contextmanager
 def batch_progress(as_json: bool, quiet: bool) -> Iterator[BatchProgress]:
-    """Progress whose changing line is left when the block ends."""
-    shown = BatchProgress(as_json, quiet)
+    """Progress whose changing line is left when the block ends.
+
+    It names what fails: the log's word on each attempt, less than that, is left out unless ``--verbose`` asks for it.
+    """
+    shown, attempts = BatchProgress(as_json, quiet), logging.getLogger("jcs_ct.jobs.attempts")
+    level = attempts.level
+    if not quiet and not attempts.isEnabledFor(logging.INFO):
+        attempts.setLevel(logging.ERROR)
     try:
         yield shown
     finally:
+        attempts.setLevel(level)
         shown.end()
 
 
@@ -115,9 +164,10 @@ def print_plan(counts: ManifestCounts, expected: Estimate, as_json: bool) -> Non
     if as_json:
         print_json({**asdict(counts), "estimate": asdict(expected), "notice": NOTICE})
         return
-    typer.echo(f"{counts.studies} studies to read, {counts.slices} slices, {size_text(counts.bytes)}")
+    studies, slices = counted(counts.studies, "study", "studies"), counted(counts.slices, "slice", "slices")
+    typer.echo(f"{studies} to read, {slices}, {size_text(counts.bytes)}")
     if counts.duplicates:
-        typer.echo(f"{counts.duplicates} were found twice and count once")
+        typer.echo(f"{counted(counts.duplicates, 'was', 'were')} found twice and counted once")
     for code, count in counts.refused.items():
         typer.echo(f"{count} refused: {code}")
     room = f"{size_text(expected.output_bytes)} of results"
@@ -139,7 +189,7 @@ def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: in
             stopped = StoppedError(left(standing), GO_ON)
             told = ending(code, stopped.code, str(stopped), stopped.remedy)
         elif code == EXIT_PARTLY:
-            told = ending(code, "FAILED", f"{failed} studies failed three times", RETRY)
+            told = ending(code, "FAILED", f"{counted(failed, 'study', 'studies')} failed three times", RETRY)
         states = {str(state): count for state, count in standing.counts.items()}
         print_document(
             {
@@ -157,6 +207,6 @@ def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: in
         return
     typer.echo(counts_line(with_running(standing.counts, 0), sum(counts.refused.values())))
     if code == EXIT_PARTLY:
-        typer.echo(f"jcs: {failed} studies failed three times; {RETRY}", err=True)
+        typer.echo(f"jcs: {counted(failed, 'study', 'studies')} failed three times; {RETRY}", err=True)
     typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")
     typer.echo(NOTICE)

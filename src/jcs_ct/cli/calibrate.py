@@ -12,7 +12,7 @@ from jcs_ct.cli.console import counted, print_json, stage_progress
 from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import DeviceOption, ReferenceSpacingOption
-from jcs_ct.cli.outputs import FOLDER_OUTPUT
+from jcs_ct.cli.outputs import FOLDER_OUTPUT, OverwriteOption, refuse_to_overwrite
 from jcs_ct.cli.used_manifests import open_used
 from jcs_ct.operating_point import SHARE_SLACK
 
@@ -55,12 +55,14 @@ def calibrate(
     ] = None,
     device: DeviceOption = "auto",
     accept_leaks: AcceptLeaks = False,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The operating point and its figures as JSON.")] = False,
 ) -> None:
     """Choose from which probability a slice is infected and a pixel a lesion, and store that with two networks.
 
     Both cuts are chosen on the manifest's `val` split alone. Writes classifier.safetensors and
-    segmenter.safetensors, which `jcs diagnose --models FOLDER` reads.
+    segmenter.safetensors, which `jcs diagnose --models FOLDER` reads; both together, and over others that are there
+    only with --overwrite.
 
     Example:  jcs calibrate --classifier c.safetensors --segmenter s.safetensors -m slices.csv -o models
     """
@@ -69,7 +71,10 @@ def calibrate(
     from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
     from jcs_ct.engine import Execution
     from jcs_ct.experiments.operating_point_choice import choose_operating_point
+    from jcs_ct.files import staged_folder
 
+    names = [f"{task}.safetensors" for task in ("classifier", "segmenter")]
+    refuse_to_overwrite([output / name for name in names], overwrite=overwrite)
     trained_classifier, trained_segmenter = load_classifier(classifier), load_segmenter(segmenter)
     table = open_used(manifest, used=("val",), accept_leaks=accept_leaks).manifest
     with stage_progress() as progress:
@@ -86,13 +91,14 @@ def calibrate(
     if threshold is not None or reference_spacing_mm is not None:
         count = point.positive_slice_threshold if threshold is None else threshold
         point = point.with_threshold(count, reference_spacing_mm)
-    for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
-        info = read_info(source)
-        provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
-        if source == classifier:
-            provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
-        calibrated = replace(info, operating_point=point, provenance=provenance)
-        save_checkpoint(output / f"{ready.task}.safetensors", ready.network, calibrated)
+    with staged_folder(output, last=names[-1]) as staging:  # a classifier and a segmenter that belong together
+        for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
+            info = read_info(source)
+            provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
+            if source == classifier:
+                provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
+            calibrated = replace(info, operating_point=point, provenance=provenance)
+            save_checkpoint(staging / f"{ready.task}.safetensors", ready.network, calibrated)
     warnings = _warnings(chosen.figures["slice"], chosen.figures["lesion"]["dice"], least_specificity)
     if as_json:
         print_json(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,17 +51,29 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Tables as a person reads them: one block a row, so that wide ones stay whole in a narrow window."""
-
+    """Tables as a person reads them: a row a line where that fits the window, else a block, a figure a line."""
     from jcs_ct.evaluation.pages.tables import EMPTY_CELL
 
     for table in tables:
-        typer.echo(f"\n{table.title}")
+        columns = shutil.get_terminal_size().columns
+        typer.echo("\n" + textwrap.fill(table.title, columns))
         heads = [column.title for column in table.columns]
         for cells in table.shown():
             pairs = zip(heads[1:], cells[1:], strict=True)
-            shown = [f"{head} {cell}" for head, cell in pairs if cell != EMPTY_CELL]
-            typer.echo(f"  {cells[0]}: {', '.join(shown)}")
+            shown = [(head, cell) for head, cell in pairs if cell != EMPTY_CELL]
+            line = f"  {cells[0]}: {', '.join(f'{head} {cell}' for head, cell in shown)}"
+            typer.echo(line if len(line) <= columns else f"  {cells[0]}\n{_block(shown, columns)}")
+
+
+def _block(figures: Sequence[tuple[str, str]], columns: int) -> str:
+    """Names and figures below each other; what is longer than its line goes on below itself."""
+    width = max((len(name) for name, _ in figures), default=0)
+    lines = []
+    for name, figure in figures:
+        head = f"    {name:<{width}}  "
+        later = " " * (len(head) if len(head) <= columns // 2 else 6)
+        lines.append(textwrap.fill(head + figure, columns, subsequent_indent=later, drop_whitespace=True))
+    return "\n".join(lines)
 
 
 @contextmanager

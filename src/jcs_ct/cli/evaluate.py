@@ -21,7 +21,7 @@ from jcs_ct.cli.judged_networks import (
     write_page,
 )
 from jcs_ct.cli.options import DeviceOption, DrawsOption, MapOption, ModelsOption
-from jcs_ct.cli.outputs import FOLDER_OUTPUT
+from jcs_ct.cli.outputs import FOLDER_OUTPUT, OverwriteOption, refuse_to_overwrite
 
 app = typer.Typer(name="evaluate", help="Judge trained networks: tables and figures.", no_args_is_help=True)
 
@@ -233,10 +233,12 @@ def card(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for MODEL_CARD.md and CLAIM.md."), FOLDER_OUTPUT
     ],
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.
 
-    What no file says is marked as open, never guessed.
+    What no file says is marked as open, never guessed: it is for you to fill in, so files that are there are replaced
+    only with --overwrite.
 
     Example:  jcs evaluate card evaluation maps --models models -o card
     """
@@ -245,11 +247,13 @@ def card(
     from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation
     from jcs_ct.files import write_text
 
+    card_file, claim_file = output / "MODEL_CARD.md", output / "CLAIM.md"
+    refuse_to_overwrite([card_file, claim_file], overwrite=overwrite)
     infos = {path: read_info(path) for path in sorted(models.glob("*.safetensors"))}
     if not infos:
         raise ConfigError(f"no *.safetensors in {models}; give the folder of the models")
     evaluations = [read_evaluation(run) for run in runs]
-    write_text(output / "MODEL_CARD.md", model_card(infos, evaluations))
-    write_text(output / "CLAIM.md", claim_table(infos, evaluations))
-    say_result({"model_card": str(output / "MODEL_CARD.md"), "claim": str(output / "CLAIM.md")})
-    typer.echo(f"{output / 'MODEL_CARD.md'}, {output / 'CLAIM.md'}")
+    write_text(card_file, model_card(infos, evaluations))
+    write_text(claim_file, claim_table(infos, evaluations))
+    say_result({"model_card": str(card_file), "claim": str(claim_file)})
+    typer.echo(f"{card_file}, {claim_file}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from jcs_ct.errors import ConfigError
+import typer
+
+from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.files import explain_unwritable, prepare_output_folder
 
 
@@ -23,6 +25,8 @@ class Output:
 
 FOLDER_OUTPUT = Output(is_folder=True)
 FILE_OUTPUT = Output(is_folder=False)
+
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")]
 
 
 @contextmanager
@@ -54,6 +58,19 @@ def prepared_outputs(parameters: Mapping[str, inspect.Parameter], values: Mappin
             with suppress(OSError):  # it was never made, or is not empty: something to keep lies in it
                 folder.rmdir()
         raise
+
+
+def refuse_to_overwrite(files: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse to replace what the same command cannot be trusted to make again, unless that is asked for.
+
+    Raises:
+        OutputError: some of them are there, and ``overwrite`` is not given.
+    """
+    there = [str(file) for file in files if file.exists()]
+    if there and not overwrite:
+        are = "is" if len(there) == 1 else "are"
+        remedy = "name another place, or give --overwrite"
+        raise OutputError(f"{' and '.join(there)} {are} there already; {remedy}", remedy=remedy)
 
 
 def require_apart(output: Path, source: Path) -> None:

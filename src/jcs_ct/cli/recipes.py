@@ -9,7 +9,7 @@ import typer
 
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.inputs import RECIPE_INPUT
-from jcs_ct.cli.outputs import FILE_OUTPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT, OverwriteOption, refuse_to_overwrite
 
 app = typer.Typer(
     name="recipes", help="List, show and copy the recipes that come with the package.", no_args_is_help=True
@@ -66,22 +66,18 @@ def show(
 @app.command("copy")
 def copy(
     recipe: RecipeArgument,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write; one that is there stays."), FILE_OUTPUT
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write."), FILE_OUTPUT],
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it there.
 
     Example:  jcs recipes copy compact-classifier -o mine.yaml
     """
-    from jcs_ct.errors import OutputError
     from jcs_ct.files import replacing
     from jcs_ct.recipes import find_recipe
 
     path = find_recipe(recipe)
-    if output.exists():
-        remedy = "name another file, or remove it first"
-        raise OutputError(f"{output} is there already; {remedy}", remedy=remedy)
+    refuse_to_overwrite([output], overwrite=overwrite)
     with replacing(output) as temporary:
         temporary.write_bytes(path.read_bytes())
     typer.echo(f"recipe: {output}")

@@ -10,7 +10,7 @@ import typer
 from jcs_ct.choices import PublishedName
 from jcs_ct.cli.console import print_json
 from jcs_ct.cli.inputs import SOME_INPUT
-from jcs_ct.cli.outputs import FILE_OUTPUT
+from jcs_ct.cli.outputs import FILE_OUTPUT, OverwriteOption, refuse_to_overwrite
 
 app = typer.Typer(name="weights", help="Import published weights and look into weights files.", no_args_is_help=True)
 
@@ -23,6 +23,7 @@ def import_(
         typer.Option("--as", help="Which published weights these are; `jcs weights show` says what fits."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint (.safetensors) to write."), FILE_OUTPUT],
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Facts as JSON.")] = False,
 ) -> None:
     """Import a published weights file, strictly key by key; offline, and no code in the file is run.
@@ -36,6 +37,7 @@ def import_(
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, got {output.name!r}")
+    refuse_to_overwrite([output], overwrite=overwrite)
     imported = import_weights(file, name)
     write_imported(imported, output)
     facts: dict[str, Any] = {

@@ -344,6 +344,15 @@ class Ledger:
         found = {State(row["state"]): int(row["number"]) for row in rows}
         return {state: found.get(state, 0) for state in State}
 
+    def result_counts(self, name: str, *, reading_id: str | None = None) -> dict[str, int]:
+        """Number of jobs that are done by what their results have under a name; those without it are left out."""
+        sql = (
+            "SELECT json_extract(result, ?) AS value, count(*) AS number FROM jobs "
+            "WHERE state = ? AND (? IS NULL OR reading_id = ?) AND value IS NOT NULL GROUP BY value"
+        )
+        rows = self._file.rows(sql, (f"$.{name}", State.DONE, reading_id, reading_id))
+        return {str(row["value"]): int(row["number"]) for row in rows}
+
     def running_count(self, *, reading_id: str | None = None) -> int:
         """Number of jobs that a runner holds which still lives, as far as is known here.
 

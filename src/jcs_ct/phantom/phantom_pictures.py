@@ -13,6 +13,7 @@ from PIL import Image
 
 from jcs_ct.files import prepare_output_folder, write_bytes, write_text
 from jcs_ct.phantom.config import Phantom
+from jcs_ct.phantom.phantom_volumes import drop_earlier_slices
 from jcs_ct.phantom.truth import truth_record
 
 #: Level and width in HU of the lung window that PNG slices are made under.
@@ -33,7 +34,7 @@ def write_png(phantom: Phantom, folder: Path) -> None:
 
     Args:
         phantom: What to write.
-        folder: Made when missing; files of the same names are replaced.
+        folder: Made when missing; a phantom that is there is replaced.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -49,4 +50,5 @@ def write_png(phantom: Phantom, folder: Path) -> None:
             stream = io.BytesIO()
             Image.fromarray(plane).save(stream, format="PNG", compress_level=4)
             write_bytes(folder / name / f"{index:04d}.png", stream.getvalue())
+        drop_earlier_slices(folder / name, ".png", len(stack), first=0)
     write_text(folder / "truth.json", json.dumps(truth_record(phantom), indent=2, allow_nan=False) + "\n")

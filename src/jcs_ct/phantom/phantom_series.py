@@ -14,7 +14,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 
 from jcs_ct.files import prepare_output_folder, write_bytes
 from jcs_ct.phantom.config import Phantom
-from jcs_ct.phantom.phantom_volumes import write_truth
+from jcs_ct.phantom.phantom_volumes import drop_earlier_slices, write_truth
 
 #: Stored for pixels outside the reconstruction circle, and declared as PixelPaddingValue.
 PADDING_HU = -2000
@@ -29,7 +29,7 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
 
     Args:
         phantom: What to write.
-        folder: Made when missing; files of the same names are replaced.
+        folder: Made when missing; a phantom that is there is replaced.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -41,6 +41,7 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
         stream = io.BytesIO()
         dataset.save_as(stream, enforce_file_format=True)
         write_bytes(folder / "dicom" / f"{index + 1:04d}.dcm", stream.getvalue())
+    drop_earlier_slices(folder / "dicom", ".dcm", phantom.volume.shape[0], first=1)
     write_truth(phantom, folder / "truth")
 
 

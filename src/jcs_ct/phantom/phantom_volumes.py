@@ -46,6 +46,19 @@ def write_truth(phantom: Phantom, folder: Path) -> None:
     write_text(folder / "truth.json", json.dumps(truth_record(phantom), indent=2, allow_nan=False) + "\n")
 
 
+def drop_earlier_slices(folder: Path, suffix: str, count: int, *, first: int) -> None:
+    """Remove the slices of a larger phantom that was written there before: two phantoms would lie in one series.
+
+    Args:
+        folder: Holds slices named by four digits.
+        suffix: Of their names, with its dot.
+        count, first: Slices of the phantom that is there now, and the number of its first.
+    """
+    for path in folder.glob(f"[0-9][0-9][0-9][0-9]{suffix}"):
+        if not first <= int(path.stem) < first + count:
+            path.unlink()
+
+
 def nifti_bytes(voxels: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
     """A gzipped NIfTI file, the same bytes for the same voxels (no time stamp).
 

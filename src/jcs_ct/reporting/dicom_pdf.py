@@ -253,7 +253,7 @@ def _lesion_table(page: Figure, diagnosis: Diagnosis, top: float) -> None:
 
 
 def _overlay_page(study: Study, diagnosis: Diagnosis, first_looks: Sequence[tuple[int, str]]) -> Figure:
-    page = _page("Key slices with activation map and lesion contours")
+    page = _page("Key slices: activation map in orange, contours of lesions in cyan")
     spacing = study.volume.spacing_mm or (1.0, 1.0, 1.0)
     unsure = "?" if study.volume.axes_are_assumed or diagnosis.axes_are_contradicted else ""
     for number, (index, why) in enumerate(first_looks):

@@ -22,7 +22,8 @@ from jcs_ct.metrics.classification import RocCurve, VerdictRates
 
 #: Dice from which a slice counts as good, and below which as failed (paper, V-B on Fig. 11).
 GOOD_DICE, FAILED_DICE = 0.6, 0.1
-_LESION_COLOUR = "#d62728"
+#: Of a lesion's outline: on grey, and told from the warm colours of an activation map by everybody.
+_LESION_COLOUR = "#00e6ff"
 #: Of :func:`agreement_picture`, told apart by the colour-blind (Okabe and Ito): method alone, mask alone, both.
 AGREEMENT_COLOURS = {"too much": "#56b4e9", "missed": "#d55e00", "both": "#009e73"}
 #: Makes ids in SVG files the same from run to run.

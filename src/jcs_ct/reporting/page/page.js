@@ -30,12 +30,18 @@
 
   const drawOutlines = (slice) => {
     outlines.replaceChildren();
-    if (!byId("show-outlines")?.checked) return;
+    const isShown = byId("show-outlines")?.checked ?? false;
+    for (const [legend, isThere] of [["outline-legend", isShown], ["chosen-legend", isShown && chosenLesion !== null]]) {
+      byId(legend)?.toggleAttribute("hidden", !isThere);
+    }
+    if (!isShown) return;
     for (const [lesion, path] of slice.outlines) {
-      const shape = document.createElementNS(svgNamespace, "path");
-      shape.setAttribute("d", path);
-      shape.setAttribute("class", lesion === chosenLesion ? "outline chosen" : "outline");
-      outlines.append(shape);
+      for (const kind of ["outline rim", "outline"]) {
+        const shape = document.createElementNS(svgNamespace, "path");
+        shape.setAttribute("d", path);
+        shape.setAttribute("class", lesion === chosenLesion ? `${kind} chosen` : kind);
+        outlines.append(shape);
+      }
       if (!byId("show-numbers").checked || (hidesSmall() && small.has(lesion))) continue;
       const [x, y] = rightmost(path);
       const number = document.createElementNS(svgNamespace, "text");
@@ -74,6 +80,7 @@
     map.hidden = !showMap;
     if (showMap) map.src = slice.map;
     map.style.opacity = byId("map-opacity").value / 100;
+    byId("map-legend").hidden = !byId("show-map").checked;
     const where = fill(words.where, { slice: slice.index + 1, count: data.count });
     byId("where").textContent = [
       where, fill(words.probability, { probability: slice.probability, state }),

@@ -15,6 +15,24 @@ const AT_A_TIME = 16;
 const CT_SAMPLE = /texture\((volume, (?:texPos|samplePos\.xyz))\)/g;
 /** Colour and opacity of a grey value, as NiiVue's map "gray" has them. */
 const GREY_OF = "highp vec4 greyOf(highp sampler3D from, highp vec3 at) { highp float grey = texture(from, at).r; return vec4(vec3(grey), 0.5 * grey); }\n";
+/** NiiVue's rim of what is drawn, one pixel below the overlays: here two pixels above them, and a dark one within for bright ground. */
+const RIM = [
+  [/dFd([xy])\(texPos\); \/\/ (left-right|up-down) spacing/g, "2.0 * dFd$1(texPos); // $2 spacing"],
+  [
+    "dcolor.a = drawRimOpacity;",
+    `{ dcolor.a = drawRimOpacity; ocolor.a *= 1.0 - drawRimOpacity; }
+      else if (any(notEqual(vec4(texture(drawing, texPos - 1.6 * offsetX).r, texture(drawing, texPos + 1.6 * offsetX).r,
+          texture(drawing, texPos - 1.6 * offsetY).r, texture(drawing, texPos + 1.6 * offsetY).r), vec4(drawV)))) {
+        dcolor = vec4(0.0, 0.0, 0.0, 0.6 * drawRimOpacity);
+        ocolor.a *= 1.0 - 0.6 * drawRimOpacity;
+      }`,
+  ],
+];
+/** Lesions are a line around hardly any colour: a fill would hide the lung, and could not be told from the map's. */
+const LESION = { R: [0, 0], G: [0, 230], B: [0, 255], A: [0, 255], labels: ["", "lesion"] };
+const LESION_FILL = 0.08;
+/** Ground glass and consolidation (1 and 2 of `cal_min` 0.5 to `cal_max` 2): neither the map's colours nor the lesions', and apart in grey. */
+const DENSITIES = { R: [47, 47, 255], G: [95, 95, 138], B: [255, 255, 216], A: [0, 110, 128], I: [0, 85, 255] };
 /** What a drag does, in NiiVue's numbers. */
 const DRAGS = { look: 8, measure: 2, move: 3 };
 
@@ -157,7 +175,7 @@ export class Viewer {
    */
   #spareMemory() {
     const { nv } = this;
-    this.#sampleGrey();
+    this.#adaptShaders();
     this.#windowHere();
     const whole = nv.rgbaTex.bind(nv);
     let halved = false; // whether the layer that is drawn now is an overlay of half the size
@@ -225,15 +243,16 @@ export class Viewer {
     fillSlices(nv.gl, nv.gl.TEXTURE0, nv.volumeTexture, grid.shape, greys, 0, nz);
   }
 
-  /** NiiVue's shaders sample the CT's colour and opacity; its texture holds the grey value, which gives both. */
-  #sampleGrey() {
+  /** NiiVue's shaders sample the CT's colour and opacity; its texture holds the grey value, which gives both. Rims as of `RIM`. */
+  #adaptShaders() {
     const open = this.canvas.getContext.bind(this.canvas);
     this.canvas.getContext = (...asked) => {
       const gl = open(...asked);
       const give = gl.shaderSource.bind(gl);
       gl.shaderSource = (shader, text) => {
         const grey = text.replace(CT_SAMPLE, "greyOf($1)");
-        give(shader, grey === text ? text : grey.replace("#version 300 es\n", (version) => version + GREY_OF));
+        const whole = grey === text ? text : grey.replace("#version 300 es\n", (version) => version + GREY_OF);
+        give(shader, RIM.reduce((code, [from, to]) => code.replace(from, to), whole));
       };
       return gl;
     };
@@ -248,8 +267,9 @@ export class Viewer {
       { url: address("ct.nii.gz"), name: "ct.nii.gz", colormap: "gray", cal_min: level - width / 2, cal_max: level + width / 2 },
       { url: address("activation.nii.gz"), name: "activation.nii.gz", colormap: "warm", opacity: 0.2, cal_min: 40, cal_max: 255 },
     ]);
+    this.nv.addColormap("densities", DENSITIES);
     this.addDensities = () =>
-      this.nv.addVolumeFromUrl({ url: address("densities.nii.gz"), name: "densities.nii.gz", colormap: "cool", opacity: 0.5, cal_min: 0.5, cal_max: 2 });
+      this.nv.addVolumeFromUrl({ url: address("densities.nii.gz"), name: "densities.nii.gz", colormap: "densities", opacity: 0.5, cal_min: 0.5, cal_max: 2 });
     const [, nx, ny, nz] = this.nv.volumes[0].dimsRAS;
     const turned = this.nv.volumes[0].permRAS.some((axis, index) => axis !== index + 1);
     if (turned || [nx, ny, nz].some((size, axis) => size !== this.grid.shape[axis])) {
@@ -262,8 +282,8 @@ export class Viewer {
       if (error.status === 404) return new Uint8Array(); // read by a version that did not write it
       throw error;
     });
-    this.nv.setDrawColormap({ R: [0, 255], G: [0, 64], B: [0, 64], A: [0, 255], labels: ["", "lesion"] });
-    this.nv.setDrawOpacity(0.4);
+    this.nv.setDrawColormap(LESION);
+    this.lesionOpacity = 1;
     this.setLayout("axial");
     this.nv.onLocationChange = () => this.onMove(this.position());
   }
@@ -294,6 +314,7 @@ export class Viewer {
   setLayout(name) {
     this.nv.setSliceType(LAYOUTS[name]);
     this.layout = name;
+    this.#drawLesions();
   }
 
   /** Level and width in HU. */
@@ -306,7 +327,10 @@ export class Viewer {
 
   /** Densities are fetched when they are first shown: each layer costs seconds where a browser draws without a GPU. */
   async setOpacity(name, value) {
-    if (name === "lesions") return this.nv.setDrawOpacity(value);
+    if (name === "lesions") {
+      this.lesionOpacity = value;
+      return this.#drawLesions();
+    }
     if (name === "densities") {
       if (!this.densities && !value) return undefined;
       await (this.densities ??= this.addDensities());
@@ -314,6 +338,12 @@ export class Viewer {
     this.nv.volumes[name === "activation" ? 1 : 2].opacity = value;
     this.#redrawOverlays();
     return undefined;
+  }
+
+  /** On slices a line; the rendering has no lines, lesions are solid there. */
+  #drawLesions() {
+    this.nv.drawRimOpacity = this.lesionOpacity;
+    this.nv.setDrawOpacity(this.lesionOpacity * (this.layout === "render" ? 0.4 : LESION_FILL));
   }
 
   /** Once a picture, however often a slider moves; the CT itself is not uploaded again. */

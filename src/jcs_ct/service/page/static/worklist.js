@@ -228,12 +228,27 @@ rows.addEventListener("click", async (event) => {
   changed();
 });
 
+// -- filters, which a phone folds away --------------------------------------------------------------------------------
+
+const filters = document.getElementById("filters");
+const fold = document.getElementById("show-filters");
+/** Folded filters say how many of them leave studies out. */
+function countFilters() {
+  const set = [...new FormData(filters).values()].filter(Boolean).length;
+  fold.textContent = set ? `Filters (${set} set)` : "Filters";
+}
+const unfold = (isOpen) => fold.setAttribute("aria-expanded", String(isOpen));
+fold.addEventListener("click", () => unfold(fold.getAttribute("aria-expanded") === "false"));
+filters.addEventListener("input", countFilters);
+countFilters();
+
 // -- keyboard ---------------------------------------------------------------------------------------------------------
 
 document.addEventListener("keydown", (event) => {
   const search = document.querySelector("#filters input[name=text]");
   if (event.key === "Escape" && event.target.closest("#filters")) event.target.blur();
   if (event.key === "/" && !event.target.closest("input, select, textarea")) {
+    unfold(true);
     search.focus();
     event.preventDefault();
   }
