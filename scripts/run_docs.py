@@ -10,8 +10,9 @@ this checkout is built and installed apart from it, unless ``--environment`` nam
 - ``<!-- run until: TEXT -->`` before a block that would run for ever: it must print TEXT, and end when interrupted.
 - ``<!-- before: COMMAND -->`` anywhere makes what a page takes for granted, such as the reader's own study.
 
-Long commands are shortened by options put behind them (``SHORTER``): smaller phantoms, a few steps of training. Exit
-code 1, and the end of what it printed, when a block fails; a list of all blocks with seconds or reasons in any case.
+Long commands are shortened by options put behind them (``SHORTER``): smaller phantoms, a few steps of training. Pages
+are run several at a time, one a core; the blocks of a page one after the other. Exit code 1, and the end of what it
+printed, when a block fails; a list of all blocks with seconds or reasons in any case.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,8 @@ from check_docs import Block, split_blocks
 from wheel_environment import ROOT, build_wheel, clean_environment, layered_environment, prove_installed
 
 LIMIT_S = 1200
+#: Pages at a time at most: some need a gigabyte.
+MOST_PAGES = 4
 _FEW_STEPS = (
     "steps=4",
     "coarse_size=0",
@@ -53,7 +57,7 @@ SHORTER: dict[str, tuple[str, ...]] = {
     "ablate": (*SHORT_TRAINING, "--draws", "20"),
     "transfer": (*SHORT_TRAINING, "--draws", "20"),
     "evaluate speed": ("--slices", "6"),
-    "serve --folder": ("--port", "18431"),
+    "serve --folder": ("--port", "0"),
 }
 _BEFORE = re.compile(r"<!--\s*before:\s*(.*?)\s*-->", re.DOTALL)
 
@@ -112,15 +116,15 @@ def write_shortener(folder: Path, environment: Path) -> None:
     script.chmod(0o755)
 
 
-def run_page(page: Path, environment: Path, work: Path) -> Iterator[Ending]:
-    """Run one page's blocks in an empty folder; after a failure the rest is not run."""
+def run_page(page: Path, environment: Path, work: Path, **variables: str) -> Iterator[Ending]:
+    """Run one page's blocks in an empty folder, with these variables as well; after a failure the rest is not run."""
     name = str(page.relative_to(ROOT)) if page.is_relative_to(ROOT) else page.name
     folder = work / "pages" / re.sub(r"\W+", "-", name)
     folder.mkdir(parents=True)
-    write_shortener(work / "bin", environment)
-    variables = clean_environment(
-        PATH=f"{work / 'bin'}:{environment / 'bin'}:{os.environ['PATH']}", HOME=str(work), COLUMNS="200"
-    )
+    programs = work / "bin" / folder.name
+    write_shortener(programs, environment)
+    path = f"{programs}:{environment / 'bin'}:{os.environ['PATH']}"
+    variables = clean_environment(PATH=path, HOME=str(work), COLUMNS="200", **variables)
     failed = 0
     is_notebook = page.suffix == ".ipynb"
     blocks = notebook_blocks(page) if is_notebook else page_blocks(page.read_text(encoding="utf-8"))
@@ -198,16 +202,24 @@ def _wait_for_text(process: subprocess.Popen[bytes], log: Path, text: str) -> st
     return None
 
 
-def run_pages(pages: Sequence[Path], environment: Path, work: Path) -> list[Ending]:
-    """Run the pages one after the other, saying how each block ended."""
-    endings: list[Ending] = []
-    for page in pages:
-        for ending in run_page(page, environment, work):
+def run_pages(pages: Sequence[Path], environment: Path, work: Path, *, jobs: int = 1) -> list[Ending]:
+    """Run ``jobs`` pages at a time, saying how each block ended as soon as it has -> endings in the pages' order."""
+    started = time.perf_counter()
+    # More threads than cores would only wait for each other.
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else {}
+
+    def run(page: Path) -> list[Ending]:
+        endings = []
+        for ending in run_page(page, environment, work, **threads):
             print(ending, flush=True)
             endings.append(ending)
+        return endings
+
+    with ThreadPoolExecutor(jobs) as pool:
+        endings = [ending for page in pool.map(run, pages) for ending in page]
     states = [ending.state for ending in endings]
     print(
-        f"{len(pages)} page(s): {states.count('ran')} block(s) ran in {sum(e.seconds for e in endings):.0f} s, "
+        f"{len(pages)} page(s): {states.count('ran')} block(s) ran in {time.perf_counter() - started:.0f} s, "
         f"{states.count('not run')} marked or left, {states.count('FAILED')} failed"
     )
     return endings
@@ -226,6 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="Markdown files (default: README, tutorials, how-to)")
     parser.add_argument("--environment", type=Path, help="virtual environment with the wheel installed")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave what the blocks made there")
+    jobs = min(os.cpu_count() or 1, MOST_PAGES)
+    parser.add_argument("--jobs", type=int, default=jobs, help="pages at a time (default: one a core, 4 at most)")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="jcs-docs-") as temporary:
         work = (asked.keep or Path(temporary)).resolve()
@@ -233,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment = asked.environment or layered_environment(work / "venv", build_wheel(work))
         prove_installed(environment.resolve(), work)
         pages = [page.resolve() for page in asked.pages] or default_pages()
-        endings = run_pages(pages, environment.resolve(), work)
+        endings = run_pages(pages, environment.resolve(), work, jobs=asked.jobs)
     return 1 if any(ending.state == "FAILED" for ending in endings) else 0
 
 

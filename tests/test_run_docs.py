@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_docs import SHORTER, page_blocks, run_page, typed_lines, write_shortener
+from run_docs import SHORTER, page_blocks, run_page, run_pages, typed_lines, write_shortener
 
 
 @pytest.fixture
@@ -73,6 +73,19 @@ def test_what_ends_before_it_says_the_text_fails(endings):
 
 def test_what_a_page_takes_for_granted_is_made_and_not_counted(endings):
     assert endings("<!-- before:\necho 1 > a\n-->\n" + block("test -f a")) == ["6 ran"]
+
+
+def test_pages_are_run_at_the_same_time_and_told_in_their_order(tmp_path):
+    waits = "touch ../../{own}; for _ in $(seq 200); do test -f ../../{other} && exit; sleep 0.1; done; exit 1"
+    pages = [tmp_path / "first.md", tmp_path / "second.md"]
+    pages[0].write_text(block(waits.format(own="a", other="b")) + block("true"))
+    pages[1].write_text(block(waits.format(own="b", other="a")))
+    endings = run_pages(pages, Path(sys.prefix), tmp_path / "work", jobs=2)
+    assert [f"{ending.page}:{ending.line} {ending.state}" for ending in endings] == [
+        "first.md:3 ran",
+        "first.md:7 ran",
+        "second.md:3 ran",
+    ]
 
 
 def test_long_commands_are_shortened(tmp_path):

@@ -213,7 +213,8 @@ def test_a_full_disk_is_waited_for_and_costs_no_attempt(batch, monkeypatch, tmp_
 
 def test_a_quota_that_the_free_space_does_not_show_costs_no_attempt(batch, monkeypatch):
     monkeypatch.setattr("jcs_ct.batch.driver._LOOK_AGAIN_S", 0.01)
-    driver, ledger, _ = batch(named(2), Played(*["DISK_FULL"] * 5, window=1), outage_wait_s=0.01)
+    # Long enough that the driver looks round before one of the five pauses is over, on a busy machine, too.
+    driver, ledger, _ = batch(named(2), Played(*["DISK_FULL"] * 5, window=1), outage_wait_s=0.05)
     told = []
     driver.on_change = told.append
     assert driver.run().counts[State.DONE] == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from jcs_ct.metrics.classification import (
     average_precision,
+    average_ranks,
     roc_auc,
     roc_curve,
     threshold_sweep,
@@ -29,6 +33,7 @@ def cases(seed: int, *, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(5))
 def test_curves_equal_scikit_learn(seed: int, ties: bool) -> None:
     truth, score = cases(seed, ties=ties)
+    assert average_ranks(score).tolist() == stats.rankdata(score).tolist()
     assert roc_auc(truth, score) == pytest.approx(sklearn_metrics.roc_auc_score(truth, score))
     assert average_precision(truth, score) == pytest.approx(sklearn_metrics.average_precision_score(truth, score))
     expected = sklearn_metrics.roc_curve(truth, score, drop_intermediate=False)
@@ -37,6 +42,11 @@ def test_curves_equal_scikit_learn(seed: int, ties: bool) -> None:
     np.testing.assert_allclose(found.sensitivity, expected[1])
     np.testing.assert_allclose(found.thresholds, expected[2])
     assert np.trapezoid(found.sensitivity, found.false_positive_rate) == pytest.approx(roc_auc(truth, score))
+
+
+def test_training_does_not_wait_for_scipys_statistics() -> None:
+    code = "import sys, jcs_ct.metrics.classification; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("infected", [True, False])

@@ -125,6 +125,8 @@ def test_similarity_is_spearmans() -> None:
     constant = np.ones((8, 8))
     assert map_similarity(RANDOM, constant) == 0.0
     assert map_similarity(constant, constant) == 1.0
+    with pytest.raises(ValueError, match="maps must be finite"):
+        map_similarity(RANDOM, constant * np.nan)
 
 
 def test_all_scores_of_a_coarse_map() -> None:

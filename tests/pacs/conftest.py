@@ -1,8 +1,10 @@
-"""A DICOMweb server in this process."""
+"""A DICOMweb server in this process, and what pynetdicom leaves behind."""
 
 from __future__ import annotations
 
+import gc
 import threading
+import warnings
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 
@@ -35,3 +37,25 @@ def fill(pacs):
             pacs.add(ct_file(study, f"{study}.1", number))
 
     return put
+
+
+def _collect() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def what_was_there_before() -> Iterator[None]:
+    """Objects that are there before a file's first test are not looked through after each of its tests."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    _collect()
+
+
+@pytest.fixture
+def sockets_left_open_are_collected(what_was_there_before: None) -> Iterator[None]:
+    """pynetdicom leaves sockets of refused peers to the garbage collector."""
+    yield
+    _collect()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import shutil
 import socket
 import ssl
 import threading
 import time
-import warnings
 from datetime import date
 
 import numpy as np
@@ -42,16 +40,10 @@ from .played_readings import PlayedWorker
 from .test_tls import make_certificate
 
 #: pynetdicom closes the socket of a connection that was refused by letting go of it.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def sockets_left_open_are_collected():
-    """pynetdicom leaves sockets of refused peers to the garbage collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+    pytest.mark.usefixtures("sockets_left_open_are_collected"),
+]
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import shutil
 import socket
 import ssl
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -24,14 +22,7 @@ from jcs_ct.pacs.receiver import ReceiverSettings, TlsFiles, receiving
 from .fake_pacs import ct_file
 from .test_tls import make_certificate
 
-
-@pytest.fixture(autouse=True)
-def sockets_left_open_are_collected():
-    """pynetdicom leaves sockets of refused peers to the garbage collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("sockets_left_open_are_collected")
 
 
 def associate(port, caller="SCANNER", called="JCS", **options):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def limits_of_agreement(measured: NDArray[Any], true: NDArray[Any]) -> Agreement
         raise ValueError(f"needs two lists of at least 2 values, got {np.shape(measured)} and {np.shape(true)}")
     n = len(difference)
     mean, deviation = float(difference.mean()), float(difference.std(ddof=1))
-    reach = float(stats.norm.ppf(0.975)) * deviation
-    t = float(stats.t.ppf(0.975, n - 1))
+    reach = float(special.ndtri(0.975)) * deviation
+    t = float(special.stdtrit(n - 1, 0.975))
     of_mean = t * deviation / np.sqrt(n)
-    of_limit = t * deviation * np.sqrt(1 / n + stats.norm.ppf(0.975) ** 2 / (2 * (n - 1)))
+    of_limit = t * deviation * np.sqrt(1 / n + special.ndtri(0.975) ** 2 / (2 * (n - 1)))
 
     def around(value: float, half: float) -> tuple[float, float]:
         return float(value - half), float(value + half)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.stats import rankdata
+from scipy import special
 
 from jcs_ct.metrics.bootstrap import Statistic
 
@@ -31,8 +30,24 @@ def roc_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if positives == 0 or negatives == 0:
         return 0.5
-    ranks = rankdata(score)
+    ranks = average_ranks(score)
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 1 on, equal values sharing the mean of theirs, as ``scipy.stats.rankdata`` has it.
+
+    That module takes a second to import, for which `jcs train` would have to wait.
+
+    Args:
+        values: (n,) finite.
+
+    Returns:
+        (n,) float64.
+    """
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    return (last - (sizes - 1) / 2)[group]
 
 
 def drawn_auc(truth: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> Statistic:
@@ -148,7 +163,7 @@ def wilson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
     _check_counts(successes, n, confidence)
     if n == 0:
         return Rate(0, 0, None, 0.0, 1.0, confidence)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from jcs_ct.metrics.classification import average_precision, roc_auc
+from jcs_ct.metrics.classification import average_precision, average_ranks, roc_auc
 from jcs_ct.metrics.overlap import Counts, dice_score, iou_score
 
 Map = NDArray[np.floating[Any]]
@@ -221,11 +220,13 @@ def map_similarity(first: Map, second: Map) -> float:
         In [-1, 1]; 0 when a map is constant, unless both are: 1.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ, or values that are not finite.
     """
     if first.shape != second.shape:
         raise ValueError(f"maps must have one shape, got {first.shape} and {second.shape}")
-    a, b = (rankdata(values.ravel()) for values in (first, second))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("maps must be finite to be ranked")
+    a, b = (average_ranks(values.ravel()) for values in (first, second))
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     if scale == 0:
