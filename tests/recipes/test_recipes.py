@@ -74,5 +74,5 @@ def test_a_copy_is_a_recipe_and_nothing_is_overwritten(tmp_path):
     again = runner.invoke(app, ["recipes", "copy", "paper-joint", "-o", str(mine)])
     assert isinstance(again.exception, JCSError)
     assert "is there already" in str(again.exception)
-    assert again.exception.remedy == "name another file, or remove it first"
+    assert again.exception.remedy == "name another place, or give --overwrite"
     assert load_recipe(mine) == load_recipe("compact-joint")

@@ -161,7 +161,7 @@ def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
 
 def _swept_counts(cohort: Cohort) -> list[int]:
     """0, and every whole count at which a verdict may change."""
-    return np.union1d([0], np.floor(cohort.scores()["count"])).astype(int).tolist()
+    return [int(count) for count in np.union1d([0], np.floor(cohort.scores()["count"]))]
 
 
 def _count_above(cohort: Cohort) -> str:
