@@ -108,6 +108,8 @@ def test_three_phases_interleave():
 
 @settings(deadline=None, max_examples=150)
 @example(step_mm=0.5, count=30, decimals=1, style="whole seconds", seed=4)
+@example(step_mm=0.5, count=57, decimals=1, style="shuffled", seed=30)
+@example(step_mm=0.5, count=57, decimals=1, style="shuffled", seed=607)
 @given(
     st.sampled_from(STEPS_MM),
     st.integers(5, 200),

@@ -26,6 +26,8 @@ ALTERNATION_SHARE, ALTERNATION_MM = 0.005, 0.004
 _ROUNDINGS_MM = (0.1, 0.01, 0.001)
 #: Two groups of times are apart when the pause between them is this many times the usual one.
 _PAUSE = 8.0
+#: ... and so many times longer where times within a group follow no order: they pause by chance.
+_DISORDERED = 4.0
 _ADVICE = "export one acquisition and one reconstruction"
 #: Facts of a slice that one acquisition states once; how often they may come back after another value.
 _RETURNS = {
@@ -142,11 +144,20 @@ def _jumps(values: NDArray[np.float64]) -> bool:
     widest = int(np.argmax(gaps))
     # Between distinct values: times in whole seconds stand on many slices, and one second is no pause then.
     others = np.delete(gaps, widest)
-    if others.size and gaps[widest] <= _PAUSE * float(np.percentile(others, 75)):
-        return False
     later = values > distinct[widest]
+    longest = (
+        _PAUSE if _follows_an_order(values[later]) and _follows_an_order(values[~later]) else _DISORDERED * _PAUSE
+    )
+    if others.size and gaps[widest] <= longest * float(np.percentile(others, 75)):
+        return False
     fewer = int(min(later.sum(), (~later).sum()))
     return 5 * fewer >= values.size and _runs(later.tolist()) >= 2 + fewer
+
+
+def _follows_an_order(values: NDArray[np.float64]) -> bool:
+    """Whether nine in ten of the steps that are steps go one way, as in one scan along the body."""
+    steps = np.diff(values)
+    return 10 * min(int((steps > 0).sum()), int((steps < 0).sum())) <= int((steps != 0).sum())
 
 
 def _classes_apart(values: NDArray[np.float64]) -> bool:
