@@ -25,6 +25,7 @@ from jcs_ct.checkpoints import load_checkpoint
 from jcs_ct.data.covid_cs.feature_files import LEVELS, dequantise, quantise
 from jcs_ct.data.datasets import prepare_slice
 from jcs_ct.data.manifest import read_manifest
+from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.first_stage import FirstStage
 from jcs_ct.models.segmenter import Segmenter
@@ -51,12 +52,6 @@ def share_that_does_not_fit(first: FirstStage) -> float:
     """Share of feature values that are too large for a file."""
     maps = [feature for feature in first if feature is not None]
     return sum(float((torch.floor(f * LEVELS) > 255).sum()) for f in maps) / sum(f.numel() for f in maps)
-
-
-def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = int(one.sum() + other.sum())
-    return 2.0 * int((one & other).sum()) / total if total else 1.0
 
 
 def main() -> None:
@@ -96,8 +91,9 @@ def main() -> None:
             "share_crossing_0.5": float(np.mean([c.mean() for c in crossing])),
         }
         if isinstance(network, Segmenter):
-            dice = [overlap(one >= 0.5, other >= 0.5) for one, other in zip(results, exact, strict=True)]
-            report[way] = {**cast(dict[str, float], report[way]), "mean_dice_with_exact": float(np.mean(dice))}
+            pairs = zip(results, exact, strict=True)
+            dice = dice_score(Counts.stack(Counts.of(one >= 0.5, other >= 0.5) for one, other in pairs)).mean().value
+            report[way] = {**cast(dict[str, float], report[way]), "mean_dice_with_exact": cast(float, dice)}
     print(json.dumps(report, indent=2))
 
 

@@ -32,6 +32,7 @@ from jcs_ct.experiments.judged_slices import manifest_cases
 from jcs_ct.experiments.lesion_predictions import read_predictions
 from jcs_ct.lungs import segment_picture
 from jcs_ct.metrics.bootstrap import Resampling, paired_difference
+from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.preprocessing import Window
 
 #: Weights of a slice and its neighbours on both sides.
@@ -122,11 +123,9 @@ def unsuspected(volume: Volume, cut: float) -> float:
 def dice(volume: Volume, weights: Sequence[float], cut: float) -> tuple[float, NDArray[np.float64]]:
     """Dice of the volume and of every slice with lesion, per cent."""
     mean = ndimage.convolve1d(volume.probability, weights, axis=0, mode="nearest")
-    found, truth = mean >= cut, volume.truth
-    overlap = (found & truth).sum(axis=(1, 2)).astype(np.float64)
-    total = found.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
-    has = truth.any(axis=(1, 2))
-    return float(200.0 * overlap.sum() / total.sum()), 200.0 * overlap[has] / total[has]
+    counts = Counts.stack(Counts.of(found, truth) for found, truth in zip(mean >= cut, volume.truth, strict=True))
+    has = volume.truth.any(axis=(1, 2))
+    return 100.0 * float(dice_score(counts.pooled()).values), 100.0 * dice_score(counts).values[has]
 
 
 def paired(

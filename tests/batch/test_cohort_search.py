@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.batch import batch_reading
-from jcs_ct.batch.addresses import fetched, find_at, store_folder
-from jcs_ct.batch.batch_results import DONE_MARKER, ObjectResults, open_results
+from jcs_ct.batch.addresses import DONE_MARKER, fetched, find_at, store_folder
+from jcs_ct.batch.batch_results import ObjectResults, open_results
 from jcs_ct.batch.cohort_manifest import Kind, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
@@ -221,6 +221,18 @@ def test_results_in_a_store_count_from_their_marker_on(bucket):
     assert results._system.exists(f"{results._root}/job/{DONE_MARKER}")
     assert list(results.records()) == [("job", RECORD)]
     assert results.picture("job") is None
+
+
+def test_results_in_a_store_that_are_whole_stay(bucket, tmp_path):
+    """An attempt that was taken for dead ends after the one that took its place."""
+    results = open_results(f"{bucket}/whole")
+    for attempt in ("first", "late"):
+        (tmp_path / "report.html").write_text(attempt)
+        staged = results.stage("job")
+        store_folder(tmp_path, staged["store"])
+        assert results.publish("job", staged, {**RECORD, "attempt": attempt})["attempt"] == "first"
+    assert results.find("job")["attempt"] == "first"
+    assert results._system.cat_file(f"{results._root}/job/report.html") == b"first"
 
 
 class StoreError(Exception):

@@ -20,6 +20,8 @@ from jcs_ct.files import prepare_output_folder, temporary_folder
 
 #: Enough for a CT header; an object whose pixels do not begin in it is fetched whole.
 HEAD_BYTES = 32 * 1024
+#: Written last beside results in an object store: what lies there is whole.
+DONE_MARKER = "_DONE"
 _TAIL_BYTES = 16
 _AT_ONCE = 500
 _PIXEL_DATA, _FRAMES = b"\xe0\x7f\x10\x00", b"\x28\x00\x08\x00"
@@ -225,7 +227,7 @@ def fetched(where: str, files: Sequence[str], folder: Path) -> Path:
 
 
 def store_folder(folder: Path, address: str) -> None:
-    """Store every file of a folder below an address.
+    """Store every file of a folder below an address; where :data:`DONE_MARKER` lies, what is there stays.
 
     Raises:
         OutputError: the store does not take them.
@@ -233,6 +235,9 @@ def store_folder(folder: Path, address: str) -> None:
     system, path = file_system(address)
     files = sorted(one for one in folder.rglob("*") if one.is_file())
     with storing(address):
+        system.invalidate_cache(path)
+        if system.exists(f"{path}/{DONE_MARKER}"):
+            return
         for parent in {f"{path}/{one.relative_to(folder).parent.as_posix()}".removesuffix("/.") for one in files}:
             system.makedirs(parent, exist_ok=True)
         system.put([str(one) for one in files], [f"{path}/{one.relative_to(folder).as_posix()}" for one in files])

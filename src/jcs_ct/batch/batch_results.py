@@ -12,15 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from jcs_ct.batch.addresses import file_system, is_address
+from jcs_ct.batch.addresses import DONE_MARKER, file_system, is_address
 from jcs_ct.batch.pictures import PICTURE
 from jcs_ct.batch.store_faults import reading, storing, without_credentials
 from jcs_ct.files import beside_others, own_json
 from jcs_ct.jobs import JOB_RECORD, ResultFolders
 from jcs_ct.jobs.result_folders import RECORDED
 
-#: Written last beside results in an object store.
-DONE_MARKER = "_DONE"
 _LOCK = ".batch.lock"
 
 
@@ -144,6 +142,9 @@ class ObjectResults:
 
     def publish(self, job_id: str, staged: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
         """See :class:`BatchResults`."""
+        standing = self.find(job_id)
+        if standing is not None:
+            return standing
         content = json.dumps(dict(record), indent=2, allow_nan=False) + "\n"
         with storing(self._address):
             self._system.pipe_file(f"{self._root}/{job_id}/{JOB_RECORD}", content.encode())

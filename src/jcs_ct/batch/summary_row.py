@@ -19,7 +19,8 @@ class SummaryRow:
         positive_slice_threshold: Positive with more of them than this.
         lung_slice_count: Slices that show lung.
         slice_count: Slices of the series that was read.
-        margin: (positive_slice_count - positive_slice_threshold) / lung_slice_count: how far from the other verdict.
+        margin: (positive_slice_count - positive_slice_threshold) / lung_slice_count: how far the count is from the
+            threshold.
         lesion_count: Lesions, where they were segmented.
         opacification_volume_ml: Their volume in ml, where the geometry is known.
         percent_opacity: Their share of the lungs in percent.

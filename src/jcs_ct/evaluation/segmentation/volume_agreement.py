@@ -161,7 +161,8 @@ def volumes_table(methods: Sequence[VolumeScores], volumes: Volumes, cases: Case
 def _notes(methods: Sequence[VolumeScores], volumes: Volumes) -> tuple[str, ...]:
     notes = [
         f"A patient with at least {LEAST_SLICES} judged slices is a volume; Dice is of all its pixels together. "
-        "Lungs are found in the slices, true lesions counted in; pixels have no known size, so there are no ml."
+        "Lungs are found in the slices, true lesions counted in; pixels have no known size, so there are no ml. "
+        "A method's burden counts every pixel that it calls lesion, beside the lungs too, which a report leaves out."
     ]
     without_lung = 0 if volumes.lung_pixels is None else int((volumes.lung_pixels == 0).sum())
     if without_lung:
