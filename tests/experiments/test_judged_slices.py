@@ -21,7 +21,9 @@ def test_patients_of_one_group_are_resampled_as_one():
     rows = tuple(
         ManifestRow(Path(f"{n}.png"), f"p{n}", 0, split="test", group="g" if n < 3 else "") for n in range(5)
     )
-    assert manifest_cases(Manifest(rows)).patients == ("g", "g", "g", "p3", "p4")
+    cases = manifest_cases(Manifest(rows))
+    assert cases.units == ("g", "g", "g", "p3", "p4")
+    assert cases.patients == ("p0", "p1", "p2", "p3", "p4"), "a group of patients is no volume"
 
 
 def test_names_never_hold_a_patient_and_stay_unique():

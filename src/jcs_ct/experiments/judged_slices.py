@@ -31,12 +31,12 @@ class Case:
         name: Stem of its prediction's file; unique among the cases.
         image: The slice, where it is known.
         mask: Its lesion mask; None for an uninfected slice, whose mask is empty.
-        patient: Whose slice it is (or the acquisition; the group that splits keep together, where there is one):
-            resampled as a whole.
+        patient: Whose slice it is (or the acquisition): its slices may be a volume.
         fold: Name of the fold it is held out in; empty without folds.
         subgroups: Value by the name of a grouping, as ``sex`` or ``scanner``.
         window: Under which the grey levels were made, where it is known.
         lesion_labels: Values of the mask that are lesion; where there are none, every value but 0 is.
+        unit: What is resampled as a whole: the group that splits keep together; empty: the patient.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Case:
     subgroups: Mapping[str, str] = field(default_factory=dict)
     window: Window | None = None
     lesion_labels: tuple[int, ...] = ()
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if self.image is None and self.mask is None:
@@ -94,6 +95,11 @@ class CaseSet:
     def patients(self) -> tuple[str, ...]:
         """The patient of every case."""
         return tuple(case.patient for case in self.cases)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What every case is resampled with: its patient, or the group that splits keep together."""
+        return tuple(case.unit or case.patient for case in self.cases)
 
     @property
     def folds(self) -> dict[str, list[int]]:
@@ -157,11 +163,12 @@ def slice_cases(rows: Sequence[ManifestRow], names: Mapping[Path, str], *, title
             name=names[row.path],
             image=row.path,
             mask=row.mask,
-            patient=row.unit,
+            patient=row.patient,
             fold="" if row.fold is None else fold_name(row.fold),
             subgroups=groups,
             window=row.window,
             lesion_labels=row.lesion_labels,
+            unit=row.unit,
         )
         for row, groups in zip(rows, subgroups, strict=True)
     )

@@ -12,6 +12,7 @@ from jcs_ct.evaluation.patients.cohort_tables import (
     calibration_table,
     evaluate_cohort,
     flag_table,
+    rates_at,
     subgroup_rates,
     sweep_tables,
     table_iv,
@@ -101,6 +102,20 @@ def test_the_sweep_and_table_iv_judge_by_one_rule():
     assert in_use["sensitivity_percent"] == 100.0
     assert [row["sensitivity_percent"] for row in count.rows] == [100.0, 100.0]
     assert any("share of their slices" in note for note in count.notes)
+
+
+def test_between_two_swept_counts_no_verdict_changes():
+    """Slices 0.625 mm apart: counts scaled to 1 mm are no whole numbers."""
+    patients = [
+        reading(n > 5, (6, 8, 10, 5, 9, 7, 34, 38, 33, 36, 35, 37)[n], of=200, spacing=0.625) for n in range(12)
+    ]
+    swept = cohort(*patients, reference=1.0)
+    rows = {int(row["threshold"]): row for row in sweep_tables(swept)[0].rows}
+    for threshold in range(30):
+        rates, _ = rates_at(swept, threshold)
+        row = rows[max(count for count in rows if count <= threshold)]
+        assert row["sensitivity_percent"] == 100 * rates.sensitivity.value, threshold
+        assert row["specificity_percent"] == 100 * rates.specificity.value, threshold
 
 
 def test_a_withheld_verdict_counts_in_neither_rate():

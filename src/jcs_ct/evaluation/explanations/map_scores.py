@@ -250,7 +250,7 @@ def explanation_table(
             "n_patients": len(set(judged.patients)),
         }
         for measure in MEASURES:
-            interval = mean_interval(result.per_image[measure.key], judged.patients, resampling)
+            interval = mean_interval(result.per_image[measure.key], judged.units, resampling)
             row |= interval_cells(measure.key, interval)
         rows.append(row)
     columns = (

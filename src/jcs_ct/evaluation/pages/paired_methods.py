@@ -96,7 +96,7 @@ def compare_methods(
     Raises:
         ValueError: scores of other cases.
     """
-    patients = np.asarray(cases.patients)
+    units = np.asarray(cases.units)
     found: list[Comparison] = []
     for measure in measures:
         made = []
@@ -108,7 +108,7 @@ def compare_methods(
             difference = paired_difference(
                 first.values[defined],
                 second.values[defined],
-                patients[defined],
+                units[defined],
                 generator=resampling.generator(),
                 draws=resampling.draws,
                 confidence=resampling.confidence,

@@ -160,8 +160,8 @@ def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
 
 
 def _swept_counts(cohort: Cohort) -> list[int]:
-    """0, and every whole count at which a verdict may change."""
-    return [int(count) for count in np.union1d([0], np.floor(cohort.scores()["count"]))]
+    """0, and for every patient the least whole count that is not exceeded: there a verdict may change."""
+    return [int(count) for count in np.union1d([0], np.ceil(np.round(cohort.scores()["count"], 3)))]
 
 
 def _count_above(cohort: Cohort) -> str:

@@ -103,7 +103,7 @@ def score_method(
     return MethodScores(
         name=predictions.name,
         per_image=per_image,
-        intervals={key: mean_interval(values, cases.patients, resampling) for key, values in per_image.items()},
+        intervals={key: mean_interval(values, cases.units, resampling) for key, values in per_image.items()},
         pooled={name: reduce_metric(metric, counts, reduction="pooled") for name, metric in OVERLAP_METRICS.items()},
         e_measure=e_measure_set(pairs),
         official=official_iou(pairs),
