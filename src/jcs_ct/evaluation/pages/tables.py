@@ -18,7 +18,9 @@ PAPER = "paper, private data"
 PUBLISHED = "published"
 #: What the reader sees where there is no value.
 #: What a note says of intervals that are not there.
-NO_INTERVAL = f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared)"
+NO_INTERVAL = (
+    f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared), too narrow for few"
+)
 EMPTY_CELL = "\N{EN DASH}"
 
 
