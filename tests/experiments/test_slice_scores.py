@@ -55,6 +55,15 @@ def test_a_table_of_scores_says_all_that_is_wrong(tmp_path):
         read_scores(tmp_path / "none.csv")
 
 
+def test_a_slice_that_stands_in_two_lines_of_scores_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(
+        "slice,patient,source,label,run,probability,cut\na,p,s,1,,0.5,0.5\nb,p,s,1,,0.5,0.5\na,q,s,0,,0,0.5\n"
+    )
+    with pytest.raises(ConfigError, match=r"1 problem.*\n.*line 4: the slice 'a' is that of line 2; give each"):
+        read_scores(path)
+
+
 def test_a_source_of_one_class_says_so_instead_of_a_number():
     of_a, of_b, everything = source_table([scored()], FEW).rows
     assert (of_a["source"], of_a["auc"], of_a["sensitivity_percent"]) == ("a", 0.75, 50.0)
