@@ -238,6 +238,11 @@ def test_studies_of_a_patient_or_a_group_are_resampled_together(tmp_path):
     a, b, c, d, e, f = cohort(*readings).units
     assert (a, d) == (b, e)
     assert len({a, c, d, f}) == 4
+    path.write_text("study,label,patient,group\na,1,1,g\nb,0,1,\nc,0,,\nd,0,,g\n")
+    with pytest.raises(
+        ConfigError, match=r"used:\n  line 3: its patient is in the group '', in line 2 in 'g'; give one$"
+    ):
+        read_study_list(path)
 
 
 def test_one_name_in_two_sources_is_two_patients(monkeypatch):

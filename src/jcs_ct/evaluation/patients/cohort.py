@@ -214,6 +214,7 @@ def read_study_list(path: Path) -> StudyList:
     problems = list(table.problems)
     rows = []
     lines: dict[Path, str] = {}
+    grouped: dict[tuple[str, str], tuple[str, str]] = {}
     for where, record in table:
         study, label = path.parent / record.get("study", ""), record.get("label", "")
         if not record.get("study") or not study.exists():
@@ -223,6 +224,12 @@ def read_study_list(path: Path) -> StudyList:
         elif (first := lines.setdefault(study.resolve(), where)) != where:
             problems.append(f"{where}: the study at {record['study']} is that of {first}; give each study one line")
         else:
+            patient, group = record.get("patient", ""), record.get("group", "")
+            known, earlier = grouped.setdefault((record.get("source", ""), patient), (group, where))
+            if patient and known != group:
+                problems.append(
+                    f"{where}: its patient is in the group {group!r}, in {earlier} in {known!r}; give one"
+                )
             groups = {name: value for name in ("source", "scanner", "sex") if (value := record.get(name, ""))}
             rows.append(StudyRow(study, label == "1", groups, _unit(record), where))
     if problems or not rows:
