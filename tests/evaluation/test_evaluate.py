@@ -108,10 +108,11 @@ def test_patients_of_a_manifest_at_the_stored_operating_point(data, models, tmp_
 def test_whole_studies_are_judged_with_the_flags_they_are_reported_with(random_models, tmp_path):
     write_dicom(make_phantom(PhantomConfig(slices=10, size=96, lesions=4, seed=5)), tmp_path / "phantom")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "studies.csv").write_text("study,label\nphantom/dicom,1\nempty,0\n")
+    (tmp_path / "studies.csv").write_text("study,label,ward\nphantom/dicom,1,w\nempty,0,w\n")
     out = tmp_path / "out"
     done = run("evaluate", "patients", "--studies", tmp_path / "studies.csv", "--models", random_models, "-o", out)
     assert done.exit_code == 0, done.output
+    assert done.stderr.count("note: columns that are not read: ward\n") == 1
     tables = json.loads((out / "evaluation.json").read_text())["tables"]
     everything, *_ = tables["flags"]["rows"]
     counted = ("true_positive", "false_negative", "false_positive", "true_negative", "withheld")

@@ -5,7 +5,14 @@ import pytest
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
-from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases, manifest_cases, open_cases
+from jcs_ct.experiments.judged_slices import (
+    Case,
+    CaseSet,
+    ct100_cases,
+    manifest_cases,
+    open_cases,
+    patient_subgroups,
+)
 
 
 def test_slices_of_one_acquisition_share_a_patient(ct100_like):
@@ -67,3 +74,11 @@ def test_slices_of_an_acquisition_that_the_folds_part_are_told_apart(ct100_like)
     cases = ct100_cases(ct100_like, "miniseg")
     parted = [case.name for case in cases if case.subgroups["acquisition"] == "in several folds"]
     assert parted == ["0001", "0002"]
+
+
+def test_the_subgroups_of_a_patient_are_what_the_rows_share_that_state_one():
+    rows = [
+        ManifestRow(Path("a.png"), "p", 1, scanner="A", age=61.0),
+        ManifestRow(Path("b.png"), "p", 1, scanner="B", sex="f"),
+    ]
+    assert patient_subgroups(rows) == {"scanner": "several", "sex": "f", "age": "60 to 79 years"}

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.classifier.judged_classifiers import judge_classifiers
 from jcs_ct.evaluation.classifier.slice_discrimination import (
     evaluate_scores,
     matched,
@@ -53,6 +56,25 @@ def test_a_table_of_scores_says_all_that_is_wrong(tmp_path):
         read_scores(path)
     with pytest.raises(ConfigError, match="cannot read the table of scores"):
         read_scores(tmp_path / "none.csv")
+
+
+def test_a_slice_that_stands_in_two_lines_of_scores_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(
+        "slice,patient,source,label,run,probability,cut\na,p,s,1,,0.5,0.5\nb,p,s,1,,0.5,0.5\na,q,s,0,,0,0.5\n"
+    )
+    with pytest.raises(ConfigError, match=r"1 problem.*\n.*line 4: the slice 'a' is that of line 2; give each"):
+        read_scores(path)
+
+
+def test_a_page_of_tables_alone_is_called_by_them(tmp_path):
+    write_scores(tmp_path / "ours.csv", scored())
+    (tmp_path / "a.png").touch()
+    manifest = Manifest((ManifestRow(tmp_path / "a.png", "p", 1),))
+    page, _ = judge_classifiers(
+        [("ours", tmp_path / "ours.csv")], manifest, "test", title="slices", execution=Execution(), resampling=FEW
+    )
+    assert page.title == "Slices: ours.csv"
 
 
 def test_a_source_of_one_class_says_so_instead_of_a_number():

@@ -149,14 +149,27 @@ def paint(
 def join(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests to join."), SOME_INPUT],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet to write."), FILE_OUTPUT],
+    prefix_source: Annotated[
+        bool,
+        typer.Option(
+            "--prefix-source",
+            help="Put the source (without one, the file's name) before patients' names: sources share no patient.",
+        ),
+    ] = False,
 ) -> None:
     """Join manifests into one; a patient that stands in two splits is an error.
 
     Example:  jcs data join ct100.csv lungs267.csv -o slices.csv
     """
     from jcs_ct.data.manifest import combine, read_manifest
+    from jcs_ct.data.manifest.shared_names import prefix_sources, shared_name_notes
 
-    combine(*(read_manifest(path) for path in manifests)).write(output)
+    tables = {str(path): read_manifest(path) for path in manifests}
+    if prefix_source:
+        tables = {name: prefix_sources(table, otherwise=Path(name).stem) for name, table in tables.items()}
+    for note in shared_name_notes(tables):
+        typer.echo(f"note: {note}", err=True)
+    combine(*tables.values()).write(output)
     typer.echo(f"{len(read_manifest(output))} slices -> {output}")
 
 

@@ -88,7 +88,7 @@ def patients(
     models: ModelsOption = "compact",
     studies: Annotated[
         Path | None,
-        typer.Option(help="CSV of whole studies: study, label (1 or 0), and sex, scanner, source."),
+        typer.Option(help="CSV of whole studies: study, label (1 or 0), and patient, group, sex, scanner, source."),
         SOME_INPUT,
     ] = None,
     manifest: Annotated[
@@ -110,7 +110,12 @@ def patients(
     from jcs_ct.checkpoints import load_models
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.patients.cohort import cohort_of_manifest, cohort_of_studies, read_study_list
+    from jcs_ct.evaluation.patients.cohort import (
+        cohort_of_manifest,
+        cohort_of_studies,
+        read_study_list,
+        refuse_repeated_studies,
+    )
     from jcs_ct.evaluation.patients.cohort_tables import evaluate_cohort
     from jcs_ct.metrics.bootstrap import Resampling
 
@@ -120,9 +125,13 @@ def patients(
     table, known = (None, []) if manifest is None else judged_manifest(manifest, split, accept_leaks=accept_leaks)
     with stage_progress() as progress:
         if studies is not None:
+            listed = read_study_list(studies)
+            if listed.unread_columns:
+                typer.echo(f"note: columns that are not read: {', '.join(listed.unread_columns)}", err=True)
+            refuse_repeated_studies(listed.rows, progress=lambda done, total: progress("look", done, total))
             cohort = cohort_of_studies(
                 loaded,
-                read_study_list(studies),
+                listed.rows,
                 execution=Execution(device=device),
                 title=f"{studies.stem}, whole studies",
                 progress=lambda done, total: progress("studies", done, total),

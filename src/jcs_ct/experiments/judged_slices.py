@@ -19,6 +19,8 @@ from jcs_ct.preprocessing import Window
 
 #: Subgroups of slices by whether their acquisition was parted by the folds.
 WHOLE, PARTED = "in one fold", "in several folds"
+#: Value of a patient whose rows state different ones.
+SEVERAL = "several"
 #: Width of the age bands that subgroups are made of, in years.
 AGE_BAND = 20
 
@@ -187,6 +189,15 @@ def row_subgroups(row: ManifestRow) -> dict[str, str]:
         low = int(row.age // AGE_BAND) * AGE_BAND
         found["age"] = f"{low} to {low + AGE_BAND - 1} years"
     return {name: value for name, value in found.items() if value}
+
+
+def patient_subgroups(rows: Sequence[ManifestRow]) -> dict[str, str]:
+    """As :func:`row_subgroups` of a patient's rows together; ``several`` where they state different values."""
+    stated: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for name, value in row_subgroups(row).items():
+            stated[name].add(value)
+    return {name: values.pop() if len(values) == 1 else SEVERAL for name, values in stated.items()}
 
 
 def folder_cases(masks: Path) -> CaseSet:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.data.manifest.slice_names import slice_names
-from jcs_ct.data.manifest.table_files import read_table
+from jcs_ct.data.manifest.table_files import TextTable, read_table
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.operating_point_choice import score_slices
@@ -177,7 +177,8 @@ def read_scores(path: Path, *, name: str | None = None) -> ScoredSlices:
     """The inverse of :func:`write_scores`; other classifiers' tables of the same columns are as welcome.
 
     Raises:
-        ConfigError: no such file, columns that are missing, or values that are none; all at once.
+        ConfigError: no such file, columns that are missing, values that are none, or slices that stand in several
+            lines; all at once.
     """
     table = read_table(path, what="table of scores")
     records = [record for _, record in table]
@@ -185,6 +186,7 @@ def read_scores(path: Path, *, name: str | None = None) -> ScoredSlices:
     if missing or not (records or table.problems):
         raise ConfigError(f"the scores {path} lack rows or the column(s) {', '.join(missing or COLUMNS)}")
     problems = [*table.problems, *(problem for where, record in table for problem in _problems(where, record))]
+    problems += _repeated(table)
     if problems:
         raise ConfigError("\n  ".join([f"the scores {path} have {len(problems)} problem(s):", *problems]))
     return ScoredSlices(
@@ -197,6 +199,16 @@ def read_scores(path: Path, *, name: str | None = None) -> ScoredSlices:
         np.array([float(record["cut"]) for record in records]),
         tuple(record["run"] for record in records),
     )
+
+
+def _repeated(table: TextTable) -> list[str]:
+    """One line for every slice that would be counted twice."""
+    first: dict[str, str] = {}
+    return [
+        f"{where}: the slice {record['slice']!r} is that of {first[record['slice']]}; give each slice one line"
+        for where, record in table
+        if first.setdefault(record["slice"], where) != where
+    ]
 
 
 def _problems(where: str, record: Mapping[str, str]) -> list[str]:

@@ -1,12 +1,24 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import write_evaluation
-from jcs_ct.evaluation.patients.cohort import Cohort, PatientReading, ReportedVerdict, read_study_list
+from jcs_ct.evaluation.patients.cohort import (
+    Cohort,
+    PatientReading,
+    ReportedVerdict,
+    cohort_of_manifest,
+    read_study_list,
+    refuse_repeated_studies,
+)
 from jcs_ct.evaluation.patients.cohort_tables import (
     auc_table,
     calibration_table,
@@ -17,8 +29,10 @@ from jcs_ct.evaluation.patients.cohort_tables import (
     sweep_tables,
     table_iv,
 )
+from jcs_ct.experiments.operating_point_choice import SliceScores
 from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.operating_point import OperatingPoint, Verdict
+from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom, write_nifti
 
 FEW = Resampling(draws=50)
 
@@ -197,17 +211,80 @@ def test_a_list_of_studies_says_all_that_is_wrong(tmp_path):
     with pytest.raises(ConfigError, match=r"(?s)line 3: no study at b.*line 4: label must be 0 or 1, got 'yes'"):
         read_study_list(path)
     path.write_text("study,label,sex\na,1,f\n")
-    (row,) = read_study_list(path)
+    (row,) = read_study_list(path).rows
     assert (row.infected, row.subgroups) == (True, {"sex": "f"})
     with pytest.raises(ConfigError, match="no patient with a label"):
         cohort()
+
+
+def test_a_study_stands_once_in_a_list_however_its_path_is_written(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    path = tmp_path / "studies.csv"
+    path.write_text("study,label\na,1\n./a/,0\nlink,1\n")
+    with pytest.raises(ConfigError, match=r"(?s)line 3: the study at \./a/ is that of line 2; .*line 4: .* line 2;"):
+        read_study_list(path)
+
+
+def test_one_scan_under_two_names_is_refused(tmp_path):
+    phantom = make_phantom(PhantomConfig(slices=10, size=64, seed=5))
+    write_dicom(phantom, tmp_path / "one")
+    shutil.copytree(tmp_path / "one/dicom", tmp_path / "copy")
+    write_nifti(phantom, tmp_path / "volume")
+    write_dicom(make_phantom(PhantomConfig(slices=10, size=64, seed=6)), tmp_path / "other")
+    path = tmp_path / "studies.csv"
+    path.write_text("study,label\none/dicom,1\ncopy,1\nother/dicom,0\nvolume/ct.nii.gz,0\n")
+    listed = read_study_list(path).rows
+    with pytest.raises(ConfigError, match=r"twice.*\n  line 3: .*copy is that of line 2, .*\n  line 5: .* line 2, "):
+        refuse_repeated_studies(listed)
+    refuse_repeated_studies([listed[0], listed[2]])
+
+
+def test_studies_of_a_patient_or_a_group_are_resampled_together(tmp_path):
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+    path = tmp_path / "studies.csv"
+    path.write_text(
+        "study,label,patient,source,group,ward\na,1,1,x,,w\nb,0,1,x,,w\nc,0,1,y,,w\nd,1,2,x,g,w\ne,1,3,x,g,w\nf,0,,,,w\n"
+    )
+    listed = read_study_list(path)
+    assert listed.unread_columns == ("ward",)
+    readings = [replace(reading(row.infected, 3), unit=row.unit) for row in listed.rows]
+    a, b, c, d, e, f = cohort(*readings).units
+    assert (a, d) == (b, e)
+    assert len({a, c, d, f}) == 4
+    path.write_text("study,label,patient,group\na,1,1,g\nb,0,1,\nc,0,,\nd,0,,g\n")
+    with pytest.raises(
+        ConfigError, match=r"used:\n  line 3: its patient is in the group '', in line 2 in 'g'; give one$"
+    ):
+        read_study_list(path)
+
+
+def test_one_name_in_two_sources_is_two_patients(monkeypatch):
+    rows = [
+        ManifestRow(Path("a.png"), "001", 1, source="a", scanner="A"),
+        ManifestRow(Path("b.png"), "001", 0, source="b", scanner="B"),
+        ManifestRow(Path("c.png"), "001", 0, source="b", scanner="C"),
+    ]
+    infected = np.array([row.label == 1 for row in rows])
+    said = SliceScores(np.array([0.9, 0.1, 0.2]), infected, ("a", "b", "b"), ("001",) * 3)
+    monkeypatch.setattr("jcs_ct.evaluation.patients.cohort.score_slices", lambda *_, **__: said)
+    found = cohort_of_manifest(Mock(), OperatingPoint(), Manifest(tuple(rows)), execution=Execution(), title="x")
+    assert found.truth.tolist() == [True, False]
+    assert [one.subgroups["scanner"] for one in found.patients] == ["A", "several"]
+    assert found.units.tolist() == [0, 0], "perhaps one person after all"
+
+
+def test_equal_scans_have_equal_counts_whatever_their_spacings_are_rounded_to():
+    scans = cohort(*(reading(True, 13, spacing=spacing) for spacing in (2.0, 2.0 + 2e-7)), reference=1.0)
+    assert scans.scores()["count"].tolist() == [26.0, 26.0]
 
 
 def test_a_list_of_studies_is_read_as_spreadsheets_write_it(tmp_path):
     (tmp_path / "ä").mkdir()
     path = tmp_path / "studies.csv"
     path.write_text("Study;Label\nä;1\n", encoding="utf-16")
-    assert [row.infected for row in read_study_list(path)] == [True]
+    assert [row.infected for row in read_study_list(path).rows] == [True]
     path.write_bytes("study,label\nä,1\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"list of studies .* is no CSV in UTF-8 .*; save it as CSV \(UTF-8\)"):
         read_study_list(path)

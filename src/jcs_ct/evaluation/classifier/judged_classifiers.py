@@ -40,7 +40,7 @@ def judge_classifiers(
         checkpoints: Name and file of each; a CSV holds probabilities and is scored as it is.
         table: Slices.
         split: That is judged.
-        title: Of the slices.
+        title: Of the slices; where all are scored from CSV, the page is called by these files instead.
         execution: Device, precision and batch size.
         warnings: For the page, before those of the networks.
         resampling: Of the intervals.
@@ -67,9 +67,10 @@ def judge_classifiers(
         scored.append(score_manifest(ready, table.split(split), cut=cut, name=name, names=names, execution=execution))
         methods.append(scored[-1])
     progress("classifiers", len(checkpoints), len(checkpoints))
+    judged = f"{title}, split {split}" if scored else ", ".join(path.name for _, path in checkpoints)
     evaluation = evaluate_scores(
         methods,
-        title=f"Slices: {title}, split {split}",
+        title=f"Slices: {judged}",
         facts={"weights_sha256": weights, "manifest_sha256": table.sha256, "split": split},
         warnings=said,
         resampling=resampling,

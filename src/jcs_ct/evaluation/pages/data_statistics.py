@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from jcs_ct.data.manifest import Manifest, ManifestRow, count_manifest
 from jcs_ct.evaluation.pages.figures import bars
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table
+from jcs_ct.experiments.judged_slices import SEVERAL
 from jcs_ct.progress import CountProgress
 
 
@@ -22,9 +24,9 @@ def describe_manifest(manifest: Manifest, *, title: str, progress: CountProgress
     Raises:
         ConfigError, MaskError: a mask that cannot be read.
     """
-    patients = list({row.patient: row for row in manifest}.values())
+    patients = _patients(manifest)
     annotations = annotate_manifest(manifest, progress=progress)
-    tables = [_counts(manifest), _scanners(manifest), _known(patients), _lesions(annotations)]
+    tables = [_counts(manifest), _scanners(patients), _known(patients), _lesions(annotations)]
     figures = {**_patient_figures(patients), **_lesion_figures(annotations)}
     facts = {"slices": len(manifest), "patients": len(patients), "manifest_sha256": manifest.sha256}
     return Evaluation(f"Data set: {title}", tuple(tables), figures, facts)
@@ -37,13 +39,44 @@ def _counts(manifest: Manifest) -> Table:
     return Table("counts", "Slices and patients by split and source", columns, tuple(rows))
 
 
-def _scanners(manifest: Manifest) -> Table:
-    """Table III: positive patients by scanner."""
-    of_patient: dict[str, tuple[str, bool]] = {}
+@dataclass(frozen=True)
+class _Patient:
+    """One patient, by all rows; of a quantity every value that a row states.
+
+    One name in two sources is two patients.
+    """
+
+    infected: bool
+    scanners: frozenset[str]
+    ages: frozenset[float]
+    sexes: frozenset[str]
+    thicknesses_mm: frozenset[float]
+
+
+def _patients(manifest: Manifest) -> list[_Patient]:
+    members: dict[tuple[str, str], list[ManifestRow]] = {}
     for row in manifest:
-        scanner, infected = of_patient.get(row.patient, ("", False))
-        of_patient[row.patient] = (scanner or row.scanner, infected or row.label == 1)
-    positive = Counter(scanner or "not known" for scanner, infected in of_patient.values() if infected)
+        members.setdefault((row.source, row.patient), []).append(row)
+    return [
+        _Patient(
+            any(row.label == 1 for row in rows),
+            frozenset(row.scanner for row in rows if row.scanner),
+            frozenset(row.age for row in rows if row.age is not None),
+            frozenset(row.sex for row in rows if row.sex),
+            frozenset(row.thickness_mm for row in rows if row.thickness_mm is not None),
+        )
+        for rows in members.values()
+    ]
+
+
+def _word(stated: Collection[str]) -> str:
+    """The value that all rows share which state one, ``several`` where they differ, else empty."""
+    return SEVERAL if len(stated) > 1 else next(iter(stated), "")
+
+
+def _scanners(patients: Sequence[_Patient]) -> Table:
+    """Table III: positive patients by scanner."""
+    positive = Counter(_word(patient.scanners) or "not known" for patient in patients if patient.infected)
     rows: list[Mapping[str, Cell]] = [
         {"scanner": name, "patients": count} for name, count in sorted(positive.items(), key=lambda item: item[1])
     ]
@@ -51,27 +84,41 @@ def _scanners(manifest: Manifest) -> Table:
     return Table("table_iii", "Table III: scanners of positive patients", columns, tuple(rows))
 
 
-def _known(patients: Sequence[ManifestRow]) -> Table:
-    """Ages, sexes and slice thickness of patients, with how many are not known."""
-    ages = [row.age for row in patients if row.age is not None]
-    thickness = [row.thickness_mm for row in patients if row.thickness_mm is not None]
+def _known(patients: Sequence[_Patient]) -> Table:
+    """Ages, sexes and slice thickness of patients, with how many are not known and how many have several."""
+    quantities = (
+        ("age_years", [patient.ages for patient in patients]),
+        ("thickness_mm", [patient.thicknesses_mm for patient in patients]),
+    )
     rows: list[Mapping[str, Cell]] = []
-    for name, values in (("age_years", ages), ("thickness_mm", thickness)):
-        row: dict[str, Cell] = {"quantity": name, "known": len(values), "not_known": len(patients) - len(values)}
+    for name, stated in quantities:
+        values = _single(stated)
+        several, unknown = sum(len(one) > 1 for one in stated), sum(not one for one in stated)
+        row: dict[str, Cell] = {"quantity": name, "known": len(values), SEVERAL: several, "not_known": unknown}
         if values:
             row |= {"mean": float(np.mean(values)), "minimum": float(min(values)), "maximum": float(max(values))}
         rows.append(row)
-    for sex, count in sorted(Counter(row.sex for row in patients if row.sex).items()):
+    for sex, count in _sexes(patients).items():
         rows.append({"quantity": f"sex {sex}", "known": count})
     columns = (
         Column("quantity", "quantity"),
         Column("known", "patients"),
+        Column(SEVERAL, "several values"),
         Column("not_known", "not known"),
         Column("mean", "mean"),
         Column("minimum", "minimum"),
         Column("maximum", "maximum"),
     )
     return Table("patients", "Patients", columns, tuple(rows))
+
+
+def _single(stated: Iterable[frozenset[float]]) -> list[float]:
+    """The values of those who have one."""
+    return [value for values in stated if len(values) == 1 for value in values]
+
+
+def _sexes(patients: Sequence[_Patient]) -> dict[str, int]:
+    return dict(sorted(Counter(_word(patient.sexes) for patient in patients if patient.sexes).items()))
 
 
 def _lesions(annotations: Sequence[SliceAnnotation]) -> Table:
@@ -100,17 +147,16 @@ def _range(values: Sequence[int]) -> dict[str, Cell]:
     return {"n": len(values), "minimum": min(values), "median": float(np.median(values)), "maximum": max(values)}
 
 
-def _patient_figures(patients: Sequence[ManifestRow]) -> dict[str, tuple[Figure, str]]:
-    """Fig. 7: ages by decade, sexes, thickness; only what is known for somebody."""
+def _patient_figures(patients: Sequence[_Patient]) -> dict[str, tuple[Figure, str]]:
+    """Fig. 7: ages by decade, sexes, thickness; only what is known for somebody, and one value."""
     figures: dict[str, tuple[Figure, str]] = {}
-    decades = Counter(int(row.age // 10) * 10 for row in patients if row.age is not None)
+    decades = Counter(int(age // 10) * 10 for age in _single(patient.ages for patient in patients))
     if decades:
         named = {f"{low}-{low + 9}": decades.get(low, 0) for low in range(min(decades), max(decades) + 10, 10)}
         figures["figure-7-age"] = (bars(named, title="Ages", xlabel="years", ylabel="patients"), "Ages (Fig. 7)")
-    sexes = dict(sorted(Counter(row.sex for row in patients if row.sex).items()))
-    if sexes:
+    if sexes := _sexes(patients):
         figures["figure-7-sex"] = (bars(sexes, title="Sexes", xlabel="sex", ylabel="patients"), "Sexes (Fig. 7)")
-    thick = Counter(row.thickness_mm for row in patients if row.thickness_mm is not None)
+    thick = Counter(_single(patient.thicknesses_mm for patient in patients))
     if thick:
         named = {f"{value:g}": thick[value] for value in sorted(thick)}
         figure = bars(named, title="Slice thickness", xlabel="mm", ylabel="patients")

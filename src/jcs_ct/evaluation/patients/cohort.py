@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,16 +15,20 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.engine import Execution, ReadyClassifier
 from jcs_ct.errors import ConfigError, StudyError
-from jcs_ct.experiments.judged_slices import row_subgroups
+from jcs_ct.experiments.judged_slices import patient_subgroups
 from jcs_ct.experiments.operating_point_choice import score_slices
 from jcs_ct.imaging import open_study
 from jcs_ct.metrics.classification import top_k_mean
 from jcs_ct.operating_point import OperatingPoint, Verdict
-from jcs_ct.progress import CountProgress
+from jcs_ct.progress import CountProgress, counted
 from jcs_ct.reading.diagnosis import diagnose
 
 #: Slices whose mean probability is a patient's own probability.
 TOP_K = 5
+#: Decimals of a scaled count: spacings are worked out from positions, and equal scans must have equal counts.
+_COUNT_DECIMALS = 3
+#: Columns of a list of studies; the last three make subgroups.
+STUDY_COLUMNS = ("study", "label", "patient", "group", "source", "scanner", "sex")
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Cohort:
         counts = np.array([patient.count(cut) for patient in self.patients], dtype=np.float64)
         slices = np.array([max(1, len(patient.probabilities)) for patient in self.patients])
         top = np.array([top_k_mean(patient.probabilities, TOP_K) for patient in self.patients])
-        return {"count": counts * self._steps(), "fraction": counts / slices, f"top-{TOP_K} mean": top}
+        scaled = np.round(counts * self._steps(), _COUNT_DECIMALS)
+        return {"count": scaled, "fraction": counts / slices, f"top-{TOP_K} mean": top}
 
     def _steps(self) -> NDArray[np.float64]:
         """(n,) slices of the operating point's spacing that one slice of each study stands for."""
@@ -137,19 +143,20 @@ def cohort_of_manifest(
 ) -> Cohort:
     """Every patient of a manifest's labelled slices; infected when one of the slices is.
 
+    One name in two sources is two patients, who are resampled together all the same: they may be one person.
     The slice-count threshold is taken literally: a manifest's slices are rarely whole studies, which the notes say.
     """
     labelled = Manifest(tuple(row for row in manifest if row.label is not None))
     scores = score_slices(ready, labelled, execution=execution, progress=progress)
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(labelled):
-        members.setdefault(row.patient, []).append(index)
+        members.setdefault((row.source, row.patient), []).append(index)
     readings = [
         PatientReading(
             infected=bool(scores.infected[indices].any()),
             probabilities=scores.probability[indices],
             infected_slices=scores.infected[indices],
-            subgroups=row_subgroups(labelled.rows[indices[0]]),
+            subgroups=patient_subgroups([labelled.rows[index] for index in indices]),
             unit=labelled.rows[indices[0]].unit,
         )
         for indices in members.values()
@@ -164,37 +171,113 @@ def cohort_of_manifest(
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One study of a list: where it is, whether the patient is infected, and subgroups."""
+    """One study of a list.
+
+    Args:
+        study: Where it is.
+        infected: Whether the patient is, in this study.
+        subgroups: Value by the name of a grouping.
+        unit: What is resampled as a whole: the group of patients, or the patient; empty: the study alone.
+        where: The line, as errors name it.
+    """
 
     study: Path
     infected: bool
     subgroups: Mapping[str, str]
+    unit: str = ""
+    where: str = ""
 
 
-def read_study_list(path: Path) -> tuple[StudyRow, ...]:
-    """CSV or Parquet with the columns study and label (1 infected, 0 not); sex, scanner and source make subgroups.
+@dataclass(frozen=True)
+class StudyList:
+    """The studies of a table.
+
+    Args:
+        rows: Each study once, by its place.
+        unread_columns: Columns that no list of studies has.
+    """
+
+    rows: tuple[StudyRow, ...]
+    unread_columns: tuple[str, ...] = ()
+
+
+def read_study_list(path: Path) -> StudyList:
+    """CSV or Parquet with the columns study and label (1 infected, 0 not), and perhaps others.
+
+    Studies of one ``patient`` (of one ``source``) or of one ``group`` are resampled together; a patient may be
+    infected in one and not in another. ``sex``, ``scanner`` and ``source`` make subgroups.
 
     Raises:
-        ConfigError: with every problem at once.
+        ConfigError: with every problem at once; a study in two lines is one.
     """
     table = read_table(path, what="list of studies")
     problems = list(table.problems)
     rows = []
+    lines: dict[Path, str] = {}
+    grouped: dict[tuple[str, str], tuple[str, str]] = {}
     for where, record in table:
         study, label = path.parent / record.get("study", ""), record.get("label", "")
         if not record.get("study") or not study.exists():
             problems.append(f"{where}: no study at {record.get('study') or 'an empty path'}")
         elif label not in ("0", "1"):
             problems.append(f"{where}: label must be 0 or 1, got {label!r}")
+        elif (first := lines.setdefault(study.resolve(), where)) != where:
+            problems.append(f"{where}: the study at {record['study']} is that of {first}; give each study one line")
         else:
+            patient, group = record.get("patient", ""), record.get("group", "")
+            known, earlier = grouped.setdefault((record.get("source", ""), patient), (group, where))
+            if patient and known != group:
+                problems.append(
+                    f"{where}: its patient is in the group {group!r}, in {earlier} in {known!r}; give one"
+                )
             groups = {name: value for name in ("source", "scanner", "sex") if (value := record.get(name, ""))}
-            rows.append(StudyRow(study, label == "1", groups))
+            rows.append(StudyRow(study, label == "1", groups, _unit(record), where))
     if problems or not rows:
         listed = "\n".join(
             f"  {problem}" for problem in problems or ["it needs the columns study and label, and rows"]
         )
         raise ConfigError(f"the list of studies {path} cannot be used:\n{listed}")
-    return tuple(rows)
+    return StudyList(tuple(rows), tuple(name for name in table.columns if name and name not in STUDY_COLUMNS))
+
+
+def _unit(record: Mapping[str, str]) -> str:
+    """What a line's study is resampled with: its group, else its patient, whose name counts within the source."""
+    if group := record.get("group", ""):
+        return f"group {group}"
+    patient = record.get("patient", "")
+    return f"of {record.get('source', '')!r}: {patient}" if patient else ""
+
+
+def refuse_repeated_studies(studies: Sequence[StudyRow], *, progress: CountProgress | None = None) -> None:
+    """Open every study, and refuse those that stand in the list twice under other names.
+
+    One study has the identifier of another (one series, copied), or its voxels (one series as DICOM and as NIfTI).
+    What the gate refuses is passed over.
+
+    Raises:
+        ConfigError: with every study that repeats.
+    """
+    first: dict[str, StudyRow] = {}
+    problems = []
+    for row in counted(studies, progress):
+        try:
+            study = open_study(row.study)
+        except StudyError:
+            continue
+        known = [first.setdefault(key, row) for key in (study.identifier, _voxel_hash(study.volume.hu))]
+        earlier = next((one for one in known if one is not row), None)
+        if earlier is not None:
+            problems.append(f"{row.where}: the study at {row.study} is that of {earlier.where}, {earlier.study}")
+    if problems:
+        raise ConfigError("\n  ".join(["studies are listed twice; give each one line:", *problems]))
+
+
+def _voxel_hash(hu: NDArray[np.generic]) -> str:
+    """Of whole HU, slice by slice, so that it does not matter how a file stores them."""
+    digest = hashlib.sha256(repr(hu.shape).encode())
+    for plane in hu:
+        digest.update(np.rint(plane).astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 def cohort_of_studies(
@@ -207,7 +290,8 @@ def cohort_of_studies(
 ) -> Cohort:
     """Diagnose whole studies as `jcs diagnose` does, with flags, and the threshold scaled to each one's spacing.
 
-    A study that the gate refuses is left out and counted in the notes, with the gate's codes.
+    A study that the gate refuses is left out and counted in the notes, with the gate's codes. That no study is
+    listed twice is :func:`refuse_repeated_studies`'s to say.
     """
     readings = []
     refused: dict[str, int] = {}
@@ -229,6 +313,7 @@ def cohort_of_studies(
                 ),
                 slice_spacing_mm=study.volume.spacing_mm[0] if study.volume.spacing_mm else None,
                 subgroups=row.subgroups,
+                unit=row.unit,
                 reported=ReportedVerdict(diagnosis.verdict, frozenset(flag.code for flag in diagnosis.flags)),
             )
         )

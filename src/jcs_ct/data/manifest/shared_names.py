@@ -1,0 +1,53 @@
+"""Patients' names that several data sets use: mostly other people, whom a manifest takes for one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from jcs_ct.data.manifest.rows import Manifest, ManifestRow
+
+_SHOWN = 5
+
+
+def shared_name_notes(manifests: Mapping[str, Iterable[ManifestRow]]) -> list[str]:
+    """One note on all patients whose name stands in several sources; none where there is none.
+
+    Args:
+        manifests: Rows by what stands for a source where they state none.
+    """
+    sources: dict[str, set[str]] = defaultdict(set)
+    for named, rows in manifests.items():
+        for row in rows:
+            sources[row.patient].add(row.source or named)
+    shared = [
+        f"{patient!r} ({', '.join(sorted(found))})" for patient, found in sorted(sources.items()) if len(found) > 1
+    ]
+    if not shared:
+        return []
+    more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+    return [
+        f"{len(shared)} patient(s) of one name in several sources: {', '.join(shared[:_SHOWN])}{more}; splits and "
+        "folds take each for one patient. Where they are different people: jcs data join --prefix-source"
+    ]
+
+
+def prefix_sources(manifest: Manifest, *, otherwise: str) -> Manifest:
+    """Patients named ``source/patient``, so that those of other data sets are others; groups of one source likewise.
+
+    Args:
+        manifest: Before it is joined with others.
+        otherwise: Stands for the source where a row states none.
+    """
+    of_group: dict[str, set[str]] = defaultdict(set)
+    for row in manifest:
+        of_group[row.group].add(row.source or otherwise)
+
+    def prefixed(row: ManifestRow) -> ManifestRow:
+        source = row.source or otherwise
+        keeps_group = not row.group or len(of_group[row.group]) > 1
+        group = row.group if keeps_group else f"{source}/{row.group}"
+        return replace(row, patient=f"{source}/{row.patient}", group=group)
+
+    return Manifest(tuple(prefixed(row) for row in manifest))
