@@ -51,17 +51,22 @@ def read_mask_picture(path: Path, lesion_labels: Collection[int] = ()) -> NDArra
     return mask
 
 
-def mask_labels(path: Path) -> tuple[int, ...]:
+def mask_labels(path: Path, lesion_labels: Collection[int] = ()) -> tuple[float, ...]:
     """The levels other than 0 that a mask of whole numbers has; empty for colours and transparency.
+
+    Args:
+        path: As of :func:`read_mask_picture`.
+        lesion_labels: As of :func:`read_mask_picture`; with some, the indices of a palette are its levels.
 
     Raises:
         MaskError: it cannot be read.
     """
     try:
-        levels = _levels(open_picture(path, formats=_FORMATS))
-    except StudyError as error:
+        picture = open_picture(path, formats=_FORMATS)
+        levels = _labels(picture) if lesion_labels else _levels(picture)
+    except (StudyError, _UnclearMaskError) as error:
         raise MaskError(f"{path}: the mask {error}") from error
-    return () if levels is None else tuple(int(value) for value in np.unique(levels) if value)
+    return () if levels is None else tuple(value for value in np.unique(levels).tolist() if value)
 
 
 class _UnclearMaskError(Exception):

@@ -403,6 +403,33 @@ def test_masks_of_a_folder_may_be_tiff_and_have_labels(own):
     assert rows["c00_0001"].lesion_labels == (2,)
 
 
+def test_masks_of_other_values_are_not_taken_for_uninfected(own):
+    for name in names()[6:]:
+        path = own / "masks" / f"{name}.png"
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    said = r"3 of 12 mask\(s\) hold no value of lesion_labels \(1\) but 255"
+    with pytest.raises(ManifestError, match=said):
+        images(own, OwnFolder(one_slice_each=True, lesion_labels=(1,)))
+    lines = [f"images/{name}.jpg,{name},,masks/{name}.png,1" for name in names()]
+    with pytest.raises(ConfigError, match=said):
+        check_manifest(table(own, "path,patient,label,mask,lesion_labels", lines))
+    with pytest.raises(
+        ManifestError, match=r"lesion_labels names 9, which none of 12 mask\(s\) has; they have 1, 2, 255"
+    ):
+        images(own, OwnFolder(one_slice_each=True, lesion_labels=(1, 255, 9)))
+    made = images(own, OwnFolder(one_slice_each=True, lesion_labels=(1, 255)))
+    assert [row.label for row in made.manifest] == [0, 1] * 6
+
+
+def test_other_structures_without_a_lesion_are_uninfected(own):
+    for name in names()[::2]:
+        plane = np.zeros((16, 16), dtype=np.uint8)
+        plane[8, 8] = 2
+        Image.fromarray(plane).save(own / "masks" / f"{name}.png")
+    made = images(own, OwnFolder(one_slice_each=True, lesion_labels=(1,)))
+    assert [row.label for row in made.manifest] == [0, 1] * 6
+
+
 def test_masks_that_cannot_be_used_are_said_at_once(own):
     (own / "masks" / "c00_0001.png").rename(own / "masks" / "other.png")
     for name in ("c01_0003", "c02_0005"):
