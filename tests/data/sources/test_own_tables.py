@@ -446,7 +446,7 @@ def test_the_command_offers_every_public_set():
 def classes(own) -> Path:
     """The slices of ``own`` in images/COVID/PATIENT and images/non-COVID/PATIENT, without masks."""
     for number, name in enumerate(names()):
-        folder = own / "set" / ("CT_COVID", "CT_NonCOVID")[number % 2] / f"p{number // 4}"
+        folder = own / "set" / ("CT_COVID", "CT_NonCOVID")[number % 2] / f"{'pn'[number % 2]}{number // 4}"
         folder.mkdir(parents=True, exist_ok=True)
         (own / "images" / f"{name}.jpg").rename(folder / f"{name}.jpg")
     return own / "set"
@@ -456,7 +456,7 @@ def test_folders_that_are_called_as_classes_are_classes(classes):
     done = make("images", classes, "-o", classes / "slices.csv")
     assert done.exit_code == 0, str(done.exception)
     manifest = read_manifest(classes / "slices.csv")
-    assert {(row.patient.split("/")[0], row.label) for row in manifest} == {("CT_COVID", 1), ("CT_NonCOVID", 0)}
+    assert {(row.patient[0], row.label) for row in manifest} == {("p", 1), ("n", 0)}
     assert len({row.patient for row in manifest}) == 6
     for split in ("train", "val", "test"):
         assert {row.label for row in manifest.split(split)} == {0, 1}
@@ -464,10 +464,19 @@ def test_folders_that_are_called_as_classes_are_classes(classes):
     with pytest.raises(ConfigError, match="or two folders that are called as COVID and non-COVID"):
         images(classes)
     said = images(classes, OwnFolder(label_words={"CAP": 0, "ct_covid": 1})).manifest
-    assert {(row.patient.split("/")[0], row.label) for row in said} == {("CT_COVID", 1), ("CAP", 0)}
+    assert {(row.patient[0], row.label) for row in said} == {("p", 1), ("n", 0)}
     (classes / "CT_COVID/p0").rename(classes / "normal")
     with pytest.raises(ManifestError, match=r"is 'CAP' \(6 lines\): the meaning of each is not recognised"):
         images(classes)
+
+
+def test_a_patient_in_several_classes_is_one_patient(classes):
+    (classes / "CT_NonCOVID" / "n0").rename(classes / "CT_NonCOVID" / "p0")
+    made = images(classes)
+    assert {row.patient for row in made.manifest} == {"p0", "p1", "p2", "n1", "n2"}
+    assert len({row.split for row in made.manifest if row.patient == "p0"}) == 1
+    assert {row.label for row in made.manifest if row.patient == "p0"} == {0, 1}
+    assert made.notes[0].startswith("1 patient(s) have slices in the folders of several classes, as p0: each is one")
 
 
 def test_slices_without_masks_are_uninfected_where_it_is_said(own):
