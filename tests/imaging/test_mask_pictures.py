@@ -46,6 +46,7 @@ RIGHT = {
     "grey_alpha.png": Image.fromarray(np.dstack([ZERO + 255, M * 255])),
     "palette.png": palette(M, (0, 0, 0), (128, 0, 0)),
     "palette_turned.png": palette(1 - M, (255, 255, 255), (0, 0, 0)),
+    "palette_of_the_web.png": stack(M * 255, 0, 0).convert("P"),
     "palette.gif": palette(M, (0, 0, 0), (255, 255, 255)),
     "bmp.bmp": Image.fromarray(M * 255),
     "exif.png": exif_turned(),
@@ -111,6 +112,27 @@ def test_lesion_labels_choose_among_any_values(tmp_path):
     assert read_mask_picture(tmp_path / "a.png", (85, 255)).sum() == MASK.sum() + 2
     assert mask_labels(tmp_path / "a.png") == (85, 170, 255)
     assert not read_mask_picture(tmp_path / "a.png", (4,)).any()
+
+
+def test_a_palette_is_read_by_its_indices_whatever_a_slice_holds_of_them(tmp_path):
+    colours = (0, 0, 0), (128, 0, 0), (0, 128, 0), (0, 0, 128)
+    levels = M * 2
+    for name in ("lesion.png", "lesion_and_lung.png"):
+        palette(levels, *colours).save(tmp_path / name)
+        assert (read_mask_picture(tmp_path / name, (2,)) == MASK).all()
+        assert not read_mask_picture(tmp_path / name, (3,)).any()
+        levels[12, 3:5] = 1
+    palette(M).save(tmp_path / "all_black.png")
+    assert (read_mask_picture(tmp_path / "all_black.png") == MASK).all()
+    palette(M * 2, (9, 9, 9), *colours).save(tmp_path / "not_black.png")
+    assert (read_mask_picture(tmp_path / "not_black.png", (2,)) == MASK).all()
+
+
+@pytest.mark.parametrize("image", [stack(M * 255, 0, 0), stack(255, 0, 0, M * 255)], ids=["colour", "transparency"])
+def test_colours_have_no_values_that_lesion_labels_could_name(tmp_path, image):
+    image.save(tmp_path / "a.png")
+    with pytest.raises(MaskError, match="marks by colour or transparency, and lesion_labels names values"):
+        read_mask_picture(tmp_path / "a.png", (1,))
 
 
 def test_an_empty_mask_is_empty(tmp_path):

@@ -269,6 +269,7 @@ def test_segments_are_lesion_that_are_named(volume, written, kind):
     path = written(lungs_and_lesions(kind))
     found = study_mask(volume, path, (2,))
     assert found.label_count == 2
+    assert found.labels == {1, 2}
     assert np.array_equal(found.lesions.labels, TRUTH)
     with pytest.raises(MaskError, match=r"no segment has the number 3; there are: 1 Tissue \(lung\), 2 Tissue"):
         mask_on(volume, path, (3,))

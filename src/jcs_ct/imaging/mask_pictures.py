@@ -29,11 +29,12 @@ def read_mask_picture(path: Path, lesion_labels: Collection[int] = ()) -> NDArra
 
     Args:
         path: PNG, TIFF, GIF or BMP; JPEG where its levels survived.
-        lesion_labels: Levels that are lesion; no other is.
+        lesion_labels: Levels, or indices of a palette, that are lesion; no other is.
 
     Raises:
         MaskError: it cannot be read; it has several colours, edges that were smoothed, one level that is not 0, or
-            colour and transparency that say different things; or it marks most of the slice or of its border.
+            colour and transparency that say different things; it has colours or transparency where levels are
+            wanted; or it marks most of the slice or of its border.
     """
     try:
         picture = open_picture(path, formats=_FORMATS)
@@ -50,17 +51,22 @@ def read_mask_picture(path: Path, lesion_labels: Collection[int] = ()) -> NDArra
     return mask
 
 
-def mask_labels(path: Path) -> tuple[int, ...]:
+def mask_labels(path: Path, lesion_labels: Collection[int] = ()) -> tuple[float, ...]:
     """The levels other than 0 that a mask of whole numbers has; empty for colours and transparency.
+
+    Args:
+        path: As of :func:`read_mask_picture`.
+        lesion_labels: As of :func:`read_mask_picture`; with some, the indices of a palette are its levels.
 
     Raises:
         MaskError: it cannot be read.
     """
     try:
-        levels = _levels(open_picture(path, formats=_FORMATS))
-    except StudyError as error:
+        picture = open_picture(path, formats=_FORMATS)
+        levels = _labels(picture) if lesion_labels else _levels(picture)
+    except (StudyError, _UnclearMaskError) as error:
         raise MaskError(f"{path}: the mask {error}") from error
-    return () if levels is None else tuple(int(value) for value in np.unique(levels) if value)
+    return () if levels is None else tuple(value for value in np.unique(levels).tolist() if value)
 
 
 class _UnclearMaskError(Exception):
@@ -68,7 +74,7 @@ class _UnclearMaskError(Exception):
 
 
 def _marked(picture: Image.Image, lesion_labels: Collection[int]) -> NDArray[np.bool_]:
-    levels = _levels(picture)
+    levels = _labels(picture) if lesion_labels else _levels(picture)
     if levels is None:
         return _marked_by_colour(np.asarray(picture.convert("RGBA")))
     present = np.unique(levels)
@@ -91,8 +97,23 @@ def _marked(picture: Image.Image, lesion_labels: Collection[int]) -> NDArray[np.
     return marked
 
 
+def _labels(picture: Image.Image) -> NDArray[Any]:
+    """The numbers of a mask whose values mean something: levels, and of a palette always its indices."""
+    levels = np.asarray(picture) if picture.mode == "P" else _levels(picture)
+    if levels is None:
+        raise _UnclearMaskError(
+            "marks by colour or transparency, and lesion_labels names values: store labels as grey levels or as a "
+            "palette's indices, or leave lesion_labels empty"
+        )
+    return levels
+
+
 def _levels(picture: Image.Image) -> NDArray[Any] | None:
-    """The numbers of a mask of levels or palette labels; None where colours or transparency mark the lesion."""
+    """The numbers of a mask of levels or palette labels; None where colours or transparency mark the lesion.
+
+    A palette whose first colour is black, and the background of the slice, is one of labels, however many of them the
+    slice happens to hold.
+    """
     if picture.mode not in _COLOURED:
         return np.asarray(picture.convert("L") if picture.mode == "1" else picture)
     rgba = np.asarray(picture.convert("RGBA"))
@@ -100,8 +121,8 @@ def _levels(picture: Image.Image) -> NDArray[Any] | None:
         return None
     if picture.mode == "P":
         indices = np.asarray(picture)
-        is_black = not rgba[indices == 0][:, :3].any()
-        return indices if (indices == 0).any() and is_black and np.unique(indices).size > 2 else _grey(rgba)
+        begins_black = not any((picture.getpalette("RGB") or [])[:3])
+        return indices if begins_black and (indices == 0).any() else _grey(rgba)
     return _grey(rgba)
 
 

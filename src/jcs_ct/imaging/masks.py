@@ -30,10 +30,12 @@ class StudyMask:
     Args:
         lesions: Where lesion is.
         label_count: How many values other than 0, or segments, the file has.
+        labels: Those values, or the numbers of the segments.
     """
 
     lesions: LabelVolume
     label_count: int
+    labels: frozenset[float] = frozenset()
 
 
 def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
@@ -64,7 +66,8 @@ def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
     _refuse_values(path, answer)
     _refuse_inverted(path, labels)
     lesions = LabelVolume(labels.astype(bool), np.asarray(answer["affine"], dtype=np.float64))
-    return StudyMask(lesions, answer["value_count"] - 1)
+    labels_in_it = frozenset(value for value in answer["values"] if value)
+    return StudyMask(lesions, answer["value_count"] - 1, labels_in_it)
 
 
 def _refuse_inverted(path: Path, labels: NDArray[Any]) -> None:
@@ -77,7 +80,7 @@ def _refuse_values(path: Path, answer: Mapping[str, Any]) -> None:
     values, count = answer["values"], answer["value_count"]
     one_other = count == 2 and np.isfinite(values).all() and values[1] > 0
     if values[0] != 0 or not (count == 1 or one_other or answer["whole"]):
-        shown = ", ".join(f"{value:g}" for value in values) + (", ..." if count > len(values) else "")
+        shown = ", ".join(f"{value:g}" for value in values[:6]) + (", ..." if count > 6 else "")
         raise MaskError(
             f"{path}: a lesion mask has the value 0 and one other, or whole numbers as labels; this one has {shown}"
         )
@@ -135,4 +138,5 @@ def _segmentation_on(volume: CTVolume, path: Path, lesion_labels: Collection[int
     except StudyError as error:
         raise MaskError(f"{path}: {error}") from error
     _refuse_inverted(path, labels)
-    return StudyMask(LabelVolume(labels.astype(bool), volume.affine), answer["segment_count"])
+    numbers = frozenset(answer["segments"])
+    return StudyMask(LabelVolume(labels.astype(bool), volume.affine), len(numbers), numbers)

@@ -36,6 +36,8 @@ from jcs_ct.volume import BACKGROUND_HU, corners_apart_mm
 
 #: A header's sform and qform may differ by this much at the volume's corners, in mm (quaternions are rounded).
 FORMS_TOLERANCE_MM = 0.1
+#: Values of a mask that are told; label maps have fewer, and what has more is none.
+MOST_VALUES = 4096
 #: Spaces that a NIfTI may name: none, scanner, aligned, Talairach, MNI, another template.
 LARGEST_FORM_CODE = 5
 _DAMAGED = (
@@ -109,8 +111,8 @@ def read_nifti_labels(path: Path, fd: int, *, lesion_labels: Sequence[int] = ())
         lesion_labels: Values that are lesion; where there are none, every value but 0 is.
 
     Returns:
-        ``shape``, ``dtype``, ``affine`` and ``findings`` as :func:`read_nifti`; ``values``: up to six of those in it;
-        ``value_count``, and ``whole``: whether all are whole numbers from 0 on.
+        ``shape``, ``dtype``, ``affine`` and ``findings`` as :func:`read_nifti`; ``values``: those in it, up to
+        :data:`MOST_VALUES`; ``value_count``, and ``whole``: whether all are whole numbers from 0 on.
 
     Raises:
         StudyError: UNREADABLE, TRUNCATED, UNSUPPORTED or NOT_AXIAL.
@@ -127,7 +129,7 @@ def read_nifti_labels(path: Path, fd: int, *, lesion_labels: Sequence[int] = ())
         "dtype": "|u1",
         "affine": turn.turned_affine(affine, _shape(stored)).tolist(),
         "findings": findings,
-        "values": [float(value) for value in values[:6]],
+        "values": [float(value) for value in values[:MOST_VALUES]],
         "value_count": int(values.size),
         "whole": bool(values[0] >= 0 and (values == np.rint(values)).all()),
     }

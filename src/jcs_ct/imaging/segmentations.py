@@ -53,7 +53,7 @@ def read_segmentation(
         source: Of the CT, where it is known.
 
     Returns:
-        ``shape``, ``dtype`` and ``segment_count``.
+        ``shape``, ``dtype`` and ``segments``, their numbers.
 
     Raises:
         StudyError: UNSUPPORTED (no segmentation, deflated, segments of several kinds and none named, or none of those
@@ -76,7 +76,7 @@ def read_segmentation(
         raise StudyError(GateCode.UNREADABLE, message) from error
     with os.fdopen(fd, "r+b", closefd=False) as out:
         out.write(mask.tobytes())
-    return {"shape": mask.shape, "dtype": "|u1", "segment_count": len(segments)}
+    return {"shape": mask.shape, "dtype": "|u1", "segments": list(segments)}
 
 
 def _check(dataset: Dataset, shape: tuple[int, int, int]) -> None:

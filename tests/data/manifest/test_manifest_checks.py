@@ -74,6 +74,16 @@ def test_labels_and_masks_that_contradict_each_other_are_refused_in_training_too
             prepare_slice(row, SlicePreprocessor(size=64))
 
 
+def test_a_mask_of_two_slices_is_refused_unless_it_is_empty(files):
+    path = table(files, "ct.png,1,1,some.png", f"other.png,2,1,../{files.name}/some.png")
+    with pytest.raises(ConfigError, match=r"some\.png: is the mask of 2 slices, as ct\.png and other\.png"):
+        check_manifest(path)
+    done = CliRunner().invoke(app, ["data", "make", "table", str(path), "-o", str(files / "made.csv")])
+    assert "some.png: is the mask of 2 slices" in str(done.exception)
+    assert not (files / "made.csv").exists()
+    assert len(check_manifest(table(files, "ct.png,1,0,none.png", "other.png,1,0,none.png")).manifest) == 2
+
+
 def test_an_image_in_two_rows_is_refused_however_its_path_is_typed(files):
     path = table(files, "ct.png,1,1,some.png", f"../{files.name}/ct.png,2,0,")
     with pytest.raises(ConfigError, match=r"ct\.png: stands in 2 rows, of the patient\(s\) 1, 2; keep one"):

@@ -83,12 +83,12 @@ def test_problems_of_what_is_used_are_said_at_once(rows):
     for number in (0, 2, 8):
         rows[number] = replace(rows[number], label=0, mask=rows[1].mask)
     path = written(rows)
-    with pytest.raises(ManifestError, match="has 3 problem"):
+    with pytest.raises(ManifestError, match="has 4 problem"):
         usable_manifest(path)
-    with pytest.raises(ManifestError, match="has 2 problem"):
+    with pytest.raises(ManifestError, match="has 3 problem"):
         usable_manifest(path, used=("train", "val"))
     assert usable_manifest(path, used=("val",)).warnings == ()
-    with pytest.raises(ManifestError, match="has 3 problem"):
+    with pytest.raises(ManifestError, match="has 4 problem"):
         usable_manifest(path)
     rows[0].path.unlink()
     (warning,) = usable_manifest(path, used=("val",)).warnings

@@ -403,6 +403,33 @@ def test_masks_of_a_folder_may_be_tiff_and_have_labels(own):
     assert rows["c00_0001"].lesion_labels == (2,)
 
 
+def test_masks_of_other_values_are_not_taken_for_uninfected(own):
+    for name in names()[6:]:
+        path = own / "masks" / f"{name}.png"
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    said = r"3 of 12 mask\(s\) hold no value of lesion_labels \(1\) but 255"
+    with pytest.raises(ManifestError, match=said):
+        images(own, OwnFolder(one_slice_each=True, lesion_labels=(1,)))
+    lines = [f"images/{name}.jpg,{name},,masks/{name}.png,1" for name in names()]
+    with pytest.raises(ConfigError, match=said):
+        check_manifest(table(own, "path,patient,label,mask,lesion_labels", lines))
+    with pytest.raises(
+        ManifestError, match=r"lesion_labels names 9, which none of 12 mask\(s\) has; they have 1, 2, 255"
+    ):
+        images(own, OwnFolder(one_slice_each=True, lesion_labels=(1, 255, 9)))
+    made = images(own, OwnFolder(one_slice_each=True, lesion_labels=(1, 255)))
+    assert [row.label for row in made.manifest] == [0, 1] * 6
+
+
+def test_other_structures_without_a_lesion_are_uninfected(own):
+    for name in names()[::2]:
+        plane = np.zeros((16, 16), dtype=np.uint8)
+        plane[8, 8] = 2
+        Image.fromarray(plane).save(own / "masks" / f"{name}.png")
+    made = images(own, OwnFolder(one_slice_each=True, lesion_labels=(1,)))
+    assert [row.label for row in made.manifest] == [0, 1] * 6
+
+
 def test_masks_that_cannot_be_used_are_said_at_once(own):
     (own / "masks" / "c00_0001.png").rename(own / "masks" / "other.png")
     for name in ("c01_0003", "c02_0005"):
@@ -419,7 +446,7 @@ def test_the_command_offers_every_public_set():
 def classes(own) -> Path:
     """The slices of ``own`` in images/COVID/PATIENT and images/non-COVID/PATIENT, without masks."""
     for number, name in enumerate(names()):
-        folder = own / "set" / ("CT_COVID", "CT_NonCOVID")[number % 2] / f"p{number // 4}"
+        folder = own / "set" / ("CT_COVID", "CT_NonCOVID")[number % 2] / f"{'pn'[number % 2]}{number // 4}"
         folder.mkdir(parents=True, exist_ok=True)
         (own / "images" / f"{name}.jpg").rename(folder / f"{name}.jpg")
     return own / "set"
@@ -429,7 +456,7 @@ def test_folders_that_are_called_as_classes_are_classes(classes):
     done = make("images", classes, "-o", classes / "slices.csv")
     assert done.exit_code == 0, str(done.exception)
     manifest = read_manifest(classes / "slices.csv")
-    assert {(row.patient.split("/")[0], row.label) for row in manifest} == {("CT_COVID", 1), ("CT_NonCOVID", 0)}
+    assert {(row.patient[0], row.label) for row in manifest} == {("p", 1), ("n", 0)}
     assert len({row.patient for row in manifest}) == 6
     for split in ("train", "val", "test"):
         assert {row.label for row in manifest.split(split)} == {0, 1}
@@ -437,10 +464,19 @@ def test_folders_that_are_called_as_classes_are_classes(classes):
     with pytest.raises(ConfigError, match="or two folders that are called as COVID and non-COVID"):
         images(classes)
     said = images(classes, OwnFolder(label_words={"CAP": 0, "ct_covid": 1})).manifest
-    assert {(row.patient.split("/")[0], row.label) for row in said} == {("CT_COVID", 1), ("CAP", 0)}
+    assert {(row.patient[0], row.label) for row in said} == {("p", 1), ("n", 0)}
     (classes / "CT_COVID/p0").rename(classes / "normal")
     with pytest.raises(ManifestError, match=r"is 'CAP' \(6 lines\): the meaning of each is not recognised"):
         images(classes)
+
+
+def test_a_patient_in_several_classes_is_one_patient(classes):
+    (classes / "CT_NonCOVID" / "n0").rename(classes / "CT_NonCOVID" / "p0")
+    made = images(classes)
+    assert {row.patient for row in made.manifest} == {"p0", "p1", "p2", "n1", "n2"}
+    assert len({row.split for row in made.manifest if row.patient == "p0"}) == 1
+    assert {row.label for row in made.manifest if row.patient == "p0"} == {0, 1}
+    assert made.notes[0].startswith("1 patient(s) have slices in the folders of several classes, as p0: each is one")
 
 
 def test_slices_without_masks_are_uninfected_where_it_is_said(own):

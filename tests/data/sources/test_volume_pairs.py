@@ -48,6 +48,17 @@ def test_pairs_of_volumes_are_studies_of_patients(tmp_path):
     assert [row.label for row in nifti_pairs(tmp_path, VolumePairs())] == [1, 0, 1, None]
 
 
+def test_volumes_whose_masks_have_other_values_are_not_taken_for_uninfected(tmp_path):
+    for name, labels in (("a", (1, 2)), ("b", (2,)), ("c", (255,)), ("d", ())):
+        volume(tmp_path / "images" / f"{name}.nii.gz")
+        volume(tmp_path / "masks" / f"{name}.nii.gz", *labels)
+    with pytest.raises(ConfigError, match=r"1 of 4 mask\(s\) hold no value of lesion_labels \(1\) but 255"):
+        nifti_pairs(tmp_path, VolumePairs(lesion_labels=(1,)))
+    with pytest.raises(ConfigError, match=r"lesion_labels names 9, which none of 4 mask\(s\) has"):
+        nifti_pairs(tmp_path, VolumePairs(lesion_labels=(1, 255, 9)))
+    assert [row.label for row in nifti_pairs(tmp_path, VolumePairs(lesion_labels=(1, 255)))] == [1, 0, 1, 0]
+
+
 def test_masks_that_are_called_masks_are_paired_with_their_volumes(tmp_path):
     for name in ("case_001", "case.002", "case_003"):
         volume(tmp_path / "images" / f"{name}.nii.gz")
@@ -105,7 +116,7 @@ def test_a_raw_data_set_of_nnunet_is_read_with_its_labels(tmp_path, labels):
 
 
 def test_cases_to_test_are_the_test_split(tmp_path):
-    raw(tmp_path, {"background": 0, "opacity": 2})
+    raw(tmp_path, {"background": 0, "opacity": 2, "ignore": 3})
     volume(tmp_path / "imagesTs" / "other_0000.nii.gz")
     manifest = nnunet_raw(tmp_path, VolumePairs())
     assert [(row.patient, row.label) for row in manifest.split("test")] == [("other", None)]
@@ -128,5 +139,5 @@ def test_what_is_no_such_data_set_is_refused(tmp_path):
     raw(tmp_path, {"background": 0, "opacity": 1})
     (tmp_path / "labelsTr" / "case_0.nii.gz").unlink()
     volume(tmp_path / "labelsTr" / "case_9.nii.gz", 1)
-    with pytest.raises(ConfigError, match=r"(?s)2 problem.*no mask of case case_0.*imagesTr has no case case_9"):
+    with pytest.raises(ConfigError, match=r"(?s)3 problem.*no mask of case case_0.*no case case_9.*but 2, 3"):
         nnunet_raw(tmp_path, VolumePairs())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from jcs_ct.data.manifest.dealt_splits import split_remarks
 from jcs_ct.data.manifest.leaks import Leak, PartedUnit, find_leaks, fold_leaks, one_slice_sources, perceptual_hash
 from jcs_ct.data.manifest.listed_masks import LISTED_MASK_REMEDY, is_called_mask, listed_masks
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.mask_labels import MaskLabels, foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.data.manifest.shared_names import shared_name_notes
@@ -55,6 +56,7 @@ class Findings:
         lesion_pixels: How many pixels (voxels) the mask of a row marks.
         spans: Least and largest HU by source and by how levels were taken.
         labels: Labels of slices' masks that have several, by their file.
+        wanted: What masks hold of which some values only are lesion.
         study_labels: How many labels or segments masks of studies have, by their file.
     """
 
@@ -62,8 +64,9 @@ class Findings:
     hashes: list[tuple[ManifestRow, NDArray[np.uint64]]] = field(default_factory=list)
     lesion_pixels: dict[ManifestRow, int] = field(default_factory=dict)
     spans: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
-    labels: dict[Path, tuple[int, ...]] = field(default_factory=dict)
+    labels: dict[Path, tuple[float, ...]] = field(default_factory=dict)
     study_labels: dict[Path, int] = field(default_factory=dict)
+    wanted: list[MaskLabels] = field(default_factory=list)
 
 
 def check_manifest(path: Path, *, progress: CountProgress | None = None) -> CheckedManifest:
@@ -76,7 +79,14 @@ def check_manifest(path: Path, *, progress: CountProgress | None = None) -> Chec
     found = look_at_files(parsed.rows, progress=progress)
     refuse_problems(
         path,
-        [*parsed.problems, *repeated_images(parsed.rows), *found.problems, *contradictions(parsed.rows, found)],
+        [
+            *parsed.problems,
+            *repeated_images(parsed.rows),
+            *found.problems,
+            *foreign_masks(found.wanted),
+            *repeated_masks(parsed.rows, found.lesion_pixels),
+            *contradictions(parsed.rows, found),
+        ],
     )
     notes = []
     if parsed.unread_columns:
@@ -147,6 +157,27 @@ def repeated_images(rows: Sequence[ManifestRow]) -> list[Problem]:
     ]
 
 
+def repeated_masks(rows: Sequence[ManifestRow], lesion_pixels: Mapping[ManifestRow, int]) -> list[Problem]:
+    """One problem for every mask that marks lesions of several slices; one empty mask may serve them all.
+
+    Series of a study may share a mask: rows of studies are not looked at.
+    """
+    places: dict[Path, dict[Path, None]] = defaultdict(dict)
+    for row in rows:
+        if row.mask is not None and not row.is_study and lesion_pixels.get(row):
+            places[row.mask.resolve()][row.path.resolve()] = None
+    return [
+        Problem(
+            ProblemKind.MASK,
+            f"is the mask of {len(images)} slices, as {' and '.join(image.name for image in list(images)[:2])}; "
+            "give each its own",
+            str(mask),
+        )
+        for mask, images in places.items()
+        if len(images) > 1
+    ]
+
+
 def look_at_files(rows: Sequence[ManifestRow], *, progress: CountProgress | None = None) -> Findings:
     """Read every image and mask."""
     rows = tuple(rows)
@@ -187,8 +218,11 @@ def _look_at_slice(row: ManifestRow, found: Findings, *, is_listed_mask: bool) -
         what = f"the mask has {have} pixels, its image {want}"
         found.problems.append(Problem(ProblemKind.MASK, what, str(row.mask)))
     found.lesion_pixels[row] = int(np.count_nonzero(mask))
-    if not labels and len(several := mask_labels(file)) > 1:
-        found.labels[file] = several
+    present = mask_labels(file, labels)
+    if labels:
+        found.wanted.append(MaskLabels(file, frozenset(present), labels))
+    elif len(present) > 1:
+        found.labels[file] = present
 
 
 def _how(row: ManifestRow, image: ReadSlice) -> str:
@@ -222,7 +256,9 @@ def _look_at_study(row: ManifestRow, found: Findings) -> None:
         found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
     elif row.mask is not None and mask is not None:
         found.lesion_pixels[row] = int(np.count_nonzero(mask.lesions.labels))
-        if not row.lesion_labels:
+        if row.lesion_labels:
+            found.wanted.append(MaskLabels(row.mask, mask.labels, row.lesion_labels))
+        else:
             found.study_labels[row.mask] = mask.label_count
 
 
@@ -243,7 +279,7 @@ def _label_notes(found: Findings) -> list[str]:
 def _slice_label_notes(found: Findings) -> list[str]:
     if not found.labels:
         return []
-    listed = ", ".join(map(str, sorted({label for labels in found.labels.values() for label in labels})))
+    listed = ", ".join(f"{one:g}" for one in sorted({label for labels in found.labels.values() for label in labels}))
     count = len(found.labels)
     return [f"{count} mask(s) have several labels ({listed}): all count as lesion; column lesion_labels says which"]
 

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from jcs_ct.data.manifest.dealt_splits import few_patients
 from jcs_ct.data.manifest.leaks import Leak, PartedUnit, find_leaks, fold_leaks
-from jcs_ct.data.manifest.manifest_checks import contradictions, leak_problems, look_at_files, repeated_images
+from jcs_ct.data.manifest.manifest_checks import (
+    contradictions,
+    leak_problems,
+    look_at_files,
+    repeated_images,
+    repeated_masks,
+)
 from jcs_ct.data.manifest.manifest_problems import Problem, refuse
+from jcs_ct.data.manifest.mask_labels import foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
 from jcs_ct.engine.cache import cache_folder
@@ -22,7 +29,7 @@ from jcs_ct.progress import CountProgress
 logger = logging.getLogger(__name__)
 
 #: Part of a record's name; changes when more is looked for.
-_LOOK_VERSION = 1
+_LOOK_VERSION = 2
 _SHOWN = 3
 
 
@@ -127,7 +134,13 @@ def _look(
     total = len(needed) + len(others)
     found = look_at_files(needed, progress=_part_of(progress, 0, total))
     beside = look_at_files(others, progress=_part_of(progress, len(needed), total))
-    problems = [*repeated_images([*needed, *others]), *found.problems, *contradictions(needed, found)]
+    problems = [
+        *repeated_images([*needed, *others]),
+        *repeated_masks(needed, found.lesion_pixels),
+        *found.problems,
+        *foreign_masks([*found.wanted, *beside.wanted]),
+        *contradictions(needed, found),
+    ]
     hashed = [*found.hashes, *beside.hashes]
     leaks = find_leaks([row for row, _ in hashed], [code for _, code in hashed])
     return problems, [*beside.problems, *contradictions(others, beside)], list(leaks)

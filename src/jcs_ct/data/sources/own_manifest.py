@@ -21,8 +21,10 @@ from jcs_ct.data.manifest.manifest_checks import (
     leak_problems,
     look_at_files,
     repeated_images,
+    repeated_masks,
 )
 from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.mask_labels import absent_labels, foreign_masks
 from jcs_ct.data.sources.contradictions import settle
 from jcs_ct.progress import CountProgress
 
@@ -100,7 +102,8 @@ def make_manifest(
     """
     problems = [*problems, *repeated_images(rows)]
     found = look_at_files(_there(rows), progress=progress) if making.look else Findings()
-    problems += found.problems
+    problems += [*found.problems, *absent_labels(found.wanted), *foreign_masks(found.wanted)]
+    problems += repeated_masks(rows, found.lesion_pixels)
     settled = settle(rows, found, making.contradictions)
     problems += settled.problems
     drawn = _labelled_by_masks(settled.rows, found)

@@ -66,9 +66,9 @@ def images(
     """A plain folder: ``images/`` and perhaps ``masks/`` with equal names but for their endings, dealt by patient.
 
     Masks may lie beside their images, too, called ``NAME_seg``, ``NAME_mask`` or so.
-    A folder below ``images/`` is a patient; folders called ``COVID`` and ``non-COVID`` (or in another plain way) are
-    classes, with patients in them, and may lie in ``folder`` itself. A slice is infected by its class, else when its
-    mask has a pixel; without either it is what ``uninfected`` says, or not known.
+    A folder below ``images/`` is a patient, in whichever classes it lies; folders called ``COVID`` and ``non-COVID``
+    (or in another plain way) are classes, with patients in them, and may lie in ``folder`` itself. A slice is
+    infected by its class, else when its mask has a pixel; without either it is what ``uninfected`` says, or not known.
 
     Args:
         folder: Holds ``images/``, or the folders of the classes; and perhaps ``masks/``.
@@ -120,7 +120,15 @@ def images(
         progress=progress,
     )
     called = f"{len(beside)} pictures are taken for masks by their names, as {next(iter(beside), '')}"
-    return replace(made, notes=(*([called] if beside else []), *made.notes, *_unknown(made.manifest)))
+    return replace(
+        made,
+        notes=(
+            *([called] if beside else []),
+            *_in_several_classes(patients, classes),
+            *made.notes,
+            *_unknown(made.manifest),
+        ),
+    )
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -154,9 +162,11 @@ def _patients(
             return found, []
         what = f"the patient pattern is not found in {len(nameless)} name(s), as {nameless[0]}"
         return found, [Problem(ProblemKind.PATIENT, what)]
-    flat = [name for name in inside if len(name.parts) == 1 or (len(name.parts) == 2 and name.parts[0] in classes)]
+    flat = [name for name in inside if len(_below_class(name, classes).parts) == 1]
+    alone = frozenset(flat)
     patients = {
-        name: name.parent.as_posix() if name not in flat else name.with_suffix("").as_posix() for name in inside
+        name: name.with_suffix("").as_posix() if name in alone else _below_class(name, classes).parent.as_posix()
+        for name in inside
     }
     if len(flat) < 2 or wanted.one_slice_each:
         return patients, []
@@ -171,6 +181,26 @@ def _patients(
         "every slice is of another patient"
     )
     return patients, [Problem(ProblemKind.PATIENT, what, remedy=remedy)]
+
+
+def _below_class(name: Path, classes: Mapping[str, int | None]) -> Path:
+    """A slice's path without the folder of its class."""
+    return Path(*name.parts[1:]) if len(name.parts) > 1 and name.parts[0] in classes else name
+
+
+def _in_several_classes(patients: Mapping[Path, str], classes: Mapping[str, int | None]) -> list[str]:
+    """How many patients have slices in the folders of several classes."""
+    folders: dict[str, set[str]] = {}
+    for name, patient in patients.items():
+        if name.parts[0] in classes:
+            folders.setdefault(patient, set()).add(name.parts[0])
+    several = sorted(patient for patient, found in folders.items() if len(found) > 1)
+    if not several:
+        return []
+    return [
+        f"{len(several)} patient(s) have slices in the folders of several classes, as {several[0]}: each is one "
+        "patient and stays in one split; where folders of one name are of different patients, rename them"
+    ]
 
 
 def _uninfected(inside: Sequence[Path], patterns: Sequence[str]) -> tuple[set[Path], list[Problem]]:

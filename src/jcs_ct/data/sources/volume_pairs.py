@@ -12,10 +12,12 @@ from typing import Any
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_mask
 from jcs_ct.data.manifest.dealt_splits import deal_splits
 from jcs_ct.data.manifest.listed_masks import without_drawn_words
+from jcs_ct.data.manifest.mask_labels import MaskLabels, absent_labels, foreign_masks
 from jcs_ct.data.sources.nnunet_splits import SPLITS_NAME, with_splits
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.files import read_json
+from jcs_ct.imaging.mask_pictures import mask_labels
 from jcs_ct.imaging.masks import open_mask
 from jcs_ct.progress import CountProgress, counted
 
@@ -66,7 +68,9 @@ def nifti_pairs(folder: Path, wanted: VolumePairs, *, progress: CountProgress | 
         for name, path in masks.items()
         if name not in volumes
     ]
-    rows = _rows(volumes, masks, folder.resolve().name, wanted, problems, progress)
+    held: list[MaskLabels] = []
+    rows = _rows(volumes, masks, folder.resolve().name, wanted, problems, held, progress)
+    problems += map(str, [*absent_labels(held), *foreign_masks(held)])
     _refuse(folder, problems)
     return Manifest(_dealt(rows, wanted.seed))
 
@@ -94,7 +98,9 @@ def nnunet_raw(
             mask that cannot be read and what is wrong with the splits, at once.
     """
     facts = _facts(folder / "dataset.json")
-    labels = wanted.lesion_labels or _foreground(facts)
+    foreground = _foreground(facts)
+    labels = wanted.lesion_labels or foreground
+    held: list[MaskLabels] = []
     wanted = replace(wanted, lesion_labels=labels)
     source = str(facts.get("name") or folder.resolve().name)
     problems: list[str] = []
@@ -112,7 +118,10 @@ def nnunet_raw(
         problems += [
             f"{path}: images{part} has no case {name}" for name, path in masks.items() if name not in volumes
         ]
-        found[part] = _rows(volumes, masks, source, wanted, problems, progress)
+        found[part] = _rows(volumes, masks, source, wanted, problems, held, progress)
+    problems += map(
+        str, [*(absent_labels(held) if labels != foreground else []), *foreign_masks(held, _declared(facts))]
+    )
     if not found["Tr"]:
         problems.append(f"imagesTr has no {' or '.join(endings)}; give the folder that holds dataset.json")
     problems += _one_slice_problem([*found["Tr"], *found["Ts"]], wanted)
@@ -147,11 +156,16 @@ def _facts(path: Path) -> Mapping[str, Any]:
 
 def _foreground(facts: Mapping[str, Any]) -> tuple[int, ...]:
     """The labels but background and ignore: ``{"lesion": 1}`` in version 2, ``{"1": "lesion"}`` in version 1."""
+    return _declared(facts, but=("background", "ignore"))
+
+
+def _declared(facts: Mapping[str, Any], but: Collection[str] = ()) -> tuple[int, ...]:
+    """The labels that are not 0, without those of the names ``but``."""
     labels: set[int] = set()
     for name, value in facts["labels"].items():
         if str(name).isdecimal():
             name, value = value, int(name)
-        if str(name).lower() not in ("background", "ignore"):
+        if str(name).lower() not in but:
             labels |= {int(one) for one in (value if isinstance(value, list) else [value])}
     return tuple(sorted(labels - {0}))
 
@@ -196,6 +210,7 @@ def _rows(
     source: str,
     wanted: VolumePairs,
     problems: list[str],
+    held: list[MaskLabels],
     progress: CountProgress | None,
 ) -> list[ManifestRow]:
     pattern = None if wanted.patient_pattern is None else compile_patient_pattern(wanted.patient_pattern)
@@ -206,7 +221,7 @@ def _rows(
             problems.append(f"{path}: the patient pattern is not found in {name}")
         mask, label = masks.get(name), None
         try:
-            label = None if mask is None else int(_has_lesion(mask, wanted.lesion_labels))
+            label = None if mask is None else int(_has_lesion(mask, wanted.lesion_labels, held))
         except JCSError as error:
             problems.append(str(error))
         labels = () if mask is None else wanted.lesion_labels
@@ -214,10 +229,16 @@ def _rows(
     return rows
 
 
-def _has_lesion(mask: Path, labels: Collection[int]) -> bool:
+def _has_lesion(mask: Path, labels: tuple[int, ...], held: list[MaskLabels]) -> bool:
+    """Whether a mask shows lesion; what values it has is put to ``held``, where some only are lesion."""
     if mask.name.endswith(_SLICE_ENDING):
-        return bool(read_mask(mask, labels).any())
-    return bool(open_mask(mask, labels).lesions.labels.any())
+        lesions, present = read_mask(mask, labels), frozenset(mask_labels(mask, labels))
+    else:
+        study = open_mask(mask, labels)
+        lesions, present = study.lesions.labels, study.labels
+    if labels:
+        held.append(MaskLabels(mask, present, labels))
+    return bool(lesions.any())
 
 
 def _dealt(rows: list[ManifestRow], seed: int, *, tests: bool = True) -> tuple[ManifestRow, ...]:
