@@ -107,9 +107,10 @@ def patients(
 
     Example:  jcs evaluate patients --studies studies.csv --models models -o evaluation
     """
-    from jcs_ct.checkpoints import load_models
+    from jcs_ct.checkpoints import load_models, model_path, read_info
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.pages.unseen_slices import manifest_warnings, split_warnings
     from jcs_ct.evaluation.patients.cohort import cohort_of_manifest, cohort_of_studies, read_study_list
     from jcs_ct.evaluation.patients.cohort_tables import evaluate_cohort
     from jcs_ct.metrics.bootstrap import Resampling
@@ -138,9 +139,13 @@ def patients(
                 title=f"{manifest.stem}, split {split}",
                 progress=lambda done, total: progress("slices", done, total),
             )
-    evaluation = evaluate_cohort(
-        cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
-    )
+            known = [*split_warnings(split), *known]
+            for task in ("classifier", "segmenter"):
+                known += manifest_warnings(task, read_info(model_path(models, task)).provenance, table)
+    facts = {"classifier_sha256": loaded.classifier.sha256}
+    if studies is not None:  # diagnosed with both networks
+        facts["segmenter_sha256"] = loaded.segmenter.sha256
+    evaluation = evaluate_cohort(cohort, facts=facts, resampling=Resampling(draws=draws))
     write_page(output, replace(evaluation, warnings=(*evaluation.warnings, *known)))
 
 
