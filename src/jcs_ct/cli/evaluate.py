@@ -242,14 +242,14 @@ def card(
 ) -> None:
     """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.
 
-    What no file says is marked as open, never guessed: it is for you to fill in, so files that are there are replaced
-    only with --overwrite.
+    A run of other networks than these checkpoints is refused. What no file says is marked as open, never guessed:
+    it is for you to fill in, so files that are there are replaced only with --overwrite.
 
     Example:  jcs evaluate card evaluation maps --models models -o card
     """
     from jcs_ct.checkpoints import read_info
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation
+    from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation, require_own_weights
     from jcs_ct.files import write_text
 
     card_file, claim_file = output / "MODEL_CARD.md", output / "CLAIM.md"
@@ -258,6 +258,8 @@ def card(
     if not infos:
         raise ConfigError(f"no *.safetensors in {models}; give the folder of the models")
     evaluations = [read_evaluation(run) for run in runs]
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        require_own_weights(run, evaluation, [*infos])
     write_text(card_file, model_card(infos, evaluations))
     write_text(claim_file, claim_table(infos, evaluations))
     say_result({"model_card": str(card_file), "claim": str(claim_file)})
