@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info, save_checkpoint
+from jcs_ct.checkpoints.ancestry import ANCESTORS, ancestor_manifests, inherited_manifests
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
         parser.error(f"--share must be from 0 to 1, got {options.share}")
     earlier, later = load_checkpoint(options.earlier).network.state_dict(), load_checkpoint(options.later)
     network, info = later.network, read_info(options.later)
-    if read_info(options.earlier).config != info.config:
+    first = read_info(options.earlier)
+    if first.config != info.config:
         parser.error("the two are not of one network")
     mean = {
         name: torch.lerp(earlier[name], value, options.share) if value.is_floating_point() else value
@@ -36,7 +38,9 @@ def main() -> None:
     }
     network.load_state_dict(mean)
     averaged = {"earlier_sha256": file_sha256(options.earlier), "share_of_the_later": options.share}
-    save_checkpoint(options.output, network, replace(info, provenance={**info.provenance, "averaged": averaged}))
+    behind = ancestor_manifests(info.provenance) | inherited_manifests({"earlier network": first.provenance})
+    provenance = {**info.provenance, "averaged": averaged, ANCESTORS: behind}
+    save_checkpoint(options.output, network, replace(info, provenance=provenance))
 
 
 if __name__ == "__main__":

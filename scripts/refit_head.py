@@ -24,6 +24,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from jcs_ct.checkpoints import load_classifier, read_info, save_checkpoint
+from jcs_ct.checkpoints.ancestry import ANCESTORS, ancestor_manifests
 from jcs_ct.data.datasets import SliceDataset
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.engine import Execution, ReadyClassifier, inference
@@ -140,7 +141,9 @@ def main() -> None:
     fit = refit_keeping_maps if options.keep_maps else refit
     fit(ready.network, probe, options.regularisation)
     head = asdict(Refit(whole.sha256, len(manifest), options.regularisation, options.keep_maps))
-    saved = replace(info, provenance={**info.provenance, "head": head}, operating_point=None)
+    behind = {**ancestor_manifests(info.provenance), "head": whole.sha256}
+    provenance = {**info.provenance, "head": head, ANCESTORS: behind}
+    saved = replace(info, provenance=provenance, operating_point=None)
     save_checkpoint(options.output, ready.network, saved)
     print(f"the head of {options.output} was fitted to {len(manifest)} slices")
 

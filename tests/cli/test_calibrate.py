@@ -1,13 +1,14 @@
 """`jcs calibrate`, and that `--threshold` means there what it means in `jcs diagnose`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jcs_ct.checkpoints import read_info
-from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.checkpoints import load_checkpoint, read_info, save_checkpoint
+from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.experiments import operating_point_choice
 
 
@@ -93,6 +94,19 @@ def test_a_useless_segmenter_is_warned_of(jcs, random_models, slices, tmp_path, 
     assert f"lesion, on validation: dice {dice:.3f} (2 patients)\n" in done.stdout
     warned = "warning: the segmenter's mean Dice on the validation slices with lesions is 0.021" in done.stderr
     assert warned == (dice < 0.3)
+
+
+def test_networks_that_may_have_seen_the_validation_slices_are_warned_of(jcs, random_models, slices, tmp_path):
+    behind = {"manifest_sha256": read_manifest(slices).sha256, "ancestor_manifests": {"classifier": "of all"}}
+    given, segmenter = ("--classifier", random_models / "classifier.safetensors"), tmp_path / "joint.safetensors"
+    path = random_models / "segmenter.safetensors"
+    info = replace(read_info(path), provenance=behind)
+    save_checkpoint(segmenter, load_checkpoint(path).network, info)
+    given += ("--segmenter", segmenter, "-m", slices, "-o", tmp_path / "out", "--device", "cpu", "--json")
+    done = jcs("calibrate", *given)
+    assert done.exit_code == 0, done.output
+    said = "was trained with another manifest: whether it has seen these slices is not known"
+    assert json.loads(done.stdout)["warnings"][:2] == [f"classifier {said}", f"the classifier of segmenter {said}"]
 
 
 def test_models_that_are_there_are_replaced_together_and_when_asked_only(jcs, random_models, slices, tmp_path):

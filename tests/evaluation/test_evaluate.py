@@ -98,9 +98,14 @@ def test_patients_of_a_manifest_at_the_stored_operating_point(data, models, tmp_
     assert done.exit_code == 0, done.output
     assert "slices: 6/6 in " in done.stderr
     content = json.loads((tmp_path / "evaluation.json").read_text())
+    unknown = "segmenter was trained with another manifest: whether it has seen these slices is not known"
+    assert [said for said in content["warnings"] if "say little" not in said] == [unknown]
     assert content["facts"]["positive_slice_threshold"] == 1
     assert [row["threshold"] for row in content["tables"]["table_iv"]["rows"] if row["in_use"]] == [1.0]
     assert "meant for whole studies" in content["tables"]["table_iv"]["notes"][2]
+    done = run("evaluate", "patients", *options, "--split", "train")
+    seen = "the split 'train' was looked at in training: these figures are not of unseen slices"
+    assert f"note: {seen}\n" in done.stderr
     refused = run("evaluate", "patients", "-o", tmp_path)
     assert isinstance(refused.exception, ConfigError)
 

@@ -107,6 +107,7 @@ def test_the_command_changes_the_head_alone_and_learns_from_train_slices_alone(c
         "regularisation": 0.5,
         "keeps_maps": False,
     }
+    assert info.provenance["ancestor_manifests"] == {"head": drawn_slices.sha256}
     by_hand = load_classifier(classifier)
     probe = Probe(
         averaged_features(by_hand, train),

@@ -41,6 +41,27 @@ def test_a_run_starts_from_a_checkpoint_of_its_preset_and_says_so(trained_classi
     assert read_info(tmp_path / "fresh.safetensors").provenance["pretrained"] is None
 
 
+def test_the_manifests_of_the_networks_behind_are_kept(tmp_path):
+    alone = Recipe(task="segmenter", preset="compact", preprocessing=GREY)
+    taught = CLASSIFIER.model_copy(update={"encoder_feature_weight": 1.0})
+    teacher, first, classifier, joint, last = (tmp_path / f"{number}.safetensors" for number in range(5))
+    make_task(alone).write(teacher, PREPROCESSOR, {"manifest_sha256": "of the teacher"})
+    make_task(CLASSIFIER).write(first, PREPROCESSOR, {"manifest_sha256": "of the first"})
+    task = make_task(taught, pretrained=first, teacher=teacher)
+    task.write(classifier, PREPROCESSOR, {"manifest_sha256": "of the classifier"})
+    make_task(JOINT, classifier).write(joint, PREPROCESSOR, {"manifest_sha256": "of the joint one"})
+    make_task(JOINT, pretrained=joint).write(last, PREPROCESSOR, {})
+    kept = [read_info(path).provenance["ancestor_manifests"] for path in (first, classifier, joint, last)]
+    behind = {
+        "classifier": "of the classifier",
+        "teacher of the classifier": "of the teacher",
+        "pretrained network of the classifier": "of the first",
+    }
+    assert kept[:3] == [{}, {"teacher": "of the teacher", "pretrained network": "of the first"}, behind]
+    inherited = {f"{who} of the pretrained network": sha256 for who, sha256 in behind.items()}
+    assert kept[3] == {"pretrained network": "of the joint one", **inherited}
+
+
 def test_lesion_pixels_teach_the_trunk_beside_the_labels(drawn_slices):
     """The loss is the sum it says, and the last three stages, but not the head, learn from pixels."""
     recipe = CLASSIFIER.model_copy(

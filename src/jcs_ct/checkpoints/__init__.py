@@ -1,10 +1,11 @@
 """Weights on disk: the package's own format, and importers for the published ones.
 
-``checkpoint_info`` reads what a checkpoint of jcs-ct says of itself, ``checkpoint_opening`` opens it, ``format``
-writes it and builds its network; ``key_comparison`` compares names and shapes; ``published`` is the table of foreign
-formats; ``foreign_files`` opens those without running code; ``weights_facts`` says what a file holds; ``importing``
-turns one into a checkpoint; ``pretrained`` starts a network from a checkpoint, and ``fetching`` gets ImageNet weights
-when it is asked to. What needs torch is imported when it is asked for.
+``checkpoint_info`` reads what a checkpoint of jcs-ct says of itself, ``ancestry`` which manifests stand behind it;
+``checkpoint_opening`` opens it, ``format`` writes it and builds its network; ``key_comparison`` compares names and
+shapes; ``published`` is the table of foreign formats; ``foreign_files`` opens those without running code;
+``weights_facts`` says what a file holds; ``importing`` turns one into a checkpoint; ``pretrained`` starts a network
+from a checkpoint, and ``fetching`` gets ImageNet weights when it is asked to. What needs torch is imported when it is
+asked for.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ def calibrate(
 
     from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
     from jcs_ct.engine import Execution
+    from jcs_ct.evaluation.pages.unseen_slices import manifest_warnings
     from jcs_ct.experiments.operating_point_choice import choose_operating_point
     from jcs_ct.files import staged_folder
 
@@ -91,15 +92,17 @@ def calibrate(
     if threshold is not None or reference_spacing_mm is not None:
         count = point.positive_slice_threshold if threshold is None else threshold
         point = point.with_threshold(count, reference_spacing_mm)
+    warnings = []
     with staged_folder(output, last=names[-1]) as staging:  # a classifier and a segmenter that belong together
         for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
             info = read_info(source)
+            warnings += manifest_warnings(ready.task, info.provenance, table)
             provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
             if source == classifier:
                 provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
             calibrated = replace(info, operating_point=point, provenance=provenance)
             save_checkpoint(staging / f"{ready.task}.safetensors", ready.network, calibrated)
-    warnings = _warnings(chosen.figures["slice"], chosen.figures["lesion"]["dice"], least_specificity)
+    warnings += _warnings(chosen.figures["slice"], chosen.figures["lesion"]["dice"], least_specificity)
     if as_json:
         print_json(
             {

@@ -107,9 +107,10 @@ def patients(
 
     Example:  jcs evaluate patients --studies studies.csv --models models -o evaluation
     """
-    from jcs_ct.checkpoints import load_models
+    from jcs_ct.checkpoints import load_models, model_path, read_info
     from jcs_ct.engine import Execution
     from jcs_ct.errors import ConfigError
+    from jcs_ct.evaluation.pages.unseen_slices import manifest_warnings, split_warnings
     from jcs_ct.evaluation.patients.cohort import (
         cohort_of_manifest,
         cohort_of_studies,
@@ -147,9 +148,13 @@ def patients(
                 title=f"{manifest.stem}, split {split}",
                 progress=lambda done, total: progress("slices", done, total),
             )
-    evaluation = evaluate_cohort(
-        cohort, facts={"classifier_sha256": loaded.classifier.sha256}, resampling=Resampling(draws=draws)
-    )
+            known = [*split_warnings(split), *known]
+            for task in ("classifier", "segmenter"):
+                known += manifest_warnings(task, read_info(model_path(models, task)).provenance, table)
+    facts = {"classifier_sha256": loaded.classifier.sha256}
+    if studies is not None:  # diagnosed with both networks
+        facts["segmenter_sha256"] = loaded.segmenter.sha256
+    evaluation = evaluate_cohort(cohort, facts=facts, resampling=Resampling(draws=draws))
     write_page(output, replace(evaluation, warnings=(*evaluation.warnings, *known)))
 
 
@@ -246,14 +251,14 @@ def card(
 ) -> None:
     """Write a model card (in Hugging Face's form, with hashes) and a CLAIM checklist, from checkpoints and runs.
 
-    What no file says is marked as open, never guessed: it is for you to fill in, so files that are there are replaced
-    only with --overwrite.
+    A run of other networks than these checkpoints is refused. What no file says is marked as open, never guessed:
+    it is for you to fill in, so files that are there are replaced only with --overwrite.
 
     Example:  jcs evaluate card evaluation maps --models models -o card
     """
     from jcs_ct.checkpoints import read_info
     from jcs_ct.errors import ConfigError
-    from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation
+    from jcs_ct.evaluation.pages.model_card import claim_table, model_card, read_evaluation, require_own_weights
     from jcs_ct.files import write_text
 
     card_file, claim_file = output / "MODEL_CARD.md", output / "CLAIM.md"
@@ -262,6 +267,8 @@ def card(
     if not infos:
         raise ConfigError(f"no *.safetensors in {models}; give the folder of the models")
     evaluations = [read_evaluation(run) for run in runs]
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        require_own_weights(run, evaluation, [*infos])
     write_text(card_file, model_card(infos, evaluations))
     write_text(claim_file, claim_table(infos, evaluations))
     say_result({"model_card": str(card_file), "claim": str(claim_file)})

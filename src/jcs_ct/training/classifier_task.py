@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
+from jcs_ct.checkpoints.ancestry import ANCESTORS
 from jcs_ct.data.augmentation.mixup import mixup
 from jcs_ct.errors import ConfigError
 from jcs_ct.metrics.classification import roc_auc
@@ -60,6 +61,7 @@ class ClassificationTask:
                 raise ConfigError(str(error)) from error
             self.forward_methods = ("supervised",)
         self.pretrained: PretrainedWeights | None = None
+        self.ancestor_manifests: Mapping[str, str | None] = {}
         self.teacher_sha256 = teacher_sha256
 
     @property
@@ -168,6 +170,7 @@ class ClassificationTask:
                 **provenance,
                 "pretrained": asdict(self.pretrained) if self.pretrained else None,
                 "teacher_sha256": self.teacher_sha256,
+                ANCESTORS: dict(self.ancestor_manifests),
             },
         )
         save_checkpoint(path, self.classifier, info)

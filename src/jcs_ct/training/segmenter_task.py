@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints import CheckpointInfo, PretrainedWeights, save_checkpoint
+from jcs_ct.checkpoints.ancestry import ANCESTORS
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.comparison import COMPARISONS, ComparisonNetwork, build_comparison
@@ -46,6 +47,7 @@ class SegmentationTask:
         self.classifier_sha256 = classifier_sha256
         self.network, self.config = recipe_segmenter(recipe)
         self.pretrained: PretrainedWeights | None = None
+        self.ancestor_manifests: Mapping[str, str | None] = {}
         self.loss_name = _published_loss(self.config) if recipe.loss == "published" else "deep_supervision"
         self.forward_methods: tuple[str, ...] = ("forward_with_edge",) if self.loss_name == "egnet" else ()
         if classifier is not None:
@@ -114,6 +116,7 @@ class SegmentationTask:
                 **provenance,
                 "pretrained": asdict(self.pretrained) if self.pretrained else None,
                 "classifier_sha256": self.classifier_sha256,
+                ANCESTORS: dict(self.ancestor_manifests),
             },
         )
         save_checkpoint(path, self.network, info)

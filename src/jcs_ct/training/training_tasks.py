@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jcs_ct.checkpoints import load_classifier, load_segmenter, start_from
+from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, start_from
+from jcs_ct.checkpoints.ancestry import inherited_manifests
 from jcs_ct.errors import ConfigError
 from jcs_ct.models.classifier import Classifier
 from jcs_ct.models.segmenter import Segmenter
@@ -91,7 +92,9 @@ def make_task(
             if classifier is not None:
                 raise ConfigError("--classifier is for joint segmenters; this recipe trains a classifier")
             taught_by = _teacher(teacher, recipe) if teacher is not None else (None, None)
-            return _started(_fitting(ClassificationTask(recipe, *taught_by)), pretrained)
+            learner = _started(_fitting(ClassificationTask(recipe, *taught_by)), pretrained)
+            learner.ancestor_manifests = _inherited(learner, pretrained, teacher=teacher)
+            return learner
         if teacher is not None:
             raise ConfigError("--teacher is for classifiers; this recipe trains a segmenter")
         borrowed = load_classifier(classifier) if classifier else None
@@ -105,7 +108,18 @@ def make_task(
                     f"the preset {recipe.preset!r} borrows a trained classifier's features; train one first and give "
                     "it with --classifier, or start from a trained joint segmenter with --pretrained"
                 )
+        task.ancestor_manifests = _inherited(task, pretrained, classifier=classifier)
         return task
+
+
+def _inherited(
+    task: ClassificationTask | SegmentationTask, pretrained: Path | str | None, **others: Path | None
+) -> dict[str, str | None]:
+    """Manifests of the networks that a run works from; ImageNet's weights, which are a part of one, have none."""
+    files = {who: path for who, path in others.items() if path is not None}
+    if pretrained is not None and task.pretrained is not None and task.pretrained.part == "whole":
+        files["pretrained network"] = Path(pretrained)
+    return inherited_manifests({who: read_info(path).provenance for who, path in files.items()})
 
 
 def _teacher(path: Path, recipe: Recipe) -> tuple[Segmenter, str]:

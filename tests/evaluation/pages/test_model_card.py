@@ -1,13 +1,25 @@
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from typer.testing import CliRunner
 
-from jcs_ct.checkpoints import CheckpointInfo
+from jcs_ct.checkpoints import CheckpointInfo, file_sha256
+from jcs_ct.cli import app
+from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.pages.model_card import CLAIM_ITEMS, OPEN, claim_table, model_card, read_evaluation
+from jcs_ct.evaluation.pages.data_statistics import describe_manifest
+from jcs_ct.evaluation.pages.model_card import (
+    CLAIM_ITEMS,
+    OPEN,
+    claim_table,
+    model_card,
+    read_evaluation,
+    require_own_weights,
+)
 from jcs_ct.evaluation.pages.page import Evaluation, write_evaluation
 from jcs_ct.evaluation.pages.tables import MEASURED, PAPER, Column, Table
 from jcs_ct.operating_point import OperatingPoint
@@ -46,6 +58,19 @@ def evaluation(tmp_path):
     return read_evaluation(tmp_path)
 
 
+@pytest.fixture
+def jcs_card(tmp_path):
+    """What `jcs evaluate card` says when it refuses."""
+
+    def refused(run, models):
+        command = ["evaluate", "card", run, "--models", models, "-o", tmp_path / "card"]
+        done = CliRunner().invoke(app, [str(word) for word in command])
+        assert isinstance(done.exception, ConfigError)
+        return str(done.exception)
+
+    return refused
+
+
 def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation, tmp_path):
     weights = tmp_path / "segmenter.safetensors"
     weights.write_bytes(b"weights")
@@ -63,6 +88,54 @@ def test_the_card_says_what_the_files_say_and_no_figure_of_others(evaluation, tm
         {"path": "segmenter.safetensors", "bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
     ]
     assert "license" not in metadata, "only the authors know it"
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"weights_sha256": {"segmenter": "OWN"}}, None),
+        ({"weights_sha256": {"plain": "ab" * 32, "ours": "OWN"}}, "> other networks than this card's: plain\n"),
+        ({"weights": {"compact": {"classifier": "ab" * 32, "segmenter": "OWN"}}}, "card's: compact classifier\n"),
+        ({}, "> of weights that are not stated\n"),
+    ],
+)
+def test_the_card_says_which_figures_are_not_of_its_networks(evaluation, tmp_path, facts, said):
+    weights = tmp_path / "segmenter.safetensors"
+    weights.write_bytes(b"weights")
+    stated = json.loads(json.dumps(facts).replace("OWN", hashlib.sha256(b"weights").hexdigest()))
+    run = {**evaluation, "facts": stated}
+    require_own_weights(tmp_path, run, [weights])
+    card = model_card({weights: INFO}, [run])
+    assert said in card if said else "\n> short budget" in card.split("### Segmentation\n")[1][:20]
+
+
+def test_statistics_of_data_are_of_no_weights(evaluation, tmp_path):
+    statistics = describe_manifest(Manifest((ManifestRow(Path("a.png"), "a", 0, None, "test"),)), title="ours")
+    write_evaluation(tmp_path / "statistics", statistics)
+    weights = tmp_path / "segmenter.safetensors"
+    weights.write_bytes(b"weights")
+    card = model_card({weights: INFO}, [read_evaluation(tmp_path / "statistics")])
+    assert "### Data set: ours" in card
+    assert "not stated" not in card
+    assert "not stated" in model_card({weights: INFO}, [evaluation])
+
+
+@pytest.mark.parametrize(
+    ("facts", "judged"),
+    [
+        ({"weights_sha256": {"plain": "ab" * 32, "lseg": "cd" * 32}}, "plain abababababab, lseg cdcdcdcdcdcd"),
+        ({"classifier_sha256": "ab" * 32}, "classifier abababababab"),
+        ({"weights": {"compact": {"segmenter": "ab" * 32}}}, "compact segmenter abababababab"),
+    ],
+)
+def test_a_run_of_other_networks_is_refused(tmp_path, random_models, jcs_card, facts, judged):
+    content = {"title": "t", "warnings": [], "tables": {}, "facts": facts}
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    done = jcs_card(tmp_path, random_models)
+    assert f"{tmp_path} holds figures of other networks than the card's: by SHA-256 it judged {judged}, and" in done
+    segmenter = random_models / "segmenter.safetensors"
+    assert f"{segmenter} {file_sha256(segmenter)[:12]}; evaluate these" in done
+    assert not (tmp_path / "card").exists()
 
 
 def test_claim_items_that_nothing_answers_stay_open(evaluation):
@@ -94,6 +167,9 @@ def test_a_folder_without_an_evaluation_is_named(tmp_path):
             read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"title": "t", "warnings": [], "tables": {"scores": {"rows": []}}}')
     with pytest.raises(ConfigError, match="a table has columns, name, notes, rows, title"):
+        read_evaluation(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"title": "t", "warnings": [], "tables": {}, "facts": []}')
+    with pytest.raises(ConfigError, match="its facts are no object"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_bytes('{"title": "Säle"}'.encode("latin-1"))
     with pytest.raises(ConfigError, match="no text in UTF-8"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +80,44 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or not {"tables", "warnings", "title"} <= set(content):
         raise ConfigError(f"{path} is not an evaluation; give folders that `jcs evaluate` wrote")
+    if not isinstance(content.get("facts", {}), dict):
+        raise ConfigError(f"{path} is not an evaluation: its facts are no object")
     tables = content["tables"]
     if not isinstance(tables, dict) or not all(
         isinstance(one, dict) and set(one) >= _TABLE for one in tables.values()
     ):
         raise ConfigError(f"{path} is not an evaluation: a table has {', '.join(sorted(_TABLE))}")
     return content
+
+
+def judged_weights(evaluation: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """SHA-256 of the weights that a run states: of the networks it compares, by name, and of the one of each task."""
+    facts = evaluation.get("facts", {})
+    compared = dict(facts.get("weights_sha256", {}))
+    for name, pair in facts.get("weights", {}).items():  # of `jcs evaluate speed`
+        compared |= {f"{name} {task}": sha256 for task, sha256 in pair.items() if sha256}  # none where drawn
+    tasks = ("classifier", "segmenter")
+    return compared, {task: facts[f"{task}_sha256"] for task in tasks if f"{task}_sha256" in facts}
+
+
+def require_own_weights(run: Path, evaluation: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Refuse a run of other networks than a card's; one that compares them with others may stay.
+
+    Raises:
+        ConfigError: none of the networks that it compares is of the card, or the one of a task is not.
+    """
+    own = {file_sha256(path): path for path in paths}
+    compared, alone = judged_weights(evaluation)
+    strange = {name: sha256 for name, sha256 in alone.items() if sha256 not in own}
+    if not own.keys() & set(compared.values()):
+        strange |= compared
+    if strange:
+        judged = ", ".join(f"{name} {sha256[:12]}" for name, sha256 in strange.items())
+        given = ", ".join(f"{path} {sha256[:12]}" for sha256, path in own.items())
+        raise ConfigError(
+            f"{run} holds figures of other networks than the card's: by SHA-256 it judged {judged}, and there are "
+            f"{given}; evaluate these, or give --models the folder of those that were judged"
+        )
 
 
 def card_head(metadata: Mapping[str, Any]) -> str:
@@ -129,6 +161,7 @@ def model_card(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mappi
         "",
         f"Written by jcs-ct {__version__} from checkpoints and evaluations.",
     ]
+    own = {entry["sha256"] for entry in card_metadata([*infos])["files"]}
     for path, info in infos.items():
         parts += ["", f"## {path.stem}", "", *_network_lines(info)]
     parts += ["", "## Figures", ""]
@@ -136,7 +169,7 @@ def model_card(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mappi
         parts.append("No evaluation was given: nothing is said of how good these networks are.")
     for evaluation in evaluations:
         parts += [f"### {evaluation['title']}", ""]
-        parts += [f"> {warning}" for warning in evaluation["warnings"]]
+        parts += [f"> {said}" for said in (*_weights_notes(evaluation, own), *evaluation["warnings"])]
         for table in evaluation["tables"].values():
             parts += _measured_lines(table)
     parts += [
@@ -149,6 +182,16 @@ def model_card(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mappi
         "",
     ]
     return "\n".join(parts)
+
+
+def _weights_notes(evaluation: Mapping[str, Any], own: Collection[str]) -> list[str]:
+    """Which figures below are not of the card's own weights, ``own`` by SHA-256, as far as the run states it."""
+    compared, alone = judged_weights(evaluation)
+    if not compared and not alone:
+        of_data = "counts" in evaluation["tables"]  # `jcs data stats`, where no network is judged
+        return [] if of_data else ["of weights that are not stated"]
+    others = [name for name, sha256 in compared.items() if sha256 not in own]
+    return [f"other networks than this card's: {', '.join(others)}"] if others else []
 
 
 def _network_lines(info: CheckpointInfo) -> list[str]:

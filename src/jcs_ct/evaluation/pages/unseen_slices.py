@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jcs_ct.checkpoints.ancestry import ancestor_manifests
 from jcs_ct.data.manifest import Manifest
 
 
@@ -16,7 +17,17 @@ def split_warnings(split: str) -> list[str]:
 
 
 def manifest_warnings(name: str, provenance: Mapping[str, Any], table: Manifest) -> list[str]:
-    """Whether the network was trained with this very manifest, so that its test split is known to be unseen."""
-    if provenance.get("manifest_sha256") in (table.sha256, table.with_masks().sha256):
-        return []
-    return [f"{name} was trained with another manifest: whether it has seen these slices is not known"]
+    """Whether the network was trained with this very manifest, so that its test split is known to be unseen.
+
+    So must be the networks it was trained from. Of several with the same manifest the first is named; one without any
+    adds nothing to what is said of the network itself.
+    """
+    these, unknown = (table.sha256, table.with_masks().sha256), "whether it has seen these slices is not known"
+    own = provenance.get("manifest_sha256")
+    others = {} if own in these else {own: f"{name} was trained with another manifest: {unknown}"}
+    for who, sha256 in ancestor_manifests(provenance).items():
+        if sha256 is None and not others:
+            others[None] = f"with which manifest the {who} of {name} was trained is not stated: {unknown}"
+        elif sha256 is not None and sha256 not in these:
+            others.setdefault(sha256, f"the {who} of {name} was trained with another manifest: {unknown}")
+    return [*others.values()]
