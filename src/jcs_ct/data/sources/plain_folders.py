@@ -67,9 +67,8 @@ def images(
 
     Masks may lie beside their images, too, called ``NAME_seg``, ``NAME_mask`` or so.
     A folder below ``images/`` is a patient, in whichever classes it lies; folders called ``COVID`` and ``non-COVID``
-    (or in another plain way) are
-    classes, with patients in them, and may lie in ``folder`` itself. A slice is infected by its class, else when its
-    mask has a pixel; without either it is what ``uninfected`` says, or not known.
+    (or in another plain way) are classes, with patients in them, and may lie in ``folder`` itself. A slice is
+    infected by its class, else when its mask has a pixel; without either it is what ``uninfected`` says, or unknown.
 
     Args:
         folder: Holds ``images/``, or the folders of the classes; and perhaps ``masks/``.
@@ -200,7 +199,7 @@ def _in_several_classes(patients: Mapping[Path, str], classes: Mapping[str, int 
         return []
     return [
         f"{len(several)} patient(s) have slices in the folders of several classes, as {several[0]}: each is one "
-        "patient and stays in one split; where folders of one name are of different patients, give these different names"
+        "patient and stays in one split; where folders of one name are of different patients, rename them"
     ]
 
 
