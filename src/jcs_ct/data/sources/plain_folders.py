@@ -68,7 +68,7 @@ def images(
     Masks may lie beside their images, too, called ``NAME_seg``, ``NAME_mask`` or so.
     A folder below ``images/`` is a patient, in whichever classes it lies; folders called ``COVID`` and ``non-COVID``
     (or in another plain way) are classes, with patients in them, and may lie in ``folder`` itself. A slice is
-    infected by its class, else when its mask has a pixel; without either it is what ``uninfected`` says, or not known.
+    infected by its class, else when its mask has a pixel; without either it is what ``uninfected`` says, or unknown.
 
     Args:
         folder: Holds ``images/``, or the folders of the classes; and perhaps ``masks/``.
