@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jcs_ct.lungs import LEFT, RIGHT, UNKNOWN_SIDE, lungs_in_view, segment_lungs
 from jcs_ct.phantom import PhantomConfig, make_phantom
@@ -62,6 +63,39 @@ def test_a_chest_that_is_mirrored_keeps_its_sides_and_says_where_the_heart_is(ch
     assert in_view.contradiction is None
     assert {RIGHT, LEFT} <= set(np.unique(labels))
     assert "HEART_RIGHT" in {flag.code for flag in lung_flags(in_view)}
+
+
+@pytest.fixture(scope="module")
+def enhanced(chest):
+    """The same with a heart as dense as bone, and more of it than of spine."""
+    hu, spacing = chest
+    labels = segment_lungs(hu, spacing_mm=spacing)
+    lungs = labels > 0
+    between = np.maximum.accumulate(lungs, axis=2) & np.maximum.accumulate(lungs[:, :, ::-1], axis=2)[:, :, ::-1]
+    soft = ndimage.gaussian_filter(hu.astype(np.float32), (0, 1, 1))
+    heart = between & ~lungs & (soft > -20) & (soft < 120)
+    heart = ndimage.binary_opening(heart, structure=np.ones((1, 5, 5), dtype=bool), iterations=2)
+    shown = np.flatnonzero(lungs.any(axis=(1, 2)))
+    heart[: shown[int(0.4 * len(shown))]] = heart[shown[int(0.75 * len(shown))] :] = False
+    assert np.count_nonzero(heart) > 0.002 * heart.size
+    return np.where(heart, hu + 250, hu).astype(hu.dtype), spacing
+
+
+@pytest.mark.parametrize("turn", [np.s_[:, ::-1], np.s_[:, ::-1, ::-1]], ids=["front and back", "half a turn"])
+def test_a_heart_with_contrast_agent_behind_is_no_spine(enhanced, turn):
+    hu, spacing = enhanced
+    labels, in_view = read(hu[turn], spacing)
+    assert in_view.contradiction == "spine"
+    assert set(np.unique(labels)) == {0, UNKNOWN_SIDE}
+
+
+def test_a_chest_with_contrast_agent_is_read_as_one_without(enhanced):
+    hu, spacing = enhanced
+    labels, in_view = read(hu, spacing)
+    assert in_view.contradiction is None
+    assert UNKNOWN_SIDE not in labels
+    assert not in_view.heart_is_right
+    assert read(hu[:, :, ::-1], spacing)[1].heart_is_right
 
 
 def test_bone_is_not_looked_for_in_grey_levels_nor_a_length_where_none_is_known(chest):

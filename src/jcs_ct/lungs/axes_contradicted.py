@@ -12,18 +12,17 @@ from jcs_ct.lungs.constants import Mask
 from jcs_ct.lungs.midline import (
     LEAST_HEIGHT_MM,
     LEAST_SPINE_MM2,
-    SPINE_HU,
+    SPINE_LASTS,
     bone_mm2_around,
     shows_back,
-    spine_box,
+    slices_with_bone,
 )
 from jcs_ct.lungs.windpipe import windpipe_is_below
 
 #: What may contradict the stated axes.
 Contradiction = Literal["spine", "windpipe"]
-#: What is taken for a spine in front goes through this share of the slices with at least this much bone, in mm2: the
-#: heart and its vessels, as dense with contrast agent, do not.
-SPINE_SLICES, SPINE_ON_SLICE_MM2 = 0.8, 100.0
+#: What is taken for a spine in front goes through this share of the slices.
+SPINE_SLICES = 0.8
 
 
 def axes_contradiction(
@@ -58,7 +57,8 @@ def contradiction(chest: CoarseChest, lungs: Mask) -> Contradiction | None:
 def spine_is_in_front(chest: CoarseChest, slice_mm: float) -> bool:
     """Whether the spine lies where the axes put the breastbone: then they are not the patient's.
 
-    Only where the back is seen and has no spine, and over a height in which other bone moves out of the box.
+    Only where the back is seen and has no spine, and over a height in which other bone moves out of the box. A heart
+    and vessels with contrast agent are no spine, in front or behind: they do not go through all slices.
     """
     rows = np.flatnonzero(chest.bodies.any(axis=(0, 2)))
     too_low = len(chest.hu) * slice_mm < LEAST_HEIGHT_MM
@@ -66,11 +66,8 @@ def spine_is_in_front(chest: CoarseChest, slice_mm: float) -> bool:
         return False
     area = bone_mm2_around(chest.hu, chest.bodies, chest.pixel_mm)
     half = (int(rows[0]) + int(rows[-1])) // 2
-    if area[half:].max() >= LEAST_SPINE_MM2 or area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
+    if area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
         return False
-    row, column = np.unravel_index(area[:half].argmax(), area[:half].shape)
-    width, height = spine_box(chest.pixel_mm)
-    top, first = max(0, int(row) - height // 2), max(0, int(column) - width // 2)
-    box = np.s_[:, top : top + height, first : first + width]
-    bone = np.count_nonzero((chest.hu[box] > SPINE_HU) & chest.bodies[box], axis=(1, 2)) * chest.pixel_mm**2
-    return bool(np.mean(bone >= SPINE_ON_SLICE_MM2) >= SPINE_SLICES)
+    bone, lasts = area >= LEAST_SPINE_MM2, slices_with_bone(chest.hu, chest.bodies, chest.pixel_mm)
+    is_behind = bool((bone & (lasts >= SPINE_LASTS))[half:].any())
+    return not is_behind and bool((bone & (lasts >= SPINE_SLICES))[:half].any())

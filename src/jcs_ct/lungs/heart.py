@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import LEFT, RIGHT
-from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around
+from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around, slices_with_bone
 
 #: The heart lies between these shares of the lungs' height, counted from the top; where less than this height is in
 #: view they may be those of the liver's dome.
@@ -44,7 +44,8 @@ def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tupl
     chosen = chosen[:: -(-len(chosen) // _MOST_SLICES)]
     lungs, planes = labels[chosen, ::step, ::step], hu[chosen, ::step, ::step].astype(np.float32)
     right, left = (int(np.count_nonzero(lungs == side)) for side in (RIGHT, LEFT))
-    column = _spine(planes, lungs > 0, spacing_mm[2] * step)
+    whole = hu[shown[:: -(-len(shown) // _MOST_SLICES)], ::step, ::step].astype(np.float32)
+    column = _spine(whole, lungs > 0, spacing_mm[2] * step)
     if column is None or not right or left - right < LARGER_LEFT * (left + right):
         return False
     between = _between(lungs > 0) & (planes > SOFT_HU) & (lungs == 0)
@@ -52,17 +53,22 @@ def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tupl
     return bool(on_right - on_left >= MOST_RIGHT * (on_right + on_left))
 
 
-def _spine(planes: NDArray[np.float32], lungs: NDArray[np.bool_], pixel_mm: float) -> int | None:
-    """The spine's column, in the middle half of the lungs' width and behind their middle; None where none is seen."""
+def _spine(whole: NDArray[np.float32], lungs: NDArray[np.bool_], pixel_mm: float) -> int | None:
+    """The spine's column, in the middle half of the lungs' width and behind their middle; None where none is seen.
+
+    It has the most bone in ``whole``, slices over all of the lungs' height, and goes through nearly all of them: a
+    heart with contrast agent is as dense, but does not.
+    """
     rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     top, quarter = int(rows[0] + rows[-1]) // 2, (int(columns[-1]) - int(columns[0])) // 4
     first, last = int(columns[0]) + quarter, int(columns[-1]) - quarter + 1
-    area = bone_mm2_around(planes, np.ones_like(lungs), pixel_mm)[
-        top : int(rows[-1]) + round(40.0 / pixel_mm), first:last
-    ]
+    behind = np.s_[top : int(rows[-1]) + round(40.0 / pixel_mm), first:last]
+    everywhere = np.ones(whole.shape, dtype=bool)
+    area = bone_mm2_around(whole, everywhere, pixel_mm)[behind]
     if not area.size or area.max() < LEAST_SPINE_MM2:
         return None
-    return first + int(area.max(axis=0).argmax())
+    lasting = area * slices_with_bone(whole, everywhere, pixel_mm)[behind]
+    return first + int(lasting.max(axis=0).argmax())
 
 
 def _between(lungs: NDArray[np.bool_]) -> NDArray[np.bool_]:

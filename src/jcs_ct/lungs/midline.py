@@ -18,6 +18,8 @@ SPINE_BOX_MM = (40.0, 60.0)
 #: Mean area of bone that a box around the spine holds. Over the chests of ten patients it holds 507 mm2 or more where
 #: at least half of the spine is in view, and 364 mm2 or less where none of it is (30 fields along the ribs each).
 LEAST_SPINE_MM2 = 440.0
+#: Bone of a spine on a slice, in mm2, and the share of the slices that have it where a spine is as it should be.
+SPINE_ON_SLICE_MM2, SPINE_LASTS = 100.0, 0.9
 #: The spine lies this close to the middle of the body, however unevenly arms and fat do ...
 SPINE_OFF_MIDDLE_MM = 45.0
 #: ... and no closer than this to a flank.
@@ -122,6 +124,20 @@ def bone_mm2_around(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) 
     mean = ndimage.uniform_filter(present / len(coarse), (height, width), mode="constant")
     area: NDArray[np.float32] = mean * np.float32(width * height * pixel_mm**2)
     return area
+
+
+def slices_with_bone(coarse: NDArray[np.float32], bodies: Mask, pixel_mm: float) -> NDArray[np.float32]:
+    """(rows, columns) share of the slices with ``SPINE_ON_SLICE_MM2`` of bone in a vertebra's box around each pixel.
+
+    A spine goes through nearly all of them; a heart and vessels that a contrast agent makes as dense do not.
+    """
+    width, height = spine_box(pixel_mm)
+    least = np.float32(SPINE_ON_SLICE_MM2 / (width * height * pixel_mm**2))
+    count = np.zeros(coarse.shape[1:], dtype=np.float32)
+    for plane, body in zip(coarse, bodies, strict=True):
+        bone = ((plane > SPINE_HU) & body).astype(np.float32)
+        count += ndimage.uniform_filter(bone, (height, width), mode="constant") >= least
+    return count / np.float32(len(coarse))
 
 
 def spine_box(pixel_mm: float) -> tuple[int, int]:
