@@ -215,6 +215,10 @@ def test_notes():
         "LOSSY_COMPRESSION",
         "DERIVED_SERIES",
     ]
+    for kind in ("MIP", "MIN IP", "AVERAGE", "PROJECTION IMAGE", "MPR"):
+        assert notes(stack(100, image_type=("DERIVED", "PRIMARY", "AXIAL", kind))) == ["DERIVED_SERIES"]
+    for kind in ("AXIAL", "CT_SOM5 SPI", "HELIX"):
+        assert notes(stack(100, image_type=("DERIVED", "PRIMARY", kind))) == []
     assert notes(stack(100, modality="")) == ["NO_MODALITY"]
     assert notes([*stack(99), replace(stack(100)[99], intercept=0.0)]) == [GateCode.HU_VARIES]
 

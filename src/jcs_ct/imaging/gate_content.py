@@ -206,8 +206,8 @@ def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
     if any(header.lossy for header in ordered):
         message = "the pixels were compressed with loss: HU are approximate"
         findings.append(Finding("LOSSY_COMPRESSION", message, Severity.NOTE))
-    if any("SECONDARY" in header.image_type[1:2] for header in ordered):
-        message = "the series was derived from another one (reformatted or averaged)"
+    if any(header.is_derived for header in ordered):
+        message = "the series was derived from another one (reformatted, projected, averaged): volumes may differ"
         findings.append(Finding("DERIVED_SERIES", message, Severity.NOTE))
     if any(header.modality == "" for header in ordered):
         message = "the header names no modality; read as CT because of its object class"

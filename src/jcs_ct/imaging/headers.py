@@ -47,6 +47,10 @@ class SourceKeys:
     beside: tuple[str, ...] = ()
 
 
+#: In Image Type from its third value on: pixels put together from several slices.
+PROJECTIONS = ("MIP", "MINIP", "MIN IP", "PROJECTION", "AVERAGE", "MPR")
+
+
 @dataclass(frozen=True)
 class SliceHeader:
     """Header facts of one slice (a file, or a frame of a multi-frame file).
@@ -140,6 +144,15 @@ class SliceHeader:
     frame_offset: int | None = None
     age_years: float | None = None
     sex: str = ""
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether Image Type (PS3.3 C.7.6.1.1.2) says that the pixels come from another series, or are a projection.
+
+        ``DERIVED`` alone does not: compressing with loss sets it.
+        """
+        kinds = " ".join(self.image_type[2:])
+        return "SECONDARY" in self.image_type[1:2] or any(kind in kinds for kind in PROJECTIONS)
 
     @property
     def decoded_bytes(self) -> int:

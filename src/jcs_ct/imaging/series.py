@@ -54,9 +54,8 @@ class DicomSeries:
         """Sorts the better series first, by the rule of ``series_choice``."""
         first, stack = self.headers[0], self.examination.stack
         faulty = any(finding.severity is Severity.GEOMETRY for finding in self.examination.findings)
-        derived = "SECONDARY" in first.image_type[1:2]
         step = round(stack.step_mm, 2) if stack is not None and stack.step_mm else float("inf")
-        return not self.is_axial, faulty, derived, -len(self.headers), step, -kernel_sharpness(first.kernel)
+        return not self.is_axial, faulty, first.is_derived, -len(self.headers), step, -kernel_sharpness(first.kernel)
 
 
 @dataclass(frozen=True, eq=False)
