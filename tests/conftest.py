@@ -19,6 +19,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: more threads would 
 import torch  # which reads the number of threads when it is imported
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+#: What may have become of a file that the software wrote itself.
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "list": lambda content: b"[]",
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.fixture(params=DAMAGE.values(), ids=DAMAGE)
+def damage(request: pytest.FixtureRequest) -> Callable[[bytes], bytes]:
+    """A file's content -> what is left of it."""
+    found: Callable[[bytes], bytes] = request.param
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

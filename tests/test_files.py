@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -277,30 +279,37 @@ def test_the_last_file_is_not_there_while_others_are_moved(earlier, monkeypatch)
     assert seen == [("one.txt", False), ("three.txt", False), ("two.txt", False), ("last.txt", False)]
 
 
-def test_what_a_killed_process_had_begun_is_swept_and_another_s_work_is_not(tmp_path: Path) -> None:
-    script = (
-        "import pathlib, sys, time\nfrom jcs_ct.files import staged_folder\n"
-        "with staged_folder(pathlib.Path(sys.argv[1]), last='last.txt') as staging:\n"
-        "    (staging / 'half.txt').write_text('half')\n    print(staging, flush=True)\n    time.sleep(60)\n"
-    )
+@contextmanager
+def one_killed_of_two(script: str, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """What two processes are writing, of which the first was killed."""
     begun = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     try:
         killed, working = (Path(process.stdout.readline().strip()) for process in begun)
         begun[0].kill()
         begun[0].wait()
+        yield killed, working
+    finally:
+        for process in begun:
+            process.kill()
+            process.communicate()
+
+
+def test_what_a_killed_process_had_begun_is_swept_and_another_s_work_is_not(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time\nfrom jcs_ct.files import staged_folder\n"
+        "with staged_folder(pathlib.Path(sys.argv[1]), last='last.txt') as staging:\n"
+        "    (staging / 'half.txt').write_text('half')\n    print(staging, flush=True)\n    time.sleep(60)\n"
+    )
+    with one_killed_of_two(script, tmp_path) as (killed, working):
         for staging in (killed, working):
             os.utime(staging, (0, 0))
         with staged_folder(tmp_path, last="last.txt") as staging:
             assert not killed.exists()
             assert (working / "half.txt").exists()
             (staging / "last.txt").write_text("whole")
-    finally:
-        for process in begun:
-            process.kill()
-            process.communicate()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([working.name, "last.txt"])
     with staged_folder(tmp_path, last="last.txt"):
         assert not working.exists()
@@ -312,24 +321,13 @@ def test_a_file_that_a_killed_process_had_begun_is_swept_and_one_that_is_being_w
         "with replacing(pathlib.Path(sys.argv[1]) / 'state-0000010.pt') as temporary:\n"
         "    temporary.write_text('half')\n    print(temporary, flush=True)\n    time.sleep(60)\n"
     )
-    begun = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    try:
-        killed, working = (Path(process.stdout.readline().strip()) for process in begun)
-        begun[0].kill()
-        begun[0].wait()
+    with one_killed_of_two(script, tmp_path) as (killed, working):
         write_text(tmp_path / "log.txt", "one")
         assert killed.exists(), "too new to tell"
         for half in (killed, working):
             os.utime(half.parent, (0, 0))
         write_text(tmp_path / "log.txt", "two")
         assert (killed.parent.exists(), working.read_text()) == (False, "half")
-    finally:
-        for process in begun:
-            process.kill()
-            process.communicate()
 
 
 def test_a_folder_of_many_files_is_not_searched_for_each(tmp_path: Path, monkeypatch) -> None:

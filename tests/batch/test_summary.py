@@ -131,15 +131,6 @@ def test_a_folder_without_a_batch(tmp_path):
     (tmp_path / "batch.json").write_text(json.dumps({}))
 
 
-DAMAGE = {
-    "cut": lambda content: content[: len(content) // 2],
-    "empty": lambda content: b"",
-    "list": lambda content: b"[]",
-    "zeros": lambda content: bytes(len(content)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_what_a_batch_says_of_itself_is_damaged(batch, tmp_path, damage):
     key = batch.key
     facts = {"weights": key.weights, "operating_point": key.operating_point, "version": key.version}

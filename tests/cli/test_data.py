@@ -44,6 +44,15 @@ def test_all_problems_of_a_manifest_are_listed_at_once_with_exit_code_2(tmp_path
     assert "Traceback" not in done.stderr
 
 
+def stats_of(lines, folder):
+    """What `jcs data stats` says of a manifest's lines."""
+    path = folder / "slices.csv"
+    path.write_text("\n".join(lines))
+    done = CliRunner().invoke(app, ["data", "stats", str(path), "-o", str(folder / "out")])
+    assert done.exit_code == 0, done.output
+    return json.loads((folder / "out/evaluation.json").read_text())
+
+
 def test_stats_describe_patients_scanners_and_lesions(tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[3:6, 2:9] = 255
@@ -54,11 +63,7 @@ def test_stats_describe_patients_scanners_and_lesions(tmp_path):
         "m.png,p1,1,m.png,train,Aquilion ONE,61,f,1.0",
         "m.png,p2,0,,test,uCT 780,,m,",
     ]
-    path = tmp_path / "slices.csv"
-    path.write_text("\n".join(lines))
-    done = CliRunner().invoke(app, ["data", "stats", str(path), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    content = json.loads((tmp_path / "out/evaluation.json").read_text())
+    content = stats_of(lines, tmp_path)
     assert content["tables"]["table_iii"]["rows"] == [{"scanner": "Aquilion ONE", "patients": 1}]
     age = content["tables"]["patients"]["rows"][0]
     assert (age["known"], age["not_known"], age["mean"]) == (1, 1, 61.0)
@@ -75,11 +80,7 @@ def test_stats_say_several_where_the_rows_of_a_patient_differ(tmp_path):
         "m.png,p1,1,a,,,,",
         "m.png,p1,0,b,Aquilion ONE,20,m,5.0",
     ]
-    path = tmp_path / "slices.csv"
-    path.write_text("\n".join(lines))
-    done = CliRunner().invoke(app, ["data", "stats", str(path), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    tables = json.loads((tmp_path / "out/evaluation.json").read_text())["tables"]
+    tables = stats_of(lines, tmp_path)["tables"]
     assert tables["table_iii"]["rows"] == [{"scanner": "several", "patients": 1}]
     age, thickness, *sexes = tables["patients"]["rows"]
     assert (age["known"], age["several"], age["mean"]) == (2, 0, 40.5)
