@@ -4,7 +4,7 @@
 
 Of a source that neither was trained on it shows what a verdict by both would gain. A slice's score is the
 classifier's probability, the largest lesion probability of the segmenter, or the sum of the two's log odds. Intervals
-resample patients, differences are paired. About a tenth of a second a slice on one core.
+resample patients, differences are paired. About a fifth of a second a slice on one core.
 """
 
 from __future__ import annotations
