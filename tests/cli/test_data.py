@@ -115,6 +115,16 @@ def test_manifests_without_a_source_are_told_apart_by_their_files(tmp_path):
     assert [row.patient for row in read_manifest(out)] == ["a/001", "b/001"]
 
 
+def test_a_join_that_parts_a_patient_leaves_what_was_there(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(f"path,patient,label,split\n{split}.png,001,1,{split}\n")
+    out = tmp_path / "all.csv"
+    out.write_text("an earlier one")
+    command = ["data", "join", str(tmp_path / "train.csv"), str(tmp_path / "test.csv"), "-o", str(out)]
+    assert "patient '001' is in the splits test, train" in str(CliRunner().invoke(app, command).exception)
+    assert out.read_text() == "an earlier one"
+
+
 def test_check_names_patients_that_two_sources_share(tmp_path):
     for name, level in (("a", 90), ("b", 200)):
         Image.fromarray(np.diag(np.full(8, level, dtype=np.uint8))).save(tmp_path / f"{name}.png")

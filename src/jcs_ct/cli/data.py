@@ -162,6 +162,8 @@ def join(
     Example:  jcs data join ct100.csv lungs267.csv -o slices.csv
     """
     from jcs_ct.data.manifest import combine, read_manifest
+    from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+    from jcs_ct.data.manifest.parsing import refuse_problems, split_problems
     from jcs_ct.data.manifest.shared_names import prefix_sources, shared_name_notes
 
     tables = {str(path): read_manifest(path) for path in manifests}
@@ -169,8 +171,10 @@ def join(
         tables = {name: prefix_sources(table, otherwise=Path(name).stem) for name, table in tables.items()}
     for note in shared_name_notes(tables):
         typer.echo(f"note: {note}", err=True)
-    combine(*tables.values()).write(output)
-    typer.echo(f"{len(read_manifest(output))} slices -> {output}")
+    joined = combine(*tables.values())
+    refuse_problems(output, [Problem(ProblemKind.PARTED, problem) for problem in split_problems(joined)])
+    joined.write(output)
+    typer.echo(f"{len(joined)} slices -> {output}")
 
 
 @app.command("annotate")
