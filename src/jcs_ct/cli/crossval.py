@@ -281,6 +281,7 @@ def run_asked(
 
     from jcs_ct.errors import ConfigError
     from jcs_ct.evaluation.held_out_page import evaluate_held_out_lesions, evaluate_held_out_scores
+    from jcs_ct.evaluation.pages.unseen_slices import start_warnings
     from jcs_ct.experiments.cross_validation import run_experiment
     from jcs_ct.metrics.bootstrap import Resampling
 
@@ -289,6 +290,7 @@ def run_asked(
     if asked.threads:
         torch.set_num_threads(asked.threads)
     folds, notes = asked.open_folds()
+    starts = start_warnings(methods[0].pretrained)
     slices = ", ".join([asked.manifest.stem, *(f"source {name}" for name in asked.sources or [])])
     cases = folds.cases(slices) if methods[0].is_segmenter else None
     others = () if cases is None else given_predictions(against, cases)  # read before anything is trained
@@ -310,7 +312,7 @@ def run_asked(
     page: dict[str, Any] = {
         "title": f"{title}: {methods[0].name} on {slices}",
         "facts": asked.facts,
-        "warnings": (*warnings, *notes),
+        "warnings": (*warnings, *starts, *notes),
         "resampling": Resampling(draws=asked.draws),
     }
     if cases is None:

@@ -61,6 +61,7 @@ def transfer(
     import torch
 
     from jcs_ct.evaluation.classifier.transfer_matrix import judge_transfer
+    from jcs_ct.evaluation.pages.unseen_slices import start_warnings
     from jcs_ct.experiments.fold_runs import labelled_slices
     from jcs_ct.experiments.methods import Method
     from jcs_ct.experiments.source_sets import read_groups
@@ -87,7 +88,7 @@ def transfer(
             train=train,
             device=device,
             facts={"test_split_took_part": with_test},
-            warnings=(*opened.warnings, *notes),
+            warnings=(*start_warnings(pretrained), *opened.warnings, *notes),
             resampling=Resampling(draws=draws),
             progress=progress,
             stopping=interrupts.deferred,
