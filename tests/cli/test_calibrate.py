@@ -97,7 +97,11 @@ def test_a_useless_segmenter_is_warned_of(jcs, random_models, slices, tmp_path, 
 
 
 def test_networks_that_may_have_seen_the_validation_slices_are_warned_of(jcs, random_models, slices, tmp_path):
-    behind = {"manifest_sha256": read_manifest(slices).sha256, "ancestor_manifests": {"classifier": "of all"}}
+    ours = read_manifest(slices).sha256
+    behind = {
+        "manifest_sha256": ours,
+        "ancestor_manifests": {"classifier": "of all", "operating point": "chosen before"},
+    }
     given, segmenter = ("--classifier", random_models / "classifier.safetensors"), tmp_path / "joint.safetensors"
     path = random_models / "segmenter.safetensors"
     info = replace(read_info(path), provenance=behind)
@@ -107,6 +111,8 @@ def test_networks_that_may_have_seen_the_validation_slices_are_warned_of(jcs, ra
     assert done.exit_code == 0, done.output
     said = "was trained with another manifest: whether it has seen these slices is not known"
     assert json.loads(done.stdout)["warnings"][:2] == [f"classifier {said}", f"the classifier of segmenter {said}"]
+    kept = read_info(tmp_path / "out" / "segmenter.safetensors").provenance["ancestor_manifests"]
+    assert kept == {"classifier": "of all", "operating point": ours}
 
 
 def test_models_that_are_there_are_replaced_together_and_when_asked_only(jcs, random_models, slices, tmp_path):

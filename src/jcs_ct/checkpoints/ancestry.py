@@ -7,6 +7,8 @@ from typing import Any
 
 #: Key of the provenance that holds :func:`inherited_manifests`.
 ANCESTORS = "ancestor_manifests"
+#: Stands among them for the manifest on whose validation slices ``jcs calibrate`` chose.
+OPERATING_POINT = "operating point"
 #: A network that a training works from -> the key of the provenance that names its file.
 _NAMED_BY = {"classifier": "classifier_sha256", "pretrained network": "pretrained", "teacher": "teacher_sha256"}
 
@@ -33,7 +35,8 @@ def inherited_manifests(worked_from: Mapping[str, Mapping[str, Any]]) -> dict[st
     found: dict[str, str | None] = {}
     for who, provenance in worked_from.items():
         found[who] = provenance.get("manifest_sha256")
-        found |= {f"{its} of the {who}": sha256 for its, sha256 in ancestor_manifests(provenance).items()}
+        behind = ancestor_manifests(provenance)
+        found |= {f"{its} of the {who}": sha256 for its, sha256 in behind.items() if its != OPERATING_POINT}
     return found
 
 

@@ -69,6 +69,7 @@ def calibrate(
     from dataclasses import asdict, replace
 
     from jcs_ct.checkpoints import load_classifier, load_segmenter, read_info, save_checkpoint
+    from jcs_ct.checkpoints.ancestry import ANCESTORS, OPERATING_POINT, ancestor_manifests
     from jcs_ct.engine import Execution
     from jcs_ct.evaluation.pages.unseen_slices import manifest_warnings
     from jcs_ct.experiments.operating_point_choice import choose_operating_point
@@ -96,8 +97,11 @@ def calibrate(
     with staged_folder(output, last=names[-1]) as staging:  # a classifier and a segmenter that belong together
         for source, ready in ((classifier, trained_classifier), (segmenter, trained_segmenter)):
             info = read_info(source)
-            warnings += manifest_warnings(ready.task, info.provenance, table)
+            behind = ancestor_manifests(info.provenance)
+            behind.pop(OPERATING_POINT, None)  # replaced
+            warnings += manifest_warnings(ready.task, {**info.provenance, ANCESTORS: behind}, table)
             provenance = {**info.provenance, "operating_point_on_validation": chosen.figures}
+            provenance[ANCESTORS] = {**behind, OPERATING_POINT: table.sha256}
             if source == classifier:
                 provenance["slice_scores_on_validation"] = chosen.scores.by_patient()
             calibrated = replace(info, operating_point=point, provenance=provenance)

@@ -37,8 +37,12 @@ NOT_STATED = "was trained is not stated: whether it has seen these slices is not
             {"manifest_sha256": OURS, "ancestor_manifests": {"classifier": None, "teacher": None}},
             [f"with which manifest the classifier of net {NOT_STATED}"],
         ),
+        (
+            {"manifest_sha256": OURS, "ancestor_manifests": {"operating point": "ab"}},
+            [f"the operating point of net {OTHER.replace('trained', 'chosen')}"],
+        ),
     ],
-    ids=["all with this one", "itself", "ancestors", "one manifest is named once", "none is stated"],
+    ids=["all with this one", "itself", "ancestors", "one manifest is named once", "none is stated", "its cut"],
 )
 def test_every_network_behind_is_compared(provenance, said):
     assert manifest_warnings("net", provenance, TABLE) == said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jcs_ct.checkpoints import read_info
-from jcs_ct.checkpoints.ancestry import ancestor_manifests
+from jcs_ct.checkpoints.ancestry import OPERATING_POINT, ancestor_manifests
 from jcs_ct.data.manifest import Manifest
 
 _UNKNOWN = "whether it has seen these slices is not known"
@@ -23,8 +23,8 @@ def split_warnings(split: str) -> list[str]:
 def manifest_warnings(name: str, provenance: Mapping[str, Any], table: Manifest) -> list[str]:
     """Whether the network was trained with this very manifest, so that its test split is known to be unseen.
 
-    So must be the networks it was trained from. Of several with the same manifest the first is named; one without any
-    adds nothing to what is said of the network itself.
+    So must be the networks it was trained from, and its operating point. Of several with the same manifest the first
+    is named; one without any adds nothing to what is said of the network itself.
     """
     these = (table.sha256, table.with_masks().sha256)
     own = provenance.get("manifest_sha256")
@@ -33,7 +33,8 @@ def manifest_warnings(name: str, provenance: Mapping[str, Any], table: Manifest)
         if sha256 is None and not others:
             others[None] = f"with which manifest the {who} of {name} was trained is not stated: {_UNKNOWN}"
         elif sha256 is not None and sha256 not in these:
-            others.setdefault(sha256, f"the {who} of {name} was trained with another manifest: {_UNKNOWN}")
+            made = "chosen" if who == OPERATING_POINT else "trained"
+            others.setdefault(sha256, f"the {who} of {name} was {made} with another manifest: {_UNKNOWN}")
     return [*others.values()]
 
 
