@@ -377,7 +377,7 @@ def test_a_folder_is_one_programs_of_a_kind_and_free_when_that_ends(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_disk_without_locks_is_not_taken_for_another_program(tmp_path, monkeypatch, number):
+def test_a_disk_without_locks_is_not_taken_for_another_program(tmp_path, monkeypatch, caplog, number):
     def no_locks(descriptor, operation):
         raise OSError(number, os.strerror(number))
 
@@ -385,6 +385,8 @@ def test_a_disk_without_locks_is_not_taken_for_another_program(tmp_path, monkeyp
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OutputError, match=rf"cannot lock .*lock: {os.strerror(number)}; choose a folder on a local"):
         only_one(tmp_path / "lock", "batch").__enter__()
+    with only_one(tmp_path / "lock", "training", where_locks_are_known=True):
+        assert caplog.messages == [f"{tmp_path} cannot be locked: see to it that no other training works there"]
     (tmp_path / ".00000000.part").mkdir()
     os.utime(tmp_path / ".00000000.part", (0, 0))
     write_anew(tmp_path)

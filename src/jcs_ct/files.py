@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,6 +23,8 @@ from typing import Any
 
 from jcs_ct.disk_space import NO_ROOM, is_disk_full, room_left
 from jcs_ct.errors import ConfigError, DamagedFileError, OutputError
+
+logger = logging.getLogger(__name__)
 
 #: A folder that nobody holds was left by a killed process only if it is older: one just made is not held yet.
 LEFT_BEHIND_S = 60.0
@@ -351,12 +354,13 @@ def explain_temporary(error: OSError) -> OutputError:
 
 
 @contextmanager
-def only_one(lock: Path, what: str) -> Iterator[None]:
+def only_one(lock: Path, what: str, *, where_locks_are_known: bool = False) -> Iterator[None]:
     """Hold a file as a lock while the block lasts, so that two programs of a kind never work in one folder.
 
     Args:
         lock: In that folder; made when missing. It says who holds it, for the one who comes second.
         what: What works there, for the message: ``batch``.
+        where_locks_are_known: On a disk that knows none go on without, with a warning.
 
     Raises:
         OutputError: another holds it, its disk knows no locks, or the folder cannot be written.
@@ -364,6 +368,12 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
     prepare_output_folder(lock.parent)
     try:
         held = _hold(lock, os.O_RDWR | os.O_CREAT)
+    except OutputError:
+        if not where_locks_are_known:
+            raise
+        logger.warning("%s cannot be locked: see to it that no other %s works there", lock.parent, what)
+        yield
+        return
     except OSError as error:
         raise explain_unwritable(lock, error) from error
     if held is None:

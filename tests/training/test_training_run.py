@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 
 from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
-from jcs_ct.errors import CheckpointError, ConfigError
+from jcs_ct.errors import CheckpointError, ConfigError, OutputError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
@@ -139,6 +140,17 @@ def test_another_recipe_does_not_continue_a_run(drawn_slices, trained_classifier
     other = CLASSIFIER.model_copy(update={"steps": 8})
     with pytest.raises(ConfigError, match=r"other settings \(steps changed\)"):
         train(make_task(other), other, drawn_slices, trained_classifier)
+
+
+def test_two_runs_never_train_in_one_folder(drawn_slices, tmp_path):
+    def second(step, steps, losses):
+        with pytest.raises(OutputError, match=rf"another training works in {tmp_path} \(process {os.getpid()} on"):
+            train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, progress=second)
+    train(make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path)
 
 
 def written(untrained: Recipe, path: Path) -> Path:

@@ -19,7 +19,7 @@ from jcs_ct.data.covid_cs.feature_lists import FeatureLists
 from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import prepare_output_folder
+from jcs_ct.files import only_one, prepare_output_folder
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.optimisation import learning_rate
 from jcs_ct.training.recipe import Recipe, make_preprocessor
@@ -31,6 +31,9 @@ from jcs_ct.training.training_state import MANIFEST, Origins, TrainingState, sta
 from jcs_ct.training.training_tasks import Task
 
 logger = logging.getLogger(__name__)
+
+#: Held in a run's folder while it trains: two at once would mix their logs and weights.
+LOCK = ".train.lock"
 
 #: Steps between two looks at the losses where a look makes the device wait.
 SHOWN_EVERY = 25
@@ -114,35 +117,38 @@ def train(
     Raises:
         ConfigError: an empty split, a batch that cannot be shared out evenly, a device that is not there, or a folder
             that holds another run, also one that started from other weights.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or another run trains in it.
     """
     prepare_output_folder(folder)
     _check_devices(recipe, data, devices)
     fabric = launched(recipe, devices=devices, device=device)
-    preprocessor = make_preprocessor(recipe.preprocessing)
-    inputs = open_inputs(data, recipe, preprocessor, task.network, workers=workers)
-    state = starting_state(task.network, recipe, fabric.device)
-    origins = {MANIFEST: inputs.sha256, **task.origins}
-    if state.resume(folder, recipe, origins):
-        logger.info("continuing at step %d of %d", state.step, recipe.steps)
-        if fabric.is_global_zero:
-            trim_log(folder / LOG, state.step)
-            if progress is not None:
-                progress(state.step, recipe.steps, {})
-    board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
-    # Every step seeds torch (dropout); the caller's own random numbers go on where they were.
-    seeded = [fabric.device] if fabric.device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=seeded),
-        nullcontext() if board is None else closing(board),
-        stopping() as asked,
-    ):
-        run = Run(task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress, asked)
-        fit(run, state, workers=workers)
-    if fabric.is_global_zero and state.step == recipe.steps:
-        with lent(task.network, state.evaluated_weights()):
-            write_weights(run, state, "last")
-    return state
+    with only_one(folder / LOCK, "training", where_locks_are_known=True) if fabric.is_global_zero else nullcontext():
+        preprocessor = make_preprocessor(recipe.preprocessing)
+        inputs = open_inputs(data, recipe, preprocessor, task.network, workers=workers)
+        state = starting_state(task.network, recipe, fabric.device)
+        origins = {MANIFEST: inputs.sha256, **task.origins}
+        if state.resume(folder, recipe, origins):
+            logger.info("continuing at step %d of %d", state.step, recipe.steps)
+            if fabric.is_global_zero:
+                trim_log(folder / LOG, state.step)
+                if progress is not None:
+                    progress(state.step, recipe.steps, {})
+        board = Board(folder, state.step) if shown.tensorboard and fabric.is_global_zero else None
+        # Every step seeds torch (dropout); the caller's own random numbers go on where they were.
+        seeded = [fabric.device] if fabric.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=seeded),
+            nullcontext() if board is None else closing(board),
+            stopping() as asked,
+        ):
+            run = Run(
+                task, recipe, inputs, origins, preprocessor, folder, fabric, shown.samples, board, progress, asked
+            )
+            fit(run, state, workers=workers)
+        if fabric.is_global_zero and state.step == recipe.steps:
+            with lent(task.network, state.evaluated_weights()):
+                write_weights(run, state, "last")
+        return state
 
 
 def _check_devices(recipe: Recipe, data: Manifest | FeatureLists, devices: int) -> None:
