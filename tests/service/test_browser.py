@@ -425,13 +425,15 @@ def test_a_study_of_the_pacs_is_fetched_compared_and_sent_back(page, server, tur
     server.pacs.patient[header.StudyInstanceUID] = header.PatientID
     log_in(page, server, "jane")
     send(page, "Before", folder=phantom_folder)
-    page.get_by_label("Name of the study").fill("Later")
     page.get_by_text("From the PACS").click()
     page.get_by_label("Patient ID").fill(header.PatientID)
     page.get_by_role("button", name="Search").click()
-    page.get_by_role("button", name="Fetch and read").click()
+    with page.expect_request(lambda request: request.method == "POST") as fetched:
+        page.get_by_role("button", name="Fetch and read").click()
+    label = fetched.value.post_data_json["label"]
+    assert label.startswith("Study of 20"), "told from others by the time of day"
     page.locator("#rows tr[data-state=done]", has_text="Before").wait_for()
-    open_study(page, "Later")
+    open_study(page, label)
     page.locator("#others a").first.click()
     page.locator("body[data-viewer=ready]").wait_for()
     assert "Opacity" in page.locator("#change").inner_text()

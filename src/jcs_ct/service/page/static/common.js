@@ -85,3 +85,18 @@ document.getElementById("logout")?.addEventListener("click", async () => {
   await ask("POST", "/logout").catch(complain);
   location.assign(`${base}/login`);
 });
+
+/** How many studies of this page have which name by the time of day. */
+const named = new Map();
+
+/** A name by the time of day, another one for each study. */
+function unnamed() {
+  const moment = new Date();
+  moment.setMinutes(moment.getMinutes() - moment.getTimezoneOffset()); // the reader's clock, as ISO 8601
+  const name = `Study of ${moment.toISOString().slice(0, 19).replace("T", " ")}`;
+  named.set(name, (named.get(name) ?? 0) + 1);
+  return named.get(name) > 1 ? `${name} (${named.get(name)})` : name;
+}
+
+/** What the person typed as a study's name, or one by the time of day: never the folder's, which may be a patient's. */
+export const givenName = () => document.getElementById("label").value.trim() || unnamed();

@@ -1,17 +1,18 @@
 // Studies that are already somewhere: a folder of the server, or the PACS.
 
-import { ask, complain, tell } from "./common.js";
+import { ask, complain, givenName, tell } from "./common.js";
 
-const label = () => document.getElementById("label").value.trim();
-
+/** Whether the study is queued; what went wrong is shown. */
 async function have(json, name) {
   try {
-    await ask("POST", "/api/v1/studies", { json: { label: label(), ...json } });
+    await ask("POST", "/api/v1/studies", { json: { label: givenName(), ...json } });
     document.getElementById("label").value = "";
     tell(`${name} is waiting to be read.`);
     document.body.dispatchEvent(new Event("studies-changed"));
+    return true;
   } catch (error) {
     complain(error);
+    return false;
   }
 }
 
@@ -59,9 +60,9 @@ function row(study) {
   button.type = "button";
   button.textContent = "Fetch and read";
   button.setAttribute("aria-label", `Fetch and read the study of ${date || "no date"}`);
-  button.addEventListener("click", () => {
+  button.addEventListener("click", async () => {
     button.disabled = true;
-    have({ study_uid: study.study_uid }, `The study of ${date || "no date"}`);
+    button.disabled = await have({ study_uid: study.study_uid }, `The study of ${date || "no date"}`);
   });
   const cell = document.createElement("td");
   cell.append(button);

@@ -1,6 +1,6 @@
 // The worklist: sending studies, and rows that follow what happens.
 
-import { ask, complain, duration, follow, tell } from "./common.js";
+import { ask, complain, duration, follow, givenName, tell } from "./common.js";
 
 const rows = document.getElementById("rows");
 
@@ -44,9 +44,6 @@ function piece(files, offset, size) {
   }
   return new Blob(parts);
 }
-
-/** How many studies of this page have which name by the time of day. */
-const named = new Map();
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
@@ -117,23 +114,12 @@ function beyondLimits(files, { mostFiles, mostBytes }) {
   return bytes > Number(mostBytes) ? `${gib(bytes)} GiB were chosen, ${gib(Number(mostBytes))} GiB are allowed; send one series only (UPLOAD_TOO_LARGE)` : "";
 }
 
-/** A name by the time of day, another one for each study. */
-function unnamed() {
-  const moment = new Date();
-  moment.setMinutes(moment.getMinutes() - moment.getTimezoneOffset()); // the reader's clock, as ISO 8601
-  const name = `Study of ${moment.toISOString().slice(0, 19).replace("T", " ")}`;
-  named.set(name, (named.get(name) ?? 0) + 1);
-  return named.get(name) > 1 ? `${name} (${named.get(name)})` : name;
-}
-
 async function send(files) {
   if (!files.length) return tell("No files were chosen.", { bad: true });
   const tooMuch = beyondLimits(files, drop.dataset);
   if (tooMuch) return tell(tooMuch, { bad: true });
-  const field = document.getElementById("label");
-  // Never the folder's name: it may be a patient's.
-  const label = field.value.trim() || unnamed();
-  field.value = "";
+  const label = givenName();
+  document.getElementById("label").value = "";
   const line = document.createElement("li");
   const [name, bar, status, cancel] = ["span", "progress", "span", "button"].map((tag) => document.createElement(tag));
   name.textContent = label;
