@@ -54,7 +54,7 @@ def test_a_chest_stored_rightly_is_not_doubted(chest, part):
     labels, in_view = read(hu[part], spacing)
     assert in_view.contradiction is None
     assert UNKNOWN_SIDE not in labels
-    assert not {"AXES_CONTRADICTED", "HEART_RIGHT"} & {flag.code for flag in lung_flags(in_view)}
+    assert not {"AXES_CONTRADICTED", "AXES_NOT_CHECKED", "HEART_RIGHT"} & {flag.code for flag in lung_flags(in_view)}
 
 
 def test_a_chest_that_is_mirrored_keeps_its_sides_and_says_where_the_heart_is(chest):
@@ -103,3 +103,33 @@ def test_bone_is_not_looked_for_in_grey_levels_nor_a_length_where_none_is_known(
     assert read(hu[:, ::-1], spacing, hu_is_assumed=True)[1].contradiction is None
     assert read(hu[:, ::-1], None)[1].contradiction is None
     assert not read(hu[:, :, ::-1], None)[1].heart_is_right
+
+
+@pytest.mark.parametrize("largest", [150, 200])
+@pytest.mark.parametrize(
+    "turn", [np.s_[:], np.s_[:, :, ::-1], np.s_[:, ::-1]], ids=["as it is", "mirrored", "turned"]
+)
+def test_where_bone_was_clipped_it_is_said_that_the_axes_were_not_checked(chest, largest, turn):
+    hu, spacing = chest
+    _, in_view = read(np.minimum(hu, largest)[turn], spacing)
+    assert in_view.axes_unchecked == "clipped"
+    flags = {flag.code: flag.message for flag in lung_flags(in_view)}
+    assert "was clipped away" in flags["AXES_NOT_CHECKED"]
+    assert "AXES_CONTRADICTED" not in flags
+
+
+def test_a_slab_too_low_to_be_contradicted_is_unchecked_where_its_spine_lies_in_front(chest):
+    hu, spacing = chest
+    slab = hu[16:22]
+    assert read(slab, spacing)[1].axes_unchecked is None
+    turned = read(slab[:, ::-1], spacing)[1]
+    assert turned.contradiction is None
+    assert turned.axes_unchecked == "spine"
+    assert "no spine is seen" in next(flag.message for flag in lung_flags(turned) if flag.code == "AXES_NOT_CHECKED")
+
+
+def test_axes_are_unchecked_without_lengths_but_not_where_they_are_contradicted_or_assumed(chest):
+    hu, spacing = chest
+    assert read(hu, None)[1].axes_unchecked == "geometry"
+    assert read(hu[:, ::-1], spacing)[1].axes_unchecked is None
+    assert read(hu, None, hu_is_assumed=True)[1].axes_unchecked is None

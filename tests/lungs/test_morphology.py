@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from jcs_ct.lungs import morphology
-from jcs_ct.lungs.coarse_chest import _block_mean
+from jcs_ct.lungs.coarse_chest import block_mean
 from jcs_ct.lungs.convex_hull import convex_hull
 from jcs_ct.lungs.lung_presence import _means
 
@@ -84,4 +84,4 @@ def test_means_on_coarser_grids_are_the_general_ones(step):
     hu = np.random.default_rng(3).integers(-1024, 3000, (2, 20, 25)).astype(np.int16)
     filtered = ndimage.uniform_filter(hu[0].astype(np.float32), step)[::step, ::step]
     np.testing.assert_allclose(_means(_means(hu[0], step).T, step).T, filtered, rtol=1e-6)
-    np.testing.assert_allclose(_block_mean(hu, step), _block_mean(hu.astype(np.float32), step), rtol=1e-6)
+    np.testing.assert_allclose(block_mean(hu, step), block_mean(hu.astype(np.float32), step), rtol=1e-6)

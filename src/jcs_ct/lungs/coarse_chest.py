@@ -51,7 +51,7 @@ class CoarseChest:
             hu_is_assumed: HU come from grey levels.
         """
         step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
-        coarse = _block_mean(hu, step)
+        coarse = block_mean(hu, step)
         pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
         slice_mm = spacing_mm[0] if spacing_mm else None
         field = field_of_view(coarse)
@@ -76,7 +76,8 @@ def _middle_column(body: Mask, midline: Midline) -> float:
     return body.shape[1] // 2 if midline.column is None else midline.column
 
 
-def _block_mean(hu: NDArray[Any], step: int) -> NDArray[np.float32]:
+def block_mean(hu: NDArray[Any], step: int) -> NDArray[np.float32]:
+    """(slices, rows, columns) -> (slices, rows // step, columns // step): means of blocks of ``step`` by ``step``."""
     rows, columns = hu.shape[1] // step * step, hu.shape[2] // step * step
     if hu.dtype.kind in "iu" and hu.dtype.itemsize <= 2:
         return _block_mean_of_integers(hu[:, :rows, :columns], step)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.lungs.axes_contradicted import Contradiction, axes_contradiction
+from jcs_ct.lungs.axes_contradicted import Contradiction, Unchecked, axes_contradiction, why_axes_unchecked
 from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import edge_of, field_of_view, reconstructed_box
+from jcs_ct.lungs.gas import LEAST_GAS_ML, largest_gas_ml
 from jcs_ct.lungs.heart import heart_is_right
+from jcs_ct.lungs.ribcage import Ribcage, ribcage
 from jcs_ct.lungs.square_pixels import SquarePixels
 from jcs_ct.volume import bounding_box
 
@@ -45,18 +47,35 @@ class LungsInView:
         cut_slices: On how many slices the field's edge cuts each of them.
         at_ends: Lung on the first and on the last slice that shows anything, as shares of that on the fullest one.
         contradiction: What says that the axes are not the patient's, so that no side is known.
+        axes_unchecked: Why nothing bears the stated axes out; None where something does or contradicts them, and
+            where HU are assumed.
         heart_is_right: Whether the heart lies where a mirrored picture has it.
         extent_mm: Of both lungs together along (slices, rows, columns); None where the geometry is not known.
         volume_ml: Likewise.
+        ribcage: The lungs beside what the ribs enclose; None where lengths or HU are not known, or no ribs are seen.
+        gas_ml: The largest region within them that is gas alone; None where lengths or HU are not known.
     """
 
     share: Mapping[int, float]
     cut_slices: Mapping[int, int]
     at_ends: tuple[float, float] = (0.0, 0.0)
     contradiction: Contradiction | None = None
+    axes_unchecked: Unchecked | None = None
     heart_is_right: bool = False
     extent_mm: tuple[float, float, float] | None = None
     volume_ml: float | None = None
+    ribcage: Ribcage | None = None
+    gas_ml: float | None = None
+
+    @property
+    def holds_little_air(self) -> bool:
+        """Whether lungs whose ends are in view take up so little of the chest that much of them holds no air."""
+        return self.ribcage is not None and self._ends_in_view and self.ribcage.holds_little_air
+
+    @property
+    def holds_gas_alone(self) -> bool:
+        """Whether so much within the lungs is gas alone that it is no airway."""
+        return (self.gas_ml or 0.0) > LEAST_GAS_ML
 
     @property
     def larger_than_any(self) -> bool:
@@ -131,14 +150,19 @@ def lungs_in_view(
     sides = (RIGHT, LEFT, UNKNOWN_SIDE)
     known_mm = None if hu_is_assumed else spacing_mm
     none_known = bool(voxels[UNKNOWN_SIDE] > 0 and voxels[RIGHT] + voxels[LEFT] == 0)
+    contradiction = axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None
+    asked = lung.any() and contradiction is None and not hu_is_assumed
     return LungsInView(
         {side: int(voxels[side]) / total for side in sides},
         {side: int(cut[side]) for side in sides},
         (float(lung[first] / fullest), float(lung[last] / fullest)),
-        axes_contradiction(labels, hu, known_mm) if none_known and known_mm else None,
+        contradiction,
+        why_axes_unchecked(labels, hu, spacing_mm) if asked else None,
         bool(known_mm and voxels[UNKNOWN_SIDE] == 0 and heart_is_right(labels, hu, known_mm)),
         None if spacing_mm is None else _extent_mm(lung > 0, across, spacing_mm),
         None if spacing_mm is None else int(voxels.sum()) * float(np.prod(spacing_mm)) / 1000.0,
+        ribcage(labels, hu, known_mm) if known_mm else None,
+        largest_gas_ml(labels, hu, known_mm) if known_mm else None,
     )
 
 

@@ -58,7 +58,7 @@ def require_lung(
             f"none of {labels.shape[0]} slice(s) shows lung (at least 10 cm2 of air inside the body are expected); "
             "is this an axial chest CT? Choose another series with --series",
         )
-    if hu_is_assumed or _clips_bone(hu):
+    if hu_is_assumed or clips_bone(hu):
         return
     share = bone_share_around(labels, hu, spacing_mm)
     if share < LEAST_BONE_AROUND:
@@ -102,7 +102,7 @@ def _means(plane: NDArray[Any], step: int) -> NDArray[np.float32]:
     return (total / step).astype(np.float32)
 
 
-def _clips_bone(hu: NDArray[Any]) -> bool:
+def clips_bone(hu: NDArray[Any]) -> bool:
     """Whether the values end below bone because they were clipped there: then many are the largest."""
     largest = hu.max()
     return bool(largest <= SKELETON_HU and np.count_nonzero(hu == largest) > 0.001 * hu.size)

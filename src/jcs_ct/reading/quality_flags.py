@@ -17,6 +17,11 @@ _CONTRADICTIONS = {
     "spine": "the spine lies where the breastbone should",
     "windpipe": "the windpipe runs beside the lower half of the lungs",
 }
+_UNCHECKED = {
+    "geometry": "the geometry is not known or not trusted",
+    "clipped": "what is denser than soft tissue was clipped away, as where only a lung window was kept",
+    "spine": "no spine is seen behind the lungs",
+}
 
 
 def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
@@ -46,6 +51,12 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             "turned; correct the orientation at its source (NIfTI's x grows to the right, y to the front, z to the "
             "head)",
         )
+    if in_view.axes_unchecked is not None:
+        yield QualityFlag(
+            "AXES_NOT_CHECKED",
+            f"{_UNCHECKED[in_view.axes_unchecked]}: whether the stated axes are the patient's was not checked, and "
+            "right and left, front and back may be exchanged without a sign; check the sides",
+        )
     if unknown > 0:
         yield QualityFlag(
             "SIDE_UNKNOWN",
@@ -72,6 +83,22 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             f"the {SIDES[in_view.lesser]} lung found holds {in_view.share[in_view.lesser]:.0%} of both, less than "
             "usual (right 53 to 55%): it may have lost volume, or a part without air (consolidation, collapse, "
             "effusion) was not found; every lung volume and percentage is of lung with air alone: look at that side",
+        )
+    if in_view.holds_little_air and in_view.ribcage is not None:
+        ribs = in_view.ribcage
+        yield QualityFlag(
+            "LITTLE_AIR",
+            f"at their middle height {ribs.lung:.0%} of what the ribs enclose is lung with air (usually 41 to 66%), "
+            f"and {ribs.behind:.0%} of its depth lies behind it (usually 3 to 22%): much lung without air "
+            "(consolidation, collapse) or an effusion was probably not found; every lung volume and percentage is of "
+            "lung with air alone, percentages may be far too small, and the verdict may rest on too few slices",
+        )
+    if in_view.holds_gas_alone:
+        yield QualityFlag(
+            "GAS_IN_LUNG",
+            f"{in_view.gas_ml:.0f} ml that hang together in what was taken for lung are gas alone: air in the "
+            "pleural space (pneumothorax), a bulla or severe emphysema; where it is no lung, lung volumes are too "
+            "large and percentages too small: look at it",
         )
     cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
     if cut:
