@@ -159,6 +159,9 @@ def test_stated_gantry_tilt_is_refused_and_zero_is_not():
         ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, GateCode.LOCALIZER),
         ({"image_type": ("DERIVED", "PRIMARY", "PERFUSION", "RCBF")}, GateCode.NO_HU),
         ({"rescale_type": "Z_EFF"}, GateCode.NO_HU),
+        ({"rescale_type": "SUV"}, GateCode.NO_HU),
+        ({"image_type": ("DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC")}, GateCode.NO_HU),
+        ({"image_type": ("DERIVED", "PRIMARY", "AXIAL", "EFF_ATOMIC_NUM"), "rescale_type": "US"}, GateCode.NO_HU),
         ({"slope": 0.0}, GateCode.NO_HU),
         ({"intercept": None}, GateCode.NO_HU),
         ({"transfer_syntax": "1.2.840.10008.1.2.4.55"}, GateCode.UNSUPPORTED),
@@ -215,8 +218,11 @@ def test_notes():
         "LOSSY_COMPRESSION",
         "DERIVED_SERIES",
     ]
-    for kind in ("MIP", "MIN IP", "AVERAGE", "PROJECTION IMAGE", "MPR"):
+    computed = ("VMI", "VIRTUAL_MONO", "MONO_E 40KEV", "MAT_REMOVED")
+    for kind in ("MIP", "MIN IP", "AVERAGE", "PROJECTION IMAGE", "MPR", *computed):
         assert notes(stack(100, image_type=("DERIVED", "PRIMARY", "AXIAL", kind))) == ["DERIVED_SERIES"]
+    for stated in ("HU", "hu", "US"):
+        assert notes(stack(100, rescale_type=stated)) == []
     for kind in ("AXIAL", "CT_SOM5 SPI", "HELIX"):
         assert notes(stack(100, image_type=("DERIVED", "PRIMARY", kind))) == []
     assert notes(stack(100, modality="")) == ["NO_MODALITY"]

@@ -187,6 +187,8 @@ def test_tissue_as_dense_as_bone_throughout_has_no_hu():
     [
         (lambda hu: hu + 60, "the air around the patient lies at -940 HU"),
         (lambda hu: hu + 250, "the air around the patient lies at -750 HU"),
+        (lambda hu: np.where(hu <= -1000, BACKGROUND_HU, hu * 2), "the air around the patient lies at -1990 HU"),
+        (lambda hu: hu * 1.1, "the air around the patient lies at -1100 HU"),
         (lambda hu: np.maximum(hu, -900), "no voxel is darker than -900 HU"),
         (lambda hu: np.maximum(hu - 100, BACKGROUND_HU), "0% of fat and soft tissue lies above 0 HU"),
         (

@@ -57,6 +57,15 @@ def test_a_chest_stored_rightly_is_not_doubted(chest, part):
     assert not {"AXES_CONTRADICTED", "AXES_NOT_CHECKED", "HEART_RIGHT"} & {flag.code for flag in lung_flags(in_view)}
 
 
+@pytest.mark.parametrize(
+    ("turn", "why"), [(np.s_[:], None), (np.s_[:, ::-1], "spine"), (np.s_[:, ::-1, ::-1], "spine")]
+)
+def test_a_childs_spine_in_front_is_seen_as_an_adults_is(chest, turn, why):
+    hu, spacing = chest
+    _, in_view = read(hu[turn], tuple(0.6 * mm for mm in spacing))
+    assert in_view.contradiction == why
+
+
 def test_a_chest_that_is_mirrored_keeps_its_sides_and_says_where_the_heart_is(chest):
     hu, spacing = chest
     labels, in_view = read(hu[:, :, ::-1], spacing)

@@ -188,6 +188,14 @@ def test_a_lung_in_its_place_keeps_its_side_where_the_other_is_missing(chest: Ch
             assert set(np.unique(found)) == {0, RIGHT + LEFT - side}
 
 
+def test_a_childs_lungs_that_the_field_cuts_on_both_sides_are_not_exchanged(chest: Chest) -> None:
+    height, *pixel = chest.spacing_mm
+    view = np.s_[:, :, SIZE // 6 : -SIZE // 6]  # no flank is in view, and the spine is too small for an adult's
+    found = segment_lungs(chest.hu[view], spacing_mm=(height / 2, pixel[0] / 2, pixel[1] / 2))
+    both = (chest.lungs[view] > 0) & (found > 0)
+    assert np.count_nonzero(both & (found != chest.lungs[view])) < 0.015 * np.count_nonzero(both)
+
+
 def test_what_is_in_view_is_said(chest: Chest) -> None:
     whole = segment_lungs(chest.hu, spacing_mm=chest.spacing_mm)
     in_view = lungs_in_view(whole, chest.hu, chest.spacing_mm)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jcs_ct.jobs import JobKey, Ledger, ResultFolders
-from jcs_ct.service.comparing import Order, burden_change, other_studies
+from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.studies import Studies, StudyRecord
 from jcs_ct.service.users import Role, User
@@ -40,6 +42,24 @@ def test_what_was_not_measured_has_no_change():
     assert rows["Infected slices"]["change"] == 0.0
 
 
+def others_of(tmp_path: Path, first: dict[str, str], second: dict[str, str]) -> list[OtherStudy]:
+    """What stands beside the second of two studies that were read, by the facts kept of each."""
+    jane = User("jane", Role.READER)
+
+    def read(studies: Studies, facts: dict[str, str]) -> StudyRecord:
+        def key(study_id: str) -> JobKey:
+            return JobKey(study_id, "w", "o", "1")
+
+        record = studies.add(jane, studies.new_id(), "Study", files=1, size=1, key=key)
+        studies.ledger.finish(studies.ledger.claim(), result={"patient_key": "p", **facts})
+        return record
+
+    with ServiceDatabase(tmp_path / "service.sqlite") as database, Ledger(tmp_path / "jobs.sqlite") as ledger:
+        studies = Studies(database, ledger, ResultFolders(tmp_path / "results"), tmp_path)
+        read(studies, first)
+        return other_studies(studies, jane, read(studies, second))
+
+
 @pytest.mark.parametrize(
     ("date", "mine", "order"),
     [
@@ -54,18 +74,19 @@ def test_what_was_not_measured_has_no_change():
     ],
 )
 def test_order_is_that_of_dates_that_both_state(tmp_path, date, mine, order):
-    jane = User("jane", Role.READER)
-
-    def read(studies: Studies, study_date: str) -> StudyRecord:
-        def key(study_id: str) -> JobKey:
-            return JobKey(study_id, "w", "o", "1")
-
-        record = studies.add(jane, studies.new_id(), "Study", files=1, size=1, key=key)
-        studies.ledger.finish(studies.ledger.claim(), result={"patient_key": "p", "study_date": study_date})
-        return record
-
-    with ServiceDatabase(tmp_path / "service.sqlite") as database, Ledger(tmp_path / "jobs.sqlite") as ledger:
-        studies = Studies(database, ledger, ResultFolders(tmp_path / "results"), tmp_path)
-        read(studies, date)
-        [other] = other_studies(studies, jane, read(studies, mine))
+    [other] = others_of(tmp_path, {"study_date": date}, {"study_date": mine})
     assert other.order is order
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_shown"),
+    [
+        ({"birth_key": "a", "sex": "F"}, {"birth_key": "a", "sex": "F"}, True),
+        ({"birth_key": "a", "sex": ""}, {"birth_key": "", "sex": "F"}, True),
+        ({}, {"birth_key": "a", "sex": "F"}, True),
+        ({"birth_key": "a", "sex": "F"}, {"birth_key": "b", "sex": "F"}, False),
+        ({"birth_key": "", "sex": "F"}, {"birth_key": "", "sex": "M"}, False),
+    ],
+)
+def test_one_patient_id_of_two_birth_dates_or_sexes_is_of_two_patients(tmp_path, first, second, is_shown):
+    assert bool(others_of(tmp_path, first, second)) is is_shown

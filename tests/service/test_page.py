@@ -162,6 +162,9 @@ def test_studies_of_one_patient_stand_side_by_side(browser, read_study, fetched_
     assert columns == sorted(columns), "time runs to the right whichever study is open"
     assert "+0.0" in compared or "-0.0" in compared, "the same patient turned round: nothing changed"
     assert "different networks" not in compared
+    flags = jane.study(read_study)["facts"]["flags"]
+    assert flags
+    assert all(f"<code>{flag}</code>" in compared.partition('id="flags-beside"')[2] for flag in flags)
     key = jane.study(read_study)["facts"]["patient_key"]
     assert key == jane.study(fetched_study)["facts"]["patient_key"]
     assert "PHANTOM" not in key

@@ -19,8 +19,23 @@ from jcs_ct.imaging.headers import (
 
 #: Photometric Interpretations (PS3.3 C.7.6.3.1.2) whose values are levels of grey; empty where none is stated.
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", ""})
-#: Rescale types (PS3.3 C.11.1.1.2) that are not Hounsfield units.
-NOT_HOUNSFIELD = frozenset({"OD", "PCT", "Z_EFF", "ED", "EDW", "MGML", "HU_MOD", "IOD", "H2O", "%", "MG/ML"})
+#: Rescale types (PS3.3 C.11.1.1.2) of Hounsfield units, or that leave open what the values are.
+_HOUNSFIELD = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNITS", "US", "UNSPECIFIED", ""})
+#: In Image Type from its third value on: values that are no attenuation (PS3.3 C.8.15.2.1.1.5, and older names).
+_PARAMETRIC = frozenset(
+    {
+        "PERFUSION",
+        "MATERIAL",
+        "MAT_SPECIFIC",
+        "MAT_FRACTIONAL",
+        "MAT_MODIFIED",
+        "MAT_VALUE_BASED",
+        "EFF_ATOMIC_NUM",
+        "ELECTRON_DENSITY",
+        "IODINE",
+        "SUBTRACTION",
+    }
+)
 
 _ALL_PARTS = "give all parts, the files with one Concatenation UID"
 
@@ -167,11 +182,12 @@ def check_rescale(ordered: Sequence[SliceHeader]) -> list[Finding]:
             f"{lacking[0]}; grey levels cannot become HU, export the series again"
         )
         return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
-    types = {header.rescale_type.upper() for header in ordered} & NOT_HOUNSFIELD
-    parametric = {"PERFUSION", "VIRTUAL_MONO", "MATERIAL"} & {part for h in ordered for part in h.image_type[2:]}
-    if types or parametric & {"PERFUSION", "MATERIAL"}:
+    types = {header.rescale_type.upper() for header in ordered} - _HOUNSFIELD
+    parametric = _PARAMETRIC & {part for header in ordered for part in header.image_type[2:]}
+    if types or parametric:
         kind = ", ".join(sorted(types | parametric))
-        return [Finding(GateCode.NO_HU, f"the values are {kind}, not Hounsfield units", Severity.REFUSED)]
+        message = f"the values are {kind}, not Hounsfield units; give the CT itself"
+        return [Finding(GateCode.NO_HU, message, Severity.REFUSED)]
     rescales = Counter((header.slope, header.intercept) for header in ordered)
     if len(rescales) == 1:
         return []
@@ -207,7 +223,10 @@ def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
         message = "the pixels were compressed with loss: HU are approximate"
         findings.append(Finding("LOSSY_COMPRESSION", message, Severity.NOTE))
     if any(header.is_derived for header in ordered):
-        message = "the series was derived from another one (reformatted, projected, averaged): volumes may differ"
+        message = (
+            "the series was derived from another one (reformatted, projected, averaged, or computed for one energy "
+            "or without a material): volumes and HU may differ"
+        )
         findings.append(Finding("DERIVED_SERIES", message, Severity.NOTE))
     if any(header.modality == "" for header in ordered):
         message = "the header names no modality; read as CT because of its object class"

@@ -133,7 +133,7 @@ def _check_shift(thin: NDArray[np.float32], inside: NDArray[np.float32]) -> list
     darkest = float(inside.min())
     border = np.concatenate([thin[:, [0, -1], :].ravel(), thin[:, 1:-1, [0, -1]].ravel()])
     # One value alone is padding, or what a scanner or a converter put in the place of all that is darker.
-    air = border[(border < AIR_BELOW_HU) & (border > max(darkest, BACKGROUND_HU))]
+    air = border[(border < AIR_BELOW_HU) & (border > darkest) & (border != BACKGROUND_HU)]
     levels, counts = np.unique(np.round(air / 10.0) * 10.0, return_counts=True)
     level = float(levels[counts.argmax()]) if air.size else 0.0
     peaked = bool(np.mean(np.abs(air - level) <= AIR_SPREAD_HU) >= 0.5) if air.size else False

@@ -49,6 +49,8 @@ class SourceKeys:
 
 #: In Image Type from its third value on: pixels put together from several slices.
 PROJECTIONS = ("MIP", "MINIP", "MIN IP", "PROJECTION", "AVERAGE", "MPR")
+#: Likewise (PS3.3 C.8.15.2.1.1.5): HU computed from several energies, for a single one or without a material.
+VIRTUAL = ("VMI", "VIRTUAL", "MONO_E", "MONOENERGETIC", "MAT_REMOVED", "VNC")
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,12 @@ class SliceHeader:
 
     @property
     def is_derived(self) -> bool:
-        """Whether Image Type (PS3.3 C.7.6.1.1.2) says that the pixels come from another series, or are a projection.
+        """Whether Image Type (PS3.3 C.7.6.1.1.2) says that pixels come from another series, or were computed.
 
         ``DERIVED`` alone does not: compressing with loss sets it.
         """
         kinds = " ".join(self.image_type[2:])
-        return "SECONDARY" in self.image_type[1:2] or any(kind in kinds for kind in PROJECTIONS)
+        return "SECONDARY" in self.image_type[1:2] or any(kind in kinds for kind in (*PROJECTIONS, *VIRTUAL))
 
     @property
     def decoded_bytes(self) -> int:

@@ -33,6 +33,9 @@ SPINE_SLICES = 0.8
 LEAST_BEHIND_MM2 = 320.0
 #: So far behind the lungs a spine is looked for, on no more slices than these, evenly spread.
 _BEHIND_MM, _MOST_SLICES = 40.0, 24
+#: Bodies less deep than this, from front to back, are held against an adult's spine as if they were as deep: a
+#: child's is as small as its body. The two whole chests at hand are 249 and 281 mm deep.
+ADULT_DEPTH_MM = 280.0
 
 
 def axes_contradiction(
@@ -74,11 +77,13 @@ def spine_is_in_front(chest: CoarseChest, slice_mm: float) -> bool:
     too_low = len(chest.hu) * slice_mm < LEAST_HEIGHT_MM
     if too_low or not len(rows) or not shows_back(chest.bodies, chest.field):
         return False
-    area = bone_mm2_around(chest.hu, chest.bodies, chest.pixel_mm)
+    depth_mm = (int(rows[-1]) - int(rows[0]) + 1) * chest.pixel_mm
+    pixel_mm = chest.pixel_mm * max(1.0, ADULT_DEPTH_MM / depth_mm)
+    area = bone_mm2_around(chest.hu, chest.bodies, pixel_mm)
     half = (int(rows[0]) + int(rows[-1])) // 2
     if area[:half].max(initial=0.0) < LEAST_SPINE_MM2:
         return False
-    bone, lasts = area >= LEAST_SPINE_MM2, slices_with_bone(chest.hu, chest.bodies, chest.pixel_mm)
+    bone, lasts = area >= LEAST_SPINE_MM2, slices_with_bone(chest.hu, chest.bodies, pixel_mm)
     is_behind = bool((bone & (lasts >= SPINE_LASTS))[half:].any())
     return not is_behind and bool((bone & (lasts >= SPINE_SLICES))[:half].any())
 

@@ -102,7 +102,10 @@ def sided(parts: NDArray[np.int32], chest: CoarseChest, middles: NDArray[np.floa
             _cut(out, part_of, chest, middles + (valley - np.median(middles)))
             if _longest_contact(np.where(part_of, out, 0)) * chest.pixel_mm > LONGEST_CONTACT_MM:
                 out[part_of] = UNKNOWN_SIDE
-    _order(sides, measured, {side: _columns(out == side) for side in (RIGHT, LEFT)})
+    cut = {side: _columns(out == side) for side in (RIGHT, LEFT)}
+    if chest.midline.column is None and _exchanged(sides, measured, cut):
+        sides = dict.fromkeys(sides)  # then the midline is between the lungs, and no wall or flank told it
+    _order(sides, measured, cut)
     names = np.zeros(max(measured, default=0) + 1, dtype=np.uint8)
     for number, side in sides.items():
         names[number] = UNKNOWN_SIDE if side is None else side
@@ -212,6 +215,28 @@ def _side_of(part: _Part, midline: Midline, pixel_mm: float) -> int | None:
     if right == left:
         return None
     return RIGHT if right else LEFT
+
+
+def _exchanged(sides: dict[int, int | None], measured: dict[int, _Part], cut: dict[int, NDArray[np.int64]]) -> bool:
+    """Whether a part that is called right lies in higher columns than all that is called left, or the other way.
+
+    Walls of the chest say so of both lungs, each cut on its outer side, where a spine is in view and too small to be
+    taken for one, as a child's is.
+    """
+    voxels = {side: columns.copy() for side, columns in cut.items()}
+    for number, side in sides.items():
+        if side is not None:
+            voxels[side] += measured[number].by_column
+    return any(
+        bool(voxels[RIGHT + LEFT - side].any())
+        and (_median(measured[number].by_column) > _median(voxels[RIGHT + LEFT - side])) == (side == RIGHT)
+        for number, side in sides.items()
+        if side is not None
+    )
+
+
+def _median(columns: NDArray[np.int64]) -> int:
+    return int(np.searchsorted(np.cumsum(columns), columns.sum() / 2))
 
 
 def _order(sides: dict[int, int | None], measured: dict[int, _Part], cut: dict[int, NDArray[np.int64]]) -> None:

@@ -52,7 +52,10 @@ class OtherStudy:
 
 
 def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[OtherStudy]:
-    """Other studies of the patient, the newest first, undated ones last; empty where the images name no patient."""
+    """Other studies of the patient, the newest first, undated ones last; empty where the images name no patient.
+
+    Studies of one Patient ID that state two birth dates or sexes are of two patients: many anonymised ones share one.
+    """
     mine = studies.job(record)
     key = mine.result.get("patient_key", "")
     if not key:
@@ -62,7 +65,7 @@ def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[Oth
         job = studies.ledger.job(other.job_id)
         if other.study_id == record.study_id or job is None or job.state is not State.DONE:
             continue
-        if job.result.get("patient_key", "") == key:
+        if job.result.get("patient_key", "") == key and not _contradict(job.result, mine.result):
             date = _stated_date(job.result)
             found.append(
                 OtherStudy(
@@ -76,6 +79,12 @@ def other_studies(studies: Studies, user: User, record: StudyRecord) -> list[Oth
                 )
             )
     return sorted(found, key=lambda one: (one.study_date, one.added_at), reverse=True)
+
+
+def _contradict(facts: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether both studies state the patient's birth date or sex, and differently; older readings kept neither."""
+    stated = ((facts.get(name, ""), others.get(name, "")) for name in ("birth_key", "sex"))
+    return any(one and other and one != other for one, other in stated)
 
 
 def _stated_date(facts: Mapping[str, Any]) -> str:

@@ -309,6 +309,7 @@ def _beside(
         **asdict(other),
         "version": version,
         "change": burden_change(*in_order),
+        "flags": its_report["quality_flags"],
         "viewer": {
             "study_id": record.study_id,
             "version": version,

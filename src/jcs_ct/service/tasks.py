@@ -96,15 +96,21 @@ def read_for_page(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
 
 
 def _whose(study: Study, salt: bytes) -> dict[str, str]:
-    """``patient_key``: the patient under a keyed hash, and ``study_date``; empty where the study does not say."""
+    """``patient_key`` and ``birth_key``: Patient ID and birth date under a keyed hash; ``sex`` and ``study_date``.
+
+    Each is empty where the study does not say.
+    """
     from jcs_ct.data.sources.dicom_studies import pseudonym
 
-    if study.kind != "dicom":
-        return {"patient_key": "", "study_date": ""}
-    header = read_elements(study.paths[:1], ("PatientID", "IssuerOfPatientID", "StudyDate"))[0]
-    patient, issuer, date = (to_text(header.get(name)) for name in ("PatientID", "IssuerOfPatientID", "StudyDate"))
-    key = pseudonym(salt, f"{issuer}|{patient}") if patient else ""
-    return {"patient_key": key, "study_date": date}
+    names = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDate")
+    header: Any = read_elements(study.paths[:1], names)[0] if study.kind == "dicom" else {}
+    patient, issuer, born, sex, date = (to_text(header.get(name)) for name in names)
+    return {
+        "patient_key": pseudonym(salt, f"{issuer}|{patient}") if patient else "",
+        "birth_key": pseudonym(salt, f"born|{born}") if born else "",
+        "sex": sex,
+        "study_date": date,
+    }
 
 
 def send_results(arguments: Mapping[str, Any], progress: Progress) -> dict[str, int]:
