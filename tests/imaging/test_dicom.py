@@ -385,6 +385,15 @@ def test_signed_numbers_and_padding_below_all_are_read(write_series, syntax):
     assert (hu[:, 0] == BACKGROUND_HU).all()
 
 
+def test_what_a_header_says_of_text_and_of_a_child_is_passed_on(write_series):
+    def edit(number, ds):
+        ds.BurnedInAnnotation = "YES" if number == 3 else "NO"
+        ds.PatientBirthDate, ds.StudyDate = "20110402", "20200401"
+
+    codes = {flag.code for flag in open_study(write_series(edit=edit).folder).flags}
+    assert {"BURNED_IN", "CHILD"} <= codes
+
+
 def test_decimal_commas():
     assert [to_number(text) for text in ("0,8", "-1024,0", "1,5e2", "1,000,000")] == [0.8, -1024.0, 150.0, None]
 

@@ -226,6 +226,9 @@ def test_notes():
     for kind in ("AXIAL", "CT_SOM5 SPI", "HELIX"):
         assert notes(stack(100, image_type=("DERIVED", "PRIMARY", kind))) == []
     assert notes(stack(100, modality="")) == ["NO_MODALITY"]
+    assert notes(stack(100, burned_in=True)) == ["BURNED_IN"]
+    for age, said in ((None, []), (0.0, []), (0.25, ["CHILD"]), (15.9, ["CHILD"]), (16.0, []), (90.0, [])):
+        assert notes(stack(100, age_years=age)) == said
     assert notes([*stack(99), replace(stack(100)[99], intercept=0.0)]) == [GateCode.HU_VARIES]
 
 

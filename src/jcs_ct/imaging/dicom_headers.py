@@ -183,6 +183,7 @@ def _facts(
         "body_part": to_text(dataset.get("BodyPartExamined")),
         "patient_position": to_text(dataset.get("PatientPosition")),
         "lossy": to_text(dataset.get("LossyImageCompression")) == "01" or str(syntax) in _LOSSY_SYNTAXES,
+        "burned_in": to_text(dataset.get("BurnedInAnnotation")).upper() == "YES",
         "padding": _padding(dataset, "PixelPaddingValue"),
         "padding_limit": _padding(dataset, "PixelPaddingRangeLimit"),
         **_windows(dataset),

@@ -37,6 +37,9 @@ _PARAMETRIC = frozenset(
     }
 )
 
+#: Patients below this age are children; an age of 0 is mostly what takes the place of one that was removed.
+ADULT_YEARS = 16
+
 _ALL_PARTS = "give all parts, the files with one Concatenation UID"
 
 
@@ -217,7 +220,7 @@ def check_one_series(ordered: Sequence[SliceHeader]) -> list[Finding]:
 
 
 def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
-    """Notes on how the pixels came about: lossy compression, derivation, doubtful headers."""
+    """Notes on how the pixels came about, and of whom: lossy, derived, a doubtful header, text, a child."""
     findings = []
     if any(header.lossy for header in ordered):
         message = "the pixels were compressed with loss: HU are approximate"
@@ -231,4 +234,17 @@ def check_origin(ordered: Sequence[SliceHeader]) -> list[Finding]:
     if any(header.modality == "" for header in ordered):
         message = "the header names no modality; read as CT because of its object class"
         findings.append(Finding("NO_MODALITY", message, Severity.NOTE))
+    if any(header.burned_in for header in ordered):
+        message = (
+            "the header says that text is burned into the pixels: it may name the patient wherever slices are shown, "
+            "and be taken for tissue"
+        )
+        findings.append(Finding("BURNED_IN", message, Severity.NOTE))
+    if any(0.0 < header.age_years < ADULT_YEARS for header in ordered if header.age_years is not None):
+        message = (
+            f"the header states a patient younger than {ADULT_YEARS}: the networks have learnt from adults nearly "
+            "alone, and what is usual for lungs was measured on adults; verdict, sides and volumes may be wrong "
+            "without another sign"
+        )
+        findings.append(Finding("CHILD", message, Severity.NOTE))
     return findings

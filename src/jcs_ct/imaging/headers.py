@@ -73,6 +73,7 @@ class SliceHeader:
         window_levels: Window Center of each window the header offers for display, in HU; never used for analysis.
         window_widths: Window Width of each, in HU.
         photometric: Photometric Interpretation (PS3.3 C.7.6.3.1.2), in capitals.
+        burned_in: Whether Burned In Annotation says that text identifies the patient or the study in the pixels.
         pixel_bytes: Bytes of pixel data that the file really holds, -1 when not counted (deflated).
         pixel_digest: SHA-256 of all that follows the header, hexadecimal, where it was asked for.
         whole: Whether the pixel data reaches its end in the file.
@@ -87,7 +88,7 @@ class SliceHeader:
         concatenation_part: In-concatenation Number, from 1.
         concatenation_parts: In-concatenation Total Number.
         frame_offset: Concatenation Frame Offset Number: frames in the parts before this one.
-        age_years: The patient's, in years, 90 for all from 90 on; for statistics over many, never for a report.
+        age_years: The patient's, in years, 90 for all from 90 on; for statistics over many; no report states it.
         sex: ``f``, ``m``, ``o`` or empty; likewise.
     """
 
@@ -130,6 +131,7 @@ class SliceHeader:
     body_part: str = ""
     patient_position: str = ""
     lossy: bool = False
+    burned_in: bool = False
     pixel_bytes: int = -1
     pixel_digest: str = ""
     whole: bool = True

@@ -88,7 +88,7 @@ def build_encapsulated_pdf(
     document.copy_patient_and_study_information(first)
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = ""
-    document.BurnedInAnnotation = "NO"
+    document.BurnedInAnnotation = source.burned_in_annotation
     document.DocumentTitle = f"{TITLE}. {NOTICE}"
     document.ConceptNameCodeSequence = [CodedConcept.from_code(codes.DCM.ImagingMeasurementReport)]
     document.SourceInstanceSequence = [_reference(image) for image in source.images]

@@ -169,7 +169,7 @@ def build_overlay(
     )
     image.BodyPartExamined = "CHEST"
     image.PixelSpacing = [DS(value, auto_format=True) for value in source.geometry.pixel_spacing_mm]
-    image.BurnedInAnnotation = "NO"  # the caption identifies nobody (PS3.3 C.7.6.1.1.8)
+    image.BurnedInAnnotation = source.burned_in_annotation  # the caption identifies nobody
     image.ImageComments = " ".join([NOTICE, *(f"{flag.code}: {flag.message}." for flag in diagnosis.flags)])[:10240]
     sop_class, sop_instance, frames = source.reference(slice_index)
     reference = Dataset()

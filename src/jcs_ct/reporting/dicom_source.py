@@ -74,6 +74,7 @@ _READ = (
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "BurnedInAnnotation",
     *_REQUIRED,
     *_OPTIONAL,
 )
@@ -141,6 +142,11 @@ class SourceSeries:
     def first(self) -> Dataset:
         """The image from which patient and study attributes are copied."""
         return self.images[0]
+
+    @property
+    def burned_in_annotation(self) -> str:
+        """Burned In Annotation (PS3.3 C.7.6.1.1.1) of results that show the pixels: YES where that of an image is."""
+        return "YES" if any(image.get("BurnedInAnnotation") == "YES" for image in self.images) else "NO"
 
     @property
     def series_uid(self) -> str:
@@ -297,6 +303,8 @@ def _clean_images(
         image.SOPInstanceUID = _clean_uid(header, "SOPInstanceUID", replaced, seed, str(index))
         image.Modality = "CT"
         image.InstanceNumber = index + 1
+        if _text(header, "BurnedInAnnotation").upper() == "YES":
+            image.BurnedInAnnotation = "YES"
         image.Rows, image.Columns = int(header.Rows), int(header.Columns)
         _place(image, geometry, index)
         images.append(image)

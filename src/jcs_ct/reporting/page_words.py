@@ -122,6 +122,8 @@ FLAGS = {
     "LOSSY_COMPRESSION": marked("Lossy compression: HU are approximate"),
     "DERIVED_SERIES": marked("A reformatted or averaged series"),
     "NO_MODALITY": marked("No modality is stated"),
+    "BURNED_IN": marked("Text is burned into the slices"),
+    "CHILD": marked("A child's chest"),
 }
 
 #: What each field that may be withheld is, by its name in report.json.

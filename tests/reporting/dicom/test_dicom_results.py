@@ -57,6 +57,15 @@ def _verdicts(group):
     return {item.name.value: item.value.meaning for item in pairs if item.name.scheme_designator == "99JCS"}
 
 
+@pytest.mark.parametrize("stated", ["YES", "NO", ""])
+def test_pictures_of_slices_with_text_burned_in_say_so(make_series, make_findings, tmp_path, stated):
+    study = make_series(BurnedInAnnotation=stated)
+    paths = write_dicom_results(study, make_findings(study), tmp_path / "out")
+    said = {path.name: dcmread(path).get("BurnedInAnnotation") for path in paths}
+    shown = [value for name, value in said.items() if name.endswith((".sc.dcm", ".pdf.dcm"))]
+    assert set(shown) == {"YES" if stated == "YES" else "NO"}
+
+
 def test_files_have_fixed_names(results):
     _, _, folder, paths = results
     overlays = [f"overlay/slice-{number:04d}.sc.dcm" for number in range(2, 8)]
