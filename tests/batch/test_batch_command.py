@@ -101,6 +101,7 @@ def test_a_folder_of_other_files_is_no_batch(cohort, tmp_path, jcs):
     assert [path.name for path in study.iterdir()] == ["dicom"]
 
 
+@pytest.mark.slow
 def test_a_cohort_from_end_to_end_and_once_more(cohort, tmp_path, jcs):
     folder = tmp_path / "batch"
     done = jcs("batch", "run", cohort, "-o", folder, "--workers", 1, "--json")

@@ -92,6 +92,7 @@ def test_a_limit_that_never_holds_is_an_error(stand_ins, tiny):
 
 
 @needs_nncf
+@pytest.mark.slow
 def test_an_export_says_which_layers_stayed_in_fp32(tiny, hu, cache, tmp_path, monkeypatch):
     ready = tiny("classifier")
     images = np.stack([ready.preprocessor(plane)[0] for plane in hu])

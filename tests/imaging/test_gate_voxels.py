@@ -320,6 +320,7 @@ def test_lost_pixels_refuse_a_dicom_series(write_series, lenient):
     assert refused.value.code is GateCode.TRUNCATED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["covid_002", "normal_002"])
 def test_real_series_and_parts_of_them_are_not_doubted(shared_data, name):
     hu = open_study(shared_data / "volumes" / name).volume.hu[:, ::2, ::2]

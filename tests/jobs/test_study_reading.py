@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from jcs_ct.checkpoints import load_models
 from jcs_ct.jobs import READ_STUDY, Ending, ReadingRequest, StudyWorker, reading_key
 
@@ -26,6 +28,7 @@ def test_a_request_survives_json():
     assert ReadingRequest.from_arguments(json.loads(json.dumps(request.to_arguments()))) == request
 
 
+@pytest.mark.slow
 def test_the_process_reports_what_the_command_reports(small_study, random_models, tmp_path, jcs):
     plain = tmp_path / "plain"
     assert jcs("diagnose", small_study, "-o", plain, "--models", random_models, "--dicom").exit_code == 0
