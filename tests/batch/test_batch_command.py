@@ -41,6 +41,12 @@ def test_a_dry_run_counts_and_reads_nothing(cohort, tmp_path, jcs):
     assert plan["estimate"]["seconds"] > 0
 
 
+def test_a_precision_that_is_asked_for_makes_another_job_and_the_machine_does_not():
+    """Results of another precision were there already, and stood for those that were asked for."""
+    assert len({BatchOptions(precision=name).decisive for name in ("auto", "int8", "fp32")}) == 3
+    assert BatchOptions(device="cuda", backend="torch", batch_size=2).decisive == ""
+
+
 @pytest.mark.parametrize("options", [BatchOptions(), BatchOptions(dicom=True, formats=("json",), threshold=3)])
 def test_options_survive_the_batchs_file(options):
     assert BatchOptions.from_arguments(json.loads(json.dumps(options.to_arguments()))) == options
