@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.batch.batch_reading import BatchOptions, NotFetchedError, read_for_batch
+from jcs_ct.batch.cohort_manifest import ManifestCounts
 from jcs_ct.batch.driver import Failure, Standing
-from jcs_ct.cli.batch_printing import BatchProgress, standing_line
+from jcs_ct.cli.batch_printing import BatchProgress, print_end, standing_line
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Ledger, State
 
@@ -39,6 +40,12 @@ def test_a_dry_run_counts_and_reads_nothing(cohort, tmp_path, jcs):
     plan = json.loads(jcs("batch", "run", cohort, "-o", tmp_path / "batch", "--dry-run", "--json").stdout)
     assert (plan["studies"], plan["refused"]) == (2, {"GAP": 1})
     assert plan["estimate"]["seconds"] > 0
+
+
+def test_a_precision_that_is_asked_for_makes_another_job_and_the_machine_does_not():
+    """Results of another precision were there already, and stood for those that were asked for."""
+    assert len({BatchOptions(precision=name).decisive for name in ("auto", "int8", "fp32")}) == 3
+    assert BatchOptions(device="cuda", backend="torch", batch_size=2).decisive == ""
 
 
 @pytest.mark.parametrize("options", [BatchOptions(), BatchOptions(dicom=True, formats=("json",), threshold=3)])
@@ -84,6 +91,17 @@ def test_failures_have_lines_of_their_own(is_live, monkeypatch, capsys):
     assert ("\r" in said) is is_live, "a log has no line that changes"
     assert "ab12  attempt 3, set aside  TIMED_OUT  it took longer than 60 min\n" in said
     assert "cd34  attempt 1, tried again  CRASHED\n" in said
+
+
+@pytest.mark.parametrize(("studies", "is_said"), [(20, False), (18, True)])
+def test_jobs_of_studies_that_are_not_in_the_manifest_now_are_told_apart(studies, is_said, capsys):
+    """A study that changed on disk, or was taken off the list, was counted beside those of the summary."""
+    counts = dict.fromkeys(State, 0) | {State.DONE: 20}
+    found = ManifestCounts(studies=studies, slices=0, bytes=0, refused={"GAP": 1}, duplicates=0)
+    print_end(Path("batch"), found, standing(counts=counts), 0, as_json=False)
+    said = capsys.readouterr().out
+    assert said.startswith("20 done; 1 refused by their headers\n")
+    assert ("2 of them from an earlier search, not in the manifest now" in said) is is_said
 
 
 def test_usage(cohort, tmp_path, jcs):

@@ -50,6 +50,16 @@ def test_a_list_names_studies_and_series(tmp_path, cohort):
     assert {one.study for one in found} == {one.study for one in find_in_folder(cohort)}
 
 
+def test_two_series_of_one_study_are_two_to_read(tmp_path, cohort):
+    """One was counted as found twice; a list that named another series later had the results of the first."""
+    (tmp_path / "volume.nii").write_bytes(b"0")
+    lines = [f"{place},{series}\n" for place in ("cohort/study-1", "volume.nii") for series in ("", "a1", "b2", "b2")]
+    (tmp_path / "list.csv").write_text("study,series\n" + "".join(lines))
+    found = list(find_studies(str(tmp_path / "list.csv"), Gate()))
+    assert len({one.study for one in found}) == 6
+    assert write_manifest(tmp_path / "manifest.csv", found).duplicates == 2
+
+
 def test_a_study_of_a_list_that_cannot_be_read_is_not_said_to_be_a_manifest_that_cannot_be_written(
     tmp_path, cohort, monkeypatch
 ):

@@ -19,6 +19,15 @@ def test_the_cut_at_a_half_survives_the_file(tmp_path, ct100_like):
     assert (read_predictions(tmp_path / "p", cases).probability(0) >= 0.5).all()
 
 
+def test_labels_of_several_classes_are_said_not_to_be_probabilities(tmp_path, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    write_predictions(tmp_path / "p", [case.name for case in cases], [mask * np.uint8(2) for mask in masks])
+    read = read_given([tmp_path / "p"], cases)
+    assert read.note.startswith("its largest value is 2: read as probabilities times 255, all of them faint")
+    assert max(plane.max() for plane in read.levels) == 2
+
+
 def test_masks_of_0_and_1_are_masks_and_not_faint_probabilities(tmp_path, ct100_like):
     cases = ct100_cases(ct100_like)
     planes = [case.read_mask().astype(np.uint8) for case in cases]

@@ -128,6 +128,31 @@ def test_images_that_arrive_later_are_read_and_the_old_results_superseded(start,
     assert worker.calls == 2, "its own results are no change of the study"
 
 
+def test_a_study_that_is_again_what_it_was_is_read_again_and_the_results_in_between_superseded(
+    start, pacs, fill, worker
+):
+    """Images that came by mistake are removed: without a new reading the results of all of them stay in force."""
+    fill("1.2.3", images=2)
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    fill("1.2.3", images=3)
+    watcher.later()
+    watcher.later()
+    between = {one.instance for one in watcher.book.results("1.2.3")}
+    (extra,) = [key for key in pacs.of_modality("CT") if key[2].endswith(".3")]
+    del pacs.instances[extra]
+    held = {key[2] for key in pacs.instances}
+    for _ in range(3):
+        watcher.later()
+    assert [one["images"] for one in worker.readings] == [2, 3, 2]
+    assert {one["instance"] for one in worker.readings[2]["supersedes"]} == between
+    assert not {one.instance for one in watcher.book.results("1.2.3")} & held, "what was rejected stays rejected"
+    again = start()
+    again.later(7 * 3600.0)
+    assert (again.is_idle(), worker.calls) == (True, 3)
+
+
 @pytest.mark.parametrize("moment", ["fetching", "reading", "storing"])
 def test_images_that_arrive_while_it_is_worked_on_leave_no_result_of_the_part(start, pacs, fill, worker, moment):
     fill("1.2.3", images=2)

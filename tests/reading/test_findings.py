@@ -100,6 +100,33 @@ def test_sides_are_the_patients_inside_beside_and_without_lungs() -> None:
     assert find_lesions(inside[:, :, ::-1], volume(), two_lungs())[1][0].side == "left"
 
 
+@pytest.mark.parametrize(("lung", "column", "side"), [(1, 45, "left"), (2, 10, "right")])
+def test_a_lesion_where_a_lung_is_missing_on_its_slice_is_of_that_lung(lung: int, column: int, side: str) -> None:
+    """A consolidated lower lobe that a reader paints: the lung mask shows the other lung alone on its slices."""
+    lungs = two_lungs()
+    lungs[15:][lungs[15:] != lung] = 0
+    mask = box((20, 10, column), (5, 8, 5))
+    labels, (lesion,) = find_lesions(mask, volume(), lungs)
+    assert lesion.side == side
+    zones = measure_burden(volume(), lungs, labels, (lesion,)).zones
+    assert {zone.side for zone in zones if zone.opacity_voxels} == {side}
+
+
+def test_a_lesion_where_the_other_lung_was_not_found_has_no_side() -> None:
+    for mirrored in (False, True):
+        lungs = two_lungs()
+        lungs[lungs == 2] = 0
+        inner, white = box((10, 10, 26), (5, 8, 5)), box((10, 6, 26), (15, 25, 28))
+        wall, touching = box((10, 10, 0), (5, 8, 5)), white | box((12, 10, 24), (1, 1, 2))
+        if mirrored:
+            lungs = 2 * lungs[:, :, ::-1]
+            inner, white, wall, touching = (mask[:, :, ::-1] for mask in (inner, white, wall, touching))
+        sides = [find_lesions(mask, volume(), lungs)[1][0].side for mask in (inner, wall, white, touching)]
+        lone = "left" if mirrored else "right"
+        assert sides == [lone, lone, "unknown", "unknown"]
+        assert burden_of(white, volume(), lungs).zones is None
+
+
 def test_lesions_touch_by_corners_are_sorted_and_specks_are_dropped() -> None:
     small_pair = box((3, 10, 8), (3, 4, 4)) | box((6, 14, 12), (3, 4, 4))
     large, speck = box((20, 10, 40), (5, 8, 8)), box((12, 30, 50), (1, 2, 2))
@@ -179,9 +206,9 @@ def test_burden_counts_high_opacity_and_zones() -> None:
 
 def test_disease_outside_the_lung_mask_never_takes_more_than_all_of_the_lung() -> None:
     lungs = np.zeros(SHAPE, dtype=np.uint8)
-    lungs[10:12, 10:12, 10:12] = 1
-    everything = np.ones(SHAPE, dtype=bool)
-    burden = burden_of(everything, volume(20.0), lungs)
+    lungs[10:13, 10:12, 10:12] = 1
+    side = box((0, 0, 0), (*SHAPE[:2], 22))
+    burden = burden_of(side, volume(20.0), lungs)
     assert burden.percent_opacity == 100.0
     assert burden.percent_high_opacity == 100.0
     assert {zone.percent_opacity for zone in burden.zones if zone.side == "right"} == {100.0}
@@ -202,6 +229,16 @@ def test_a_lesion_beside_the_lungs_counts_in_the_zones_of_the_lung_it_is_reporte
     assert found == {"right": np.count_nonzero(mask), "left": 0}
     left = sum(zone.lung_voxels for zone in burden.zones if zone.side == "left")
     assert left == np.count_nonzero(lungs == 2)
+
+
+def test_what_is_painted_above_the_lungs_moves_no_zone() -> None:
+    lungs = two_lungs()
+    lungs[:12] = 0
+    inside, above = box((18, 10, 8), (1, 4, 4)), box((0, 10, 8), (1, 1, 1))
+    of_lung, with_speck = (burden_of(mask, volume(), lungs).zones for mask in (inside, inside | above))
+    upper, *others = with_speck
+    assert others == list(of_lung[1:])
+    assert (upper.opacity_voxels, upper.lung_voxels) == (1, of_lung[0].lung_voxels + 1)
 
 
 def test_a_lesion_in_lung_of_unknown_side_lies_in_a_third_of_all_the_lung() -> None:

@@ -10,7 +10,7 @@ from jcs_ct.data.manifest import read_manifest
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import JobKey, Ledger, ResultFolders
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom
-from jcs_ct.service.database import RECORD, ServiceDatabase
+from jcs_ct.service.database import PATIENTS_SALT, RECORD, ServiceDatabase
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.training_export import export_corrected
 from jcs_ct.service.users import LOCAL_USER
@@ -41,6 +41,23 @@ def test_a_study_in_folders_is_exported_with_them(page, tmp_path):
     assert row.label == 0
     assert row.path == tmp_path / "out" / "studies" / images[0].parents[2].name / "wgggg+" / "wgggh+"
     assert sorted(path.name for path in row.path.iterdir()) == [path.name for path in images]
+
+
+def test_a_patient_has_one_name_in_every_export(page, tmp_path):
+    """With a name of its own in each, a patient of two exports that are joined may be trained on and judged."""
+    folder, _ = page
+    first, second = (read_manifest(export_corrected(folder, tmp_path / name).manifest) for name in ("one", "two"))
+    assert [row.patient for row in first] == [row.patient for row in second]
+    key = (tmp_path / "one" / "studies.salt").read_bytes()
+    assert key != (folder / PATIENTS_SALT).read_bytes(), "which the export does not give away"
+
+
+def test_lesions_without_their_segmentation_are_no_uninfected_study(page, tmp_path):
+    folder, _ = page
+    with ServiceDatabase(folder / RECORD) as database:
+        database.change("UPDATE corrections SET facts = ?", ('{"lesion_count": 2}',))
+    with pytest.raises(ConfigError, match="no DICOM study"):
+        export_corrected(folder, tmp_path / "out")
 
 
 def test_what_is_done_to_the_export_does_not_reach_the_page(page, tmp_path):

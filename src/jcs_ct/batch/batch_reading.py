@@ -43,9 +43,13 @@ class BatchOptions(ReadingOptions):
 
     @property
     def decisive(self) -> str:
-        """What makes results others than with the defaults, beside weights and thresholds; empty for the defaults."""
+        """What makes results others than with the defaults, beside weights and thresholds; empty for the defaults.
+
+        A precision that is asked for is among it; that of ``auto``, device and backend follow from the machine, and a
+        batch may go on on another one.
+        """
         default = asdict(BatchOptions())
-        names = ("segment", "map_variant", "dicom", "formats", "lenient", "allow_deflated")
+        names = ("segment", "map_variant", "dicom", "formats", "lenient", "allow_deflated", "precision")
         values = asdict(self)
         return ",".join(f"{name}={values[name]}" for name in names if values[name] != default[name])
 

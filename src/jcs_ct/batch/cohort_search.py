@@ -142,14 +142,19 @@ def _find_in_list(path: Path, gate: Gate, progress: Looked | None) -> Iterator[F
     waiting: list[_Line] = []
     for done, (place, series) in enumerate(places, start=1):
         if is_address(place):
-            yield _one_at(place, series, gate)
+            yield _as_asked(_one_at(place, series, gate))
         else:
-            yield from _looked_at(Path(place), series, path.parent, waiting)
+            yield from map(_as_asked, _looked_at(Path(place), series, path.parent, waiting))
         if sum(len(line.files) for line in waiting) >= FILES_AT_ONCE or done == len(places):
-            yield from _judged(waiting, gate)
+            yield from map(_as_asked, _judged(waiting, gate))
             waiting = []
         if progress is not None:
             progress(done)
+
+
+def _as_asked(found: FoundStudy) -> FoundStudy:
+    """A study of which a line wants a series: with another one wanted it is another study to be read."""
+    return replace(found, study=_hash(f"{found.study}|series {found.series}")) if found.series else found
 
 
 @dataclass(frozen=True)

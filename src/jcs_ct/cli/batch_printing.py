@@ -206,6 +206,9 @@ def print_end(folder: Path, counts: ManifestCounts, standing: Standing, code: in
         )
         return
     typer.echo(counts_line(with_running(standing.counts, 0), sum(counts.refused.values())))
+    earlier = sum(standing.counts.values()) - counts.studies
+    if earlier > 0:
+        typer.echo(f"{earlier} of them from an earlier search, not in the manifest now and not in the summary")
     if code == EXIT_PARTLY:
         typer.echo(f"jcs: {counted(failed, 'study', 'studies')} failed three times; {RETRY}", err=True)
     typer.echo(f"summary: {folder / 'summary.csv'}; page: {folder / 'cohort.html'}")

@@ -123,7 +123,7 @@ def export(
     typer.echo(f"{counted(exported.studies, 'corrected study', 'corrected studies')} -> {exported.manifest}")
     if exported.left_out:
         left_out = counted(exported.left_out, "corrected study", "corrected studies")
-        typer.echo(f"left out, not DICOM: {left_out}")
+        typer.echo(f"left out, not DICOM, or without files or Segmentation: {left_out}")
     for line in exported.refused:
         typer.echo(f"left out, refused: {line}", err=True)
 

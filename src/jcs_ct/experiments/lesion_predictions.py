@@ -18,6 +18,9 @@ from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.progress import CountProgress
 
+#: Levels up to which a folder's largest one is probably the number of a class, no probability.
+_MOST_CLASSES = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -112,8 +115,15 @@ def read_given(folders: Sequence[Path], cases: CaseSet, *, name: str | None = No
 
 
 def _masks_as_levels(read: Predictions) -> Predictions:
-    """Masks of 0 and 1 as 0 and 255, and a word of it; all else as it is."""
-    if max((int(plane.max(initial=0)) for plane in read.levels), default=0) != 1:
+    """Masks of 0 and 1 as 0 and 255, and a word of it; all else as it is, with a word of what may be labels."""
+    largest = max((int(plane.max(initial=0)) for plane in read.levels), default=0)
+    if 1 < largest <= _MOST_CLASSES:
+        note = (
+            f"its largest value is {largest}: read as probabilities times 255, all of them faint; give labels of "
+            "several classes as masks of 0 and 255"
+        )
+        return Predictions(read.name, read.levels, "; ".join(filter(None, [read.note, note])))
+    if largest != 1:
         return read
     note = "its largest value is 1: read as masks of 0 and 1, not as probabilities times 255"
     levels = tuple(plane * np.uint8(255) for plane in read.levels)

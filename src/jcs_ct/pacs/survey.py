@@ -134,6 +134,9 @@ class Survey:
         if not listing.ct_series or not self.query.admits(study, listing):
             return dealt_with
         key = replace(self.key, study=revision_of(study.uid, listing.fingerprint))
+        later = self._later_results(study, key) if self.has_results(key, listing) else ""
+        if later:  # what was rejected must not be stored again under its own identifiers
+            key = replace(self.key, study=revision_of(study.uid, f"{listing.fingerprint}|after {later}"))
         if self.has_results(key, listing):
             logger.info("study %s: its results lie on the server already", name_of(study.uid))
             return dealt_with
@@ -142,6 +145,16 @@ class Survey:
             self.ledger.requeue(key.job_id, request=request)
         logger.info("study %s: %d images, queued as job %s", name_of(study.uid), listing.image_count, key.job_id)
         return replace(dealt_with, job_id=key.job_id)
+
+    def _later_results(self, study: RemoteStudy, key: JobKey) -> str:
+        """An instance of the results that took the place of this reading's; empty where none did.
+
+        A study is again what it was when images that came by mistake are removed: the results in force are then those
+        of images that it no longer has.
+        """
+        current = self.book.results(study.uid)
+        own = report_series_uid(key.job_id)
+        return "" if own in {one.series for one in current} else min((one.instance for one in current), default="")
 
     @staticmethod
     def has_results(key: JobKey, listing: StudyListing) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jcs_ct.preprocessing import Region
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
 from jcs_ct.reading.lesions import Lesion, side_labels
-from jcs_ct.reading.zones import SIDES, Zone, measure_zones
+from jcs_ct.reading.zones import SIDES, Zone, lung_heights, measure_zones
 from jcs_ct.volume import CTVolume
 
 #: HU above which opacity counts as high (consolidation), as PHO is usually cut.
@@ -92,7 +92,7 @@ def measure_burden(
         percent_consolidation=by_density[CONSOLIDATION],
         hu_bin_edges=HISTOGRAM_EDGES_HU,
         hu_counts=tuple(counts.hu.tolist()),
-        zones=measure_zones(counts.lung, counts.opacity),
+        zones=measure_zones(counts.lung, counts.opacity, lung_heights(lungs)),
     )
 
 

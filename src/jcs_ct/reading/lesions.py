@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jcs_ct.lungs import UNKNOWN_SIDE
+from jcs_ct.lungs import ASSUMED_PIXEL_MM, LEFT, RIGHT, UNKNOWN_SIDE
 from jcs_ct.reading.zones import SIDES, Side, lung_heights, third_of
 from jcs_ct.volume import CTVolume, bounding_box
 
@@ -19,6 +20,8 @@ Box = tuple[slice, ...]
 LEAST_LESION_ML = 0.03
 #: The same where volumes are not known, in voxels.
 LEAST_LESION_VOXELS = 30
+#: Beside the only lung that was found, a lesion further than this across its inner edge may be of the other lung.
+BEYOND_LONE_LUNG_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Lesion:
         slice_first, slice_last: Slice range, both included.
         centroid_index: (slice, row, column).
         centroid_lps_mm: LPS position of the centroid.
-        side: Patient's ``left`` or ``right``, by the lung that holds most of it; ``unknown`` where nothing tells the
-            side of that lung.
+        side: Patient's ``left`` or ``right``, by the lung that holds most of it or, beside both, is nearer;
+            ``unknown`` where nothing tells the side of that lung, and across the inner edge of the only lung found.
         third: ``upper``, ``middle`` or ``lower`` third of that lung's height.
         mean_hu: None when HU were assumed from grey levels.
         extent_mm: Bounding box in mm along (slices, rows, columns).
@@ -101,11 +104,10 @@ def find_lesions(
     if not count:
         return labels, ()
     box = bounding_box(mask)
-    heights = lung_heights(lungs)
+    places = _LungPlaces(lungs, volume.spacing_mm[1:] if volume.spacing_mm else (ASSUMED_PIXEL_MM, ASSUMED_PIXEL_MM))
     parts = ndimage.find_objects(labels[box], max_label=count)
     lesions = tuple(
-        _describe(number, _moved(part, box), labels, volume, lungs, heights)
-        for number, part in enumerate(parts, start=1)
+        _describe(number, _moved(part, box), labels, volume, places) for number, part in enumerate(parts, start=1)
     )
     return labels, lesions
 
@@ -185,14 +187,13 @@ def _describe(
     box: Box,
     labels: NDArray[np.uint16],
     volume: CTVolume,
-    lungs: NDArray[np.uint8],
-    heights: dict[int, tuple[int, int]],
+    places: _LungPlaces,
 ) -> Lesion:
     inside = labels[box] == number
     voxels = int(np.count_nonzero(inside))
     centroid = _centroid(inside, box)
-    spacing = volume.spacing_mm
-    side = _side(_lung_voxels(inside, lungs[box]), centroid, lungs, spacing[1:] if spacing else (1.0, 1.0))
+    spacing, heights = volume.spacing_mm, places.heights
+    side = places.side(_lung_voxels(inside, places.lungs[box]), centroid)
     return Lesion(
         lesion_id=number,
         voxel_count=voxels,
@@ -215,7 +216,7 @@ def _describe(
     )
 
 
-def _whole_height(heights: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
+def _whole_height(heights: Mapping[int, tuple[int, int]]) -> tuple[int, int] | None:
     """First and last slice of all lung: of a part whose side is not known the height says nothing."""
     if not heights:
         return None
@@ -266,29 +267,62 @@ def _slice_lesions(number: int, inside: NDArray[np.bool_], box: Box) -> list[Sli
     return records
 
 
-def _side(
-    counts: NDArray[np.int64],
-    centroid: tuple[float, float, float],
-    lungs: NDArray[np.uint8],
-    pixel: tuple[float, float],
-) -> int:
-    """The lung that holds most of a lesion; beside both, the one whose nearest pixel on that slice is nearer.
-
-    Of two that hold as much it is the right one. Without any lung its side is not known.
+@dataclass(frozen=True, eq=False)
+class _LungPlaces:
+    """Where the lungs lie, for lesions inside and beside them.
 
     Args:
-        counts: (labels,) voxels of the lesion in each lung; outside comes first.
-        centroid: (slice, row, column).
-        lungs: (slices, rows, columns).
-        pixel: Sides of a pixel, along (rows, columns), in one unit.
+        lungs: (slices, rows, columns): 0, 1 right lung, 2 left lung, 3 lung of unknown side; columns run to the left.
+        pixel_mm: Sides of a pixel, along (rows, columns).
     """
-    if counts[1:].any():
-        return 1 + int(counts[1:].argmax())
-    plane = lungs[round(centroid[0])]
-    if not plane.any():
-        plane = lungs.max(axis=0)
-    rows, columns = np.nonzero(plane)
-    if not len(rows):
-        return UNKNOWN_SIDE
-    nearest = np.argmin(((rows - centroid[1]) * pixel[0]) ** 2 + ((columns - centroid[2]) * pixel[1]) ** 2)
-    return int(plane[rows[nearest], columns[nearest]])
+
+    lungs: NDArray[np.uint8]
+    pixel_mm: tuple[float, float]
+
+    @cached_property
+    def heights(self) -> Mapping[int, tuple[int, int]]:
+        """First and last slice of each lung that was found."""
+        return lung_heights(self.lungs)
+
+    @cached_property
+    def outlines(self) -> Mapping[int, NDArray[np.bool_]]:
+        """(rows, columns) where each lung lies on any slice."""
+        return {label: np.any([plane == label for plane in self.lungs], axis=0) for label in self.heights}
+
+    def side(self, counts: NDArray[np.int64], centroid: tuple[float, float, float]) -> int:
+        """The lung that holds most of a lesion; beside both, the nearer one.
+
+        A lung that is not seen on the lesion's slice lies where it does on others: consolidated, it may be missing
+        there. Of two that hold as much it is the right one. Without any lung the side is not known, nor is it where
+        only one lung was found and most of the lesion lies beyond.
+
+        Args:
+            counts: (labels,) voxels of the lesion in each lung; outside comes first.
+            centroid: (slice, row, column).
+        """
+        inside = counts[1:]
+        if 2 * int(inside.sum()) < int(counts.sum()) and self._is_beyond_lone_lung(centroid[2]):
+            return UNKNOWN_SIDE
+        if inside.any():
+            return 1 + int(inside.argmax())
+        plane = self.lungs[round(centroid[0])]
+        shown = [label for label in self.heights if (plane == label).any()]
+        if len(shown) == len(self.heights):
+            return self._nearest({label: plane == label for label in shown}, centroid)
+        return self._nearest(self.outlines, centroid)
+
+    def _nearest(self, outlines: Mapping[int, NDArray[np.bool_]], centroid: tuple[float, float, float]) -> int:
+        def distance(label: int) -> float:
+            rows, columns = np.nonzero(outlines[label])
+            down, across = (rows - centroid[1]) * self.pixel_mm[0], (columns - centroid[2]) * self.pixel_mm[1]
+            return float(np.min(down**2 + across**2))
+
+        return min(outlines, key=distance, default=UNKNOWN_SIDE)
+
+    def _is_beyond_lone_lung(self, column: float) -> bool:
+        if len(self.heights) != 1:
+            return False
+        ((lone, outline),) = self.outlines.items()
+        columns = np.flatnonzero(outline.any(axis=0))
+        beyond = {RIGHT: column - columns[-1], LEFT: columns[0] - column, UNKNOWN_SIDE: 0.0}[lone]
+        return bool(beyond * self.pixel_mm[1] > BEYOND_LONE_LUNG_MM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,21 +46,23 @@ def third_of(slice_index: float, height: tuple[int, int] | None) -> str:
     return THIRDS[min(2, max(0, int(share * 3)))]
 
 
-def measure_zones(lung_voxels: NDArray[np.int64], opacity_voxels: NDArray[np.int64]) -> tuple[Zone, ...] | None:
+def measure_zones(
+    lung_voxels: NDArray[np.int64], opacity_voxels: NDArray[np.int64], heights: Mapping[int, tuple[int, int]]
+) -> tuple[Zone, ...] | None:
     """Side x third of each lung's own height; zonal, not lobar. None where the side of some lung is not known.
 
     Args:
         lung_voxels: (slices, labels): voxels of each lung label on each slice.
         opacity_voxels: (slices, labels): those of them that are opacified.
+        heights: First and last slice of each lung that was found, as :func:`lung_heights` gives them for lesions too:
+            what is painted above or below a lung moves none of its zones.
     """
     if lung_voxels[:, UNKNOWN_SIDE].any():
         return None
     zones = []
     for side in (RIGHT, LEFT):
         lung, opacity = lung_voxels[:, side], opacity_voxels[:, side]
-        present = np.flatnonzero(lung)
-        height = (int(present[0]), int(present[-1])) if len(present) else None
-        thirds = np.array([third_of(index, height) for index in range(len(lung))])
+        thirds = np.array([third_of(index, heights.get(side)) for index in range(len(lung))])
         for third in THIRDS:
             total, found = int(lung[thirds == third].sum()), int(opacity[thirds == third].sum())
             zones.append(Zone(SIDES[side], third, total, found, 100.0 * found / total if total else None))

@@ -21,7 +21,7 @@ from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service import api, events, intake, monitoring, pages, reader_api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
-from jcs_ct.service.database import JOBS, RECORD, ServiceDatabase, require_whole
+from jcs_ct.service.database import JOBS, PATIENTS_SALT, RECORD, ServiceDatabase, require_whole
 from jcs_ct.service.listed_studies import ListedFolders
 from jcs_ct.service.problems import Problem, answer_damaged, answer_gone, answer_invalid, answer_unwritable
 from jcs_ct.service.sessions import Sessions
@@ -71,7 +71,7 @@ def build_service(settings: ServiceSettings) -> Service:
             models=settings.models,
             limits=settings.study,
             keep_days=settings.keep_days,
-            salt=folder / "patients.salt",
+            salt=folder / PATIENTS_SALT,
         )
         opened.pop_all()  # all is well: the service closes them
     service = Service(

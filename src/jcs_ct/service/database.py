@@ -11,6 +11,8 @@ from jcs_ct.jobs.sqlite_file import SqliteFile
 RECORD = "service.sqlite"
 #: Name of the ledger of jobs beside it.
 JOBS = "jobs.sqlite"
+#: File with the secret that the patients' pseudonyms follow from.
+PATIENTS_SALT = "patients.salt"
 #: Folders whose files belong to studies of the record, or to jobs of the ledger; of no study they are removed.
 _KEPT = {RECORD: ("sent", "corrections"), JOBS: ("results",)}
 

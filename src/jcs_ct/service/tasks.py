@@ -31,6 +31,7 @@ from jcs_ct.service.viewer_grid import LARGE_VOXELS, ViewerGrid, halved_in_plane
 
 if TYPE_CHECKING:
     from jcs_ct.imaging import Study
+    from jcs_ct.imaging.study import QualityFlag
     from jcs_ct.progress import Progress
     from jcs_ct.reading.diagnosis import Diagnosis
 
@@ -53,6 +54,8 @@ _MOST_IDS = 255
 #: Where the viewer shows each lesion: lesion_id -> (x, y, z) of its centroid.
 PLACES = "lesion_places.json"
 STATE = "state"
+#: Before what is said of the lesions that a correction took the place of.
+_BEFORE = "before the correction: "
 
 
 def describe_models(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -189,12 +192,20 @@ def corrected_diagnosis(study: Study, parent: Diagnosis, mask: NDArray[np.bool_]
     found = measure_findings(mask, study.volume, parent.lung_labels, least_volume_ml=0.0, least_voxels=1)
     return replace(
         parent,
+        flags=tuple(_said_of_networks(flag) for flag in parent.flags),
         segmented=True,
         lesion_labels=found.labels,
         lesions=found.lesions,
         density_labels=found.densities,
         burden=found.burden,
     )
+
+
+def _said_of_networks(flag: QualityFlag) -> QualityFlag:
+    """A flag that counts slices with a lesion counts the networks' own: the verdict stays theirs."""
+    if flag.code != "NETWORKS_DISAGREE" or flag.message.startswith(_BEFORE):
+        return flag
+    return replace(flag, message=_BEFORE + flag.message)
 
 
 def _unpacked(sent: Path, *, free_bytes: int = 0) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import hmac
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +14,13 @@ from pathlib import Path
 from jcs_ct.data.sources.dicom_studies import FoundStudies, find_studies, read_salt
 from jcs_ct.data.sources.study_labels import read_study_labels
 from jcs_ct.errors import ConfigError
-from jcs_ct.files import copy_file, prepare_output_folder, refuse_filled, staged_folder, write_text
+from jcs_ct.files import copy_file, prepare_output_folder, refuse_filled, replacing, staged_folder, write_text
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.reporting.dicom_results import SEG_NAME
-from jcs_ct.service.database import JOBS, RECORD, ServiceDatabase, require_record
+from jcs_ct.service.database import JOBS, PATIENTS_SALT, RECORD, ServiceDatabase, require_record
 from jcs_ct.service.studies import Studies, StudyRecord
 
-_MANIFEST = "manifest.csv"
+_MANIFEST, _SALT = "manifest.csv", "studies.salt"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class ExportedStudies:
     Args:
         manifest: The table, a row a study.
         studies: How many studies have a correction and are DICOM.
-        left_out: Corrected studies that are no DICOM, or whose sent files are gone.
+        left_out: Corrected studies that are no DICOM, whose sent files are gone, or whose lesions are in no
+            Segmentation.
         refused: What the maker of manifests cannot use, a line each.
     """
 
@@ -42,7 +46,8 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
 
     Of a series that was sent twice the newer correction is taken.
     ``output/studies/`` holds copies of the images, ``output/masks/`` of the readers' Segmentations; ``labels.csv``
-    says what is said of each, ``manifest.csv`` is the table with patients under pseudonyms (key in ``studies.salt``).
+    says what is said of each, ``manifest.csv`` is the table with patients under pseudonyms (key in ``studies.salt``),
+    the same in every export of a page: else a patient of two exports would be two, trained on and judged.
     A study whose correction holds no lesion is labelled uninfected.
 
     Args:
@@ -66,9 +71,16 @@ def export_corrected(folder: Path, output: Path) -> ExportedStudies:
             database.close()
         if not lines:
             raise ConfigError(f"no DICOM study in {folder} was corrected; correct one on the page first")
+        with replacing(staging / _SALT, private=True) as temporary:
+            temporary.write_bytes(_own_salt(read_salt(folder / PATIENTS_SALT)))
         found = _find(staging, lines)
         found.manifest.write(staging / _MANIFEST)
     return ExportedStudies(output / _MANIFEST, len(lines), left_out, found.refused)
+
+
+def _own_salt(salt: bytes) -> bytes:
+    """The key of exports, which always follows from the page's own and does not give it away."""
+    return hmac.new(salt, b"training export", hashlib.sha256).hexdigest().encode() + b"\n"
 
 
 def _find(staging: Path, lines: Sequence[tuple[str, int, str]]) -> FoundStudies:
@@ -79,7 +91,7 @@ def _find(staging: Path, lines: Sequence[tuple[str, int, str]]) -> FoundStudies:
     writer.writerows(lines)
     write_text(staging / "labels.csv", table.getvalue())
     labels = read_study_labels(staging / "labels.csv", staging / "studies")
-    found = find_studies(staging / "studies", salt=read_salt(staging / "studies.salt"), labels=labels)
+    found = find_studies(staging / "studies", salt=read_salt(staging / _SALT), labels=labels)
     if not found.manifest.rows:
         raise ConfigError("\n  ".join(["none of the corrected studies can be used:", *found.refused]))
     return found
@@ -88,8 +100,8 @@ def _find(staging: Path, lines: Sequence[tuple[str, int, str]]) -> FoundStudies:
 def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple[list[tuple[str, int, str]], int]:
     """Images and masks of every corrected study; lines of the table, and how many studies cannot be used."""
     newest = database.rows(
-        "SELECT study_id, max(version) AS version, max(moment) AS moment FROM corrections GROUP BY study_id "
-        "ORDER BY moment DESC"
+        "SELECT study_id, max(version) AS version, moment, facts FROM corrections GROUP BY study_id "
+        "ORDER BY moment DESC"  # SQLite takes moment and facts from the row of the newest version
     )
     lines: list[tuple[str, int, str]] = []
     left_out, seen = 0, set()
@@ -105,8 +117,11 @@ def _lay_out(database: ServiceDatabase, studies: Studies, output: Path) -> tuple
         if job.result["identifier"] in seen:  # the same series was sent twice: the newest correction counts
             continue
         seen.add(job.result["identifier"])
-        _copy_tree(sent, output / "studies" / record.study_id)
         seg = studies.corrections(record.study_id) / f"{row['version']:04d}" / SEG_NAME
+        if json.loads(row["facts"]).get("lesion_count") and not seg.is_file():
+            left_out += 1
+            continue
+        _copy_tree(sent, output / "studies" / record.study_id)
         mask = ""
         if seg.is_file():
             mask = f"masks/{record.study_id}.seg.dcm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.segmentation.density_classes import DensityCase, _best_cut, density_cases, evaluate_densities
-from jcs_ct.experiments.judged_slices import Case, ct100_cases
+from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
+from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.preprocessing import Window
 from jcs_ct.reading.densities import CONSOLIDATION, GROUND_GLASS
 
@@ -60,6 +62,19 @@ def test_both_densities_are_found(data: Path) -> None:
         assert row["slices"] == 4
         assert row["dice_percent"] > 85.0
         assert row["dice_percent_low"] is None, "of three patients"
+
+
+def test_near_duplicates_are_resampled_as_a_whole(data: Path) -> None:
+    write_slice(data, "0004", np.random.default_rng(1))
+    known = ct100_cases(data)
+    fifth = replace(known.cases[-1], name="0004", image=data / "images/0004.png", mask=data / "masks/0004.png")
+    lows = {}
+    for unit in ("", "near-duplicates"):
+        cases = [replace(case, patient=case.name, unit=unit or case.name) for case in (*known, fifth)]
+        (table,) = evaluate_densities(data, CaseSet("x", tuple(cases)), resampling=Resampling(draws=50)).tables
+        lows[unit] = table.rows[0]["dice_percent_low"]
+    assert lows[""] > 80.0
+    assert lows["near-duplicates"] is None
 
 
 def test_an_effusion_is_neither(data: Path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_small_subgroups_are_suppressed(perfect, ct100_like):
     assert table is not None
     assert [row.get("dice_percent") for row in table.rows] == [None, 100.0]
     assert table.rows[0]["suppressed"] == "fewer than 5 patients"
+
+
+def test_subgroups_resample_near_duplicates_as_a_whole(perfect, ct100_like):
+    cases = ct100_cases(ct100_like)
+    masks = [case.read_mask() for case in cases]
+    found = {}
+    for unit in ("", "near-duplicates"):
+        grouped = CaseSet("x", tuple(replace(case, subgroups={"sex": "f"}, unit=unit) for case in cases))
+        scored = score_method(read_predictions(perfect, grouped), masks, grouped, resampling=FEW)
+        (found[unit],) = subgroup_table([scored], grouped, resampling=FEW).rows
+    assert found[""]["dice_percent_low"] == 100.0
+    assert found["near-duplicates"]["dice_percent_low"] is None
+    assert found["near-duplicates"]["n_patients"] == found[""]["n_patients"]
 
 
 def test_a_threshold_is_given_and_never_chosen(shifted, ct100_like):

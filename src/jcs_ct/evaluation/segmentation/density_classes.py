@@ -200,7 +200,7 @@ def evaluate_densities(
     readers = measured(_READERS, None)
     scores = [score_densities(_READERS, readers, readers)]
     scores += [score_densities(method.name, measured(method.name, method), readers) for method in methods]
-    patients = [item.case.patient for item in readers]
+    units = CaseSet(cases.title, tuple(item.case for item in readers)).units
     columns = (
         Column("lesions", "lesions of"),
         Column("density", "class"),
@@ -208,7 +208,7 @@ def evaluate_densities(
         Column("dice_percent", "Dice %", 1, interval=True),
         Column("origin", "origin"),
     )
-    rows = tuple(row for score in scores for row in _rows(score, patients, resampling))
+    rows = tuple(row for score in scores for row in _rows(score, units, resampling))
     table = Table(
         "densities",
         f"Ground glass and consolidation: {cases.title}, {len(readers)} slices with three-class masks",
@@ -227,7 +227,7 @@ def evaluate_densities(
     return Evaluation(f"Densities: {cases.title}", (table,), {}, {"cuts": scores[0].cuts})
 
 
-def _rows(score: DensityScores, patients: Sequence[str], resampling: Resampling) -> Iterator[dict[str, Cell]]:
+def _rows(score: DensityScores, units: Sequence[str], resampling: Resampling) -> Iterator[dict[str, Cell]]:
     for kind, name in CLASSES.items():
         values = score.dice[kind]
         kept = np.flatnonzero(~np.isnan(values))
@@ -235,7 +235,7 @@ def _rows(score: DensityScores, patients: Sequence[str], resampling: Resampling)
         def mean(chosen: NDArray[np.int64], values: NDArray[np.float64] = values[kept]) -> float:
             return float(values[chosen].mean())
 
-        interval = resampling.interval(mean, [patients[index] for index in kept])
+        interval = resampling.interval(mean, [units[index] for index in kept])
         yield {
             "lesions": score.name,
             "density": name,

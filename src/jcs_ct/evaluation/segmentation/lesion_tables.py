@@ -171,13 +171,13 @@ def subgroup_table(
     for method in methods:
         dice = method.per_image["dice_percent"]
         for (grouping, value), indices in sorted(members.items()):
-            owners = [cases.cases[index].patient for index in indices]
-            patients = len(set(owners))
+            patients = len({cases.cases[index].patient for index in indices})
             row: dict[str, Cell] = {"method": method.name, "grouping": grouping, "group": value}
             if patients < least:
                 rows.append(row | {"suppressed": f"fewer than {least} patients"})
                 continue
-            interval = mean_interval(PerImage(dice.values[indices], dice.defined[indices]), owners, resampling)
+            units = [cases.units[index] for index in indices]
+            interval = mean_interval(PerImage(dice.values[indices], dice.defined[indices]), units, resampling)
             row |= {"n_images": len(indices), "n_patients": patients}
             rows.append(row | interval_cells("dice_percent", interval))
     columns = (
