@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -287,7 +287,7 @@ class _LungPlaces:
     @cached_property
     def outlines(self) -> Mapping[int, NDArray[np.bool_]]:
         """(rows, columns) where each lung lies on any slice."""
-        return {label: np.any([plane == label for plane in self.lungs], axis=0) for label in self.heights}
+        return {label: reduce(np.logical_or, (plane == label for plane in self.lungs)) for label in self.heights}
 
     def side(self, counts: NDArray[np.int64], centroid: tuple[float, float, float]) -> int:
         """The lung that holds most of a lesion; beside both, the nearer one.
