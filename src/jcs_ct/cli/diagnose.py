@@ -46,7 +46,7 @@ def diagnose(
     ],
     models: ModelsOption = "compact",
     series: Annotated[
-        str | None, typer.Option(help="Identifier of the series to read, as `jcs info` lists it.")
+        str | None, typer.Option(help="Identifier (or its beginning) of the series to read, as `jcs info` lists it.")
     ] = None,
     segment: SegmentOption = "positive",
     map_variant: MapOption = "paper",
@@ -72,7 +72,8 @@ def diagnose(
 
     Writes report.html, report.json, lesions.nii.gz, densities.nii.gz, activation.nii.gz and run.json; --dicom adds
     lesions.seg.dcm, activation.pm.dcm, findings.sr.dcm, overlay/ and report.pdf.dcm. Exit code 0: done (positive or
-    negative), 2: usage, 3: the study is refused, with its code and what to do.
+    negative), 2: usage, 3: the study is refused, with its code and what to do, 5: something else went wrong, with its
+    code and what to do, 130: interrupted.
 
     Example:  jcs diagnose my-study/ -o report/
     """

@@ -85,6 +85,8 @@ def send(
 ) -> None:
     """Store DICOM results; sending the same ones twice changes nothing.
 
+    Credentials come from the environment: JCS_PACS_TOKEN, or JCS_PACS_USER and JCS_PACS_PASSWORD.
+
     Example:  jcs pacs send https://pacs.example/dicom-web report/
     """
     paths = [file for path in results for file in (sorted(path.rglob("*.dcm")) if path.is_dir() else [path])]

@@ -64,7 +64,8 @@ def watch(
     A study is read when the PACS lists as many images as it counts and none has come for --settle-s. Can be killed
     and started again at any moment. Nothing of a study stays on disk once its results are stored. Refused and
     set-aside studies stay in the ledger with their codes (`jcs pacs jobs`). heartbeat.json and metrics.prom in the
-    folder are for monitors.
+    folder are for monitors. Credentials come from the environment: JCS_PACS_TOKEN, or JCS_PACS_USER and
+    JCS_PACS_PASSWORD.
 
     Example:  jcs pacs watch http://localhost:8042/dicom-web --folder watched/ --since 2026-01-01
     """

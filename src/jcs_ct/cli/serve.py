@@ -42,7 +42,9 @@ def serve(
     upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory that reading one study may take, in GiB.")] = 6.0,
     study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time of reading one study.")] = 60.0,
-    session_hours: Annotated[float, typer.Option(min=0.01, help="A login ends after so long.")] = 12.0,
+    session_hours: Annotated[
+        float, typer.Option(min=0.01, help="A login ends after so long, and after a quarter of it without a request.")
+    ] = 12.0,
     keep_days: Annotated[float | None, typer.Option(min=0.001, help="Delete studies older than that.")] = None,
     studies: Annotated[
         list[Path] | None,
