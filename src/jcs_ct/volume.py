@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,14 @@ def corners_apart_mm(first: NDArray[np.float64], second: NDArray[np.float64], sh
     """
     corners = np.array([[*np.multiply(corner, np.subtract(shape, 1)), 1] for corner in np.ndindex(2, 2, 2)]).T
     return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
+
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def every_nth(items: NDArray[_Scalar], most: int) -> NDArray[_Scalar]:
+    """(n, ...) -> no more than ``most`` of them, as a view: every n-th from the first on."""
+    return items[:: max(1, -(-len(items) // most))]
 
 
 def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...]:

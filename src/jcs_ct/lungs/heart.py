@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import LEFT, RIGHT
 from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around, slices_with_bone
+from jcs_ct.volume import every_nth
 
 #: The heart lies between these shares of the lungs' height, counted from the top; where less than this height is in
 #: view they may be those of the liver's dome.
@@ -41,10 +42,10 @@ def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tupl
     low, high = (round(share * len(shown)) for share in HEART_HEIGHT)
     chosen = shown[low:high]
     step = max(1, round(hu.shape[2] / 256))
-    chosen = chosen[:: -(-len(chosen) // _MOST_SLICES)]
+    chosen = every_nth(chosen, _MOST_SLICES)
     lungs, planes = labels[chosen, ::step, ::step], hu[chosen, ::step, ::step].astype(np.float32)
     right, left = (int(np.count_nonzero(lungs == side)) for side in (RIGHT, LEFT))
-    whole = hu[shown[:: -(-len(shown) // _MOST_SLICES)], ::step, ::step].astype(np.float32)
+    whole = hu[every_nth(shown, _MOST_SLICES), ::step, ::step].astype(np.float32)
     column = _spine(whole, lungs > 0, spacing_mm[2] * step)
     if column is None or not right or left - right < LARGER_LEFT * (left + right):
         return False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import LEFT, Mask
+from jcs_ct.volume import every_nth
 
 #: Ribs are denser than this on the grid of the mask; a border is at the ribs where one lies this close beside it.
 RIB_HU, RIB_REACH_MM = 150.0, 16.0
@@ -78,7 +79,7 @@ def faces(lung: Mask, side: int, chest: CoarseChest) -> tuple[Face, Face]:
     """The face towards a side of the patient and the one away from it, as :func:`agrees` takes them."""
     areas = np.count_nonzero(lung, axis=(1, 2))
     large = np.flatnonzero(areas > _LARGE_SLICE * areas.max())
-    large = large[:: max(1, -(-len(large) // _MOST_SLICES))]
+    large = every_nth(large, _MOST_SLICES)
     towards = 1 if side == LEFT else -1
     reach = max(1, round(RIB_REACH_MM / chest.pixel_mm))
     return (

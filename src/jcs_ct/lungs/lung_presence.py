@@ -11,6 +11,7 @@ from scipy import ndimage
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, Mask
 from jcs_ct.lungs.square_pixels import SquarePixels
+from jcs_ct.volume import every_nth
 
 #: Ribs, spine and sternum are denser than this, as the mean of a pixel of about 256 columns.
 SKELETON_HU = 200.0
@@ -82,7 +83,7 @@ def bone_share_around(
     width = 2 * round(RIBS_REACH_MM / (pixel_mm * step)) + 1
     present = np.flatnonzero([plane.any() for plane in labels])
     bone = around = 0
-    for index in present[:: max(1, -(-len(present) // _MOST_SLICES))]:
+    for index in every_nth(present, _MOST_SLICES):
         lung = labels[index, ::step, ::step] > 0
         near = ndimage.maximum_filter(lung.view(np.uint8), width, mode="constant").astype(bool) & ~lung
         density = _means(_means(hu[index], step).T, step).T

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.convex_hull import convex_hull
+from jcs_ct.volume import every_nth
 
 #: Ribs, spine and breastbone are no less dense than this, as the mean of a pixel of about 256 columns; where HU were
 #: clipped there, they are as dense.
@@ -57,7 +58,7 @@ def ribcage(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float
     chosen = shown[low : max(high, low + 1)]
     if not len(chosen):
         return None
-    chosen = chosen[:: -(-len(chosen) // _MOST_SLICES)]
+    chosen = every_nth(chosen, _MOST_SLICES)
     chest = CoarseChest.of(hu[chosen], spacing_mm)
     rows, columns = chest.hu.shape[1:]
     lungs = labels[chosen, :: chest.step, :: chest.step][:, :rows, :columns] > 0
