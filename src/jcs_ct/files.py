@@ -366,16 +366,19 @@ def only_one(lock: Path, what: str, *, where_locks_are_known: bool = False) -> I
         OutputError: another holds it, its disk knows no locks, or the folder cannot be written.
     """
     prepare_output_folder(lock.parent)
+    held, lacks_locks = None, False
     try:
         held = _hold(lock, os.O_RDWR | os.O_CREAT)
     except OutputError:
         if not where_locks_are_known:
             raise
+        lacks_locks = True
+    except OSError as error:
+        raise explain_unwritable(lock, error) from error
+    if lacks_locks:  # not in the handler: what goes wrong in the block would seem to come of the lock
         logger.warning("%s cannot be locked: see to it that no other %s works there", lock.parent, what)
         yield
         return
-    except OSError as error:
-        raise explain_unwritable(lock, error) from error
     if held is None:
         remedy = "stop it, or choose another folder"
         message = f"another {what} works in {lock.parent}{_holder(lock)}; {remedy} (OUTPUT_UNWRITABLE)"

@@ -57,7 +57,7 @@ def find_studies(
         return iter(find_at(source, gate, progress=progress))
     path = Path(source)
     if path.is_file() and path.suffix.lower() in _LISTS:
-        return _read_or_said(_find_in_list(path, gate, progress), path)
+        return _read_or_said(map(_as_asked, _find_in_list(path, gate, progress)), path)
     return iter(find_in_folder(path, gate, progress=progress))
 
 
@@ -142,11 +142,11 @@ def _find_in_list(path: Path, gate: Gate, progress: Looked | None) -> Iterator[F
     waiting: list[_Line] = []
     for done, (place, series) in enumerate(places, start=1):
         if is_address(place):
-            yield _as_asked(_one_at(place, series, gate))
+            yield _one_at(place, series, gate)
         else:
-            yield from map(_as_asked, _looked_at(Path(place), series, path.parent, waiting))
+            yield from _looked_at(Path(place), series, path.parent, waiting)
         if sum(len(line.files) for line in waiting) >= FILES_AT_ONCE or done == len(places):
-            yield from map(_as_asked, _judged(waiting, gate))
+            yield from _judged(waiting, gate)
             waiting = []
         if progress is not None:
             progress(done)

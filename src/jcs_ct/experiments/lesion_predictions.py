@@ -117,16 +117,14 @@ def read_given(folders: Sequence[Path], cases: CaseSet, *, name: str | None = No
 def _masks_as_levels(read: Predictions) -> Predictions:
     """Masks of 0 and 1 as 0 and 255, and a word of it; all else as it is, with a word of what may be labels."""
     largest = max((int(plane.max(initial=0)) for plane in read.levels), default=0)
-    if 1 < largest <= _MOST_CLASSES:
-        note = (
-            f"its largest value is {largest}: read as probabilities times 255, all of them faint; give labels of "
-            "several classes as masks of 0 and 255"
-        )
-        return Predictions(read.name, read.levels, "; ".join(filter(None, [read.note, note])))
-    if largest != 1:
+    if not 1 <= largest <= _MOST_CLASSES:
         return read
-    note = "its largest value is 1: read as masks of 0 and 1, not as probabilities times 255"
-    levels = tuple(plane * np.uint8(255) for plane in read.levels)
+    note, levels = f"its largest value is {largest}: read as ", read.levels
+    if largest == 1:
+        note += "masks of 0 and 1, not as probabilities times 255"
+        levels = tuple(plane * np.uint8(255) for plane in levels)
+    else:
+        note += "probabilities times 255, all of them faint; give labels of several classes as masks of 0 and 255"
     return Predictions(read.name, levels, "; ".join(filter(None, [read.note, note])))
 
 
