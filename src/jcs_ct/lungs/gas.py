@@ -13,8 +13,8 @@ from jcs_ct.volume import bounding_box
 
 #: Gas alone is darker than this, as the mean of a square of ``MEAN_MM``; there is no vessel in it.
 GAS_ALONE_HU, MEAN_MM = -965.0, 3.0
-#: More than this that hangs together is no airway: in ten patients 2 ml at most do, of six simulated pneumothoraces of
-#: 169 to 927 ml 130 to 804.
+#: More than this that hangs together is no airway: in ten patients 2 ml at most do, of six simulated pneumothoraces
+#: of 169 to 927 ml 130 to 804.
 LEAST_GAS_ML = 20.0
 
 
