@@ -71,6 +71,11 @@ def every_nth(items: NDArray[_Scalar], most: int) -> NDArray[_Scalar]:
     return items[:: max(1, -(-len(items) // most))]
 
 
+def slices_with(labels: NDArray[Any]) -> NDArray[np.intp]:
+    """(slices, rows, columns) -> the indices of the slices that hold anything but 0, in order."""
+    return np.flatnonzero(labels.any(axis=(1, 2)))
+
+
 def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...]:
     """The smallest box that holds a mask, and ``margin`` more on every side where there is room.
 

@@ -19,7 +19,7 @@ from jcs_ct.lungs.midline import (
     slices_with_bone,
 )
 from jcs_ct.lungs.windpipe import windpipe_is_below
-from jcs_ct.volume import bounding_box, every_nth
+from jcs_ct.volume import bounding_box, every_nth, slices_with
 
 #: What may contradict the stated axes.
 Contradiction = Literal["spine", "windpipe"]
@@ -106,7 +106,7 @@ def why_axes_unchecked(
 
 
 def _spine_is_behind(labels: NDArray[np.uint8], hu: NDArray[Any], pixel_mm: float) -> bool:
-    shown = np.flatnonzero(labels.any(axis=(1, 2)))
+    shown = slices_with(labels)
     shown = every_nth(shown, _MOST_SLICES)
     step = max(1, round(hu.shape[2] / 256))
     rows, columns = bounding_box(labels[shown, ::step, ::step].max(axis=0) > 0)

@@ -11,7 +11,7 @@ from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import AIR_HU, LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.convex_hull import convex_hull
 from jcs_ct.lungs.morphology import closed_along_slices, closed_by_disc, without_holes
-from jcs_ct.volume import bounding_box
+from jcs_ct.volume import bounding_box, slices_with
 
 #: Gaps narrower than twice this (vessels, septa, the hilum's branches) are closed.
 CLOSING_MM = 4.0
@@ -49,7 +49,7 @@ def filled_lungs(labels: NDArray[np.uint8], chest: CoarseChest) -> NDArray[np.ui
         lateral_is_high = None if side == UNKNOWN_SIDE else side == LEFT
         if depth and lung.shape[0] > 2 * depth + 1:
             lung |= closed_along_slices(lung, depth) & (hu > AIR_HU) & (hu < DENSEST_DISEASE_HU)
-        for index in np.flatnonzero(lung.any(axis=(1, 2))):
+        for index in slices_with(lung):
             box = bounding_box(lung[index], margin=round(CLOSING_MM / pixel_mm) + 1)
             part = _filled_slice(lung[index][box], hu[index][box], pixel_mm, lateral_is_high=lateral_is_high)
             out[index][box][part & (out[index][box] == 0)] = side

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.constants import LEFT, RIGHT
 from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around, slices_with_bone
-from jcs_ct.volume import every_nth
+from jcs_ct.volume import every_nth, slices_with
 
 #: The heart lies between these shares of the lungs' height, counted from the top; where less than this height is in
 #: view they may be those of the liver's dome.
@@ -36,7 +36,7 @@ def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tupl
         hu: Same shape.
         spacing_mm: Along (slices, rows, columns).
     """
-    shown = np.flatnonzero(labels.any(axis=(1, 2)))
+    shown = slices_with(labels)
     if len(shown) * spacing_mm[0] < LEAST_HEIGHT_MM:
         return False
     low, high = (round(share * len(shown)) for share in HEART_HEIGHT)

@@ -16,7 +16,7 @@ from jcs_ct.lungs.filling import filled_lungs
 from jcs_ct.lungs.morphology import neighbourhood
 from jcs_ct.lungs.sides import sided
 from jcs_ct.lungs.square_pixels import SquarePixels
-from jcs_ct.volume import bounding_box
+from jcs_ct.volume import bounding_box, slices_with
 
 _Box = tuple[slice, slice]
 _Spacing = tuple[float, float, float]
@@ -90,7 +90,7 @@ def _refined(
 ) -> NDArray[np.uint8]:
     """Labels of the coarse grid on the slices' own: along the border of air each pixel decides by its own HU."""
     out = np.zeros(hu.shape, dtype=np.uint8)
-    for index in np.flatnonzero(filled.any(axis=(1, 2))):
+    for index in slices_with(filled):
         part, own_part = _around(filled[index], step, hu.shape[1:])
         lung = filled[index][part]
         inner, near = neighbourhood(lung)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.convex_hull import convex_hull
-from jcs_ct.volume import every_nth
+from jcs_ct.volume import every_nth, slices_with
 
 #: Ribs, spine and breastbone are no less dense than this, as the mean of a pixel of about 256 columns; where HU were
 #: clipped there, they are as dense.
@@ -53,7 +53,7 @@ def ribcage(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float
         hu: Same shape.
         spacing_mm: Along (slices, rows, columns).
     """
-    shown = np.flatnonzero(labels.any(axis=(1, 2)))
+    shown = slices_with(labels)
     low, high = (round(share * len(shown)) for share in HEIGHT)
     chosen = shown[low : max(high, low + 1)]
     if not len(chosen):

@@ -13,6 +13,7 @@ from jcs_ct.lungs.constants import LEFT, RIGHT, UNKNOWN_SIDE, Mask
 from jcs_ct.lungs.field import edge_of
 from jcs_ct.lungs.lone import agrees
 from jcs_ct.lungs.midline import Midline
+from jcs_ct.volume import slices_with
 
 #: Two lungs that hang together leave a valley in the air over the columns: where the mediastinum is, at most this
 #: share of the lower of the two peaks beside it.
@@ -280,7 +281,7 @@ def _side_by_side(right: NDArray[np.int64], left: NDArray[np.int64]) -> bool:
 
 def _cut(out: NDArray[np.uint8], part: Mask, chest: CoarseChest, middles: NDArray[np.float64]) -> None:
     """Write two lungs that hang together into ``out``, slice by slice."""
-    for index in np.flatnonzero(part.any(axis=(1, 2))):
+    for index in slices_with(part):
         plane = two_lungs(part[index], chest.hu[index], round(float(middles[index])), chest.pixel_mm)
         out[index][part[index]] = plane[part[index]]
 

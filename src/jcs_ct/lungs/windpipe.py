@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import TISSUE_HU, Mask
+from jcs_ct.volume import slices_with
 
 #: Of a windpipe's lumen on one slice, in mm2.
 LUMEN_MM2 = (80.0, 600.0)
@@ -35,7 +36,7 @@ def windpipe_is_below(chest: CoarseChest, lungs: Mask, slice_mm: float) -> bool:
         lungs: (slices, rows, columns) on its grid.
         slice_mm: Distance between slices.
     """
-    with_lung, column = np.flatnonzero(lungs.any(axis=(1, 2))), chest.midline.column
+    with_lung, column = slices_with(lungs), chest.midline.column
     if not len(with_lung) or column is None:
         return False
     middle = (int(with_lung[0]) + int(with_lung[-1])) / 2

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcs_ct.phantom.config import Phantom
+from jcs_ct.volume import slices_with
 
 #: Of ``truth.json``; raised when a name changes its meaning.
 SCHEMA_VERSION = "1.0"
@@ -19,8 +20,8 @@ def truth_record(phantom: Phantom) -> dict[str, Any]:
     labels = phantom.lesions.labels
     voxels = np.bincount(labels.ravel(), minlength=len(phantom.shapes) + 1)
     voxel_ml = float(phantom.volume.voxel_ml or 0.0)
-    infected = [int(index) for index in np.flatnonzero((labels > 0).any(axis=(1, 2)))]
-    lung = [int(index) for index in np.flatnonzero((phantom.lungs.labels > 0).any(axis=(1, 2)))]
+    infected = [int(index) for index in slices_with(labels)]
+    lung = [int(index) for index in slices_with(phantom.lungs.labels)]
     return {
         "schema_version": SCHEMA_VERSION,
         "notice": NOTICE,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.preprocessing import Region
+from jcs_ct.volume import slices_with
 
 #: A mask of lesions, or their numbers.
 Lesions = NDArray[np.bool_] | NDArray[np.uint16]
@@ -56,7 +57,7 @@ def tissue_levels(hu: NDArray[Any], lungs: NDArray[np.uint8], lesions: Lesions) 
         None where too little of either is seen.
     """
     lung_seen, tissue_seen = _Values(), _Values()
-    for index in np.flatnonzero(lesions.any(axis=(1, 2))):
+    for index in slices_with(lesions):
         lung = lungs[index] > 0
         if not lung.any():
             continue
@@ -149,7 +150,7 @@ def split_densities(
     if levels is None:
         return None
     cut = levels.at(share)
-    for index in np.flatnonzero(lesions.any(axis=(1, 2))):
+    for index in slices_with(lesions):
         lesion = lesions[index] > 0
         dense = smoothed_density(hu[index], lesion, pixel_mm) >= cut
         labels[index][lesion] = np.where(dense, CONSOLIDATION, GROUND_GLASS)

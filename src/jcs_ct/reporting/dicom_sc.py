@@ -26,6 +26,7 @@ from jcs_ct.reporting.dicom_common import equipment, series_description, write_d
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 from jcs_ct.reporting.language import Words
+from jcs_ct.volume import slices_with
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
@@ -45,7 +46,7 @@ _OPPOSITE_AXES = (("L", "R"), ("P", "A"), ("H", "F"))
 def overlay_slices(diagnosis: Diagnosis) -> list[int]:
     """Slices that are shown: infected ones and those with lesions; the middle slice with lung when there is none."""
     shown = {prediction.slice_index for prediction in diagnosis.slices if prediction.infected}
-    shown |= {int(index) for index in np.flatnonzero(diagnosis.lesion_labels.any(axis=(1, 2)))}
+    shown |= {int(index) for index in slices_with(diagnosis.lesion_labels)}
     with_lung = [prediction.slice_index for prediction in diagnosis.slices if prediction.has_lung]
     if not shown and with_lung:
         shown = {with_lung[len(with_lung) // 2]}
@@ -56,12 +57,14 @@ def source_overlay_slices(source: SourceSeries, diagnosis: Diagnosis) -> list[in
     """The same on the source's slices; where they are not axial, all with a map or a lesion, else one with lung."""
     if source.is_axial:
         return overlay_slices(diagnosis)
-    holds = source.on_grid(diagnosis.activation).any(axis=(1, 2)) | source.on_grid(diagnosis.lesion_labels).any(
-        axis=(1, 2)
-    )
-    if holds.any():
-        return [int(index) for index in np.flatnonzero(holds)]
-    with_lung = np.flatnonzero(source.on_grid(diagnosis.lung_labels).any(axis=(1, 2)))
+    shown = {
+        int(index)
+        for made in (diagnosis.activation, diagnosis.lesion_labels)
+        for index in slices_with(source.on_grid(made))
+    }
+    if shown:
+        return sorted(shown)
+    with_lung = slices_with(source.on_grid(diagnosis.lung_labels))
     return [int(with_lung[len(with_lung) // 2])] if len(with_lung) else []
 
 

@@ -16,6 +16,7 @@ from jcs_ct import __version__
 from jcs_ct.reporting.dicom_common import CATEGORY, LUNG, OPACITY, SIDES, equipment, model_facts, series_description
 from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
+from jcs_ct.volume import slices_with
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
@@ -71,7 +72,7 @@ def lesion_segmentation(
         **attributes: Of highdicom's ``Segmentation``: descriptions and equipment.
     """
     labels = source.on_grid(labels)
-    slices = [int(index) for index in np.flatnonzero(labels.any(axis=(1, 2)))]
+    slices = [int(index) for index in slices_with(labels)]
     segmentation = Segmentation(
         source_images=source.images_of(slices),
         pixel_array=_copied(labels, slices),

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from highdicom import PlanePositionSequence
 from numpy.typing import NDArray
 from pydicom import config as pydicom_config
@@ -31,6 +30,7 @@ from jcs_ct.imaging.identifiers import read_elements
 from jcs_ct.imaging.study import Study
 from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
 from jcs_ct.reporting.dicom_identity import derived_uid
+from jcs_ct.volume import slices_with
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
@@ -135,7 +135,7 @@ class SourceSeries:
         if self.is_axial:
             shown = [prediction.slice_index for prediction in diagnosis.slices if prediction.infected]
         else:
-            shown = np.flatnonzero(self.on_grid(diagnosis.activation).any(axis=(1, 2))).tolist()
+            shown = slices_with(self.on_grid(diagnosis.activation)).tolist()
         return list(range(min(shown), max(shown) + 1)) if shown else []
 
     @property

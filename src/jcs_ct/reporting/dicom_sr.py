@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from highdicom import sr
 from highdicom.seg import Segmentation
 from pydicom.dataset import Dataset
@@ -23,6 +22,7 @@ from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity, derived_
 from jcs_ct.reporting.dicom_seg import tracking_id
 from jcs_ct.reporting.dicom_source import SourceSeries
 from jcs_ct.reporting.limits_in_words import limit_sentences
+from jcs_ct.volume import slices_with
 
 if TYPE_CHECKING:
     from jcs_ct.reading.burden import Burden
@@ -216,8 +216,8 @@ def _source_of(lesion: Lesion, source: SourceSeries, diagnosis: Diagnosis) -> di
     """What a lesion's segment was made from: the series, or the lesion's images where they lie in several series."""
     if len({str(image.SeriesInstanceUID) for image in source.images}) == 1:
         return {"source_series": sr.SourceSeriesForSegmentation(source.series_uid)}
-    holds = (source.on_grid(diagnosis.lesion_labels) == lesion.lesion_id).any(axis=(1, 2))
-    references = [source.reference(int(index)) for index in np.flatnonzero(holds)]
+    shown = slices_with(source.on_grid(diagnosis.lesion_labels) == lesion.lesion_id)
+    references = [source.reference(int(index)) for index in shown]
     return {"source_images": [sr.SourceImageForSegmentation(*reference) for reference in references]}
 
 
