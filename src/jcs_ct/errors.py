@@ -14,6 +14,7 @@ JCSError (exit code 5)     every one has a code and a remedy, for machines
 ├── MaskError (3)        a mask that is not what it says
 ├── CheckpointError (3)  a weights file that cannot be read or does not fit
 ├── DamagedFileError (3) a file that jcs-ct wrote for itself is not as it wrote it
+├── KilledError (5)      the system ended a process, through no fault of what it read
 ├── BackendError (5)     a backend cannot run a network, or an exported one does not agree with it
 ├── PacsError (5)        what a PACS does or answers; its kinds are drawn in pacs/server
 ├── StudyChangedError (5)   the images on a PACS are not those that were queued (pacs)
@@ -261,6 +262,12 @@ class DamagedFileError(JCSError):
     def __init__(self, named: object, why: str, *, instead: str) -> None:
         remedy = f"put it back from a copy, or {instead}"
         super().__init__(f"{named} is damaged: {why}; {remedy} ({self.code})", remedy=remedy)
+
+
+class KilledError(JCSError):
+    """The system ended a process that read a study, through no fault of the study: another attempt may succeed."""
+
+    code = "KILLED"
 
 
 class BackendError(JCSError):

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from jcs_ct.errors import GateCode
+from jcs_ct.errors import GateCode, KilledError
 from jcs_ct.imaging import forking, open_study, sandbox
 from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
 from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom, write_nifti, write_png
@@ -23,8 +23,8 @@ from jcs_ct.phantom import PhantomConfig, make_phantom, write_dicom, write_nifti
 
 @pytest.fixture
 def forked_child(monkeypatch, tmp_path):
-    """Children forked from a process whose items are Python statements."""
-    (tmp_path / "scripted_forking.py").write_text(
+    """Children forked from a process whose items are Python statements; those started from nothing do the same."""
+    task = (
         "import jcs_ct.imaging.decoding_child as worker, jcs_ct.imaging.forking as forking\n"
         "def task(options):\n"
         "    def run(item):\n"
@@ -33,13 +33,15 @@ def forked_child(monkeypatch, tmp_path):
         "        return names.get('value')\n"
         "    return run\n"
         "worker._TASKS['script'] = task\n"
-        "forking.main()\n"
     )
+    (tmp_path / "scripted_forking.py").write_text(f"{task}forking.main()\n")
+    (tmp_path / "scripted_decoding_child.py").write_text(f"{task}worker.main()\n")
+    scripted = {f"jcs_ct.imaging.{name}": f"scripted_{name}" for name in ("forking", "decoding_child")}
     real = forking.subprocess.Popen
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
 
     def popen(command, **options):
-        return real(["scripted_forking" if part == "jcs_ct.imaging.forking" else part for part in command], **options)
+        return real([scripted.get(part, part) for part in command], **options)
 
     monkeypatch.setattr(forking.subprocess, "Popen", popen)
     monkeypatch.setattr(sandbox, "_parent", None)
@@ -84,6 +86,19 @@ def test_a_crash_and_a_stall_cost_one_item(forked_child):
     outcomes = run("value = 1", crash, "import time; time.sleep(60)", "value = 4", seconds_per_item=0.5)
     assert [one.value for one in outcomes] == [1, None, None, 4]
     assert [one.code for one in outcomes] == [None, GateCode.UNREADABLE, GateCode.UNREADABLE, None]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
+def test_a_child_that_the_system_ends_is_no_damaged_file(forked_child, number):
+    """How a forked child ended is not seen: one that is started from nothing tells."""
+    with pytest.raises(KilledError, match=f"the system ended the decoding process .{number.name}."):
+        run("value = 1", f"import os; os.kill(os.getpid(), {int(number)})")
+
+
+def test_what_the_system_ends_once_is_read_all_the_same(forked_child, tmp_path):
+    once = f"import os, pathlib; there = pathlib.Path({str(tmp_path / 'mark')!r})"
+    outcomes = run("value = 1", f"{once}\nthere.exists() or (there.touch(), os.kill(os.getpid(), 9))\nvalue = 2")
+    assert [(one.code, one.value) for one in outcomes] == [(None, 1), (None, 2)]
 
 
 def test_limits_hold_and_are_the_childs_alone(forked_child):

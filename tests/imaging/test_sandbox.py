@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-import re
 import subprocess
 import sys
 import time
 
 import pytest
 
-from jcs_ct.errors import GateCode, OutputError
+from jcs_ct.errors import GateCode, KilledError, OutputError
 from jcs_ct.imaging import sandbox
 from jcs_ct.imaging.sandbox import SandboxLimits, run_in_child
+from jcs_ct.jobs.outcome import Ending, explain
 
 
 @pytest.fixture
@@ -77,11 +77,19 @@ def test_a_crash_costs_one_item(scripted_child):
     [(9, "SIGKILL.: memory ran out"), (7, "SIGBUS.: the disk is full"), (25, "SIGXFSZ.: .*ulimit -f")],
 )
 def test_a_child_that_the_system_ends_is_no_damaged_file(scripted_child, signal, why):
-    outcomes, _ = scripted_child(
-        f"import os, signal; {signal} == 25 and signal.signal(25, signal.SIG_DFL); os.kill(os.getpid(), {signal})"
-    )
-    assert re.search(why, outcomes[0].message)
-    assert "damaged" not in outcomes[0].message
+    code = f"import os, signal; {signal} == 25 and signal.signal(25, signal.SIG_DFL); os.kill(os.getpid(), {signal})"
+    with pytest.raises(KilledError, match=why) as error:
+        scripted_child(code)
+    assert explain(error.value)[:2] == (Ending.FAILED, "KILLED"), "another attempt may succeed"
+
+
+def test_an_item_does_not_pay_for_what_others_of_its_child_used(scripted_child):
+    """Processor time and memory are a child's, which did other items before."""
+    used_up = "import os, signal; signal.signal(24, signal.SIG_DFL); os.kill(os.getpid(), 24)"
+    second_of_its_child = f"import sys; done = getattr(sys, 'done', 0); sys.done = 1\nif done: {used_up}\nvalue = 1"
+    outcomes, _ = scripted_child(second_of_its_child, second_of_its_child, used_up, "value = 4")
+    assert [one.value for one in outcomes] == [1, 1, None, 4]
+    assert "more processor time" in outcomes[2].message
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Decoding in a child process that can be killed: hostile or broken files cost a study, never the caller.
 
-One child does all items of a job, or several share them. When one dies or stalls, the item it was at is refused and a
-new child goes on with the rest; after a few deaths the remaining items are refused too.
+One child does all items of a job, or several share them. When one dies, a child started for the item it was at tells
+whether that item is to blame: when this child dies of it, too, it is refused, and another child goes on with the rest.
+An item that takes too long is refused at once; after a few such ends the remaining items are refused too. A child that
+the system ends (memory, disk) is no fault of any item.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from jcs_ct.disk_space import GIB
-from jcs_ct.errors import GateCode
+from jcs_ct.errors import GateCode, KilledError
 from jcs_ct.files import explain_temporary
 from jcs_ct.imaging.forking import ALL_MODULES, DICOM_MODULES, ForkedChild, ForkingParent
 
@@ -57,7 +59,6 @@ _NOT_THE_FILE = {
     signal.SIGKILL: "memory ran out, or someone ended it; try again",
     signal.SIGBUS: "the disk is full, or the file changed while it was read; free space and try again",
     signal.SIGXFSZ: "files may not grow so large here; raise the limit (ulimit -f)",
-    signal.SIGXCPU: "it took more processor time than is allowed",
 }
 
 
@@ -113,10 +114,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **one_thread, **_KEPT_MEMORY, "PYTHONIOENCODING": "utf-8"}
 
 
-def _start(fd: int | None) -> _Started:
+def _start(fd: int | None, *, may_fork: bool) -> _Started:
     """A decoding child that waits for its job."""
     global _parent
-    parent = _parent
+    parent = _parent if may_fork else None
     if parent is not None:
         try:
             return parent.start_child(fd)
@@ -135,10 +136,16 @@ def _start(fd: int | None) -> _Started:
 
 
 class _Child:
-    """One decoding child and the answers it gives, each awaited for a limited time."""
+    """One decoding child and the answers it gives, each awaited for a limited time.
 
-    def __init__(self, job: Mapping[str, Any], fd: int | None) -> None:
-        self._process = _start(fd)
+    Args:
+        job: What it does.
+        fd: Of the file that it fills.
+        may_fork: It may be a forked one, of whose end no signal is known.
+    """
+
+    def __init__(self, job: Mapping[str, Any], fd: int | None, *, may_fork: bool) -> None:
+        self._process = _start(fd, may_fork=may_fork)
         self._buffer = b""
         self._ended = False
         self._send(json.dumps(job).encode())
@@ -181,20 +188,38 @@ class _Child:
             return None
         return answer
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether an answer is missing because the child died, and not because it is slow."""
+        return self._ended
+
     def why_silent(self, seconds: float) -> str:
-        """Why an answer is missing, and what to do; the signal of a forked child is not known."""
+        """Why an answer is missing, and what to do.
+
+        Raises:
+            KilledError: the system ended the child, through no fault of what it read.
+        """
         if not self._ended:
             return f"took longer than {seconds:g} s; {_DAMAGED}"
-        if isinstance(self._process, ForkedChild):
+        ended_by = self._signal()
+        if ended_by is None:
             return f"ended the decoding process; {_DAMAGED}"
+        ended = f"ended the decoding process ({ended_by.name})"
+        if ended_by in _NOT_THE_FILE:
+            raise KilledError(f"the system {ended}: {_NOT_THE_FILE[ended_by]} (KILLED)")
+        if ended_by is signal.SIGXCPU:
+            return f"{ended}: it took more processor time than is allowed"
+        return f"{ended}: {_DAMAGED}"
+
+    def _signal(self) -> signal.Signals | None:
+        """The signal that the child died of; of a forked one it is not known."""
+        if isinstance(self._process, ForkedChild):
+            return None
         try:
             status = self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
-            status = 0
-        if status >= 0:
-            return f"ended the decoding process; {_DAMAGED}"
-        name = signal.Signals(-status).name
-        return f"ended the decoding process ({name}): {_NOT_THE_FILE.get(signal.Signals(-status), _DAMAGED)}"
+            return None
+        return signal.Signals(-status) if status < 0 else None
 
     def close(self) -> None:
         self._process.kill()
@@ -261,6 +286,7 @@ def run_in_child(
 
     Raises:
         OutputError: what is decoded cannot be written.
+        KilledError: the system ended a child, through no fault of what it read.
     """
     limits = limits or SandboxLimits()
     fd = None if output is None else output.fileno()
@@ -299,12 +325,21 @@ def _run(
 ) -> list[Outcome]:
     """Do items in one child after another, until all are done or too many children died."""
     outcomes: dict[int, Outcome] = {}
-    deaths = 0
+    deaths, on_trial = 0, False
     while len(outcomes) < len(items) and deaths < limits.deaths:
         first = len(outcomes)
-        child = _Child({**common, "items": list(items[first:])}, fd)
+        child = _Child({**common, "items": list(items[first:])}, fd, may_fork=not on_trial)
         try:
-            if not _collect(child, first, len(items), outcomes, limits.seconds_per_item, advance):
+            _collect(child, first, len(items), outcomes, limits.seconds_per_item, advance)
+            at = len(outcomes)
+            if at == len(items):
+                break
+            # What a child that did others before dies of may be theirs, and how a forked one ended is not known.
+            on_trial = child.has_ended and not (on_trial and at == first)
+            if not on_trial:
+                reason = child.why_silent(limits.seconds_per_item)
+                outcomes[at] = Outcome(None, GateCode.UNREADABLE, f"decoding it {reason}")
+                logger.warning("decoding item %d of %d %s", at + 1, len(items), reason)
                 deaths += 1
         finally:
             child.close()
@@ -319,15 +354,12 @@ def _collect(
     outcomes: dict[int, Outcome],
     seconds: float,
     advance: Callable[[int], None] | None,
-) -> bool:
-    """Take a child's answers until all are in (True) or it is gone (False, with the item it was at refused)."""
+) -> None:
+    """Take a child's answers until all are in, or no more come."""
     while len(outcomes) < count:
         answer = child.answer(seconds)
         if answer is None:
-            reason = child.why_silent(seconds)
-            outcomes[len(outcomes)] = Outcome(None, GateCode.UNREADABLE, f"decoding it {reason}")
-            logger.warning("decoding item %d of %d %s", len(outcomes), count, reason)
-            return False
+            return
         if "done" not in answer:
             continue
         if (number := answer.get("errno")) is not None:
@@ -338,4 +370,3 @@ def _collect(
         )
         if advance is not None:
             advance(len(outcomes))
-    return True
