@@ -1,8 +1,8 @@
 """Decoding in a child process that can be killed: hostile or broken files cost a study, never the caller.
 
 One child does all items of a job, or several share them. When one dies, a child started for the item it was at tells
-whether that item is to blame: when this child dies of it, too, it is refused, and another child goes on with the rest.
-An item that takes too long is refused at once; after a few such ends the remaining items are refused too. A child that
+whether that item is to blame: when this child dies of it, too, it is refused, and another goes on with the rest. One
+that takes too long is refused at once; after a few such ends the remaining items are refused too. A child that
 the system ends (memory, disk) is no fault of any item.
 """
 
