@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.imaging import open_study
+from jcs_ct.imaging import gate_order, open_study
 from jcs_ct.imaging.gate_finding import Severity
 from jcs_ct.imaging.gate_order import check_order, check_turned
 from jcs_ct.phantom import PhantomConfig, make_phantom
@@ -79,6 +79,16 @@ def test_a_long_series_is_thinned_and_still_told(chest):
     assert check_turned(long) == check_order(long) == []
     long[150:] = long[150:, :, ::-1].copy()
     assert [finding.code for finding in check_turned(long)] == [GateCode.MIXED_ORIENTATION]
+
+
+def test_of_very_many_slices_every_nth_is_held_against_the_others(chest, monkeypatch):
+    """The square of 20 000 slices would not fit into memory."""
+    monkeypatch.setattr(gate_order, "_MOST_COMPARED", 36)
+    hu = chest[0].copy()
+    assert check_order(hu) == []
+    hu[20:40] = hu[20:40][::-1].copy()
+    (finding,) = check_order(hu)
+    assert "slices 21 to 39 lie the other way around" in finding.message
 
 
 def test_both_are_told_of_a_stored_volume(chest, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jcs_ct.errors import GateCode, OutputError, StudyError
-from jcs_ct.imaging import open_study
+from jcs_ct.imaging import open_study, unpacking
 from jcs_ct.imaging.unpacking import ArchiveLimits, unpack
 
 
@@ -90,6 +90,22 @@ def test_caps_on_members_size_and_ratio(tmp_path):
     bomb = zip_of(tmp_path / "bomb.zip", {"bomb": bytes(100 << 20)})
     assert "caps on size and ratio" in refused(bomb, tmp_path / "c")
     assert sum(file.stat().st_size for file in (tmp_path / "c").iterdir()) < 30 << 20
+
+
+@pytest.mark.parametrize("comment", [b"", b"x" * 65535])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zip_whose_list_of_members_would_fill_the_memory_is_not_begun(tmp_path, monkeypatch, zip64, comment):
+    with monkeypatch.context() as written:
+        if zip64:
+            written.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+        with zipfile.ZipFile(tmp_path / "many.zip", "w") as package:
+            for number in range(1000):
+                package.writestr(f"{number}/", b"")
+            package.comment = comment
+    assert (b"PK\6\6" in (tmp_path / "many.zip").read_bytes()) is zip64
+    assert 46_000 < unpacking._zip_list_bytes(tmp_path / "many.zip") < 60_000
+    monkeypatch.setattr(unpacking, "_LIST_BYTES", 40_000)
+    assert "the list of its members takes more than" in refused(tmp_path / "many.zip", tmp_path / "out")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

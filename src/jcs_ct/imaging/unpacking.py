@@ -27,6 +27,10 @@ from jcs_ct.imaging.compression import BZIP2, GZIP, XZ, first_bytes
 _BLOCK = 1 << 20
 #: What one header of a tar may take: extended ones hold names and times.
 _HEADER_BYTES = 1 << 20
+#: What a zip's list of members may take, which is read as a whole: 800 bytes for each of the most members.
+_LIST_BYTES = 16 << 20
+#: The end of a zip: its comment of at most 64 KiB, the end record, and zip64's locator and record before it.
+_ZIP_END_BYTES = (1 << 16) + 22 + 20 + 56
 #: Memory to decode xz; its strongest preset takes 65 MiB, a file may ask for 4 GiB.
 _XZ_MEMORY_BYTES = 128 << 20
 _DAMAGED = (
@@ -110,7 +114,22 @@ def _check_name(name: str) -> None:
         raise _refused("one of its paths leads outside")
 
 
+def _zip_list_bytes(archive: Path) -> int:
+    """How long a zip says that its list of members is (.ZIP File Format Specification, 4.3.14 and 4.3.16)."""
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - _ZIP_END_BYTES))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    size = int.from_bytes(tail[end + 12 : end + 16], "little")
+    record, locator = tail[max(0, end - 76) : end - 20], tail[end - 20 : end]
+    if record.startswith(b"PK\6\6") and locator.startswith(b"PK\6\7"):
+        size = int.from_bytes(record[40:48], "little")
+    return size
+
+
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if _zip_list_bytes(archive) > _LIST_BYTES:
+        raise _refused(f"the list of its members takes more than {_LIST_BYTES >> 20} MiB")
     with zipfile.ZipFile(archive) as package:
         for info in package.infolist():
             _check_name(info.filename)

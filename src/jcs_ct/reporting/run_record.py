@@ -49,6 +49,8 @@ _PLAIN_WORDS = frozenset(
     | {"compact", "official", "en", "de"}
 )
 _PLAIN_NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?")
+#: Options whose value is a number; after any other a number may be the study's, or the patient's.
+_NUMBER_OPTIONS = frozenset({"--threshold", "--reference-spacing-mm", "--batch-size"})
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*")
 #: Options whose value names a place or a study, however plain it looks.
 _NAMING_OPTIONS = frozenset({"-o", "--output", "--label"})
@@ -60,7 +62,9 @@ def redacted_command(arguments: Sequence[str]) -> list[str]:
         return []
     program = "jcs" if PurePath(arguments[0]).name in ("jcs", "jcs.exe", "__main__.py") else "python"
     kept, previous = [program], ""
-    for argument in arguments[1:]:
+    for number, argument in enumerate(arguments[1:], start=1):
+        if argument == "--":  # no options behind it, whatever they look like
+            return [*kept, "--", *["<value>"] * len(arguments[number + 1 :])]
         option, equals, value = argument.partition("=")
         if _OPTION.fullmatch(option):
             kept.append(f"{option}=<value>" if equals else option)
@@ -73,7 +77,7 @@ def redacted_command(arguments: Sequence[str]) -> list[str]:
 
 
 def _is_plain(argument: str, previous: str) -> bool:
-    return argument in _PLAIN_WORDS or (previous.startswith("--") and bool(_PLAIN_NUMBER.fullmatch(argument)))
+    return argument in _PLAIN_WORDS or (previous in _NUMBER_OPTIONS and bool(_PLAIN_NUMBER.fullmatch(argument)))
 
 
 def write_run_record(

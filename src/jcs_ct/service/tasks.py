@@ -252,9 +252,9 @@ def _write_viewer(output: Path, study: Study, diagnosis: Diagnosis) -> None:
     hu = study.volume.hu
     whole = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
     _write_volume(viewer / CT, grid.to_viewer(whole, labels=False), np.asarray(grid.affine))
-    levels = np.rint(np.clip(diagnosis.activation.astype(np.float32), 0.0, 1.0) * 255.0).astype(np.uint8)
-    affine = np.asarray(grid.affine)
-    _write_volume(viewer / ACTIVATION, *halved_in_plane(grid.to_viewer(levels, labels=True), affine))
+    activation = grid.to_viewer(diagnosis.activation, labels=True).astype(np.float32)
+    levels = np.rint(np.clip(activation, 0.0, 1.0) * 255.0).astype(np.uint8)
+    _write_volume(viewer / ACTIVATION, *halved_in_plane(levels, np.asarray(grid.affine)))
     _write_labels(viewer, diagnosis, grid)
 
 
