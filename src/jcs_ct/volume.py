@@ -9,7 +9,7 @@ World coordinates are DICOM patient coordinates, LPS, in millimetres (PS3.3 C.7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -69,6 +69,17 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 def every_nth(items: NDArray[_Scalar], most: int) -> NDArray[_Scalar]:
     """(n, ...) -> no more than ``most`` of them, as a view: every n-th from the first on."""
     return items[:: max(1, -(-len(items) // most))]
+
+
+def evenly_spaced(indices: Sequence[int], most: int) -> list[int]:
+    """At most so many of the indices, each in the middle of a part of equal length."""
+    count = min(most, len(indices))
+    return [indices[(2 * place + 1) * len(indices) // (2 * count)] for place in range(count)]
+
+
+def spread_over(count: int, most: int) -> list[int]:
+    """At most so many of the indices 0 to ``count`` - 1, evenly spaced, the first and the last one among them."""
+    return [int(place) for place in np.linspace(0, count - 1, min(most, count)).round()]
 
 
 def slices_with(labels: NDArray[Any]) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ import pytest
 
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging import SeriesFate, list_series, open_study
+from jcs_ct.imaging.single import nifti_headroom
 from jcs_ct.volume import BACKGROUND_HU
 
 RAS = np.array([[0.0, 0.0, -0.7, 10.0], [0.0, -0.8, 0.0, 20.0], [-2.0, 0.0, 0.0, 30.0], [0, 0, 0, 1.0]])
@@ -392,3 +393,13 @@ def test_nan_around_the_field_of_view_that_cuts_the_body(tmp_path, radius, read)
         with pytest.raises(StudyError, match="NaN or infinite") as refused:
             open_study(path)
         assert refused.value.code is GateCode.NO_HU
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_small_volume_is_allowed_little_memory(suffix, tmp_path):
+    """The child's limit follows the size that the head states: what else the file makes it take is refused."""
+    path = tmp_path / f"ct{suffix}"
+    nib.save(nib.Nifti1Image(np.zeros((64, 64, 50), dtype=np.int16), np.eye(4)), path)
+    assert nifti_headroom(path) == 16 * 64 * 64 * 50
+    path.write_bytes(b"no head")
+    assert nifti_headroom(path) == nifti_headroom(tmp_path / "absent.nii") == 8 << 30

@@ -24,8 +24,8 @@ from jcs_ct.reading.diagnosis import diagnose, slice_predictions
 from jcs_ct.reading.lesion_mask import LESION_MARGIN_MM
 from jcs_ct.reading.lesions import find_lesions
 from jcs_ct.reading.quality_flags import agreement_flags
-from jcs_ct.reading.second_look import SecondLook, evenly_spaced
-from jcs_ct.volume import CTVolume
+from jcs_ct.reading.second_look import SecondLook
+from jcs_ct.volume import CTVolume, evenly_spaced
 
 POINT = OperatingPoint(
     slice_probability=0.5, positive_slice_threshold=3, lesion_probability=0.5, small_study_share=None

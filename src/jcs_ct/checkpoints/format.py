@@ -1,7 +1,7 @@
 """Weights on disk: safetensors with everything a network needs to be used again in its metadata.
 
 A checkpoint holds the network's config, its preprocessing, its operating point and where it comes from. No code is
-ever run while reading one. ``opening`` reads all of it but the tensors; this is what torch is needed for.
+ever run while reading one. ``checkpoint_info`` reads all of it but the tensors; this is what torch is needed for.
 """
 
 from __future__ import annotations

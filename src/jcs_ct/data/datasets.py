@@ -19,6 +19,7 @@ from jcs_ct.data.augmentation.copy_paste import LesionPasting, Paste, paste_lesi
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions
 from jcs_ct.errors import ConfigError
 from jcs_ct.preprocessing import SlicePreprocessor
+from jcs_ct.volume import spread_over
 
 #: The label of a slice that nobody labelled.
 UNKNOWN = -1
@@ -288,8 +289,7 @@ def alike_by_source(manifest: Manifest, most: int) -> Manifest:
         of_source[row.source].append(row)
     chosen: list[ManifestRow] = []
     for rows in of_source.values():
-        count = min(max(1, most // len(of_source)), len(rows))
-        chosen += [rows[place] for place in np.linspace(0, len(rows) - 1, count).round().astype(int)]
+        chosen += [rows[place] for place in spread_over(len(rows), max(1, most // len(of_source)))]
     return Manifest(tuple(chosen))
 
 

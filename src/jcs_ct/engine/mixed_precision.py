@@ -18,6 +18,7 @@ from jcs_ct.engine.quantisation import layer_groups, quantised_graph
 from jcs_ct.errors import BackendError
 from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.models.closed_form import probabilities
+from jcs_ct.volume import spread_over
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +68,9 @@ class JudgingSlices:
         counts = (Counts.of(one >= self.cut, mask) for one, mask in zip(probabilities, masks, strict=True))
         return dice_score(Counts.stack(counts)).values
 
-    def some(self, most: int) -> NDArray[np.intp]:
+    def some(self, most: int) -> list[int]:
         """At most ``most`` places, evenly over the slices."""
-        return np.unique(np.linspace(0, len(self.images) - 1, min(most, len(self.images))).round().astype(np.intp))
+        return spread_over(len(self.images), most)
 
 
 @dataclass(frozen=True, eq=False)

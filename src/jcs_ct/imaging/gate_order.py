@@ -31,7 +31,7 @@ DISORDERED = 1.08
 LEAST_IN_ORDER, _BESIDE = 0.6, 2
 #: Least rows and columns that the order is told from; fewer for more slices than these, which lie closer together.
 _SIDE, _LONG, _SIDE_OF_LONG = 48, 300, 32
-#: Of more slices than these every second, third, ... is held against all others: that takes the square of their number.
+#: Of more slices than these every n-th is held against all others, which takes the square of their number.
 _MOST_COMPARED = 2000
 
 

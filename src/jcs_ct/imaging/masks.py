@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jcs_ct.errors import MaskError, NotFoundError, StudyError
 from jcs_ct.imaging.headers import SourceKeys
 from jcs_ct.imaging.mask_pictures import MOST_LESION
-from jcs_ct.imaging.single import decode_volume
+from jcs_ct.imaging.single import decode_volume, nifti_headroom
 from jcs_ct.imaging.study_files import FileKind, file_kind
 from jcs_ct.volume import MASK_TOLERANCE_MM, CTVolume, LabelVolume, corners_apart_mm
 
@@ -57,7 +57,7 @@ def open_mask(path: Path, lesion_labels: Collection[int] = ()) -> StudyMask:
         )
     item = {"path": str(path.absolute()), "lesion_labels": list(lesion_labels)}
     try:
-        answer, labels = decode_volume("nifti-labels", item)
+        answer, labels = decode_volume("nifti-labels", item, nifti_headroom(path))
     except StudyError as error:
         raise MaskError(f"{path}: {error}") from error
     if answer["findings"]:

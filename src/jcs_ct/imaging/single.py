@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,24 +18,43 @@ from jcs_ct.imaging.gate_geometry import MINIMUM_SLICES
 from jcs_ct.imaging.gate_inverted import check_inverted
 from jcs_ct.imaging.gate_voxels import check_voxels
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
+from jcs_ct.imaging.nifti_heads import read_nifti_head
 from jcs_ct.imaging.sandbox import decoded_pixels, run_in_child
 from jcs_ct.imaging.series_choice import refuse
 from jcs_ct.imaging.study import ASSUMED_AXES, QualityFlag, SeriesFate, SeriesInfo, Study
 from jcs_ct.volume import CTVolume
 
 #: Samples are decoded at up to four times the size of the volume kept.
-_NIFTI_HEADROOM = 2 * MAXIMUM_DECODED_BYTES
+_MOST_HEADROOM = 2 * MAXIMUM_DECODED_BYTES
+#: Of a NIfTI file, of which the size is known before: its numbers as they are stored, scaled, turned and written.
+_HEADROOM_BYTES_A_VOXEL = 16
 
 
-def decode_volume(task: str, item: Mapping[str, Any]) -> tuple[Mapping[str, Any], NDArray[Any]]:
+def nifti_headroom(path: Path) -> int:
+    """Bytes that decoding a NIfTI file may take, by the size its head states."""
+    try:
+        head = read_nifti_head(path)
+    except OSError:  # the child says so
+        head = None
+    return _MOST_HEADROOM if head is None else min(_MOST_HEADROOM, _HEADROOM_BYTES_A_VOXEL * math.prod(head.shape))
+
+
+def decode_volume(
+    task: str, item: Mapping[str, Any], headroom: int = _MOST_HEADROOM
+) -> tuple[Mapping[str, Any], NDArray[Any]]:
     """Do a one-item job; its answer and the volume it wrote.
+
+    Args:
+        task: As of ``run_in_child``.
+        item: Its one item.
+        headroom: Bytes that what is decoded may take.
 
     Raises:
         StudyError: the item was refused.
         OutputError: there is no room for what is decoded.
     """
     with decoded_pixels() as output:
-        (outcome,) = run_in_child(task, [item], output=output, output_bytes=_NIFTI_HEADROOM)
+        (outcome,) = run_in_child(task, [item], output=output, output_bytes=headroom)
         if outcome.code is not None:
             raise StudyError(outcome.code, outcome.message)
         return outcome.value, _volume(output, outcome.value)
@@ -52,7 +72,7 @@ def open_nifti(path: Path, *, lenient: bool) -> Study:
     Raises:
         StudyError: the gate refuses.
     """
-    answer, hu = decode_volume("nifti", {"path": str(path.absolute())})
+    answer, hu = decode_volume("nifti", {"path": str(path.absolute())}, nifti_headroom(path))
     findings = [Finding(GateCode(code), message) for code, message in answer["findings"]]
     findings += [Finding(code, message, Severity.NOTE) for code, message in answer["notes"]]
     findings += take_out_fill(hu)

@@ -1,1 +1,1 @@
-"""The networks: classifier, segmenter and their parts; torch only."""
+"""The networks: classifier, segmenter and their parts."""

@@ -17,6 +17,7 @@ from jcs_ct.engine import SegmenterAhead
 from jcs_ct.progress import CountProgress
 from jcs_ct.reading.lesion_mask import LesionSegmentation
 from jcs_ct.reading.lesions import without_specks
+from jcs_ct.volume import evenly_spaced
 
 #: Slices that are looked at, evenly spaced among those with lung.
 MOST_SLICES = 20
@@ -86,12 +87,6 @@ def look_again(
 def slices_to_look_at(with_lung: Sequence[int]) -> list[int]:
     """Those of the slices that show lung on which a negative verdict is checked."""
     return evenly_spaced(with_lung, MOST_SLICES)
-
-
-def evenly_spaced(indices: Sequence[int], most: int) -> list[int]:
-    """At most so many of the indices, each in the middle of a part of equal length."""
-    count = min(most, len(indices))
-    return [indices[(2 * place + 1) * len(indices) // (2 * count)] for place in range(count)]
 
 
 def _runs(indices: Sequence[int]) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.lung_views import LungView, lung_views
 from jcs_ct.reporting.outlines import lesion_outlines
 from jcs_ct.reporting.slice_images import LUNG_WINDOW, MEDIASTINAL_WINDOW, Display, ct_picture, map_picture
-from jcs_ct.volume import CTVolume
+from jcs_ct.volume import CTVolume, spread_over
 
 if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
@@ -28,9 +28,7 @@ _Drawn = list[Future[dict[str, Any]]]
 
 def shown_slices(slice_count: int) -> list[int]:
     """Indices of the slices the page shows: all, or an even selection of ``MOST_SLICES_SHOWN``."""
-    if slice_count <= MOST_SLICES_SHOWN:
-        return list(range(slice_count))
-    return [int(index) for index in np.linspace(0, slice_count - 1, MOST_SLICES_SHOWN).round()]
+    return spread_over(slice_count, MOST_SLICES_SHOWN)
 
 
 class PagePictures:

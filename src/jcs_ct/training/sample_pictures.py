@@ -20,6 +20,7 @@ from jcs_ct.files import replacing
 from jcs_ct.models.activation_map import normalise_map
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.training_data import Batch, TrainingData
+from jcs_ct.volume import evenly_spaced
 
 #: Folder below the run's.
 SAMPLES = "samples"
@@ -39,12 +40,7 @@ def choose_samples(labels: Sequence[int], count: int) -> tuple[int, ...]:
     infected = [index for index, label in enumerate(labels) if label]
     others = [index for index, label in enumerate(labels) if not label]
     wanted = min(len(infected), max(count - len(others), count - count // 3))
-    return (*_spread(infected, wanted), *_spread(others, count - wanted))
-
-
-def _spread(indices: Sequence[int], count: int) -> list[int]:
-    count = min(count, len(indices))
-    return [indices[(2 * place + 1) * len(indices) // (2 * count)] for place in range(count)]
+    return (*evenly_spaced(infected, wanted), *evenly_spaced(others, count - wanted))
 
 
 def write_samples(

@@ -18,6 +18,7 @@ from jcs_ct.evaluation.classifier.perturbations import (
     slice_plane,
 )
 from jcs_ct.progress import CountProgress
+from jcs_ct.volume import spread_over
 
 #: Name of the slice as it is.
 UNCHANGED = "unchanged"
@@ -61,11 +62,7 @@ def spread_slices(manifest: Manifest, limit: int) -> Manifest:
         # The kind that has the fewest so far, among those that have more to give.
         open_kinds = [key for key, rows in members.items() if share[key] < len(rows)]
         share[min(open_kinds, key=lambda key: (share[key], str(key)))] += 1
-    chosen = [
-        rows[place]
-        for key, rows in members.items()
-        for place in np.unique(np.linspace(0, len(rows) - 1, share[key]).round().astype(int))
-    ]
+    chosen = [rows[place] for key, rows in members.items() for place in spread_over(len(rows), share[key])]
     return Manifest(tuple(manifest.rows[index] for index in sorted(chosen)))
 
 

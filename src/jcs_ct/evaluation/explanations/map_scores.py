@@ -33,6 +33,7 @@ from jcs_ct.metrics.perturbation_curves import perturbation_curves
 from jcs_ct.models.presets import build_classifier
 from jcs_ct.preprocessing import Region, SlicePreprocessor
 from jcs_ct.progress import CountProgress
+from jcs_ct.volume import spread_over
 
 MEASURES = (
     Measure("pointing_percent", "pointing game %", 100.0, True),
@@ -120,7 +121,7 @@ def score_explanations(
         raise ConfigError("the map's threshold is tuned on training slices with a lesion mask, and there are none")
     # Each classifier, and a randomised one beside it, sees few slices one by one: compiling would not pay.
     execution = execution or Execution(backend="torch")
-    chosen = [tuning[i] for i in np.unique(np.linspace(0, len(tuning) - 1, MOST_TUNING_SLICES).round().astype(int))]
+    chosen = [tuning[place] for place in spread_over(len(tuning), MOST_TUNING_SLICES)]
     threshold = tune_threshold(
         (case_map(ready, case, variant=variant, execution=execution).fine, case.read_mask()) for case in chosen
     )
@@ -274,7 +275,7 @@ def explanation_table(
 def _figure_9(results: Sequence[ExplanationResult], judged: CaseSet) -> Figure:
     masks = [case.read_mask() for case in judged]
     order = sorted(range(len(judged)), key=lambda index: int(masks[index].sum()))
-    places = np.unique(np.linspace(0, len(order) - 1, min(MOST_PICTURE_ROWS, len(order))).round().astype(int))
+    places = spread_over(len(order), MOST_PICTURE_ROWS)
     rows = []
     for index in (order[place] for place in places):
         case = judged.cases[index]

@@ -16,11 +16,11 @@ Cell = str | int | float | bool | None
 MEASURED = "measured here"
 PAPER = "paper, private data"
 PUBLISHED = "published"
-#: What the reader sees where there is no value.
 #: What a note says of intervals that are not there.
 NO_INTERVAL = (
     f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared), too narrow for few"
 )
+#: What the reader sees where there is no value.
 EMPTY_CELL = "\N{EN DASH}"
 
 

@@ -41,6 +41,7 @@ from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.overlap import LESION_PROBABILITY
 from jcs_ct.progress import Progress, silent
+from jcs_ct.volume import spread_over
 
 #: Rows of the qualitative figure.
 MOST_PICTURE_ROWS = 6
@@ -194,7 +195,7 @@ def _pictures(
     if not pictured:
         return {}
     order = sorted(pictured, key=lambda index: int(masks[index].sum()))
-    places = np.unique(np.linspace(0, len(order) - 1, min(MOST_PICTURE_ROWS, len(order))).round().astype(int))
+    places = spread_over(len(order), MOST_PICTURE_ROWS)
     worst = failures(scores, pictured)
     agreement: list[tuple[str, list[PictureCell]]] = [
         (
