@@ -17,10 +17,10 @@ from pynetdicom.presentation import PresentationContext
 
 from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
+from jcs_ct.loopback import is_loopback
 from jcs_ct.pacs.pdu_limits import PduLimits
 from jcs_ct.pacs.server import PacsCertificateError, PacsDeniedError, PacsUnavailableError
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PERMANENT = 1
 #: What one message of a server may weigh: an answer to a search, or an image.
 _MESSAGE_BYTES = 2 * GIB
@@ -116,7 +116,7 @@ class DimseServer:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine."""
-        return self._parts()[2] in _LOOPBACK
+        return is_loopback(self._parts()[2])
 
     def tls_context(self) -> ssl.SSLContext:
         """TLS 1.2 or later; the server's certificate and name are checked (PS3.15 B.9).

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jcs_ct.errors import ConfigError, JCSError
+from jcs_ct.loopback import is_loopback
 
 
 class PacsError(JCSError):
@@ -117,7 +118,7 @@ class PacsServer:
             raise ConfigError("the PACS address must be http(s)://host[:port]/path without a user name in it")
         self._check_credentials()
         self._check_ca_bundle()
-        local = match.group(2) in ("localhost", "127.0.0.1", "[::1]")
+        local = is_loopback(match.group(2))
         if (self.token or self.user) and match.group(1) == "http" and not local:
             raise ConfigError("a token or password would cross the network in the clear; use https, or loopback")
         if self.retries < 0 or min(self.backoff_s, self.timeout_s, self.longest_wait_s, self.answer_s) <= 0:

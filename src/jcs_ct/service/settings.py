@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jcs_ct.disk_space import GIB
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Limits
+from jcs_ct.loopback import is_loopback
 
 #: What to do about a damaged file among a study's results, where there is no copy.
 READ_AGAIN = "send the study again: what readers saved of it stays with the old one"
@@ -98,13 +98,3 @@ class ServiceSettings:
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the page."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

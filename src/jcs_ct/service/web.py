@@ -14,6 +14,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from jcs_ct.jobs import Ledger, ResultFolders
+from jcs_ct.loopback import is_loopback
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
@@ -21,7 +22,7 @@ from jcs_ct.service.described_once import DescribedOnce
 from jcs_ct.service.listed_studies import ListedFolders
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Session, Sessions
-from jcs_ct.service.settings import ServiceSettings, is_loopback
+from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import LOCAL_USER, User, Users
