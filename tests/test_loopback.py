@@ -4,6 +4,7 @@ import pytest
 
 from jcs_ct.errors import ConfigError
 from jcs_ct.loopback import is_loopback
+from jcs_ct.pacs.server import PacsServer
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1", "[::1]"])

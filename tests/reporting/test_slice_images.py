@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jcs_ct.reporting.slice_images import (
-    LUNG_WINDOW,
+    LUNG_DISPLAY,
     MAP_PIXELS,
     PICTURE_PIXELS,
     Display,
@@ -43,28 +43,28 @@ def test_directions_that_no_source_states_are_marked():
 
 
 def test_window_limits():
-    np.testing.assert_array_equal(LUNG_WINDOW(np.array([-3000, -1350, -600, 150, 3000])), [0, 0, 128, 255, 255])
+    np.testing.assert_array_equal(LUNG_DISPLAY(np.array([-3000, -1350, -600, 150, 3000])), [0, 0, 128, 255, 255])
 
 
 def test_a_window_gives_whole_numbers_and_others_the_same_grey():
     hu = np.arange(-3000, 3000, 7, dtype=np.int16)
-    np.testing.assert_array_equal(LUNG_WINDOW(hu), LUNG_WINDOW(hu.astype(np.float32)))
-    np.testing.assert_array_equal(LUNG_WINDOW(hu.reshape(-1, 2)[:, ::-1]), LUNG_WINDOW(hu).reshape(-1, 2)[:, ::-1])
+    np.testing.assert_array_equal(LUNG_DISPLAY(hu), LUNG_DISPLAY(hu.astype(np.float32)))
+    np.testing.assert_array_equal(LUNG_DISPLAY(hu.reshape(-1, 2)[:, ::-1]), LUNG_DISPLAY(hu).reshape(-1, 2)[:, ::-1])
 
 
 def test_ct_pictures_are_small_and_show_what_is_there():
     hu = np.full((512, 512), -1024, dtype=np.int16)
     hu[:, 256:] = 150
-    kind, picture = _picture(ct_picture(hu, LUNG_WINDOW))
+    kind, picture = _picture(ct_picture(hu, LUNG_DISPLAY))
     assert kind == "jpeg"
     assert picture.size == (PICTURE_PIXELS, PICTURE_PIXELS)
     grey = np.asarray(picture.convert("L")).astype(int)
-    assert abs(grey[:, : PICTURE_PIXELS // 2 - 4].mean() - LUNG_WINDOW(np.array([-1024]))[0]) < 4
+    assert abs(grey[:, : PICTURE_PIXELS // 2 - 4].mean() - LUNG_DISPLAY(np.array([-1024]))[0]) < 4
     assert grey[:, PICTURE_PIXELS // 2 + 4 :].mean() > 250
 
 
 def test_small_slices_are_not_enlarged():
-    _, picture = _picture(ct_picture(np.zeros((20, 30), dtype=np.int16), LUNG_WINDOW))
+    _, picture = _picture(ct_picture(np.zeros((20, 30), dtype=np.int16), LUNG_DISPLAY))
     assert picture.size == (30, 20)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jcs_ct.files import replacing
-from jcs_ct.reporting.slice_images import LUNG_WINDOW
+from jcs_ct.reporting.slice_images import LUNG_DISPLAY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def write_picture(study: Study, diagnosis: Diagnosis, folder: Path) -> None:
 
 def _coloured(hu: NDArray[Any], lesion: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(rows, columns) twice -> (rows, columns, 3)."""
-    grey = LUNG_WINDOW(hu)
+    grey = LUNG_DISPLAY(hu)
     picture = np.stack([grey] * 3, axis=-1)
     picture[lesion] = (picture[lesion] // 2 + np.array(_LESION_COLOUR, dtype=np.uint8) // 2).astype(np.uint8)
     return picture

@@ -15,11 +15,10 @@ from jcs_ct.data.manifest.study_rows import open_row
 from jcs_ct.errors import ConfigError, JCSError, MaskError
 from jcs_ct.files import prepare_output_folder, replacing
 from jcs_ct.imaging import Study
-from jcs_ct.preprocessing import Window
+from jcs_ct.preprocessing import LUNG_WINDOW, Window
 from jcs_ct.progress import CountProgress
 
-#: What the 16 bits of a written slice span: -1350 to 150 HU, in steps of 0.02 HU.
-SLICE_WINDOW = Window(-600.0, 1500.0)
+#: The 16 bits of a written slice span the window in steps of 0.02 HU.
 _WHITE = 65535.0
 #: Of PNG: the default takes twice the time for 2 % fewer bytes.
 _COMPRESSION = 3
@@ -29,7 +28,7 @@ def write_slices(
     studies: Manifest,
     folder: Path,
     *,
-    window: Window = SLICE_WINDOW,
+    window: Window = LUNG_WINDOW,
     every: int = 1,
     progress: CountProgress | None = None,
 ) -> tuple[Manifest, int]:

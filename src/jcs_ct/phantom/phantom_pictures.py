@@ -15,14 +15,12 @@ from jcs_ct.files import prepare_output_folder, write_bytes, write_text
 from jcs_ct.phantom.config import Phantom
 from jcs_ct.phantom.phantom_volumes import drop_earlier_slices
 from jcs_ct.phantom.truth import truth_record
-
-#: Level and width in HU of the lung window that PNG slices are made under.
-LUNG_WINDOW = (-600.0, 1500.0)
+from jcs_ct.preprocessing import LUNG_WINDOW
 
 
 def lung_window(hu: NDArray[Any]) -> NDArray[np.uint8]:
     """HU of any shape -> grey 0 to 255 under the lung window (-1350 to 150 HU)."""
-    level, width = LUNG_WINDOW
+    level, width = LUNG_WINDOW.level, LUNG_WINDOW.width
     grey = (hu.astype(np.float32) - np.float32(level - width / 2)) * np.float32(255 / width)
     return np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
 

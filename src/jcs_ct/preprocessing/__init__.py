@@ -11,6 +11,16 @@ from jcs_ct.preprocessing.region import Region
 from jcs_ct.preprocessing.resampling import enlarged
 from jcs_ct.preprocessing.slice_body import BODY_GREY, body_mask
 from jcs_ct.preprocessing.slice_preprocessor import SlicePreprocessor
-from jcs_ct.preprocessing.window import Window
+from jcs_ct.preprocessing.window import LUNG_WINDOW, Window
 
-__all__ = ["BODY_GREY", "OUTSIDE_HU", "Region", "SlicePreprocessor", "Window", "body_mask", "enlarged", "lung_box"]
+__all__ = [
+    "BODY_GREY",
+    "LUNG_WINDOW",
+    "OUTSIDE_HU",
+    "Region",
+    "SlicePreprocessor",
+    "Window",
+    "body_mask",
+    "enlarged",
+    "lung_box",
+]

@@ -33,3 +33,7 @@ class Window:
     def inverse(self, grey: NDArray[Any]) -> NDArray[np.float32]:
         """Grey in [0, 1] -> HU under this window; what the window clipped stays clipped."""
         return np.asarray(grey, dtype=np.float32) * np.float32(self.width) + np.float32(self.level - self.width / 2)
+
+
+#: -1350 to 150 HU: what slices are shown to networks and readers under.
+LUNG_WINDOW = Window(-600.0, 1500.0)

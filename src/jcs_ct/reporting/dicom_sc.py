@@ -21,7 +21,7 @@ from pydicom.valuerep import DS
 from scipy import ndimage
 
 from jcs_ct import NOTICE, __version__
-from jcs_ct.preprocessing import Window
+from jcs_ct.preprocessing import LUNG_WINDOW
 from jcs_ct.reporting.dicom_common import equipment, series_description, write_dataset
 from jcs_ct.reporting.dicom_identity import ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from jcs_ct.reading.diagnosis import Diagnosis
 
 SERIES_NUMBER = 9104
-WINDOW = Window(level=-600, width=1500)
 CONTOUR_RGB = (0, 230, 255)
 ACTIVATION_RGB = (255, 110, 0)
 #: Narrow slices are widened by black columns, so that the caption stays readable.
@@ -82,7 +81,7 @@ def render_source_overlay(
 
 
 def _draw(hu: NDArray[Any], activation: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.uint8]:
-    grey = WINDOW(hu)
+    grey = LUNG_WINDOW(hu)
     rgb: NDArray[Any] = np.repeat(grey[..., None], 3, axis=2)
     opacity = 0.55 * np.asarray(activation, dtype=np.float32)[..., None]
     rgb = (1 - opacity) * rgb + opacity * (np.asarray(ACTIVATION_RGB, dtype=np.float32) / 255)

@@ -13,7 +13,7 @@ from jcs_ct.beside import Beside
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.lung_views import LungView, lung_views
 from jcs_ct.reporting.outlines import lesion_outlines
-from jcs_ct.reporting.slice_images import LUNG_WINDOW, MEDIASTINAL_WINDOW, Display, ct_picture, map_picture
+from jcs_ct.reporting.slice_images import LUNG_DISPLAY, MEDIASTINAL_DISPLAY, Display, ct_picture, map_picture
 from jcs_ct.volume import CTVolume, spread_over
 
 if TYPE_CHECKING:
@@ -103,4 +103,4 @@ class PagePictures:
 
     def _draw_ct(self, index: int) -> dict[str, Any]:
         hu = self._volume.hu[index]
-        return {window.key: ct_picture(hu, window) for window in (LUNG_WINDOW, MEDIASTINAL_WINDOW)}
+        return {window.key: ct_picture(hu, window) for window in (LUNG_DISPLAY, MEDIASTINAL_DISPLAY)}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jcs_ct.preprocessing import LUNG_WINDOW
 from jcs_ct.reporting.language import marked
 from jcs_ct.volume import CTVolume
 
@@ -66,8 +67,8 @@ def _table(level_hu: float, width_hu: float) -> NDArray[np.uint8]:
     return _grey(np.arange(1 << 16, dtype=np.uint16).view(np.int16), level_hu, width_hu)
 
 
-LUNG_WINDOW = DisplayWindow("lung", marked("Lung"), -600.0, 1500.0)
-MEDIASTINAL_WINDOW = DisplayWindow("mediastinal", marked("Mediastinum"), 40.0, 400.0)
+LUNG_DISPLAY = DisplayWindow("lung", marked("Lung"), LUNG_WINDOW.level, LUNG_WINDOW.width)
+MEDIASTINAL_DISPLAY = DisplayWindow("mediastinal", marked("Mediastinum"), 40.0, 400.0)
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jcs_ct.reporting.language import Words, marked
-from jcs_ct.reporting.slice_images import LUNG_WINDOW, MEDIASTINAL_WINDOW, DisplayWindow
+from jcs_ct.reporting.slice_images import LUNG_DISPLAY, MEDIASTINAL_DISPLAY, DisplayWindow
 
 if TYPE_CHECKING:
     from jcs_ct.imaging.study import Study
 
-PICTURES = (LUNG_WINDOW, MEDIASTINAL_WINDOW)
+PICTURES = (LUNG_DISPLAY, MEDIASTINAL_DISPLAY)
 #: For faint ground glass: the lung window with half as much contrast again.
-GROUND_GLASS_WINDOW = DisplayWindow("ground-glass", marked("Ground glass"), -700.0, 1000.0)
+GROUND_GLASS_DISPLAY = DisplayWindow("ground-glass", marked("Ground glass"), -700.0, 1000.0)
 #: Inside the mediastinal window, for what lies in the wall and the fluid.
-SOFT_TISSUE_WINDOW = DisplayWindow("soft-tissue", marked("Soft tissue, narrow"), 40.0, 250.0)
+SOFT_TISSUE_DISPLAY = DisplayWindow("soft-tissue", marked("Soft tissue, narrow"), 40.0, 250.0)
 #: Everyone's choice, in this order, on the report page and in the service's viewer.
-PRESETS = (LUNG_WINDOW, GROUND_GLASS_WINDOW, MEDIASTINAL_WINDOW, SOFT_TISSUE_WINDOW)
+PRESETS = (LUNG_DISPLAY, GROUND_GLASS_DISPLAY, MEDIASTINAL_DISPLAY, SOFT_TISSUE_DISPLAY)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import ReadyClassifier
 from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, SlicePlane, slice_plane
+from jcs_ct.evaluation.classifier.perturbations import PERTURBATIONS, SlicePlane, slice_plane
 from jcs_ct.evaluation.classifier.shortcut_tables import evaluate_shortcuts, shortcut_table
 from jcs_ct.evaluation.classifier.shortcuts import ShortcutResult, manifest_planes, measure_shortcuts, spread_slices
 from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.models.classifier import Classifier
-from jcs_ct.preprocessing import OUTSIDE_HU, SlicePreprocessor, Window
+from jcs_ct.preprocessing import LUNG_WINDOW, OUTSIDE_HU, SlicePreprocessor, Window
 
 BY_KEY = {one.key: one for one in PERTURBATIONS}
 STAYING = [one for one in PERTURBATIONS if one.should_stay]

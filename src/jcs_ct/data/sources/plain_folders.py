@@ -15,7 +15,7 @@ from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.data.sources.table_headings import PLAIN_LABELS, label_words, letters
 from jcs_ct.errors import ConfigError
-from jcs_ct.phantom.phantom_pictures import LUNG_WINDOW
+from jcs_ct.preprocessing import LUNG_WINDOW
 from jcs_ct.progress import CountProgress
 
 
@@ -29,7 +29,7 @@ def phantom(folder: Path, *, seed: int = 0) -> Manifest:
         mask = image.parent.parent / "masks" / image.name
         infected = int(read_mask(mask).any())
         patient = f"phantom-{image.parent.parent.relative_to(folder)}"
-        level, width = LUNG_WINDOW
+        level, width = LUNG_WINDOW.level, LUNG_WINDOW.width
         rows.append(ManifestRow(image, patient, infected, mask, source="phantom", level_hu=level, width_hu=width))
     if not rows:
         raise ConfigError(f"no images/*.png below {folder}; make some with `jcs phantom -o OUT --format png`")

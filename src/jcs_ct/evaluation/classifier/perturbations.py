@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from jcs_ct.data.augmentation.marks import burn_text, draw_frame, remove_marks
 from jcs_ct.lungs import lesser_lung_share, segment_picture
-from jcs_ct.preprocessing import OUTSIDE_HU, Window, body_mask
+from jcs_ct.preprocessing import LUNG_WINDOW, OUTSIDE_HU, Window, body_mask
 
 #: Denser than this is tissue around the lungs.
 TISSUE_HU = -300.0
@@ -49,10 +49,6 @@ class SlicePlane:
     def generator(self) -> np.random.Generator:
         """The same source of draws for every change of this slice."""
         return np.random.default_rng(self.seed)
-
-
-#: The window in which grey levels are looked at and changed.
-LUNG_WINDOW = Window()
 
 
 @dataclass(frozen=True)

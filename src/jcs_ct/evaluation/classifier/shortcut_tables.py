@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jcs_ct.data.manifest import Manifest
-from jcs_ct.evaluation.classifier.perturbations import LUNG_WINDOW, PERTURBATIONS, Perturbation, SlicePlane
+from jcs_ct.evaluation.classifier.perturbations import PERTURBATIONS, Perturbation, SlicePlane
 from jcs_ct.evaluation.classifier.shortcuts import UNCHANGED, ShortcutResult
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
 from jcs_ct.metrics.classification import drawn_auc
+from jcs_ct.preprocessing import LUNG_WINDOW
 
 MOST_PICTURE_ROWS = 6
 #: Columns of the picture beside the slice as it is.

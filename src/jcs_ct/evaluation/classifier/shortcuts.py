@@ -12,11 +12,11 @@ from jcs_ct.data.manifest import Manifest, read_hu
 from jcs_ct.engine import Execution, ReadyClassifier, classify_slices
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.classifier.perturbations import (
-    LUNG_WINDOW,
     PERTURBATIONS,
     SlicePlane,
     slice_plane,
 )
+from jcs_ct.preprocessing import LUNG_WINDOW
 from jcs_ct.progress import CountProgress
 from jcs_ct.volume import spread_over
 
