@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 #: What lies outside the reconstructed field of view (padding) is set to this value on reading.
 BACKGROUND_HU = -1024
+#: Values at or below this are padding, whatever a header says (-2000, -2048, -3024 in practice).
+PADDING_HU = -2000
 #: Corners of a mask and of its CT may lie this far apart, in mm: tools that write masks round affines and positions.
 MASK_TOLERANCE_MM = 0.5
 

@@ -21,10 +21,7 @@ from pydicom.uid import UID, JPEG2000TransferSyntaxes
 from jcs_ct.errors import GateCode, StudyError
 from jcs_ct.imaging.elements import DAMAGED_FILE_ERRORS
 from jcs_ct.imaging.headers import UNCOMPRESSED_SYNTAXES, SliceHeader
-from jcs_ct.volume import BACKGROUND_HU
-
-#: Rescaled values at or below this are padding, whatever the header says (-2000, -2048, -3024 in practice).
-PADDING_HU = -2000
+from jcs_ct.volume import BACKGROUND_HU, PADDING_HU
 
 #: A declared padding value is believed only where it cannot be tissue: at or below this, in HU.
 _HIGHEST_PADDING_HU = -1000

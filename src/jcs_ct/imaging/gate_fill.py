@@ -16,7 +16,7 @@ from jcs_ct.imaging.gate_voxels import AIR_BELOW_HU
 from jcs_ct.volume import BACKGROUND_HU
 
 #: A fill stands in the corners of this share of the slices or more.
-LEAST_SLICES = 0.95
+LEAST_FILLED_SHARE = 0.95
 #: The largest value of all is tissue that was clipped there, unless no tissue is as dense.
 DENSER_THAN_TISSUE_HU = 1000.0
 
@@ -33,7 +33,7 @@ def take_out_fill(hu: NDArray[Any]) -> list[Finding]:
     values, counts = np.unique(corners, return_counts=True)
     fill = values[counts.argmax()]
     filled = (corners == fill).all(axis=1)
-    if not fill > AIR_BELOW_HU or filled.mean() < LEAST_SLICES:
+    if not fill > AIR_BELOW_HU or filled.mean() < LEAST_FILLED_SHARE:
         return []
     if fill < DENSER_THAN_TISSUE_HU and fill == hu.max():
         return []

@@ -14,7 +14,7 @@ from jcs_ct.imaging.gate_finding import Finding, Severity
 #: Of what is dark before a bright border, at least this share is bright within, on at least this share of the slices:
 #: lungs in a body. Of two patients' slices, inverted in four windows, half and more show so much; of the same ones as
 #: they are none does, and of cut-outs of them none shows 0.15 (vessels in a lung that fills the picture).
-LEAST_WITHIN, LEAST_SLICES = 0.15, 0.25
+LEAST_WITHIN, LEAST_INVERTED_SHARE = 0.15, 0.25
 _SIDE, _LEAST_PIXELS = 128, 1024
 
 
@@ -29,7 +29,7 @@ def check_inverted(levels: NDArray[Any]) -> list[Finding]:
     if thin[0].size < _LEAST_PIXELS:
         return []
     inverted = np.mean([_bright_within(plane) >= LEAST_WITHIN for plane in thin])
-    if inverted < LEAST_SLICES:
+    if inverted < LEAST_INVERTED_SHARE:
         return []
     message = (
         f"on {inverted:.0%} of the pictures a dark body with bright lungs lies before a bright background: black and "

@@ -32,7 +32,7 @@ from jcs_ct.imaging.gate_geometry import (
 )
 from jcs_ct.imaging.gate_whole_slices import check_overwritten_rows
 from jcs_ct.imaging.headers import MAXIMUM_DECODED_BYTES
-from jcs_ct.volume import BACKGROUND_HU, corners_apart_mm
+from jcs_ct.volume import BACKGROUND_HU, PADDING_HU, corners_apart_mm
 
 #: A header's sform and qform may differ by this much at the volume's corners, in mm (quaternions are rounded).
 FORMS_TOLERANCE_MM = 0.1
@@ -317,7 +317,7 @@ def _to_hu(stored: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:
     intercept alone (scl_inter) makes floats of whole numbers, which take twice the memory.
     """
     hu = stored.astype(np.float32)
-    padding = ~np.isfinite(hu) | (hu <= -2000)
+    padding = ~np.isfinite(hu) | (hu <= PADDING_HU)
     hu[padding] = BACKGROUND_HU
     fit = float(hu.max()) <= np.iinfo(np.int16).max
     if fit and (stored.dtype.kind in "iu" or all((plane == np.rint(plane)).all() for plane in hu)):

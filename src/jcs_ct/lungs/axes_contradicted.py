@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
-from jcs_ct.lungs.constants import Mask
+from jcs_ct.lungs.constants import Mask, coarse_step
 from jcs_ct.lungs.lung_presence import clips_bone
 from jcs_ct.lungs.midline import (
     LEAST_HEIGHT_MM,
@@ -108,7 +108,7 @@ def why_axes_unchecked(
 def _spine_is_behind(labels: NDArray[np.uint8], hu: NDArray[Any], pixel_mm: float) -> bool:
     shown = slices_with(labels)
     shown = every_nth(shown, _MOST_SLICES)
-    step = max(1, round(hu.shape[2] / 256))
+    step = coarse_step(hu.shape[2])
     rows, columns = bounding_box(labels[shown, ::step, ::step].max(axis=0) > 0)
     middle, end = (rows.start + rows.stop - 1) // 2, rows.stop - 1 + round(_BEHIND_MM / (pixel_mm * step))
     planes = hu[shown, ::step, ::step].astype(np.float32)

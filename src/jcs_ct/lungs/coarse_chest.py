@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jcs_ct.lungs.body import find_body
-from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, Mask
+from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, Mask, coarse_step
 from jcs_ct.lungs.field import field_of_view
 from jcs_ct.lungs.midline import Midline, find_midline
 
-_GRID_COLUMNS = 256
 _Spacing = tuple[float, float, float]
 
 
@@ -50,7 +49,7 @@ class CoarseChest:
             spacing_mm: Along (slices, rows, columns); None where it is not known.
             hu_is_assumed: HU come from grey levels.
         """
-        step = max(1, round(hu.shape[2] / _GRID_COLUMNS))
+        step = coarse_step(hu.shape[2])
         coarse = block_mean(hu, step)
         pixel_mm = (spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM) * step
         slice_mm = spacing_mm[0] if spacing_mm else None

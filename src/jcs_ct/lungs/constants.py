@@ -15,7 +15,14 @@ AIR_HU = -320.0
 TISSUE_HU = -500.0
 #: Below this mean HU a region is gas (airway, bowel), not lung.
 GAS_HU = -925.0
+#: Lungs are found, and looked at, on a grid of about so many columns.
+COARSE_COLUMNS = 256
 #: Pixel size in mm that is assumed where the geometry is not known.
 ASSUMED_PIXEL_MM = 0.7
 #: Width in mm that a picture of a chest is taken to have where it does not say how large its pixels are.
 ASSUMED_WIDTH_MM = 360.0
+
+
+def coarse_step(columns: int) -> int:
+    """Columns of a slice to one of the grid on which lungs are looked at."""
+    return max(1, round(columns / COARSE_COLUMNS))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jcs_ct.lungs.constants import LEFT, RIGHT
+from jcs_ct.lungs.constants import LEFT, RIGHT, coarse_step
 from jcs_ct.lungs.midline import LEAST_SPINE_MM2, bone_mm2_around, slices_with_bone
 from jcs_ct.volume import every_nth, slices_with
 
@@ -41,7 +41,7 @@ def heart_is_right(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tupl
         return False
     low, high = (round(share * len(shown)) for share in HEART_HEIGHT)
     chosen = shown[low:high]
-    step = max(1, round(hu.shape[2] / 256))
+    step = coarse_step(hu.shape[2])
     chosen = every_nth(chosen, _MOST_SLICES)
     lungs, planes = labels[chosen, ::step, ::step], hu[chosen, ::step, ::step].astype(np.float32)
     right, left = (int(np.count_nonzero(lungs == side)) for side in (RIGHT, LEFT))

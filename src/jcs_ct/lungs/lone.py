@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jcs_ct.lungs.coarse_chest import CoarseChest
 from jcs_ct.lungs.constants import LEFT, Mask
+from jcs_ct.lungs.convex_hull import convex_chain
 from jcs_ct.volume import every_nth
 
 #: Ribs are denser than this on the grid of the mask; a border is at the ribs where one lies this close beside it.
@@ -109,12 +110,7 @@ def _face(lung: Mask, coarse: NDArray[np.float32], field: Mask, reach: int) -> F
 
 def _hollow(rows: NDArray[np.int64], last: NDArray[np.int64]) -> float:
     """Pixels between a border, by its last column in each row, and the upper convex hull over it."""
-    hull: list[tuple[int, int]] = []
-    for row, column in zip(rows.tolist(), last.tolist(), strict=True):
-        while len(hull) > 1 and (hull[-1][0] - hull[-2][0]) * (column - hull[-2][1]) >= (
-            hull[-1][1] - hull[-2][1]
-        ) * (row - hull[-2][0]):
-            hull.pop()
-        hull.append((row, column))
-    corners = np.asarray(hull)
-    return float((np.interp(rows, corners[:, 0], corners[:, 1]) - last).sum())
+    corners = np.asarray(
+        convex_chain([(row, -column) for row, column in zip(rows.tolist(), last.tolist(), strict=True)])
+    )
+    return float((np.interp(rows, corners[:, 0], -corners[:, 1]) - last).sum())

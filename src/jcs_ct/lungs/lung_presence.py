@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jcs_ct.errors import GateCode, StudyError
-from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, Mask
+from jcs_ct.lungs.constants import ASSUMED_PIXEL_MM, Mask, coarse_step
 from jcs_ct.lungs.square_pixels import SquarePixels
 from jcs_ct.volume import every_nth
 
@@ -79,7 +79,7 @@ def bone_share_around(
     if square is not None:
         labels, hu, spacing_mm = square.nearest(labels), square.resampled(hu), square.spacing_mm
     pixel_mm = spacing_mm[2] if spacing_mm else ASSUMED_PIXEL_MM
-    step = max(1, round(hu.shape[2] / 256))
+    step = coarse_step(hu.shape[2])
     width = 2 * round(RIBS_REACH_MM / (pixel_mm * step)) + 1
     present = np.flatnonzero([plane.any() for plane in labels])
     bone = around = 0

@@ -19,7 +19,7 @@ RIBS_HU = 150.0
 HEIGHT = (0.2, 0.7)
 #: Of the hull of ribs and lungs 41 to 66 % are lung in ten patients; with the back half or more of both lungs filled
 #: in, 24 to 32 % in two of them.
-LEAST_LUNG = 0.37
+LEAST_AERATED_SHARE = 0.37
 #: Behind the lungs lie 3 to 22 % of the hull's depth in these patients; 35 to 59 % where the back third or more of
 #: both lungs was filled in.
 MOST_BEHIND = 0.27
@@ -42,7 +42,7 @@ class Ribcage:
     @property
     def holds_little_air(self) -> bool:
         """Whether much of the lungs is probably without air, or fluid lies in their place."""
-        return self.lung < LEAST_LUNG or self.behind > MOST_BEHIND
+        return self.lung < LEAST_AERATED_SHARE or self.behind > MOST_BEHIND
 
 
 def ribcage(labels: NDArray[np.uint8], hu: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Ribcage | None:

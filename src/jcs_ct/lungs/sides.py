@@ -19,7 +19,7 @@ from jcs_ct.volume import slices_with
 #: share of the lower of the two peaks beside it.
 VALLEY = 0.6
 #: Each of the two lungs is at least this share of what hangs together.
-LEAST_LUNG = 0.01
+LEAST_SIDE_SHARE = 0.01
 #: The mediastinum lies this close to the midline, however far it is displaced.
 MEDIASTINUM_REACH_MM = 80.0
 #: A part belongs to a side with this share of it beyond the midline ...
@@ -193,7 +193,7 @@ def _measure(parts: NDArray[np.int32], field: Mask) -> dict[int, _Part]:
 def _valley(part: _Part, midline: Midline, pixel_mm: float) -> int | None:
     """The column of the mediastinum between two lungs that hang together; None where the part is of one lung."""
     heights = ndimage.gaussian_filter1d(part.by_column.astype(np.float64), _SMOOTHING_MM / pixel_mm, mode="nearest")
-    first, last = part.column_at(LEAST_LUNG), part.column_at(1 - LEAST_LUNG)
+    first, last = part.column_at(LEAST_SIDE_SHARE), part.column_at(1 - LEAST_SIDE_SHARE)
     if midline.column is not None:
         reach = MEDIASTINUM_REACH_MM / pixel_mm
         first, last = max(first, round(midline.column - reach)), min(last, round(midline.column + reach))

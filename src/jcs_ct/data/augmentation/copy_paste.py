@@ -23,7 +23,7 @@ D = TypeVar("D", bound=np.generic)
 #: Largest shift of a pasted lesion as a share of the side length.
 LARGEST_SHIFT = 0.08
 #: Less lung than this share of the picture tells nothing of its density.
-_LEAST_LUNG = 0.02
+_LEAST_LUNG_SHARE = 0.02
 #: Fewer pixels are no lesion.
 _LEAST_PIXELS = 12
 #: Sigma in pixels over which a pasted lesion fades into its lung.
@@ -94,7 +94,7 @@ def paste_lesions(
     lesion = donor_mask[0].numpy() >= 0.5
     donor_lung = _lung(source) & ~lesion
     lung = _lung(own)
-    if min(lung.mean(), donor_lung.mean()) < _LEAST_LUNG:
+    if min(lung.mean(), donor_lung.mean()) < _LEAST_LUNG_SHARE:
         return grey, mask
     denser = np.where(lesion, source - np.median(source[donor_lung]), 0.0).astype(np.float32)
     denser, lesion = _moved(denser, paste), _moved(lesion, paste)

@@ -22,7 +22,7 @@ _LUNG_GREY = (0.26, 0.5)
 #: Sigmas as shares of the side: of the lung around a pixel, of what is smooth in a lesion, of a mask's soft rim.
 _AROUND, _SMOOTH, _RIM = 0.04, 0.008, 0.004
 #: Less lung than this share around a pixel tells nothing; the slice's own lung does then.
-_LEAST_LUNG = 0.02
+_LEAST_LUNG_SHARE = 0.02
 
 
 def fade_lesions(grey: Tensor, masks: Tensor, kept: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def _lung_around(grey: Tensor, masks: Tensor, sigma: float) -> Tensor:
     sizes = aerated.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)
     of_slice = (grey * aerated).sum(dim=(2, 3), keepdim=True) / sizes
     share = _smoothed(aerated, sigma)
-    return torch.where(share > _LEAST_LUNG, _smoothed(grey * aerated, sigma) / share.clamp(min=1e-6), of_slice)
+    return torch.where(share > _LEAST_LUNG_SHARE, _smoothed(grey * aerated, sigma) / share.clamp(min=1e-6), of_slice)
 
 
 def _smoothed(planes: Tensor, sigma: float) -> Tensor:

@@ -24,7 +24,7 @@ TISSUE_HU = -300.0
 _LUNG_MARGIN = 0.02
 #: Each lung shows at least this share of the picture, or the lungs were not found (as in figures cropped to the
 #: thorax, whose lungs are open to the border): the slice then says nothing of what lungs do.
-LEAST_LUNG = 0.03
+LEAST_LUNG_SHARE = 0.03
 #: Of a slice's lung pixels this percentile is air-filled lung without disease or vessels.
 _AERATED_PERCENTILE = 20
 
@@ -79,7 +79,7 @@ def slice_plane(hu: NDArray[Any], *, seed: int) -> SlicePlane:
     """
     plane = np.asarray(hu, dtype=np.float32)
     labels = segment_picture(plane)
-    if lesser_lung_share(labels) < LEAST_LUNG:
+    if lesser_lung_share(labels) < LEAST_LUNG_SHARE:
         return SlicePlane(plane, None, seed)
     lungs = labels > 0
     margin = max(1, round(_LUNG_MARGIN * plane.shape[1]))
