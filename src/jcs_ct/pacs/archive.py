@@ -10,13 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.headers import CT_SOP_CLASSES
-from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name
-from jcs_ct.pacs.server import PacsGoneError, PacsIncompleteError
+from jcs_ct.imaging.identifiers import readable_elements
+from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name, patient_key
+from jcs_ct.pacs.server import PacsAnswerError, PacsGoneError, PacsIncompleteError
 from jcs_ct.pacs.storing import StoreReceipt
 
 #: Images that are to be fetched: name on disk -> series and SOP Instance UID.
 Wanted = Mapping[str, tuple[RemoteSeries, str]]
+_IDENTITY = ("StudyInstanceUID", "SOPInstanceUID", "PatientID")
 
 
 class Archive(ABC):
@@ -121,6 +124,7 @@ class Archive(ABC):
 
         Raises:
             PacsIncompleteError: images are missing, or the study changed in the meantime.
+            PacsAnswerError: images are others than those that the server lists.
         """
         listing = self.listing(self.study(study_uid))
         wanted = {file_name(uid): (series, uid) for series in listing.ct_series for uid in series.images}
@@ -141,4 +145,33 @@ class Archive(ABC):
         lie_there = sum(1 for _ in folder.glob("*.dcm"))
         if lie_there != len(wanted):
             raise PacsIncompleteError(f"{lie_there} files lie on disk after a fetch of {len(wanted)} images")
+        _require_listed(folder, wanted, listing)
         return listing
+
+
+def _require_listed(folder: Path, wanted: Wanted, listing: StudyListing) -> None:
+    """Believe no image that says that it is another one: results would go to its study and its patient.
+
+    What is not stated contradicts nothing, nor does a file that cannot be read, which the gate refuses.
+
+    Raises:
+        PacsAnswerError: some are of another study or patient, or another image than the one that was asked for; they
+            are removed.
+    """
+    headers = readable_elements([folder / name for name in wanted], _IDENTITY)
+    stated = [tuple(to_text(header.get(keyword)) for keyword in _IDENTITY) if header else () for header in headers]
+    others = []
+    for (name, (_, uid)), identity in zip(wanted.items(), stated, strict=True):
+        if identity:
+            study, instance, patient = identity
+            one_patient = patient_key("" if "\\" in patient else patient)
+            pairs = ((study, listing.study_uid), (instance, uid), (one_patient, listing.patient_key))
+            if any(said and listed and said != listed for said, listed in pairs):
+                others.append(folder / name)
+    for path in others:
+        path.unlink()
+    if others:
+        raise PacsAnswerError(
+            f"{len(others)} of {len(wanted)} images that the PACS sent state another study, patient or SOP Instance "
+            "UID than it lists them under; they were removed, have the study put right there"
+        )
