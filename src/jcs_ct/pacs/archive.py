@@ -102,7 +102,7 @@ class Archive(ABC):
                 f"the PACS counts {count} images in a CT series and lists {len(listed)}; they may still be arriving, "
                 "or it cuts its lists: try again later"
             )
-        # Scanners put dose pages and screenshots into series of CT: the gate takes none, and C-GET would not bring them.
+        # Scanners put dose pages and screenshots into series of CT: the gate takes none, C-GET would not bring them.
         wanted = {*CT_SOP_CLASSES, ""} if series.modality == "CT" else CT_SOP_CLASSES
         return series.with_images(tuple(uid for uid, kind in listed.items() if kind in wanted))
 
