@@ -10,7 +10,13 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import BasicTextSRStorage, CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    BasicTextSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
@@ -38,6 +44,7 @@ class FakeDimse:
         destinations: AE title -> port that C-MOVE sends to.
         destination_tls: For C-MOVE over TLS.
         store_status: What it says to a C-STORE.
+        pictures_in: Transfer syntaxes in which it takes Secondary Capture images.
         requests: Level and keys of each search and retrieval.
     """
 
@@ -53,6 +60,7 @@ class FakeDimse:
     destinations: dict[str, int] = field(default_factory=dict)
     destination_tls: ssl.SSLContext | None = None
     store_status: int = 0x0000
+    pictures_in: tuple[str, ...] = ()
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, content: bytes) -> None:
@@ -151,6 +159,8 @@ def serving(held: FakeDimse, *, callers: tuple[str, ...] = ("JCS",), tls: ssl.SS
         entity.add_supported_context(CTImageStorage, syntax, scu_role=True, scp_role=True)
         entity.add_requested_context(CTImageStorage, syntax)  # what it sends as C-MOVE's other half
     entity.add_supported_context(BasicTextSRStorage, ExplicitVRLittleEndian)
+    if held.pictures_in:
+        entity.add_supported_context(SecondaryCaptureImageStorage, list(held.pictures_in))
     handlers = [
         (evt.EVT_C_FIND, held.find),
         (evt.EVT_C_GET, held.retrieve),

@@ -359,6 +359,7 @@ def ct_file(study: str, series: str, number: int, modality: str = "CT", patient:
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = kind
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{series}.{number}"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+    dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.Modality, dataset.InstanceNumber, dataset.PatientID = modality, number, patient
     stream = BytesIO()
     dataset.save_as(stream, enforce_file_format=True)

@@ -81,6 +81,19 @@ def test_a_fetch_that_was_cut_short_goes_on_where_it_was(web, pacs, fill, tmp_pa
     assert len([line for line in pacs.requests if line.count("/") == 6]) == 1
 
 
+def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(web, pacs, fill, tmp_path):
+    for study in ("1.2.3", "1.2.4"):
+        fill(study, images=2)
+    web.fetch_study("1.2.3", tmp_path / "first")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.dcm").write_bytes(ct_file("1.2.4", "1.2.4.1", 1))
+    for folder, count in (("first", 2), ("own", 1)):
+        before = sorted((tmp_path / folder).iterdir())
+        with pytest.raises(ConfigError, match=f"holds {count} DICOM files that were not fetched from this study"):
+            web.fetch_study("1.2.4", tmp_path / folder)
+        assert sorted((tmp_path / folder).iterdir()) == before
+
+
 def test_transient_errors_are_tried_again_with_growing_waits(web, pacs, fill, waits):
     fill("1.2.3")
     pacs.failures = 2
@@ -319,6 +332,29 @@ def test_files_that_arrive_damaged(web, pacs, fill, tmp_path, wado, error, messa
     with pytest.raises(error, match=message):
         web.fetch_study("1.2.3", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("study", "number", "patient"), [("1.2.4", 2, "ONE"), ("1.2.3", 3, "ONE"), ("1.2.3", 2, "TWO")]
+)
+def test_images_that_are_others_than_the_server_lists_are_not_believed(web, pacs, tmp_path, study, number, patient):
+    for one in (1, 2):
+        pacs.add(ct_file("1.2.3", "1.2.3.1", one, patient="ONE"))
+    pacs.patient["1.2.3"] = "ONE"
+    right = pacs.instances["1.2.3", "1.2.3.1", "1.2.3.1.2"]
+    pacs.instances["1.2.3", "1.2.3.1", "1.2.3.1.2"] = ct_file(study, "1.2.3.1", number, patient=patient)
+    with pytest.raises(PacsAnswerError, match="1 of 2 images that the PACS sent state another study, patient or SOP"):
+        web.fetch_study("1.2.3", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    pacs.instances["1.2.3", "1.2.3.1", "1.2.3.1.2"] = right
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 2
+
+
+@pytest.mark.parametrize("patient", ["", "患者 1", "A\\B"])
+def test_images_that_state_the_listed_patient_or_none_are_believed(web, pacs, tmp_path, patient):
+    pacs.add(ct_file("1.2.3", "1.2.3.1", 1, patient=patient))
+    pacs.patient["1.2.3"] = patient.partition("\\")[0] or "ONE"
+    assert web.fetch_study("1.2.3", tmp_path).image_count == 1
 
 
 def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits):

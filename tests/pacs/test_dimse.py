@@ -9,11 +9,12 @@ import ssl
 import threading
 import time
 from datetime import date
+from io import BytesIO
 
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
@@ -127,6 +128,15 @@ def test_a_study_is_fetched_as_it_is_stored_and_goes_on_where_it_was_cut(pacs, w
     assert [level for kind, level in pacs.requests if kind == "retrieve"] == ["IMAGE"]
 
 
+def test_a_dose_page_of_modality_ct_is_none_of_the_images(pacs, way, tmp_path):
+    fill(pacs)
+    page = dcmread(BytesIO(ct_file("1.2.3", "1.2.3.2", 1)))
+    page.SOPClassUID = page.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    pacs.instances["1.2.3.2.1"] = page
+    assert client(pacs, **way).fetch_study("1.2.3", tmp_path).image_count == 3
+    assert numbers_in(tmp_path) == [1, 2, 3]
+
+
 def test_what_a_series_left_out_is_asked_for_alone_and_what_nobody_asked_for_is_refused(pacs, way, tmp_path):
     fill(pacs)
     pacs.sends_at_most = 2
@@ -228,6 +238,43 @@ def test_results_are_stored_and_refusals_told(pacs, tmp_path):
     pacs.store_status = 0xA700
     with pytest.raises(PacsRefusedError, match=r"did not store 1 of 1 results .*A700H"):
         archive.store([path])
+
+
+def overlay_in(folder):
+    """A Secondary Capture image in RLE, as overlays are written; its pixels."""
+    pixels = np.random.default_rng(3).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    dataset = dcmread(BytesIO(ct_file("1.2.3", "1.2.3.8", 1, modality="OT")))
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.set_pixel_data(pixels, "RGB", 8, generate_instance_uid=False)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    path = folder / "slice-0001.sc.dcm"
+    dataset.save_as(path)
+    return path, pixels
+
+
+@pytest.mark.parametrize(
+    ("taken", "came"),
+    [
+        ((ExplicitVRLittleEndian, RLELossless), RLELossless),
+        ((RLELossless,), RLELossless),
+        ((ExplicitVRLittleEndian,), ExplicitVRLittleEndian),
+    ],
+)
+def test_overlays_are_stored_in_rle_or_unpacked_where_the_server_does_not_take_it(tmp_path, taken, came):
+    path, pixels = overlay_in(tmp_path)
+    with serving(FakeDimse(pictures_in=taken)) as held:
+        assert client(held).store([path]).stored == 1
+    (stored,) = held.instances.values()
+    assert (stored.file_meta.TransferSyntaxUID, stored.SOPInstanceUID) == (came, "1.2.3.8.1")
+    np.testing.assert_array_equal(stored.pixel_array, pixels)
+
+
+def test_nothing_is_stored_where_the_server_does_not_take_some_kind_of_result(pacs, tmp_path):
+    report = tmp_path / "one.dcm"
+    report.write_bytes(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
+    with pytest.raises(PacsRefusedError, match="take Secondary Capture Image Storage in RLE Lossless; nothing was"):
+        client(pacs).store([report, overlay_in(tmp_path)[0]])
+    assert not pacs.instances
 
 
 def test_the_watcher_reads_each_study_once_over_dimse(pacs, way, tmp_path):

@@ -512,7 +512,31 @@ def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said
     assert states(watcher) == [("done", "")]
     assert len(taken) == 4, "both results, twice"
     assert watcher.ledger.jobs()[0].result["series_not_listed"] == 2
-    assert "took 2 series and does not list them" in caplog.text
+    assert "took 2 series and does not list them whole" in caplog.text
+    pacs.add = add
+
+
+def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_said(start, pacs, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    add, taken = pacs.add, []
+
+    def take(content):
+        taken.append(content)
+        if len(taken) % 3:  # of three objects it loses the last
+            add(content)
+
+    def lose_some():
+        pacs.add = take
+        pacs.stow = "empty"
+
+    worker.ending = lose_some
+    worker.more_objects = 1
+    watcher.later()
+    assert len(taken) == 6, "all results, twice"
+    assert states(watcher) == [("done", "")]
+    assert watcher.ledger.jobs()[0].result["series_not_listed"] == 1
     pacs.add = add
 
 
@@ -736,6 +760,23 @@ def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog, worker):
     assert "1.2.840" not in caplog.text
     assert seen
     assert not [path for path in seen if "1.2.840" in path.name]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_job_of_images_that_the_study_no_longer_has_is_cancelled_and_says_why(start, pacs, fill, worker, deleted):
+    fill("1.2.3", images=2)
+    watcher = start(settings=WatchSettings(least_free_bytes=1 << 60))
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("queued", "")], "the disk is full"
+    pacs.remove("1.2.3")
+    if not deleted:
+        fill("1.2.3", images=3)
+    watcher.later()
+    watcher.later()
+    assert states(watcher) == [("cancelled", "CANCELLED"), *([] if deleted else [("queued", "")])]
+    assert watcher.ledger.jobs()[0].message == "the study changed or was deleted before this was done"
+    assert worker.calls == 0
 
 
 def test_a_job_that_is_cancelled_as_its_reading_ends_is_not_stored(start, pacs, fill, worker):

@@ -43,8 +43,18 @@ def read_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Datase
     Raises:
         StudyError: a file is gone or damaged (UNREADABLE), or no DICOM (NO_IMAGES).
     """
-    outcomes = run_in_child("elements", [{"path": str(path.absolute())} for path in paths], {"keywords": [*keywords]})
+    outcomes = _outcomes(paths, keywords)
     return [_dataset(outcome, number, len(paths)) for number, outcome in enumerate(outcomes, start=1)]
+
+
+def readable_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Dataset | None]:
+    """The same; None for a file that cannot be read."""
+    outcomes = _outcomes(paths, keywords)
+    return [None if one.code is not None else Dataset.from_json(one.value) for one in outcomes]
+
+
+def _outcomes(paths: Sequence[Path], keywords: Sequence[str]) -> list[Outcome]:
+    return run_in_child("elements", [{"path": str(path.absolute())} for path in paths], {"keywords": [*keywords]})
 
 
 def _dataset(outcome: Outcome, number: int, count: int) -> Dataset:

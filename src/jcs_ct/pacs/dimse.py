@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -223,15 +225,18 @@ class Dimse(Archive):
 
     def store(self, paths: Sequence[Path], *, advance: Callable[[int, int], None] | None = None) -> StoreReceipt:
         """See :meth:`Archive.store`."""
-        classes = sorted({one.sop_class for one in read_identifiers(paths)})
         if not paths:
             return StoreReceipt(0)
+        kinds = [(one.sop_class, _syntax(path)) for one, path in zip(read_identifiers(paths), paths, strict=True)]
+        contexts = [build_context(one, _STORED_AS) for one in sorted({sop_class for sop_class, _ in kinds})]
+        contexts += [build_context(*one) for one in sorted(set(kinds)) if one[1] not in UNCOMPRESSED_SYNTAXES]
 
         def store() -> StoreReceipt:
             total = StoreReceipt(0)
-            with associated(self._server, [build_context(one, _STORED_AS) for one in classes]) as association:
-                for done, path in enumerate(paths, start=1):
-                    total += _store_one(association, path)
+            with associated(self._server, contexts) as association:
+                accepted = _accepted(association, kinds)
+                for done, (path, kind) in enumerate(zip(paths, kinds, strict=True), start=1):
+                    total += _store_one(association, path, as_stored=kind in accepted)
                     if advance is not None:
                         advance(done, len(paths))
             return total
@@ -367,9 +372,32 @@ def _code(status: Dataset) -> int:
     return int(code)
 
 
-def _store_one(association: Association, path: Path) -> StoreReceipt:
+def _syntax(path: Path) -> str:
+    """The transfer syntax of a DICOM file."""
+    return str(read_file_meta_info(path).TransferSyntaxUID)
+
+
+def _accepted(association: Association, kinds: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the SOP classes and transfer syntaxes of files that the server takes as they are.
+
+    Raises:
+        PacsRefusedError: it takes some of them in no way; nothing was sent.
+    """
+    contexts = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
+    plain = {sop_class for sop_class, syntax in contexts if syntax in UNCOMPRESSED_SYNTAXES}
+    accepted = {kind for kind in kinds if kind in contexts or (kind[1] in UNCOMPRESSED_SYNTAXES and kind[0] in plain)}
+    unpacked = {(sop_class, str(RLELossless)) for sop_class in plain}
+    refused = sorted(set(kinds) - accepted - unpacked)
+    if refused:
+        named = ", ".join(f"{UID(sop_class).name} in {UID(syntax).name}" for sop_class, syntax in refused)
+        raise PacsRefusedError(f"the PACS does not take {named}; nothing was sent, see what it supports")
+    return accepted
+
+
+def _store_one(association: Association, path: Path, *, as_stored: bool) -> StoreReceipt:
+    """Store one file; of a server that does not take RLE, the same object without it."""
     try:
-        status = association.send_c_store(path)
+        status = association.send_c_store(path if as_stored else _unpacked(path))
     except (ValueError, RuntimeError) as error:
         if not association.is_established:
             raise PacsUnavailableError("the PACS ended the association while results were stored") from error
@@ -380,6 +408,13 @@ def _store_one(association: Association, path: Path) -> StoreReceipt:
     if code == _SUCCESS or code >> 12 == 0xB:
         return StoreReceipt(1, warned=int(code != _SUCCESS))
     return StoreReceipt(0, doubtful=("",), reasons=(code,))
+
+
+def _unpacked(path: Path) -> Dataset:
+    """An object with its pixels in Explicit VR Little Endian, under its own identifier: RLE loses nothing."""
+    dataset = dcmread(path)
+    dataset.decompress(generate_instance_uid=False)
+    return dataset
 
 
 def _study(match: Dataset) -> RemoteStudy:
