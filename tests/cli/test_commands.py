@@ -94,6 +94,19 @@ def test_one_word_for_one_thing(path):
         assert name == "help" or said.endswith("."), f"{path} {name} is not told in a sentence: {said!r}"
 
 
+@pytest.mark.parametrize(
+    ("path", "option", "said"),
+    [
+        ("jcs batch run", "threshold", "Taken as it is; the stored rule, which it replaces, is scaled"),
+        ("jcs data make dicom", "labels", "lesion_labels"),
+        ("jcs evaluate patients", "studies", "Either this or --manifest is needed."),
+    ],
+)
+def test_help_says_what_an_option_does_and_needs(path, option, said):
+    (help_text,) = (parameter.help for parameter in ALL[path].params if parameter.name == option)
+    assert said in help_text
+
+
 def test_the_map_of_commands_names_every_one_of_them():
     page = (Path(__file__).parents[2] / "docs/reference/commands.md").read_text(encoding="utf-8")
     rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ")]

@@ -16,6 +16,7 @@ from jcs_ct.cli import app, main
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
+from jcs_ct.evaluation.explanations.judged_maps import judge_maps
 from jcs_ct.evaluation.explanations.map_scores import case_map, randomised, score_explanations
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.operating_point import OperatingPoint
@@ -139,6 +140,15 @@ def test_explanations_tune_on_training_slices_and_judge_the_test_split(data, mod
     (warning,) = json.loads((tmp_path / "evaluation.json").read_text())["warnings"]
     assert "has 2 patients; infected slices come from 2, uninfected from 2" in warning
     assert (tmp_path / "figure-9.svg").is_file()
+
+
+@pytest.mark.parametrize("missing", ["test", "train"])
+def test_explanations_name_the_split_that_has_no_lesion(data, missing):
+    rows = tuple(row for row in read_manifest(data / "slices.csv") if row.split != missing)
+    with pytest.raises(ConfigError, match=f"the split {missing} has no slice with a lesion mask"):
+        judge_maps(
+            [], Manifest(rows), "test", title="x", variant="paper", perturbation_steps=0, execution=Execution()
+        )
 
 
 def test_a_map_lies_on_the_slice_and_its_randomised_twin_differs(data, models):

@@ -161,6 +161,15 @@ def test_with_the_last_weights_all_other_folds_train(folds, tmp_path):
         run_experiment([Method("second", first)], folds, tmp_path, only=[0])
 
 
+def test_folds_that_several_machines_trained_with_other_settings_are_not_mixed(folds, tmp_path):
+    recipe = RECIPE.model_copy(update={"choose_weights": "last"})
+    assert not run_experiment([Method("x", recipe)], folds, tmp_path, only=[0])
+    other = Method("x", recipe.model_copy(update={"seed": 1}))
+    with pytest.raises(ConfigError, match=r"fold0 was finished with other settings \(recipe\)"):
+        run_experiment([other], folds, tmp_path, only=[1])
+    assert not (tmp_path / "x/fold1").exists()
+
+
 def test_a_second_stage_goes_on_from_the_network_of_the_same_fold(folds, tmp_path):
     recipe = RECIPE.model_copy(update={"choose_weights": "last"})
     assert not run_experiment([Method("first", recipe)], folds, tmp_path, only=[0])

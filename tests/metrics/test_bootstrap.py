@@ -74,6 +74,17 @@ def test_few_patients_have_no_interval(infected: int, uninfected: int, there_is_
     assert (alone.value, alone.low, alone.high) == (36.13, None, None)
 
 
+def test_draws_that_all_agree_give_no_interval_without_width() -> None:
+    """Six patients who are all right do not prove a rate of 100 %; a seventh who is wrong gives a width."""
+    right = np.ones(12)
+    patients = np.arange(12) // 2
+    found = bootstrap(lambda rows: float(right[rows].mean()), patients, generator=generator(), draws=100)
+    assert (found.value, found.low, found.high, found.draws) == (1.0, None, None, 100)
+    right[0] = 0.0
+    found = bootstrap(lambda rows: float(right[rows].mean()), patients, generator=generator(), draws=100)
+    assert found.low < found.value < found.high
+
+
 def test_the_same_generator_gives_the_same_interval() -> None:
     values = generator(1).random(30)
     first, second = (
@@ -103,7 +114,7 @@ def test_permutations_of_few_groups_are_all_of_them() -> None:
     assert found.p_value == pytest.approx(expected.pvalue)
     same = paired_difference(difference, difference, range(5), generator=generator())
     assert same.p_value == 1.0
-    assert (same.interval.low, same.interval.high) == (0.0, 0.0)
+    assert (same.interval.value, same.interval.low, same.interval.high) == (0.0, None, None)
 
 
 def test_permutations_swap_whole_patients() -> None:

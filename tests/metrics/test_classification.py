@@ -13,6 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from jcs_ct.metrics.classification import (
     average_precision,
     average_ranks,
+    independent_cases,
     roc_auc,
     roc_curve,
     threshold_sweep,
@@ -69,6 +70,19 @@ def test_intervals_equal_scipy(successes: int, n: int, confidence: float) -> Non
     found = wilson_rate(successes, n, confidence=confidence)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert found.low <= found.value <= found.high
+
+
+def test_repeated_verdicts_are_worth_as_many_as_their_patients() -> None:
+    assert independent_cases(np.array(["a", "b", "c"])) == 3.0
+    assert independent_cases(np.repeat(["a", "b", "c"], 4)) == pytest.approx(3.0)
+    assert independent_cases(np.array(["a"] * 8 + ["b", "c"])) == pytest.approx(100 / 66)
+    truth = np.ones(30, dtype=bool)
+    right = np.arange(30) < 20
+    once, thrice = verdict_rates(truth, right), verdict_rates(truth, right, units=np.arange(30) // 3)
+    expected = wilson_rate(20, 30, independent=10).low
+    assert expected == pytest.approx(0.3678, abs=1e-4), "6.67 of 10, by hand"
+    assert thrice.sensitivity.value == once.sensitivity.value
+    assert thrice.sensitivity.low == expected < once.sensitivity.low
 
 
 def test_the_patient_rule_is_more_than_the_threshold() -> None:

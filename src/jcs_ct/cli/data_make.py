@@ -124,7 +124,10 @@ def dicom(
     output: Output,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Table with patient, study or folder; label; perhaps mask (NIfTI or DICOM SEG) and split."),
+        typer.Option(
+            help="Table with patient, study or folder; label; perhaps mask (NIfTI or DICOM SEG), lesion_labels (its "
+            "values or segments that are lesion, as 1 2) and split."
+        ),
         SOME_INPUT,
     ] = None,
     salt: Annotated[

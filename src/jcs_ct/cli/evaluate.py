@@ -88,12 +88,15 @@ def patients(
     models: ModelsOption = "compact",
     studies: Annotated[
         Path | None,
-        typer.Option(help="CSV of whole studies: study, label (1 or 0), and patient, group, sex, scanner, source."),
+        typer.Option(
+            help="CSV of whole studies: study, label (1 or 0), and perhaps patient, group, sex, scanner, source. "
+            "Either this or --manifest is needed."
+        ),
         SOME_INPUT,
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option("--manifest", "-m", help="Instead of --studies: slices; those of one patient count together."),
+        typer.Option("--manifest", "-m", help="In place of --studies: slices; those of one patient count together."),
         SOME_INPUT,
     ] = None,
     split: SplitOption = "test",
@@ -121,7 +124,7 @@ def patients(
     from jcs_ct.metrics.bootstrap import Resampling
 
     if (studies is None) == (manifest is None):
-        raise ConfigError("give either --studies or --manifest")
+        raise ConfigError("give --studies (whole studies) or --manifest (slices), and one of them only")
     loaded = load_models(models)
     table, known = (None, []) if manifest is None else judged_manifest(manifest, split, accept_leaks=accept_leaks)
     with stage_progress() as progress:

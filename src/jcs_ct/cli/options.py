@@ -59,7 +59,9 @@ MapOption = Annotated[
 ThresholdOption = Annotated[
     int | None,
     typer.Option(
-        min=0, help="The patient is positive when more slices than this are infected; replaces the stored rule."
+        min=0,
+        help="The patient is positive when more slices than this are infected. Taken as it is; the stored rule, "
+        "which it replaces, is scaled to a study's slice spacing and size.",
     ),
 ]
 

@@ -113,7 +113,8 @@ def cross_validate(
         Whether all runs are finished.
 
     Raises:
-        ConfigError: unknown runs, slices that cannot train the method, or a run finished with other settings.
+        ConfigError: unknown runs, slices that cannot train the method, or a run, asked for or not, that was finished
+            with other settings: no page may mix them.
         StoppedError: ``stopping`` asked to stop.
     """
     names = [run.name for run in runs]
@@ -122,11 +123,13 @@ def cross_validate(
         raise ConfigError(f"there is no {', '.join(unknown)}; there are {', '.join(names)}")
     for run in runs:
         run.check(method)
+    _refuse_others(method, runs, folder)
     prepare_output_folder(folder)
     experiment = _Experiment(folder, device, progress, stopping)
     for run in runs:
         if only is None or run.name in only:
             _finish(method, run, experiment)
+    _refuse_others(method, runs, folder)  # another machine may have finished one meanwhile
     return all(read_record(folder / method_folder(method.name) / name) is not None for name in names)
 
 
@@ -148,12 +151,20 @@ def run_scores(method: Method, run: Run, folder: Path) -> ScoredSlices:
     return read_scores(folder / method_folder(method.name) / run.name / _SCORES, name=method.name)
 
 
+def _refuse_others(method: Method, runs: Sequence[Run], folder: Path) -> None:
+    """See before anything is trained that every finished run was made with these settings."""
+    for run in runs:
+        place = folder / method_folder(method.name) / run.name
+        record = read_record(place)
+        if record is not None:
+            record.refuse_other(_settings(method, run.manifest, _start(method, run)), place)
+
+
 def _finish(method: Method, run: Run, experiment: _Experiment) -> None:
     place = experiment.folder / method_folder(method.name) / run.name
-    start = _start(method, run)
-    settings = _settings(method, run.manifest, start)
-    record = read_record(place)
-    if record is None:
+    if read_record(place) is None:
+        start = _start(method, run)
+        settings = _settings(method, run.manifest, start)
         borrowed = _borrowed(method.classifier, run, experiment) if method.classifier else None
         task = make_task(method.recipe, borrowed, start)
         chosen = _train(task, method.recipe, run.manifest, place, f"{method.name} {run.name}", experiment)
@@ -162,8 +173,6 @@ def _finish(method: Method, run: Run, experiment: _Experiment) -> None:
         judge = _judge_lesions if method.is_segmenter else _judge_slices
         judged, found = judge(method, run, chosen, place, execution, experiment.progress)
         write_record(place, ExperimentRecord(settings, file_sha256(chosen), tuple(judged), found))
-    else:
-        record.refuse_other(settings, place)
     drop_states(place)
 
 

@@ -60,7 +60,8 @@ class Interval:
 
     Args:
         value: Of the sample itself; None where it is not defined.
-        low, high: None where no draw defines the statistic, and of fewer than ``LEAST_GROUPS`` groups.
+        low, high: None where no draw defines the statistic, of fewer than ``LEAST_GROUPS`` groups, and where all
+            draws give one value: percentiles then have no width, however few the groups are.
         confidence: Of the interval.
         draws: Draws that count.
         n_undefined: Draws for which the statistic is not defined (as AUC with one class).
@@ -111,6 +112,8 @@ def bootstrap(
         return Interval(value, None, None, confidence, len(found), draws - len(found))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
+    if min(found) == max(found):
+        return Interval(value, None, None, confidence, len(found), draws - len(found))
     return Interval(value, float(low), float(high), confidence, len(found), draws - len(found))
 
 

@@ -154,8 +154,13 @@ class Rate:
     confidence: float
 
 
-def wilson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
+def wilson_rate(successes: int, n: int, *, confidence: float = 0.95, independent: float | None = None) -> Rate:
     """A proportion with Wilson's score interval (Wilson 1927), which stays inside [0, 1].
+
+    Args:
+        successes, n: The counts.
+        confidence: Of the interval.
+        independent: As many independent cases the n are worth; None: each is one. See :func:`independent_cases`.
 
     Raises:
         ValueError: counts or a confidence that cannot be.
@@ -164,12 +169,24 @@ def wilson_rate(successes: int, n: int, *, confidence: float = 0.95) -> Rate:
     if n == 0:
         return Rate(0, 0, None, 0.0, 1.0, confidence)
     z = float(special.ndtri(0.5 + confidence / 2))
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    share, worth = successes / n, float(n if independent is None else independent)
+    centre = (share + z * z / (2 * worth)) / (1 + z * z / worth)
+    half = z * np.sqrt(share * (1 - share) / worth + z * z / (4 * worth * worth)) / (1 + z * z / worth)
     low = 0.0 if successes == 0 else float(centre - half)
     high = 1.0 if successes == n else float(centre + half)
     return Rate(successes, n, share, low, high, confidence)
+
+
+def independent_cases(units: NDArray[Any]) -> float:
+    """As many independent cases as these are worth if those of one unit always agree: n^2 / sum of sizes^2.
+
+    Kish's effective sample size for an intraclass correlation of 1, the widest interval that repeats can ask for.
+
+    Args:
+        units: (n,) the unit (patient) of every case; 0 without cases.
+    """
+    sizes = np.unique(units, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
 
 
 def _check_counts(successes: int, n: int, confidence: float) -> None:
@@ -189,9 +206,22 @@ class VerdictRates:
 
 
 def verdict_rates(
-    truth: NDArray[np.bool_], positive: NDArray[np.bool_], *, threshold: float = 0.5, confidence: float = 0.95
+    truth: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    *,
+    units: NDArray[Any] | None = None,
+    threshold: float = 0.5,
+    confidence: float = 0.95,
 ) -> VerdictRates:
     """Rates of (n,) verdicts, with Wilson intervals.
+
+    Args:
+        truth: (n,) True where infected.
+        positive: (n,) the verdicts.
+        units: (n,) the patient of each, where one may have several verdicts: intervals are as wide as if those always
+            agreed. None: each is a patient of its own.
+        threshold: Of the verdicts.
+        confidence: Of the intervals.
 
     Raises:
         ValueError: shapes that differ, or arrays that are not bool.
@@ -202,22 +232,27 @@ def verdict_rates(
             f"truth and verdicts must be (n,) bool, got {truth.dtype} {truth.shape} and {positive.dtype} "
             f"{positive.shape}"
         )
-    infected = int(truth.sum())
-    return VerdictRates(
-        threshold,
-        wilson_rate(int((truth & positive).sum()), infected, confidence=confidence),
-        wilson_rate(int((~truth & ~positive).sum()), len(truth) - infected, confidence=confidence),
-    )
+    rates = []
+    for of_class, right in ((truth, positive), (~truth, ~positive)):
+        worth = None if units is None else independent_cases(np.asarray(units)[of_class])
+        successes, n = int((of_class & right).sum()), int(of_class.sum())
+        rates.append(wilson_rate(successes, n, confidence=confidence, independent=worth))
+    return VerdictRates(threshold, *rates)
 
 
 def threshold_sweep(
-    truth: NDArray[np.bool_], score: NDArray[Any], *, thresholds: Sequence[float] | None = None
+    truth: NDArray[np.bool_],
+    score: NDArray[Any],
+    *,
+    units: NDArray[Any] | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> tuple[VerdictRates, ...]:
     """Rates of the patient rule ``score > threshold`` for every threshold.
 
     Args:
         truth: (n,) True where the patient is infected.
         score: (n,) count of infected slices, or their fraction of the slices that show lung.
+        units: As of :func:`verdict_rates`.
         thresholds: None: 0, and every score, at which a verdict changes.
 
     Raises:
@@ -226,7 +261,9 @@ def threshold_sweep(
     truth, score = _cases(truth, score)
     if thresholds is None:
         thresholds = np.union1d([0.0], score).tolist()
-    return tuple(verdict_rates(truth, score > threshold, threshold=float(threshold)) for threshold in thresholds)
+    return tuple(
+        verdict_rates(truth, score > threshold, units=units, threshold=float(threshold)) for threshold in thresholds
+    )
 
 
 def top_k_mean(probability: NDArray[np.floating[Any]], k: int) -> float:

@@ -76,8 +76,11 @@ def test_nothing_is_learnt_from_what_is_judged(rows, capsys):
 
 def test_a_figure_stands_with_its_interval_and_one_label_has_none(rows):
     probe = probe_of(rows)
-    line = auc_line("x", probe, np.arange(len(rows)), probe.infected.astype(np.float64))
-    assert line == f"x: 1.000 (1.000-1.000), {len(rows)} slices of 8 patients"
+    every, score = np.arange(len(rows)), probe.infected.astype(np.float64)
+    assert auc_line("x", probe, every, score) == f"x: 1.000, {len(rows)} slices of 8 patients"
+    score[np.flatnonzero(probe.infected)[0]] = 0.0
+    assert auc_line("x", probe, every, score).startswith("x: 0.9")
+    assert "-1.000)" in auc_line("x", probe, every, score)
     assert auc_line("x", probe, np.flatnonzero(probe.infected), probe.features[:, 0]).startswith("x: – (")
 
 

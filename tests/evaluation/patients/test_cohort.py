@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.engine import Execution
@@ -196,6 +197,36 @@ def test_small_subgroups_are_suppressed():
     assert male == {"grouping": "sex", "group": "m", "suppressed": "fewer than 5 patients"}
 
 
+def test_several_studies_of_a_patient_neither_narrow_an_interval_nor_make_a_subgroup():
+    """Ten follow-ups of two patients say what two patients say; Wilson's interval of 2 of 2 begins at 34.2 %."""
+    twice = cohort(*(replace(reading(True, 60), unit=f"patient {n % 2}") for n in range(10)))
+    (in_use,) = (row for row in table_iv(twice).rows if row.get("in_use"))
+    expected = stats.binomtest(2, 2).proportion_ci(0.95, "wilson")
+    assert in_use["sensitivity_percent_low"] == pytest.approx(100 * expected.low)
+    assert in_use["n_infected"] == 10
+    assert any(note.startswith("10 verdicts on 2 patients") for note in table_iv(twice).notes)
+    assert all(row["sensitivity_percent_low"] < 35 for table in sweep_tables(twice) for row in table.rows)
+    assert subgroup_rates(twice).rows == ({"grouping": "sex", "group": "f", "suppressed": "fewer than 5 patients"},)
+    assert (auc_table(twice, FEW).rows[0]["n"], auc_table(twice, FEW).rows[0]["n_patients"]) == (10, 2)
+    assert not any("verdicts on" in note for note in table_iv(COHORT).notes)
+
+
+def test_a_study_without_lung_has_no_score(tmp_path):
+    """It would score 0, and be right where its patient is uninfected."""
+    empty = [PatientReading(infected, np.zeros(0)) for infected in (True, False, False)]
+    point = OperatingPoint(0.5, 25, None)
+    judged = Cohort("test", (*COHORT.patients, *empty), point)
+    plain = Cohort("test", COHORT.patients, point)
+    assert [row["auc"] for row in auc_table(judged, FEW).rows] == [row["auc"] for row in auc_table(plain, FEW).rows]
+    assert calibration_table(judged, FEW).rows == calibration_table(plain, FEW).rows
+    assert "3 without a slice that shows lung have no score and are left out." in auc_table(judged, FEW).notes
+    (first, *_) = sweep_tables(judged)[1].rows
+    assert (first["n_infected"], first["n_uninfected"], first["n_withheld"]) == (4, 4, 3)
+    write_evaluation(tmp_path, evaluate_cohort(Cohort("test", tuple(empty), point), resampling=FEW))
+    (none, *_) = json.loads((tmp_path / "evaluation.json").read_text())["tables"]["auc"]["rows"]
+    assert (none["auc"], none["n"]) == (None, 0)
+
+
 def test_the_page_of_a_cohort_with_one_class(tmp_path):
     write_evaluation(tmp_path, evaluate_cohort(cohort(reading(True, 30), reading(True, 3)), resampling=FEW))
     content = json.loads((tmp_path / "evaluation.json").read_text())
@@ -273,6 +304,22 @@ def test_one_name_in_two_sources_is_two_patients(monkeypatch):
     assert found.truth.tolist() == [True, False]
     assert [one.subgroups["scanner"] for one in found.patients] == ["A", "several"]
     assert found.units.tolist() == [0, 0], "perhaps one person after all"
+
+
+def test_a_patient_whose_open_slices_may_be_infected_is_not_called_uninfected(monkeypatch):
+    labels = {"open": (0, None), "infected": (1, None), "well": (0, 0)}
+    rows = [ManifestRow(Path(f"{p}{n}.png"), p, label) for p, both in labels.items() for n, label in enumerate(both)]
+
+    def said(_, manifest, **__) -> SliceScores:
+        infected = np.array([row.label == 1 for row in manifest])
+        return SliceScores(infected * 0.9, infected, ("",) * len(infected), tuple(row.patient for row in manifest))
+
+    monkeypatch.setattr("jcs_ct.evaluation.patients.cohort.score_slices", said)
+    found = cohort_of_manifest(Mock(), OperatingPoint(), Manifest(tuple(rows)), execution=Execution(), title="x")
+    assert found.truth.tolist() == [True, False]
+    assert [len(one.probabilities) for one in found.patients] == [1, 2]
+    assert found.notes[1].startswith("1 patient(s) without an infected slice have slices without a label")
+    assert found.notes[2] == "Slices without a label of 1 infected patient(s) do not count."
 
 
 def test_equal_scans_have_equal_counts_whatever_their_spacings_are_rounded_to():

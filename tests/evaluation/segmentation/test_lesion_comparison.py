@@ -18,7 +18,7 @@ from jcs_ct.evaluation.segmentation.lesion_comparison import MOST_PICTURE_ROWS, 
 from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, score_method
 from jcs_ct.evaluation.segmentation.lesion_tables import subgroup_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
-from jcs_ct.experiments.lesion_predictions import read_predictions, write_predictions
+from jcs_ct.experiments.lesion_predictions import Predictions, read_predictions, write_predictions
 from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.metrics.overlap import Counts, dice_score
 
@@ -50,6 +50,18 @@ def test_compare_writes_page_tables_and_figures(perfect, shifted, ct100_like, tm
     assert (out / "figure-11-failures.svg").is_file()
     legend = (out / "figure-11-failures-agreement.svg").read_text()
     assert all(f"<!-- {meaning} -->" in legend for meaning in AGREEMENT_COLOURS)
+
+
+def test_without_a_lesion_shares_are_not_0_and_what_is_100_is_said(tmp_path):
+    paths = [tmp_path / f"{n}.png" for n in range(3)]
+    for path in paths:
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(path)
+    cases = CaseSet("x", tuple(Case(path.stem, path, None, path.stem) for path in paths))
+    empty = Predictions("empty", (np.zeros((8, 8), dtype=np.uint8),) * 3)
+    tables = {table.name: table for table in evaluate_predictions([empty], cases, title="t", resampling=FEW).tables}
+    assert tables["dice_shares"].rows[0] == {"method": "empty", "origin": "measured here", "n_images": 0}
+    assert any("without a lesion are 100 and HD is 0 where nothing" in note for note in tables["scores"].notes)
+    assert tables["scores"].rows[0]["dice_percent"] == 100.0
 
 
 def test_agreement_has_a_colour_for_each_of_both_alone_and_neither():
@@ -133,15 +145,17 @@ def test_small_subgroups_are_suppressed(perfect, ct100_like):
     assert table.rows[0]["suppressed"] == "fewer than 5 patients"
 
 
-def test_subgroups_resample_near_duplicates_as_a_whole(perfect, ct100_like):
+def test_subgroups_resample_near_duplicates_as_a_whole(perfect, shifted, ct100_like):
     cases = ct100_cases(ct100_like)
     masks = [case.read_mask() for case in cases]
     found = {}
     for unit in ("", "near-duplicates"):
         grouped = CaseSet("x", tuple(replace(case, subgroups={"sex": "f"}, unit=unit) for case in cases))
-        scored = score_method(read_predictions(perfect, grouped), masks, grouped, resampling=FEW)
+        (half, whole) = (read_predictions(folder, grouped).levels for folder in (shifted, perfect))
+        mixed = Predictions("mixed", (*half[:3], *whole[3:]))
+        scored = score_method(mixed, masks, grouped, resampling=FEW)
         (found[unit],) = subgroup_table([scored], grouped, resampling=FEW).rows
-    assert found[""]["dice_percent_low"] == 100.0
+    assert found[""]["dice_percent_low"] < found[""]["dice_percent_high"]
     assert found["near-duplicates"]["dice_percent_low"] is None
     assert found["near-duplicates"]["n_patients"] == found[""]["n_patients"]
 

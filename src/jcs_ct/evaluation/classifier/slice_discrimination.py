@@ -79,7 +79,7 @@ def score_notes(resampling: Resampling) -> tuple[str, ...]:
     """What the reader must know of the figures."""
     return (
         f"[ , ] are 95 % percentile intervals of {resampling.draws} bootstrap draws of patients, never of slices. "
-        f"Fewer than {LEAST_GROUPS} patients of the class in question give no interval. "
+        f"Fewer than {LEAST_GROUPS} patients of the class in question give no interval, nor do draws that all agree. "
         "A source with one class has no AUC: figures that separate two sources are not figures of a disease.",
         "Sensitivity and specificity at the probability that the classifier came with (0.5 where `jcs calibrate` has "
         "chosen none on validation patients), never one chosen on these.",

@@ -69,8 +69,8 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
     """Predict each fold's labels by trees on trivial features of the other folds.
 
     Args:
-        manifest: Labelled slices; its ``fold`` column parts them, or patients are dealt to five folds,
-            those of a group together.
+        manifest: Labelled slices. Where some stand in a fold, these alone are judged, parted by their folds; where
+            none does, patients are dealt to five folds, those of a group together.
         seed: Of the trees, and of the dealing.
         progress: Called with slices measured and to measure.
 
@@ -78,6 +78,7 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
         ConfigError: fewer than two folds or patients, or one label only.
     """
     rows = [row for row in manifest if row.label is not None and not row.is_study]
+    rows = [row for row in rows if row.fold is not None] or rows
     infected = np.array([row.label == 1 for row in rows], dtype=bool)
     if not infected.any() or infected.all():
         raise ConfigError("trivial features need infected and uninfected slices; the manifest holds one label only")
@@ -95,10 +96,13 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
 def deal_folds(rows: Sequence[ManifestRow], infected: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
     """(rows,) the fold of each: of the manifest's column, or dealt by label, patients and their groups kept together.
 
+    Not by ``patient_folds``, which needs a third fold to choose on and evens out kinds of patients: here two folds
+    do, and each has its share of infected slices.
+
     Raises:
         ConfigError: one patient, or one fold.
     """
-    if all(row.fold is not None for row in rows):
+    if rows[0].fold is not None:
         folds = np.array([row.fold for row in rows], dtype=np.int64)
     else:
         from sklearn.model_selection import StratifiedGroupKFold

@@ -53,6 +53,8 @@ def judge_maps(
     judged, tuning = (_with_lesions(table, name, title) for name in (split, "train"))
     if not len(judged):
         raise ConfigError(f"the split {split} has no slice with a lesion mask, and maps are judged on those")
+    if not len(tuning):
+        raise ConfigError("the split train has no slice with a lesion mask, and the maps' threshold is tuned there")
     results, said, weights = [], [*split_warnings(split), *warnings], {}
     for name, path in checkpoints:
         ready = load_classifier(path)
@@ -76,5 +78,7 @@ def judge_maps(
 
 def _with_lesions(table: Manifest, split: str, title: str) -> CaseSet:
     rows = tuple(row for row in table.split(split) if row.mask is not None and row.label == 1)
+    if not rows:
+        return CaseSet(title, ())
     found = manifest_cases(Manifest(rows), None, title=f"{title}, split {split}, slices with a lesion")
     return CaseSet(found.title, tuple(case for case in found if case.read_mask().any()))

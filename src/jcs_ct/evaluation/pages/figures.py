@@ -85,9 +85,7 @@ def dice_by_lesion(area_px: NDArray[np.int64], count: NDArray[np.int64], dice: N
 
 
 def dice_shares(dice: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Percent of slices of Dice at least 0.6, from 0.1 to below 0.6, and below 0.1."""
-    if not len(dice):
-        return 0.0, 0.0, 0.0
+    """Percent of slices, at least one, of Dice at least 0.6, from 0.1 to below 0.6, and below 0.1."""
     good, failed = float((dice >= GOOD_DICE).mean()), float((dice < FAILED_DICE).mean())
     return 100 * good, 100 * (1 - good - failed), 100 * failed
 

@@ -18,7 +18,8 @@ PAPER = "paper, private data"
 PUBLISHED = "published"
 #: What a note says of intervals that are not there.
 NO_INTERVAL = (
-    f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared), too narrow for few"
+    f"none for fewer than {LEAST_GROUPS} patients (of each class, where two are compared), too narrow for few, and "
+    "none where all draws agree, as of a rate of 100 %"
 )
 #: What the reader sees where there is no value.
 EMPTY_CELL = "\N{EN DASH}"

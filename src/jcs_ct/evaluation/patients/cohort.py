@@ -109,8 +109,24 @@ class Cohort:
             for patient in self.patients
         )
 
+    @property
+    def unit_note(self) -> str:
+        """What is said where several readings are of one patient or group; empty where none are."""
+        units = len(set(self.units.tolist()))
+        if units == len(self.patients):
+            return ""
+        return (
+            f"{len(self.patients)} verdicts on {units} patients or groups of patients: intervals of rates are as "
+            "wide as if those of one always agreed."
+        )
+
+    @property
+    def has_slices(self) -> NDArray[np.bool_]:
+        """(n,) whether any slice shows lung: without one there is nothing to score."""
+        return np.array([len(patient.probabilities) > 0 for patient in self.patients], dtype=bool)
+
     def scores(self) -> dict[str, NDArray[np.float64]]:
-        """(n,) by name: count and fraction of infected slices, mean of the most probable ones.
+        """(n,) by name: count and fraction of infected slices, mean of the most probable ones; 0 without slices.
 
         The count is that of slices as far apart as the operating point means, where the study's spacing is known.
         """
@@ -145,8 +161,14 @@ def cohort_of_manifest(
 
     One name in two sources is two patients, who are resampled together all the same: they may be one person.
     The slice-count threshold is taken literally: a manifest's slices are rarely whole studies, which the notes say.
+    A patient with uninfected slices and others without a label may be infected, and is left out, as the notes say.
     """
-    labelled = Manifest(tuple(row for row in manifest if row.label is not None))
+    open_labels = {(row.source, row.patient) for row in manifest if row.label is None}
+    infected = {(row.source, row.patient) for row in manifest if row.label == 1}
+    unknown = open_labels - infected
+    labelled = Manifest(
+        tuple(row for row in manifest if row.label is not None and (row.source, row.patient) not in unknown)
+    )
     scores = score_slices(ready, labelled, execution=execution, progress=progress)
     members: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(labelled):
@@ -166,7 +188,15 @@ def cohort_of_manifest(
         f"Patients by their slices in the manifest, {np.median(slices):g} each (median; {slices.min()} to "
         f"{slices.max()}): the slice-count rule is meant for whole studies."
     )
-    return Cohort(title, tuple(readings), replace(point, small_study_share=None), (note,))
+    notes = [note]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} patient(s) without an infected slice have slices without a label: whether they are "
+            "infected is not known, and they are left out."
+        )
+    if open_labels & infected:
+        notes.append(f"Slices without a label of {len(open_labels & infected)} infected patient(s) do not count.")
+    return Cohort(title, tuple(readings), replace(point, small_study_share=None), tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,16 @@ _OUTCOMES = {
 _WILSON = "[ , ] are Wilson 95 % intervals over patients; those whose verdict is withheld count in neither rate."
 
 
+def _wilson_notes(cohort: Cohort) -> tuple[str, ...]:
+    return (_WILSON, *([cohort.unit_note] if cohort.unit_note else []))
+
+
+def _unscored_notes(cohort: Cohort) -> tuple[str, ...]:
+    """What is said of those without a slice; nothing where there are none."""
+    without = int((~cohort.has_slices).sum())
+    return (f"{without} without a slice that shows lung have no score and are left out.",) if without else ()
+
+
 def evaluate_cohort(
     cohort: Cohort, *, facts: Mapping[str, Any] | None = None, resampling: Resampling = DEFAULT_RESAMPLING
 ) -> Evaluation:
@@ -83,7 +93,9 @@ def rates_at(
     verdicts = cohort.verdicts_at(positive_slice_threshold)
     judged = [number for number in chosen if verdicts[number] is not Verdict.WITHHELD]
     positive = np.array([verdicts[number] is Verdict.POSITIVE for number in judged], dtype=bool)
-    rates = verdict_rates(cohort.truth[judged], positive, threshold=float(positive_slice_threshold))
+    rates = verdict_rates(
+        cohort.truth[judged], positive, units=cohort.units[judged], threshold=float(positive_slice_threshold)
+    )
     return rates, len(chosen) - len(judged)
 
 
@@ -121,7 +133,7 @@ def table_iv(cohort: Cohort) -> Table:
     notes = (
         f"A slice is infected at a probability of at least {cohort.operating_point.slice_probability:g}, chosen on "
         "validation patients and stored with the weights.",
-        _WILSON,
+        *_wilson_notes(cohort),
         *cohort.notes,
     )
     return Table(
@@ -137,9 +149,13 @@ def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
         for rates, n_withheld in (rates_at(cohort, threshold) for threshold in _swept_counts(cohort))
     ]
     by_share = "Studies too small for a count are judged by the share of their slices, at every threshold alike."
+    verdicts = cohort.verdicts_at(cohort.operating_point.positive_slice_threshold)
+    judged = cohort.has_slices & np.array([verdict is not Verdict.WITHHELD for verdict in verdicts])
     fractions = [
-        {"threshold": rates.threshold, **rate_cells(rates)}
-        for rates in threshold_sweep(cohort.truth, cohort.scores()["fraction"])
+        {"threshold": rates.threshold, **rate_cells(rates, int((~judged).sum()))}
+        for rates in threshold_sweep(
+            cohort.truth[judged], cohort.scores()["fraction"][judged], units=cohort.units[judged]
+        )
     ]
     return (
         Table(
@@ -147,14 +163,18 @@ def sweep_tables(cohort: Cohort) -> tuple[Table, ...]:
             "Sweep of the slice count",
             (Column("threshold", _count_above(cohort), 0), *_RATES),
             tuple(counts),
-            (_WILSON, *([] if cohort.operating_point.small_study_share is None else [by_share]), looking),
+            (
+                *_wilson_notes(cohort),
+                *([] if cohort.operating_point.small_study_share is None else [by_share]),
+                looking,
+            ),
         ),
         Table(
             "sweep_fraction",
             "Sweep of the slice fraction",
             (Column("threshold", "fraction above", 3), *_RATES),
             tuple(fractions),
-            (_WILSON, looking),
+            (*_wilson_notes(cohort), looking),
         ),
     )
 
@@ -173,21 +193,24 @@ def _count_above(cohort: Cohort) -> str:
 
 def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
     """AUC of the count, the fraction and the mean of the most probable slices."""
-    truth = cohort.truth
-    groups = cohort.units
+    scored = cohort.has_slices
+    truth, groups = cohort.truth[scored], cohort.units[scored]
     rows: list[Mapping[str, Cell]] = []
     for name, score in cohort.scores().items():
-        interval = resampling.interval(drawn_auc(truth, score), groups, classes=truth)
-        row: dict[str, Cell] = {"score": name, "n_patients": len(truth), "n_undefined_draws": interval.n_undefined}
-        rows.append(row | interval_cells("auc", interval))
+        row: dict[str, Cell] = {"score": name, "n": len(truth), "n_patients": len(set(groups.tolist()))}
+        if len(truth):
+            interval = resampling.interval(drawn_auc(truth, score[scored]), groups, classes=truth)
+            row |= {"n_undefined_draws": interval.n_undefined, **interval_cells("auc", interval)}
+        rows.append(row)
     columns = (
         Column("score", "score of a patient"),
         Column("auc", "AUC", 3, True),
+        Column("n", "verdicts"),
         Column("n_patients", "patients"),
         Column("n_undefined_draws", "draws with one class"),
     )
     note = f"95 % percentile intervals of {resampling.draws} bootstrap draws of patients; {NO_INTERVAL}."
-    return Table("auc", "Discrimination of patients", columns, tuple(rows), (note,))
+    return Table("auc", "Discrimination of patients", columns, tuple(rows), (note, *_unscored_notes(cohort)))
 
 
 def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
@@ -233,6 +256,7 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
         f"A patient's probability is the mean of the {TOP_K} most probable slices. 15 bins of equal mass. "
         "No slope where classes are separated or only one is there. Intervals resample patients; "
         f"{NO_INTERVAL}.",
+        *_unscored_notes(cohort),
     )
     return Table("calibration", "Calibration", columns, tuple(rows), notes)
 
@@ -241,7 +265,9 @@ def _probabilities(
     cohort: Cohort,
 ) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]]:
     """(level, truth, probability, unit that is resampled) of patients, and of slices whose truth is known."""
-    found = [("patients", cohort.truth, cohort.scores()[f"top-{TOP_K} mean"], cohort.units)]
+    scored = cohort.has_slices
+    probability = cohort.scores()[f"top-{TOP_K} mean"][scored]
+    found = [("patients", cohort.truth[scored], probability, cohort.units[scored])] if scored.any() else []
     known = [
         (patient.infected_slices, patient.probabilities, unit)
         for unit, patient in zip(cohort.units, cohort.patients, strict=True)
@@ -309,16 +335,17 @@ def subgroup_rates(cohort: Cohort, *, least: int = LEAST_PATIENTS) -> Table | No
     rows: list[Mapping[str, Cell]] = []
     for (grouping, value), indices in sorted(members.items()):
         row: dict[str, Cell] = {"grouping": grouping, "group": value}
-        if len(indices) < least:
+        if len(set(cohort.units[indices].tolist())) < least:
             rows.append(row | {"suppressed": f"fewer than {least} patients"})
         else:
             rows.append(row | rate_cells(*rates_at(cohort, threshold, indices)))
     columns = (Column("grouping", "by"), Column("group", "group"), *_RATES, Column("suppressed", "suppressed"))
-    return Table("subgroups", "Subgroups at the operating point", columns, tuple(rows), (_WILSON,))
+    return Table("subgroups", "Subgroups at the operating point", columns, tuple(rows), _wilson_notes(cohort))
 
 
 def _figures(cohort: Cohort) -> dict[str, tuple[Figure, str]]:
-    truth, scores = cohort.truth, cohort.scores()
+    scored = cohort.has_slices
+    truth, scores = cohort.truth[scored], {name: score[scored] for name, score in cohort.scores().items()}
     figures: dict[str, tuple[Figure, str]] = {}
     if truth.any() and not truth.all():
         curves = {name: (roc_curve(truth, score), roc_auc(truth, score)) for name, score in scores.items()}
@@ -327,5 +354,9 @@ def _figures(cohort: Cohort) -> dict[str, tuple[Figure, str]]:
     chosen = cohort.operating_point.positive_slice_threshold
     figures["sweep"] = (sweep_figure(sweep, chosen), "Rates over patients against the slice-count threshold")
     points = {level: reliability(labels, p) for level, labels, p, _ in _probabilities(cohort)}
-    figures["reliability"] = (reliability_figure(points), "Reliability: observed rate against predicted probability")
+    if points:
+        figures["reliability"] = (
+            reliability_figure(points),
+            "Reliability: observed rate against predicted probability",
+        )
     return figures

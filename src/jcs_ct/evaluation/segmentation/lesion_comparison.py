@@ -153,18 +153,10 @@ def _lesion_figures(
     figures: dict[str, tuple[Figure, str]] = {}
     for number, method in enumerate(scores, start=1):
         dice = method.per_image["dice_percent"].values[lesion] / 100.0
-        good, bad, failed = dice_shares(dice)
-        rows.append(
-            {
-                "method": method.name,
-                "origin": MEASURED,
-                "dice_at_least_0_6_percent": good,
-                "dice_0_1_to_0_6_percent": bad,
-                "dice_below_0_1_percent": failed,
-                "n_images": len(dice),
-            }
-        )
+        rows.append({"method": method.name, "origin": MEASURED, "n_images": len(dice)})
         if len(dice):
+            keys = ("dice_at_least_0_6_percent", "dice_0_1_to_0_6_percent", "dice_below_0_1_percent")
+            rows[-1] |= zip(keys, dice_shares(dice), strict=True)
             caption = f"{method.name}: Dice against lesion area, and by lesion count (Fig. 11), slices with a lesion"
             name = "figure-11" if len(scores) == 1 else f"figure-11-{number}"
             figures[name] = (dice_by_lesion(area[lesion], count[lesion], dice), caption)

@@ -47,7 +47,8 @@ def scores_table(
         f"Mean over images; [ , ] is the {resampling.confidence:.0%} percentile interval of {resampling.draws} "
         f"bootstrap draws of patients, never of slices; {NO_INTERVAL}.",
         f"A pixel is a lesion at a probability of at least {', '.join(f'{cut:g}' for cut in cuts)}. "
-        "HD is in pixels between outlines; sensitivity leaves out slices without a lesion.",
+        "HD is in pixels between outlines, and the slice's diagonal where only mask or only prediction is empty; "
+        "sensitivity leaves out slices without a lesion.",
         "IoU official: the published JCS evaluator, p > 2 mean(p).",
         *_of_empty_masks(methods, cases),
     )
@@ -66,14 +67,16 @@ def scores_table(
 
 
 def _of_empty_masks(methods: Sequence[MethodScores], cases: CaseSet) -> list[str]:
-    """What the adaptive E-measure gives where there is no lesion, if there are such slices."""
+    """What Dice, distances and the adaptive E-measure give where there is no lesion, if there are such slices."""
     empty = methods[0].mean("sensitivity_percent").n_excluded
     if not empty:
         return []
     return [
         f"E-measure (adaptive): {empty} of {len(cases)} slices have no lesion. A prediction of zeros, which is right "
         "there, counts 0: its threshold, 2 mean(p) = 0, marks every pixel. Any other counts the share of pixels "
-        "below its threshold. Compare methods on slices with a lesion by this measure, or by Dice."
+        "below its threshold. Compare methods on slices with a lesion by this measure, or by Dice.",
+        "Dice, IoU and precision of a slice without a lesion are 100 and HD is 0 where nothing is marked; a single "
+        "marked pixel makes Dice 0.",
     ]
 
 

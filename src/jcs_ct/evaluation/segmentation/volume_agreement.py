@@ -50,9 +50,10 @@ def find_volumes(cases: CaseSet, masks: Sequence[NDArray[np.bool_]]) -> Volumes 
     Raises:
         ConfigError: a picture cannot be read.
     """
-    by_patient: dict[str, list[int]] = {}
+    by_patient: dict[tuple[str, str], list[int]] = {}
     for index, case in enumerate(cases):
-        by_patient.setdefault(case.patient, []).append(index)
+        # One name in two sources is two patients, and two scans.
+        by_patient.setdefault((case.subgroups.get("source", ""), case.patient), []).append(index)
     members = tuple(tuple(indices) for indices in by_patient.values() if len(indices) >= LEAST_SLICES)
     if len(members) < LEAST_VOLUMES:
         return None
