@@ -146,7 +146,10 @@ class Studies:
             for place in (self._folder / folder).iterdir()
             if place.name.partition("-")[0].partition(".")[0] not in known
         ]
-        orphans += (self._folder / "corrections").glob("*/*.part*")  # of corrections and drafts that were being kept
+        # What was being kept: corrections (0001.part), and drafts (below a hidden name). A draft itself bears the
+        # name of its reader, who may be called "a.partner".
+        for begun in ("*/[0-9]*.part", "*/.*"):
+            orphans += (self._folder / "corrections").glob(begun)
         for place in orphans:
             if place.is_file():
                 place.unlink()
