@@ -803,7 +803,7 @@ def test_a_study_without_a_job_does_not_hide_the_others(browser, service, read_s
         assert read_study in jane.client.get("/worklist").text
         assert going not in events._describe(service, User("jane", Role.READER), None, 2)
     finally:
-        service.studies.delete(record)
+        service.studies.delete(record, by="jane")
 
 
 def test_limits_of_uploads_hold_over_http(browser):
