@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from jcs_ct.errors import ConfigError
 from jcs_ct.jobs import Ending, JobKey, Ledger, Limits, Outcome, ResultFolders
 from jcs_ct.service import api
+from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem
@@ -78,7 +80,7 @@ def left_of(record: StudyRecord, database, folder: Path) -> list:
 
 @pytest.mark.parametrize("ending", [Ending.DONE, Ending.REFUSED, Ending.FAILED])
 def test_a_correction_that_is_measured_meanwhile(database, studies, record, tmp_path, ending):
-    corrections = corrections_by(Measuring(lambda: studies.delete(record), ending), database, studies)
+    corrections = corrections_by(Measuring(lambda: studies.delete(record, by="jane"), ending), database, studies)
     with pytest.raises(Problem, match="UNKNOWN_STUDY"):
         corrections.save(JANE, record, parent=0, mask=b"", note="")
     assert left_of(record, database, tmp_path) == []
@@ -88,7 +90,7 @@ def test_drafts_shares_and_opinions(database, studies, record, tmp_path, monkeyp
     corrections = corrections_by(Measuring(), database, studies)
     known = corrections.folder(record, 0)
     monkeypatch.setattr(Corrections, "folder", lambda *_: known)  # was asked for before the study was deleted
-    studies.delete(record)
+    studies.delete(record, by="jane")
     for act in (
         lambda: corrections.keep_draft(JANE, record, 0, b"mask"),
         lambda: studies.share(record, JOE),
@@ -119,8 +121,45 @@ def test_a_study_that_was_never_queued_is_read_with_the_networks_of_now(studies)
     record = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
     studies.ledger.remove(record.job_id)  # as if the server had been killed before it was queued
     assert studies.queue_forgotten(lambda study_id: key(study_id, "newer")) == 1
-    assert studies.job(studies.get(JANE, record.study_id)).key.weights == "newer"
+    queued = studies.job(studies.get(JANE, record.study_id))
+    assert queued.key.weights == "newer"
+    assert queued.request == {"study_id": record.study_id, "source": None, "bytes": 1}
     assert studies.queue_forgotten(key) == 0
+
+
+@pytest.mark.parametrize("cut_off", ["_forget_job", "_remove", "_remove_files"])
+def test_a_deletion_that_is_cut_off_is_finished_and_never_taken_back(
+    database, studies, record, tmp_path, monkeypatch, cut_off
+):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    studies.share(record, JOE)
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, cut_off, full)
+        with pytest.raises(sqlite3.OperationalError):
+            studies.delete(record, by="jane")
+    assert studies.visible(JANE) == [] == studies.older_than(-1.0), "gone from the moment it was deleted"
+    with pytest.raises(Problem, match="UNKNOWN_STUDY"):
+        studies.get(JANE, record.study_id)
+    assert studies.queue_forgotten(key) == 0
+    studies.finish_deleting()
+    studies.remove_orphans()
+    assert left_of(record, database, tmp_path) == studies.ledger.jobs() == []
+    assert [(entry.user, entry.action) for entry in AuditLog(database).entries()] == [("jane", "delete")]
+
+
+def test_a_study_that_is_read_is_not_deleted(database, studies):
+    record = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    claim = studies.ledger.claim()
+    with pytest.raises(Problem, match="RUNNING"):
+        studies.delete(record, by="jane")
+    assert studies.visible(JANE) == [record]
+    assert AuditLog(database).entries() == []
+    studies.ledger.release(claim)
+    studies.delete(record, by="jane")
+    with pytest.raises(Problem, match="UNKNOWN_STUDY"):
+        studies.delete(record, by="jane")
 
 
 def test_corrections_of_no_study_do_not_stop_the_export(database, studies, record, tmp_path):
@@ -145,11 +184,11 @@ def test_results_that_are_packed_meanwhile(database, studies, record, tmp_path, 
 
     def listed_before_it_is_deleted(folder):
         names = listed(folder)
-        studies.delete(record)
+        studies.delete(record, by="jane")
         return names
 
     def listed_after_it_was_deleted(folder):
-        studies.delete(record)
+        studies.delete(record, by="jane")
         return listed(folder)
 
     monkeypatch.setattr(api, "result_files", [listed_after_it_was_deleted, listed_before_it_is_deleted][version])

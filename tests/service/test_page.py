@@ -656,18 +656,22 @@ def test_what_a_killed_server_left_is_removed_at_the_start(browser, service, rea
         folder / "corrections" / ("a" * 24),
         folder / "results" / ("c" * 24),
         folder / "corrections" / read_study / "0099.part",
+        folder / "corrections" / read_study / ".0123abcd.part",
     ]
     for place in orphans:
         place.mkdir(parents=True)
         (place / "file").touch()
-    draft = folder / "corrections" / read_study / ".12ab.part.draft-jane.bin"
-    draft.touch()
+    drafts = [folder / "corrections" / read_study / f"draft-{name}.bin" for name in ("jane", "a.partner", "0.part")]
+    for draft in drafts:
+        draft.touch()
     assert service.studies.remove_orphans() == 7
-    assert not draft.exists()
+    assert all(draft.exists() for draft in drafts)
     assert not any(place.exists() for place in orphans)
     assert service.studies.sent(read_study).is_dir()
     assert service.results.find(record.job_id) is not None
     assert service.studies.remove_orphans() == 0
+    for draft in drafts:
+        draft.unlink()
 
 
 def test_old_studies_are_deleted_when_that_is_asked_for(browser, service, phantom_folder):
@@ -799,7 +803,7 @@ def test_a_study_without_a_job_does_not_hide_the_others(browser, service, read_s
         assert read_study in jane.client.get("/worklist").text
         assert going not in events._describe(service, User("jane", Role.READER), None, 2)
     finally:
-        service.studies.delete(record)
+        service.studies.delete(record, by="jane")
 
 
 def test_limits_of_uploads_hold_over_http(browser):

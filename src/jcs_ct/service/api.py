@@ -168,8 +168,7 @@ def delete(study_id: str, user: CurrentUser, service: TheService) -> None:
     """Remove a study with everything that belongs to it; its owner or an administrator may."""
     record = service.studies.get(user, study_id)
     service.studies.require_owner(user, record, "delete")
-    service.studies.delete(record)
-    service.audit.note(user.name, "delete", study_id)
+    service.studies.delete(record, by=user.name)
 
 
 @router.get("/studies/{study_id}/report.json", tags=["results"])

@@ -67,7 +67,6 @@ def build_service(settings: ServiceSettings) -> Service:
             results,
             studies,
             uploads,
-            audit,
             models=settings.models,
             limits=settings.study,
             keep_days=settings.keep_days,

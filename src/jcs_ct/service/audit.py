@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,14 +40,7 @@ class AuditLog:
     def note(self, user: str, action: str, study_id: str = "", **detail: Any) -> None:
         """Add a line; ``detail`` holds no patient data."""
         with self._database.transaction() as run:
-            last = run.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-            text = json.dumps(detail, sort_keys=True)
-            moment = time.time()
-            seal = _seal("" if last is None else last["hash"], moment, user, action, study_id, text)
-            run.execute(
-                "INSERT INTO audit (moment, user, action, study_id, detail, hash) VALUES (?, ?, ?, ?, ?, ?)",
-                (moment, user, action, study_id, text, seal),
-            )
+            note(run, user, action, study_id, detail)
 
     def entries(self, *, study_id: str | None = None, limit: int = 200) -> list[AuditEntry]:
         """The newest lines first."""
@@ -77,6 +71,18 @@ class AuditLog:
                 return int(row["number"])
             before = row["hash"]
         return None
+
+
+def note(run: sqlite3.Connection, user: str, action: str, study_id: str, detail: Mapping[str, Any]) -> None:
+    """Add a line in the transaction that does what it tells of; see :meth:`AuditLog.note`."""
+    last = run.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+    text = json.dumps(dict(detail), sort_keys=True)
+    moment = time.time()
+    seal = _seal("" if last is None else last["hash"], moment, user, action, study_id, text)
+    run.execute(
+        "INSERT INTO audit (moment, user, action, study_id, detail, hash) VALUES (?, ?, ?, ?, ?, ?)",
+        (moment, user, action, study_id, text, seal),
+    )
 
 
 def _seal(before: str, moment: float, user: str, action: str, study_id: str, detail: str) -> str:

@@ -56,6 +56,8 @@ STEPS = (
     """,
     # 2: where a study's process gets its files, as JSON; null for those that were sent
     "ALTER TABLE studies ADD COLUMN source TEXT NOT NULL DEFAULT 'null';",
+    # 3: who had a study deleted; empty but for the moment until nothing of it is left, or since a kill in between
+    "ALTER TABLE studies ADD COLUMN deleted_by TEXT NOT NULL DEFAULT '';",
 )
 
 

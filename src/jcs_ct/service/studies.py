@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 from jcs_ct.files import STAGING
 from jcs_ct.jobs import Job, JobKey, Ledger, ResultFolders, State
+from jcs_ct.service.audit import note
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.problems import Problem, unknown_study
 from jcs_ct.service.users import User
@@ -71,6 +73,7 @@ class Studies:
 
     def __init__(self, database: ServiceDatabase, ledger: Ledger, results: ResultFolders, folder: Path) -> None:
         self._database, self.ledger, self.results, self._folder = database, ledger, results, folder
+        self._deleting = threading.Lock()
 
     def new_id(self) -> str:
         """Name for a study that is about to be added."""
@@ -109,20 +112,22 @@ class Studies:
         job = key(study_id)
         record = StudyRecord(study_id, user.name, label[:LONGEST_LABEL], time.time(), files, size, job.job_id)
         self._database.change(
-            "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO studies ({_COLUMNS}, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (study_id, record.owner, record.label, record.added_at, files, size, record.job_id, _json(source)),
         )
         self.ledger.add(job, {"study_id": study_id, "source": source, "bytes": size})
         return record
 
     def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:
-        """Queue studies whose server was killed between the record and the queue; how many."""
-        rows = self._database.rows("SELECT study_id, job_id, source FROM studies")
+        """Queue studies that were recorded and then, by a kill or a full disk, not queued; how many."""
+        rows = self._database.rows("SELECT study_id, job_id, source, byte_count FROM studies WHERE deleted_by = ''")
         forgotten = [row for row in rows if self.ledger.job(row["job_id"]) is None]
         for row in forgotten:
             study_id, job = row["study_id"], key(row["study_id"])  # of other networks, perhaps, than before
-            self._database.change("UPDATE studies SET job_id = ? WHERE study_id = ?", (job.job_id, study_id))
-            self.ledger.add(job, {"study_id": study_id, "source": json.loads(row["source"])})
+            sql = "UPDATE studies SET job_id = ? WHERE study_id = ?"
+            if self._database.change(sql, (job.job_id, study_id)):  # else it was deleted meanwhile
+                request = {"study_id": study_id, "source": json.loads(row["source"]), "bytes": row["byte_count"]}
+                self.ledger.add(job, request)
         return len(forgotten)
 
     def remove_orphans(self) -> int:
@@ -146,7 +151,10 @@ class Studies:
             for place in (self._folder / folder).iterdir()
             if place.name.partition("-")[0].partition(".")[0] not in known
         ]
-        orphans += (self._folder / "corrections").glob("*/*.part*")  # of corrections and drafts that were being kept
+        # What was being kept: corrections (0001.part), and drafts (below a hidden name). A draft itself bears the
+        # name of its reader, who may be called "a.partner".
+        for begun in ("*/[0-9]*.part", "*/.*"):
+            orphans += (self._folder / "corrections").glob(begun)
         for place in orphans:
             if place.is_file():
                 place.unlink()
@@ -161,8 +169,10 @@ class Studies:
         return len(orphans) + len(stray)
 
     def find(self, study_id: str) -> StudyRecord | None:
-        """A study, whoever may see it."""
-        row = self._database.row(f"SELECT {_COLUMNS} FROM studies WHERE study_id = ?", (study_id,))
+        """A study, whoever may see it; not one that is being deleted."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM studies WHERE study_id = ? AND deleted_by = ''", (study_id,)
+        )
         return None if row is None else StudyRecord(**dict(row))
 
     def get(self, user: User, study_id: str) -> StudyRecord:
@@ -190,8 +200,8 @@ class Studies:
     def visible(self, user: User) -> list[StudyRecord]:
         """Every study that the user may see, the newest first."""
         rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM studies WHERE ? OR owner = ? "
-            "OR study_id IN (SELECT study_id FROM shares WHERE user = ?) ORDER BY added_at DESC",
+            f"SELECT {_COLUMNS} FROM studies WHERE deleted_by = '' AND (? OR owner = ? "
+            "OR study_id IN (SELECT study_id FROM shares WHERE user = ?)) ORDER BY added_at DESC",
             (user.is_admin, user.name, user.name),
         )
         return [StudyRecord(**dict(row)) for row in rows]
@@ -200,11 +210,11 @@ class Studies:
         """Its job.
 
         Raises:
-            Problem: NOT_QUEUED, when the server was killed before it was queued.
+            Problem: NOT_QUEUED, when it was recorded and could not be queued; see :meth:`queue_forgotten`.
         """
         job = self.ledger.job(record.job_id)
         if job is None:
-            raise Problem(409, NOT_QUEUED, "the study is not queued yet; restart the server")
+            raise Problem(409, NOT_QUEUED, "the study is not queued yet; it will be in some minutes")
         return job
 
     def require_done(self, record: StudyRecord) -> Path:
@@ -260,17 +270,48 @@ class Studies:
         )
         return [Opinion(row["user"], row["moment"], bool(row["agrees"]), row["reason"]) for row in rows]
 
-    def delete(self, record: StudyRecord) -> None:
-        """Remove a study and all that belongs to it; only the audit log keeps its random name.
+    def delete(self, record: StudyRecord, *, by: str, **detail: Any) -> None:
+        """Remove a study and all that belongs to it; only the audit log keeps its random name, and who deleted it.
+
+        Rows and job lie in two files: the row says first that the study goes, so that a kill or a full disk in
+        between leaves one that :meth:`finish_deleting` takes away, never one that is queued again.
 
         Raises:
-            Problem: RUNNING, while it is read.
+            Problem: RUNNING, while it is read; UNKNOWN_STUDY, of one that was deleted meanwhile.
         """
-        if self.ledger.job(record.job_id) is not None and not self.ledger.remove(record.job_id):
-            raise Problem(409, "RUNNING", "the study is being read; cancel it first")
+        with self._deleting:
+            if not self._mark_deleted(record, by):
+                raise unknown_study()
+            if not self._forget_job(record):
+                self._mark_deleted(record, "")
+                raise Problem(409, "RUNNING", "the study is being read; cancel it first")
+            self._remove(record, by, detail)
+
+    def finish_deleting(self) -> int:
+        """Remove what is left of studies whose deletion was cut off; how many. One that is still read goes later."""
+        finished = 0
+        with self._deleting:
+            for row in self._database.rows(f"SELECT {_COLUMNS}, deleted_by FROM studies WHERE deleted_by != ''"):
+                record = StudyRecord(**{name: row[name] for name in _COLUMNS.split(", ")})
+                if self._forget_job(record):
+                    self._remove(record, row["deleted_by"], {})
+                    finished += 1
+        return finished
+
+    def _mark_deleted(self, record: StudyRecord, by: str) -> bool:
+        """Whether there still is such a study."""
+        sql = "UPDATE studies SET deleted_by = ? WHERE study_id = ?"
+        return self._database.change(sql, (by, record.study_id)) == 1
+
+    def _forget_job(self, record: StudyRecord) -> bool:
+        """Whether a study has no job any more: it is not read, nor will be."""
+        return self.ledger.remove(record.job_id) or self.ledger.job(record.job_id) is None
+
+    def _remove(self, record: StudyRecord, by: str, detail: Mapping[str, Any]) -> None:
         with self._database.transaction() as run:
             for table in ("studies", *_OF_A_STUDY):
                 run.execute(f"DELETE FROM {table} WHERE study_id = ?", (record.study_id,))
+            note(run, by, "delete", record.study_id, detail)
         self._remove_files(record)
 
     @contextmanager
@@ -308,7 +349,8 @@ class Studies:
 
     def older_than(self, seconds: float) -> Sequence[StudyRecord]:
         """Studies that were sent longer ago."""
-        return [record for record in self._all() if record.added_at < time.time() - seconds]
+        sql = f"SELECT {_COLUMNS} FROM studies WHERE added_at < ? AND deleted_by = ''"
+        return [StudyRecord(**dict(row)) for row in self._database.rows(sql, (time.time() - seconds,))]
 
     def _all(self) -> list[StudyRecord]:
         return [StudyRecord(**dict(row)) for row in self._database.rows(f"SELECT {_COLUMNS} FROM studies")]

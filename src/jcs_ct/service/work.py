@@ -14,7 +14,6 @@ from jcs_ct import __version__
 from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.jobs import Ending, Job, JobKey, Limits, ResultFolders, Runner, StudyWorker
 from jcs_ct.jobs.ledger import Ledger
-from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.studies import Studies
 from jcs_ct.service.tasks import DESCRIBE_MODELS, READ_FOR_PAGE
@@ -30,7 +29,7 @@ class QueueWork:
 
     Args:
         ledger, results: Of the jobs.
-        studies, uploads, audit: Of the page.
+        studies, uploads: Of the page.
         models: Name of the networks.
         limits: Of one study.
         keep_days: Studies older than that are deleted; None keeps them.
@@ -46,14 +45,13 @@ class QueueWork:
         results: ResultFolders,
         studies: Studies,
         uploads: Uploads,
-        audit: AuditLog,
         *,
         models: str,
         limits: Limits,
         keep_days: float | None,
         salt: Path,
     ) -> None:
-        self._studies, self._uploads, self._audit, self._keep_days = studies, uploads, audit, keep_days
+        self._studies, self._uploads, self._keep_days = studies, uploads, keep_days
         self._salt = salt
         self._models, self._worker, self._stop = models, StudyWorker(), threading.Event()
         outcome = self._worker.run(DESCRIBE_MODELS, {"models": models})
@@ -72,6 +70,7 @@ class QueueWork:
         )
         ledger.release_lost()
         results.sweep()
+        studies.finish_deleting()
         studies.queue_forgotten(self.key)
         studies.remove_orphans()
         self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
@@ -138,17 +137,17 @@ class QueueWork:
                 self._stop.wait(_LOOK_EVERY_S)
 
     def tidy(self, *, at_once: bool = False) -> None:
-        """Every ten minutes: remove uploads nobody goes on with, and studies that are kept long enough."""
+        """Every ten minutes: end what was left half done, remove uploads nobody goes on with, and old studies."""
         if not at_once and time.monotonic() - self._tidied < _TIDY_EVERY_S:
             return
         self._tidied = time.monotonic()
+        self._studies.finish_deleting()
+        self._studies.queue_forgotten(self.key)
         self._uploads.sweep()
         if self._keep_days is None:
             return
         for record in self._studies.older_than(self._keep_days * 86400.0):
             try:
-                self._studies.delete(record)
+                self._studies.delete(record, by="retention", days=self._keep_days)
             except Problem as problem:
                 logger.warning("study %s is kept for now: %s", record.study_id, problem.code)
-            else:
-                self._audit.note("retention", "delete", record.study_id, days=self._keep_days)
