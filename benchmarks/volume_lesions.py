@@ -65,15 +65,15 @@ class Volume:
 
 
 def read_volumes(predictions: Path, manifest: Path) -> dict[str, Volume]:
-    """Every patient's slices in the manifest's order."""
+    """By source and patient, SOURCE/PATIENT: every patient's slices in the manifest's order."""
     cases = manifest_cases(read_manifest(manifest), None)
     levels = read_predictions(predictions, cases)
     volumes = {}
     for patient in sorted(set(cases.patients)):
-        own = [index for index, case in enumerate(cases) if case.patient == patient]
+        own = [index for index, owner in enumerate(cases.patients) if owner == patient]
         chosen = [cases.cases[index] for index in own]
         images = [(case.image, case.window or Window()) for case in chosen if case.image is not None]
-        volumes[patient] = Volume(
+        volumes["/".join(patient)] = Volume(
             chosen[0].fold,
             np.stack([case.read_mask() for case in chosen]),
             np.stack([levels.probability(index) for index in own]),

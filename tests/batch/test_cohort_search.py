@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from jcs_ct.batch import batch_reading
 from jcs_ct.batch.addresses import DONE_MARKER, fetched, find_at, store_folder
 from jcs_ct.batch.batch_results import ObjectResults, open_results
-from jcs_ct.batch.cohort_manifest import Kind, write_manifest
+from jcs_ct.batch.cohort_manifest import FoundStudy, Kind, write_manifest
 from jcs_ct.batch.cohort_search import find_studies
 from jcs_ct.batch.local_studies import Gate, find_in_folder
 from jcs_ct.batch.store_faults import without_credentials
@@ -208,6 +208,22 @@ def test_a_study_whose_objects_were_replaced_is_another(keys, drawn, tmp_path, a
     after = {one.where: one.study for one in find_at("keys://bucket", Gate())}
     assert {where for where in before if before[where] != after[where]} == {"keys://bucket/2"}
     assert len(before) == 2
+
+
+def test_what_lies_in_every_folder_is_looked_for_once_and_not_for_every_study(keys, monkeypatch):
+    places = [f"{number // 10}/{number}" for number in range(100)]
+    keys.update({f"bucket/{place}/1.dcm": place.encode() for place in places})
+    looks = []
+    parents = PurePath.parents.fget
+    monkeypatch.setattr(PurePath, "parents", property(lambda path: looks.append(path) or parents(path)))
+
+    def found_in(folder, gate, **_):
+        return [FoundStudy(f"study {place}", Kind.DICOM, str(folder / place)) for place in places]
+
+    monkeypatch.setattr("jcs_ct.batch.addresses.find_in_folder", found_in)
+    found = find_at("keys://bucket", Gate())
+    assert len({one.study for one in found}) == 100
+    assert len(looks) < 5 * 100
 
 
 def test_marks_of_empty_folders_and_a_lone_object_are_no_trouble(keys, drawn, tmp_path):

@@ -150,6 +150,23 @@ def test_one_network_behind_two_input_sizes_is_prepared_for_each(backend, tiny, 
     assert differences(smaller, hu, on(backend)) < 1e-4
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.skipif(not is_installed("openvino"), reason="openvino is not installed (optional)")
+def test_machines_that_share_a_cache_keep_an_entry_each(precision, tiny, cache, monkeypatch):
+    choice = replace(choose(on("openvino")), precision=precision)
+    ready = tiny("segmenter")
+    smaller = replace(ready, preprocessor=replace(ready.preprocessor, size=ready.preprocessor.size // 2))
+    entries = {}
+    for processor in ("Xeon (FP32, INT8)", "EPYC (FP32)"):
+        monkeypatch.setattr(runners_module.openvino_backend, "processor", lambda named=processor: named)
+        for network in (ready, smaller):
+            entry = runners_module.cache_entry(network, choice)
+            entries[processor, network.input_shape] = entry
+            entry.write(f"{processor} {network.input_shape}".encode())
+    for (processor, shape), entry in entries.items():
+        assert entry.read() == f"{processor} {shape}".encode()
+
+
 def damage_model(content: bytes) -> bytes:
     return content[:-40] + bytes(40)
 

@@ -30,7 +30,14 @@ def test_patients_of_one_group_are_resampled_as_one():
     )
     cases = manifest_cases(Manifest(rows))
     assert cases.units == ("g", "g", "g", "p3", "p4")
-    assert cases.patients == ("p0", "p1", "p2", "p3", "p4"), "a group of patients is no volume"
+    assert [name for _, name in cases.patients] == ["p0", "p1", "p2", "p3", "p4"], "a group of patients is no volume"
+
+
+def test_one_name_in_two_sources_is_two_patients_who_are_resampled_as_one():
+    rows = tuple(ManifestRow(Path(f"{n}.png"), "1", 0, split="test", source="ab"[n // 2]) for n in range(4))
+    cases = manifest_cases(Manifest(rows))
+    assert len(set(cases.patients)) == 2
+    assert set(cases.units) == {"1"}
 
 
 def test_names_never_hold_a_patient_and_stay_unique():

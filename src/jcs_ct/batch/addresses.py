@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -75,7 +76,8 @@ def find_at(address: str, gate: Gate, *, progress: Callable[[int], None] | None 
             _mirror_headers(system, places, listed, mirror)
         found = find_in_folder(mirror, gate, has_pixels=False, progress=progress)
         states = {mirror / inside: _state(listed[name]) for name, inside in places.items()}
-        found = [_with_objects(one, states) for one in found]
+        below = _by_folder(states)
+        found = [_with_objects(one, states, below) for one in found]
     return [*(_at_address(one, mirror, address) for one in found), *map(_refused, refused)]
 
 
@@ -130,13 +132,21 @@ def _state(facts: Mapping[str, Any]) -> str:
     return str(tag or (facts.get("size"), _seconds(facts)))
 
 
-def _with_objects(study: FoundStudy, states: Mapping[Path, str]) -> FoundStudy:
+def _by_folder(states: Mapping[Path, str]) -> Mapping[Path, Sequence[str]]:
+    """The states of what lies below every folder, gathered in one walk."""
+    below: dict[Path, list[str]] = defaultdict(list)
+    for path, state in states.items():
+        for parent in path.parents:
+            below[parent].append(state)
+    return below
+
+
+def _with_objects(study: FoundStudy, states: Mapping[Path, str], below: Mapping[Path, Sequence[str]]) -> FoundStudy:
     """A study whose DICOM objects changed is another one: of their pixels the headers say nothing."""
     if study.kind is not Kind.DICOM:
         return study
     where = Path(study.where)
-    own = {where / name for name in study.files}
-    objects = sorted(state for path, state in states.items() if (path in own if own else where in path.parents))
+    objects = sorted([states[where / name] for name in study.files] if study.files else below[where])
     return replace(study, study=hashlib.sha256("\n".join([study.study, *objects]).encode()).hexdigest()[:32])
 
 

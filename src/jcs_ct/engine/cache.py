@@ -42,7 +42,8 @@ class CacheEntry:
     """Where one compiled network is kept, and what it must have been made of.
 
     Args:
-        name: File name without suffix: task, weights, backend, precision, processor.
+        name: File name without suffix: task, weights, backend, precision, and what one folder may hold side
+            by side (input size, processor).
         made_of: Everything the model depends on, versions too, as plain values.
     """
 

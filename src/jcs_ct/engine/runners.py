@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import threading
 from collections.abc import Iterable
@@ -141,10 +143,12 @@ def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
         "torch": version("torch"),
         "jcs_ct": __version__,
     }
-    name = f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}"
     if choice.backend == "openvino":
         made_of["processor"] = openvino_backend.processor()
-    return CacheEntry(name, made_of)
+    # Versions are not in the name: what an older one compiled is replaced, and does not stay for ever.
+    beside = json.dumps([ready.input_shape, made_of.get("processor")])
+    digest = hashlib.sha256(beside.encode()).hexdigest()[:8]
+    return CacheEntry(f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}-{digest}", made_of)
 
 
 def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> Runner:

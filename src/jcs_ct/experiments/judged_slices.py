@@ -39,6 +39,7 @@ class Case:
         window: Under which the grey levels were made, where it is known.
         lesion_labels: Values of the mask that are lesion; where there are none, every value but 0 is.
         unit: What is resampled as a whole: the group that splits keep together; empty: the patient.
+        source: Data set that names the patient, where it is known.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     window: Window | None = None
     lesion_labels: tuple[int, ...] = ()
     unit: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.image is None and self.mask is None:
@@ -94,13 +96,16 @@ class CaseSet:
         return iter(self.cases)
 
     @property
-    def patients(self) -> tuple[str, ...]:
-        """The patient of every case."""
-        return tuple(case.patient for case in self.cases)
+    def patients(self) -> tuple[tuple[str, str], ...]:
+        """(source, patient) of every case: one name in two sources is two patients."""
+        return tuple((case.source, case.patient) for case in self.cases)
 
     @property
     def units(self) -> tuple[str, ...]:
-        """What every case is resampled with: its patient, or the group that splits keep together."""
+        """What every case is resampled with: its patient, or the group that splits keep together.
+
+        One name in two sources is resampled together all the same: it may be one person.
+        """
         return tuple(case.unit or case.patient for case in self.cases)
 
     @property
@@ -171,6 +176,7 @@ def slice_cases(rows: Sequence[ManifestRow], names: Mapping[Path, str], *, title
             window=row.window,
             lesion_labels=row.lesion_labels,
             unit=row.unit,
+            source=row.source,
         )
         for row, groups in zip(rows, subgroups, strict=True)
     )

@@ -158,6 +158,45 @@ def test_claim_says_what_training_started_from_and_which_weights_were_taken():
     assert "| segmenter: weights of the last step; no score was looked at |" in table
 
 
+def test_claim_says_of_imported_weights_nothing_that_only_their_training_knows():
+    imported = replace(INFO, provenance={"imported_as": "jcs-official", "file_sha256": "ab" * 32})
+    table = claim_table({Path("own.safetensors"): INFO, Path("theirs.safetensors"): imported}, [])
+    for number in (21, 24, 25, 26, 27):
+        assert f"| {number} | {CLAIM_ITEMS[number - 1]} | {OPEN} |" in table
+    assert "| Convolutional networks for segmentation of CT slices (JCS) |" in table
+
+
+def test_claim_says_which_weights_are_means_of_two():
+    mean = replace(
+        INFO,
+        provenance={**INFO.provenance, "averaged": {"earlier_sha256": "0123456789abcdef", "share_of_the_later": 0.5}},
+    )
+    table = claim_table({Path("a.safetensors"): INFO, Path("b.safetensors"): mean}, [])
+    assert (
+        "| 27 | Ensembling | a: none; b: one network, its weights the mean of two trainings' (0.5 of the later; the "
+        "earlier has SHA-256 0123456789ab) |" in table
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "note", "said"),
+    [
+        ("scores", {"dice_percent": 70.0}, "", OPEN),
+        ("scores", {"dice_percent": 70.0, "dice_percent_low": 60.0}, "", "Percentile bootstrap over patients"),
+        ("table_iv", {"dice_percent": 70.0, "dice_percent_low": 60.0}, "Wilson 95 %", "Wilson intervals"),
+        ("differences", {"p_holm": 0.1}, "", "Paired permutation tests (Holm)"),
+        ("differences", {"p_holm": None}, "", OPEN),
+        ("table_ii", {"dice_percent": 70.0}, "", OPEN),
+        ("counts", {"dice_percent": 70.0}, "", OPEN),
+    ],
+)
+def test_claim_names_the_statistics_that_the_tables_hold(name, row, note, said):
+    table = {"name": name, "title": "t", "columns": [], "rows": [row], "notes": [note]}
+    answers = claim_table({}, [{"title": "t", "warnings": [], "tables": {name: table}, "facts": {}}])
+    assert f"| 29 | Statistical measures of significance and uncertainty | {said} |" in answers
+    assert (f"| 35 | {CLAIM_ITEMS[34]} | {OPEN} |" in answers) == (name in ("table_ii", "counts"))
+
+
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(ConfigError, match="give folders that `jcs evaluate` wrote"):
         read_evaluation(tmp_path)

@@ -13,8 +13,14 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from jcs_ct.cli import app
-from jcs_ct.errors import ConfigError
-from jcs_ct.evaluation.segmentation.density_classes import DensityCase, _best_cut, density_cases, evaluate_densities
+from jcs_ct.errors import ConfigError, MaskError
+from jcs_ct.evaluation.segmentation.density_classes import (
+    DensityCase,
+    _best_cut,
+    density_cases,
+    evaluate_densities,
+    read_classes,
+)
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
 from jcs_ct.metrics.bootstrap import Resampling
 from jcs_ct.preprocessing import Window
@@ -80,6 +86,19 @@ def test_near_duplicates_are_resampled_as_a_whole(data: Path) -> None:
 def test_an_effusion_is_neither(data: Path) -> None:
     case = density_cases(data, ct100_cases(data))[0]
     assert set(np.unique(case.classes)) == {0, GROUND_GLASS, CONSOLIDATION}
+
+
+def test_labels_with_a_palette_are_the_same_labels(data: Path) -> None:
+    path = data / "masks3" / "0000.png"
+    levels = read_classes(path)
+    with Image.open(path) as image:
+        painted = Image.fromarray(np.asarray(image), mode="P")
+    painted.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    painted.save(path)
+    assert np.array_equal(read_classes(path), levels)
+    painted.convert("RGB").save(path)
+    with pytest.raises(MaskError, match="store labels as grey levels or as a palette's indices"):
+        read_classes(path)
 
 
 def test_the_cut_of_a_fold_does_not_depend_on_its_own_slices(data: Path) -> None:

@@ -16,7 +16,7 @@ from jcs_ct.evaluation.pages.figures import AGREEMENT_COLOURS, agreement_picture
 from jcs_ct.evaluation.pages.paired_methods import compare_methods, holm
 from jcs_ct.evaluation.segmentation.lesion_comparison import MOST_PICTURE_ROWS, evaluate_predictions, failures
 from jcs_ct.evaluation.segmentation.lesion_scores import MEASURES, score_method
-from jcs_ct.evaluation.segmentation.lesion_tables import subgroup_table
+from jcs_ct.evaluation.segmentation.lesion_tables import scores_table, subgroup_table
 from jcs_ct.experiments.judged_slices import Case, CaseSet, ct100_cases
 from jcs_ct.experiments.lesion_predictions import Predictions, read_predictions, write_predictions
 from jcs_ct.metrics.bootstrap import Resampling
@@ -158,6 +158,21 @@ def test_subgroups_resample_near_duplicates_as_a_whole(perfect, shifted, ct100_l
     assert found[""]["dice_percent_low"] < found[""]["dice_percent_high"]
     assert found["near-duplicates"]["dice_percent_low"] is None
     assert found["near-duplicates"]["n_patients"] == found[""]["n_patients"]
+
+
+def test_tables_count_patients_of_one_name_in_two_sources_as_two(perfect, ct100_like):
+    cases = ct100_cases(ct100_like)
+    alike = CaseSet(
+        "x",
+        tuple(
+            replace(case, subgroups={"sex": "f"}, patient="1", source=f"source {index // 2}")
+            for index, case in enumerate(cases)
+        ),
+    )
+    masks = [case.read_mask() for case in alike]
+    scored = score_method(read_predictions(perfect, alike), masks, alike, resampling=FEW)
+    for table in (scores_table([scored], alike), subgroup_table([scored], alike, resampling=FEW)):
+        assert table.rows[0]["n_patients"] == 5
 
 
 def test_a_threshold_is_given_and_never_chosen(shifted, ct100_like):

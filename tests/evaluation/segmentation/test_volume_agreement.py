@@ -115,6 +115,13 @@ def test_a_volume_without_lung_stays_out_of_the_agreement_and_is_said(cases, tmp
     assert "burden-agreement" not in evaluation.figures
 
 
+def test_patients_of_one_name_in_two_sources_are_two_volumes(cases):
+    named = [replace(case, patient="1", source=case.patient) for case in cases if case.patient != "few"]
+    alike = CaseSet("alike", tuple(named))
+    volumes = find_volumes(alike, [case.read_mask() for case in alike])
+    assert [len(members) for members in volumes.members] == [LEAST_SLICES] * 3
+
+
 def test_two_volumes_are_too_few(cases):
     two = CaseSet("two", cases.cases[3 : 3 + 2 * LEAST_SLICES])
     assert find_volumes(two, [case.read_mask() for case in two]) is None

@@ -59,9 +59,9 @@ def settle(rows: Sequence[ManifestRow], found: Findings, rule: ContradictionRule
         chosen = dict.fromkeys(empty, "set-aside") if drawn else {}
     elif rule != "refuse":
         chosen = dict.fromkeys([*empty, *marked], rule)
-    left = [*(row for row in empty if row not in chosen), *(row for row in marked if row not in chosen)]
+    left = {*empty, *marked} - chosen.keys()
     kinds = {ProblemKind.EMPTY_MASK: empty, ProblemKind.MARKED_MASK: marked}
-    open_kinds = {kind for kind, own in kinds.items() if any(row in left for row in own)}
+    open_kinds = {kind for kind, own in kinds.items() if not left.isdisjoint(own)}
     remedy = "--contradictions " + "; or ".join(f"{name} ({meaning})" for name, meaning in _CHOICES.items())
     return Settled(
         tuple(_settled(row, chosen[row]) if row in chosen else row for row in rows),

@@ -27,14 +27,11 @@ def splits_text(rows: Sequence[ManifestRow]) -> str:
     """The rows' folds as nnU-Net's file, or their train and val; empty where they have neither."""
     folds = sorted({row.fold for row in rows if row.fold is not None})
     judged = [[row for row in rows if row.fold == fold] for fold in folds] or [_of_split(rows, "val")]
-    splits = [
-        {
-            "train": [case_name(row.path) for row in rows if row not in held_out],
-            "val": [case_name(row.path) for row in held_out],
-        }
-        for held_out in judged
-        if held_out
-    ]
+    splits = []
+    for held_out in judged:
+        paths = {row.path for row in held_out}
+        taught = [case_name(row.path) for row in rows if row.path not in paths]
+        splits += [{"train": taught, "val": [case_name(row.path) for row in held_out]}] if held_out else []
     return json.dumps(splits, indent=2) + "\n" if splits else ""
 
 

@@ -64,6 +64,10 @@ CLAIM_ITEMS = (
 )
 
 
+#: The tasks of networks as item 1 names them.
+_TASK_WORDS = {"classifier": "classification", "segmenter": "segmentation"}
+#: Tables of runs in which no answer of a network is judged: of data, of speed.
+_JUDGE_NO_ANSWER = {"counts", "table_ii"}
 #: What a table of an evaluation holds.
 _TABLE = {"name", "title", "columns", "rows", "notes"}
 
@@ -269,23 +273,27 @@ def claim_table(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapp
 
 def _answers(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     tables = {name for evaluation in evaluations for name in evaluation["tables"]}
-    titles = "; ".join(str(evaluation["title"]) for evaluation in evaluations)
+    judging = [evaluation for evaluation in evaluations if not _JUDGE_NO_ANSWER & set(evaluation["tables"])]
     found: dict[int, str] = {}
     if infos:
-        found[1] = "Convolutional networks for classification and segmentation of CT slices (JCS)"
+        tasks = " and ".join(sorted({_TASK_WORDS[info.task] for info in infos.values()}))
+        found[1] = f"Convolutional networks for {tasks} of CT slices (JCS)"
         found[9] = "Model card: input of each network; stored in its checkpoint"
-        found[21] = "Patient: a manifest that has one in two splits is refused"
         found[22] = "; ".join(f"{path.stem}: {info.task}, preset {info.preset}" for path, info in infos.items())
-        found[23] = f"jcs-ct {__version__}, torch; versions in evaluation.json"
-        found[27] = "None"
+        found[23] = f"jcs-ct {__version__}, torch" + ("; versions in evaluation.json" if evaluations else "")
+        if all("manifest_sha256" in info.provenance for info in infos.values()):
+            found[21] = "Patient: a manifest that has one in two splits is refused (of lists of features: not known)"
         if all("recipe" in info.provenance for info in infos.values()):
             found[25] = "Recipe in each checkpoint's metadata; summary in the model card"
             found[24] = "; ".join(f"{path.stem}: {_start(info)}" for path, info in infos.items())
             found[26] = "; ".join(f"{path.stem}: {_choice(info)}" for path, info in infos.items())
-    if evaluations:
+            found[27] = "; ".join(f"{path.stem}: {_ensembling(info)}" for path, info in infos.items())
+    if judging:
+        titles = "; ".join(str(evaluation["title"]) for evaluation in judging)
         found[28] = f"docs/reference/metrics.md; evaluated: {titles}"
-        found[29] = "Percentile bootstrap over patients, Wilson intervals, paired permutation tests (Holm)"
         found[35] = "Model card, Figures: the split that each title names"
+        if uncertainty := _uncertainty(judging):
+            found[29] = uncertainty
     if "explanations" in tables:
         found[31] = "Activation maps scored against masks, with ceilings and randomised weights: explanations.csv"
     if "table_iv" in tables:
@@ -295,6 +303,30 @@ def _answers(infos: Mapping[Path, CheckpointInfo], evaluations: Sequence[Mapping
     if "table_iii" in tables:
         found[34] = "Data set statistics: patients.csv, table_iii.csv, lesions.csv"
     return found
+
+
+def _uncertainty(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """How the intervals and the p-values that the tables hold were made; empty where they hold none."""
+    methods = set()
+    for table in (table for evaluation in evaluations for table in evaluation["tables"].values()):
+        given = {key for row in table["rows"] for key, value in row.items() if value is not None}
+        if any(key.endswith("_low") for key in given):
+            is_wilson = any("Wilson" in note for note in table["notes"])
+            methods.add("Wilson intervals" if is_wilson else "percentile bootstrap over patients")
+        if "p_holm" in given:
+            methods.add("paired permutation tests (Holm)")
+    said = ", ".join(sorted(methods, key=str.lower))
+    return said[:1].upper() + said[1:]
+
+
+def _ensembling(info: CheckpointInfo) -> str:
+    averaged = info.provenance.get("averaged")
+    if averaged is None:
+        return "none"
+    return (
+        f"one network, its weights the mean of two trainings' ({averaged['share_of_the_later']:g} of the later; the "
+        f"earlier has SHA-256 {averaged['earlier_sha256'][:12]})"
+    )
 
 
 def _start(info: CheckpointInfo) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from jcs_ct.data.manifest import read_grey, read_hu
+from jcs_ct.data.manifest import read_grey, read_hu, read_mask
 from jcs_ct.errors import ConfigError
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import MEASURED, Cell, Column, Table, interval_cells
@@ -73,17 +72,13 @@ class DensityScores:
 
 
 def read_classes(path: Path) -> NDArray[np.uint8]:
-    """A three-class mask: 1 ground glass, 2 consolidation; all else (effusion, unsure) is 0.
+    """A three-class mask, levels or a palette: 1 ground glass, 2 consolidation; all else (effusion, unsure) is 0.
 
     Raises:
-        ConfigError: it cannot be read.
+        MaskError: it cannot be read, or has colours.
     """
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image.convert("L"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"cannot read the three-class mask {path}: {error}") from error
-    return np.where(np.isin(values, tuple(CLASSES)), values, 0).astype(np.uint8)
+    ground_glass, consolidation = (read_mask(path, (kind,)) for kind in (GROUND_GLASS, CONSOLIDATION))
+    return GROUND_GLASS * ground_glass.astype(np.uint8) + CONSOLIDATION * consolidation.astype(np.uint8)
 
 
 def density_cases(
@@ -102,6 +97,7 @@ def density_cases(
 
     Raises:
         ConfigError: no three-class masks.
+        MaskError: as :func:`read_classes`.
     """
     known = [(index, case) for index, case in enumerate(cases) if (folder / "masks3" / f"{case.name}.png").is_file()]
     if not known:

@@ -170,16 +170,17 @@ def subgroup_table(
             members.setdefault((grouping, value), []).append(index)
     if not members:
         return None
+    owners, all_units = cases.patients, cases.units
     rows: list[dict[str, Cell]] = []
     for method in methods:
         dice = method.per_image["dice_percent"]
         for (grouping, value), indices in sorted(members.items()):
-            patients = len({cases.cases[index].patient for index in indices})
+            patients = len({owners[index] for index in indices})
             row: dict[str, Cell] = {"method": method.name, "grouping": grouping, "group": value}
             if patients < least:
                 rows.append(row | {"suppressed": f"fewer than {least} patients"})
                 continue
-            units = [cases.units[index] for index in indices]
+            units = [all_units[index] for index in indices]
             interval = mean_interval(PerImage(dice.values[indices], dice.defined[indices]), units, resampling)
             row |= {"n_images": len(indices), "n_patients": patients}
             rows.append(row | interval_cells("dice_percent", interval))

@@ -44,16 +44,15 @@ def find_volumes(cases: CaseSet, masks: Sequence[NDArray[np.bool_]]) -> Volumes 
     """The volumes of a set of cases; None where there are fewer than :data:`LEAST_VOLUMES`.
 
     Args:
-        cases: Those of a patient are one volume.
+        cases: Those of a patient of one source are one volume.
         masks: (rows, columns) bool, one a case.
 
     Raises:
         ConfigError: a picture cannot be read.
     """
     by_patient: dict[tuple[str, str], list[int]] = {}
-    for index, case in enumerate(cases):
-        # One name in two sources is two patients, and two scans.
-        by_patient.setdefault((case.subgroups.get("source", ""), case.patient), []).append(index)
+    for index, patient in enumerate(cases.patients):
+        by_patient.setdefault(patient, []).append(index)
     members = tuple(tuple(indices) for indices in by_patient.values() if len(indices) >= LEAST_SLICES)
     if len(members) < LEAST_VOLUMES:
         return None
