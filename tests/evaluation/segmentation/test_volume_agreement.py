@@ -58,12 +58,6 @@ def test_dice_and_burden_are_of_all_slices_of_a_volume_together(cases, phantoms)
         assert shares == pytest.approx(half.sum() / truth.sum())
 
 
-def test_one_name_in_two_sources_is_two_volumes(cases):
-    split = [replace(case, patient="001", subgroups={"source": case.patient}) for case in cases]
-    found = find_volumes(CaseSet("x", tuple(split)), [case.read_mask() for case in cases])
-    assert [len(members) for members in found.members] == [LEAST_SLICES] * 3
-
-
 def test_the_page_has_the_volumes_and_how_their_burden_agrees(cases, tmp_path):
     masks = [case.read_mask() for case in cases]
     evaluation = evaluate_predictions(
