@@ -31,6 +31,12 @@ def test_a_public_function_of_the_rooms_that_read_studies_stands_once():
     assert {name for name, count in names.items() if count > 1} == set()
 
 
+def test_a_public_class_stands_once():
+    found = re.compile(r"^class ([A-Z]\w+)", re.MULTILINE)
+    names = Counter(name for path in PACKAGE.rglob("*.py") for name in found.findall(path.read_text()))
+    assert {name for name, count in names.items() if count > 1} == set()
+
+
 def test_the_walks_name_files_that_are_there():
     walks = [re.findall(r"`([a-z_/0-9]+\.py)`", text) for text in PAGE.split("\n**A ")[1:]]
     assert len(walks) == 3

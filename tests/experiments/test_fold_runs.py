@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from jcs_ct.cli import app
 from jcs_ct.data.manifest import Manifest, ManifestRow, fold_by_patient, patient_folds
 from jcs_ct.errors import ConfigError
-from jcs_ct.experiments.fold_runs import Run, folds_of, labelled_slices
+from jcs_ct.experiments.fold_runs import FoldRun, folds_of, labelled_slices
 from jcs_ct.experiments.methods import Method
 from jcs_ct.experiments.slice_scores import read_scores
 from jcs_ct.experiments.source_sets import read_groups, training_sets
@@ -137,7 +137,7 @@ def test_a_fold_of_one_label_says_what_is_missing():
     with pytest.raises(ConfigError, match=r"(?s)'fold0' cannot be made.*'train' needs .*, it has infected ones only"):
         folds_of(folded(("a", 1, 6))).runs(CLASSIFIER)
     with pytest.raises(ConfigError, match="no labelled slice to judge"):
-        Run("x", manifest_of(("a", 1, 2), ("a", 0, 2)), {})
+        FoldRun("x", manifest_of(("a", 1, 2), ("a", 0, 2)), {})
     with pytest.raises(ConfigError, match=r"(?s)'train' has no slice with a lesion mask.*lesion pixels are known"):
         folds_of(folded(("a", 1, 6))).runs(SEGMENTER)
 

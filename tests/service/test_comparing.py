@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.jobs import JobKey, Ledger, ResultFolders
-from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
+from jcs_ct.service.comparing import OtherStudy, StudyOrder, burden_change, other_studies
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.studies import Studies, StudyRecord
 from jcs_ct.service.users import Role, User
@@ -63,14 +63,14 @@ def others_of(tmp_path: Path, first: dict[str, str], second: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("date", "mine", "order"),
     [
-        ("20240101", "20240102", Order.EARLIER),
-        ("20240103", "20240102", Order.LATER),
-        ("20240102", "20240102", Order.SAME_DAY),
-        ("", "20240102", Order.UNKNOWN),
-        ("20240103", "", Order.UNKNOWN),
-        ("", "", Order.UNKNOWN),
-        ("2024", "20240102", Order.UNKNOWN),
-        ("unknown!", "20240102", Order.UNKNOWN),
+        ("20240101", "20240102", StudyOrder.EARLIER),
+        ("20240103", "20240102", StudyOrder.LATER),
+        ("20240102", "20240102", StudyOrder.SAME_DAY),
+        ("", "20240102", StudyOrder.UNKNOWN),
+        ("20240103", "", StudyOrder.UNKNOWN),
+        ("", "", StudyOrder.UNKNOWN),
+        ("2024", "20240102", StudyOrder.UNKNOWN),
+        ("unknown!", "20240102", StudyOrder.UNKNOWN),
     ],
 )
 def test_order_is_that_of_dates_that_both_state(tmp_path, date, mine, order):

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from jcs_ct.errors import MissingExtraError
 from jcs_ct.training.recipe import Recipe
-from jcs_ct.training.run_log import Board, Shown
+from jcs_ct.training.run_log import Board, RunExtras
 from jcs_ct.training.sample_pictures import choose_samples
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
@@ -55,9 +55,9 @@ def kill_at(step):
 
 @pytest.mark.parametrize("recipe", [CLASSIFIER, SEGMENTER], ids=["classifier", "segmenter"])
 def test_pictures_and_board_change_nothing_in_what_is_learnt_or_resumed(recipe, drawn_slices, tmp_path):
-    train(make_task(recipe), recipe, drawn_slices, tmp_path / "plain", shown=Shown(samples=0))
+    train(make_task(recipe), recipe, drawn_slices, tmp_path / "plain", shown=RunExtras(samples=0))
     assert not (tmp_path / "plain" / "samples").exists()
-    shown = Shown(samples=3, tensorboard=True)
+    shown = RunExtras(samples=3, tensorboard=True)
     with pytest.raises(Killed):
         train(make_task(recipe), recipe, drawn_slices, tmp_path / "shown", shown=shown, progress=kill_at(3))
     train(make_task(recipe), recipe, drawn_slices, tmp_path / "shown", shown=shown)
@@ -86,7 +86,7 @@ def test_the_losses_of_a_step_are_those_of_all_its_parts(drawn_slices, tmp_path)
 
     task.loss = loss
     train(
-        task, recipe, drawn_slices, tmp_path, shown=Shown(samples=0),
+        task, recipe, drawn_slices, tmp_path, shown=RunExtras(samples=0),
         progress=lambda step, steps, losses: shown.append(losses),
     )  # fmt: skip
     assert [part["slices"] for part in parts] == [2, 1, 1]
@@ -104,14 +104,14 @@ def test_a_run_that_ends_in_an_error_closes_its_board(drawn_slices, tmp_path, mo
             SEGMENTER,
             drawn_slices,
             tmp_path,
-            shown=Shown(tensorboard=True),
+            shown=RunExtras(tensorboard=True),
             progress=kill_at(1),
         )
     assert len(closed) == 1
 
 
 def test_a_sheet_shows_slice_truth_and_network(drawn_slices, tmp_path):
-    train(make_task(SEGMENTER), SEGMENTER, drawn_slices, tmp_path, shown=Shown(samples=3))
+    train(make_task(SEGMENTER), SEGMENTER, drawn_slices, tmp_path, shown=RunExtras(samples=3))
     sheet = np.asarray(Image.open(tmp_path / "samples" / "step-000004.png")).astype(int)
     assert sheet.shape == (36 + 3 * 244 + 16, 3 * 228 + 4, 3)
     panels = [sheet[36 : 36 + 224, 4 + 228 * column : 228 * (column + 1)] for column in range(3)]
@@ -146,7 +146,7 @@ def events(folder) -> list[Event]:
 def test_the_board_has_the_figures_of_the_log(drawn_slices, tmp_path):
     seen = []
     train(
-        make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, shown=Shown(tensorboard=True),
+        make_task(CLASSIFIER), CLASSIFIER, drawn_slices, tmp_path, shown=RunExtras(tensorboard=True),
         progress=lambda step, steps, losses: seen.append(losses["loss"]),
     )  # fmt: skip
     scalars = {}

@@ -28,7 +28,7 @@ BURDEN_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75
 
 
 @dataclass(frozen=True)
-class Bar:
+class HistogramBar:
     """One bar of a histogram: its label, count, and share of the largest in percent."""
 
     label: str
@@ -36,7 +36,7 @@ class Bar:
     percent_of_largest: float
 
 
-def burden_histogram(rows: Sequence[SummaryRow]) -> tuple[Bar, ...]:
+def burden_histogram(rows: Sequence[SummaryRow]) -> tuple[HistogramBar, ...]:
     """Studies by percent of the lungs that is opaque, where lesions were segmented and lungs measured."""
     values = [row.percent_opacity for row in rows if row.percent_opacity is not None]
     counts = [0] * (len(BURDEN_EDGES) - 1)
@@ -47,10 +47,10 @@ def burden_histogram(rows: Sequence[SummaryRow]) -> tuple[Bar, ...]:
     return _bars(zip(labels, counts, strict=True))
 
 
-def _bars(counts: Any) -> tuple[Bar, ...]:
+def _bars(counts: Any) -> tuple[HistogramBar, ...]:
     listed = list(counts)
     most = max((count for _, count in listed), default=0) or 1
-    return tuple(Bar(label, count, round(100 * count / most, 1)) for label, count in listed)
+    return tuple(HistogramBar(label, count, round(100 * count / most, 1)) for label, count in listed)
 
 
 def verdicts_by_scanner(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def join(
     Example:  jcs data join ct100.csv lungs267.csv -o slices.csv
     """
     from jcs_ct.data.manifest import combine, read_manifest
-    from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+    from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
     from jcs_ct.data.manifest.parsing import refuse_problems, split_problems
     from jcs_ct.data.manifest.shared_names import prefix_sources, shared_name_notes
 
@@ -172,7 +172,7 @@ def join(
     for note in shared_name_notes(tables):
         typer.echo(f"note: {note}", err=True)
     joined = combine(*tables.values())
-    refuse_problems(output, [Problem(ProblemKind.PARTED, problem) for problem in split_problems(joined)])
+    refuse_problems(output, [ManifestProblem(ProblemKind.PARTED, problem) for problem in split_problems(joined)])
     joined.write(output)
     typer.echo(f"{len(joined)} slices -> {output}")
 

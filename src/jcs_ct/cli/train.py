@@ -134,7 +134,7 @@ def train(
 
     import torch  # now that recipe and data are known to be right
 
-    from jcs_ct.training.run_log import Shown
+    from jcs_ct.training.run_log import RunExtras
     from jcs_ct.training.training_run import train as run_training
     from jcs_ct.training.training_tasks import make_task
 
@@ -145,7 +145,7 @@ def train(
         typer.echo(_FIRST_STAGE_NOTE, err=True)
     interrupts = Interrupts()
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # set in the processes that Fabric starts beside this one
-    shown = Shown(samples, tensorboard)
+    shown = RunExtras(samples, tensorboard)
     with step_progress(loaded.steps, silent=not is_first, log=output / "log.jsonl") as progress:
         state = run_training(
             task,

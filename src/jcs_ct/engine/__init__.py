@@ -16,7 +16,7 @@ from jcs_ct.engine.execution import (
     multiplies_bf16,
 )
 from jcs_ct.engine.network import ReadyClassifier, ReadyNetwork, ReadySegmenter, StoredNetwork
-from jcs_ct.engine.runners import Runner, execution_facts, runner_for
+from jcs_ct.engine.runners import NetworkRunner, execution_facts, runner_for
 from jcs_ct.engine.slices import ClassifiedSlice, SegmenterAhead, classify_slices, segment_slices
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ __all__ = [
     "Choice",
     "ClassifiedSlice",
     "Execution",
+    "NetworkRunner",
     "ReadyClassifier",
     "ReadyNetwork",
     "ReadySegmenter",
-    "Runner",
     "SegmenterAhead",
     "StoredNetwork",
     "choose",

@@ -45,7 +45,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Runner:
+class NetworkRunner:
     """A network prepared on one backend.
 
     Args:
@@ -63,10 +63,12 @@ class Runner:
 _PREPARING = threading.Lock()
 _Settings = tuple[object, ...]
 #: Network -> input shape and settings -> what was prepared, and of which state of its weights; goes with the network.
-_PREPARED: WeakKeyDictionary[nn.Module | StoredNetwork, dict[_Settings, tuple[int, Runner]]] = WeakKeyDictionary()
+_PREPARED: WeakKeyDictionary[nn.Module | StoredNetwork, dict[_Settings, tuple[int, NetworkRunner]]] = (
+    WeakKeyDictionary()
+)
 
 
-def runner_for(ready: ReadyNetwork, execution: Execution) -> Runner:
+def runner_for(ready: ReadyNetwork, execution: Execution) -> NetworkRunner:
     """The network prepared as asked for; prepared once for each network, setting and state of the weights.
 
     Raises:
@@ -100,12 +102,12 @@ def _settings(ready: ReadyNetwork, execution: Execution) -> _Settings:
     return ready.input_shape, execution.backend, execution.precision, execution.device_name, thread_count()
 
 
-def _prepared(ready: ReadyNetwork, execution: Execution) -> Runner | None:
+def _prepared(ready: ReadyNetwork, execution: Execution) -> NetworkRunner | None:
     found = _PREPARED.get(ready.source, {}).get(_settings(ready, execution))
     return found[1] if found is not None and found[0] == ready.weights_version else None
 
 
-def _say(ready: ReadyNetwork, runner: Runner, execution: Execution) -> None:
+def _say(ready: ReadyNetwork, runner: NetworkRunner, execution: Execution) -> None:
     logger.info("the %s runs on %s (%s)", ready.task, runner.choice, runner.origin)
     # What was asked for by name and not given is a warning; what auto makes of a machine is not.
     asked = execution.backend != "auto" or execution.precision not in ("auto", "fp32")
@@ -113,12 +115,12 @@ def _say(ready: ReadyNetwork, runner: Runner, execution: Execution) -> None:
         logger.log(logging.WARNING if asked else logging.INFO, "%s", note)
 
 
-def _prepare(ready: ReadyNetwork, choice: Choice, *, fall_back: bool) -> Runner:
+def _prepare(ready: ReadyNetwork, choice: Choice, *, fall_back: bool) -> NetworkRunner:
     if choice.backend == "torch":
         from jcs_ct.engine.graphs import graph_of
         from jcs_ct.engine.torch_backend import TorchModel
 
-        return Runner(TorchModel(graph_of(ready), choice), choice, "torch")
+        return NetworkRunner(TorchModel(graph_of(ready), choice), choice, "torch")
     try:
         return _from_cache_or_compiled(ready, choice)
     except (RuntimeError, ImportError) as error:
@@ -151,12 +153,12 @@ def cache_entry(ready: ReadyNetwork, choice: Choice) -> CacheEntry:
     return CacheEntry(f"{ready.task}-{weights[:16]}-{choice.backend}-{choice.precision}-{digest}", made_of)
 
 
-def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> Runner:
+def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> NetworkRunner:
     entry = cache_entry(ready, choice)
     kept = entry.read()
     if kept is not None:
         try:
-            return Runner(load_model(kept, choice), choice, "cache")
+            return NetworkRunner(load_model(kept, choice), choice, "cache")
         except RuntimeError as error:
             logger.warning("cached model %s is not taken (%s): made anew", entry.name, _first_line(error))
     if choice.precision == "int8":
@@ -167,7 +169,7 @@ def _from_cache_or_compiled(ready: ReadyNetwork, choice: Choice) -> Runner:
 
     model, to_keep = compile_onnx(onnx_bytes(graph_of(ready), ready.input_shape), choice)
     entry.write(to_keep)
-    return Runner(model, choice, "compiled")
+    return NetworkRunner(model, choice, "compiled")
 
 
 def load_model(kept: bytes, choice: Choice) -> Model:

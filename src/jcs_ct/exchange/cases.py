@@ -22,7 +22,7 @@ MANIFEST_NAME = "manifest.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class ExportCase:
     """One study as it is exported.
 
     Args:
@@ -42,7 +42,7 @@ class Case:
 def export_cases(
     manifest: Manifest,
     folder: Path,
-    write: Callable[[Case, Path], ManifestRow | None],
+    write: Callable[[ExportCase, Path], ManifestRow | None],
     *,
     finish: Callable[[Manifest, Path], None] = lambda written, folder: None,
     progress: CountProgress = lambda done, total: None,
@@ -98,7 +98,7 @@ def export_cases(
     return read_manifest(folder / MANIFEST_NAME)
 
 
-def _open(row: ManifestRow, patient_number: int) -> Case:
+def _open(row: ManifestRow, patient_number: int) -> ExportCase:
     study, lesions = open_row(row)
     if study.volume.affine is None:
         raise ConfigError("its geometry is not known; other tools would take an invented one for true")
@@ -107,4 +107,4 @@ def _open(row: ManifestRow, patient_number: int) -> Case:
         raise MaskError(f"{row.mask}: {problem}")
     if lesions is None and row.label == 0:
         lesions = np.zeros(study.volume.shape, dtype=bool)
-    return Case(f"p{patient_number:04d}_{study.identifier}", row, study, lesions)
+    return ExportCase(f"p{patient_number:04d}_{study.identifier}", row, study, lesions)

@@ -13,7 +13,7 @@ from jcs_ct import __version__
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import csv_text
 from jcs_ct.errors import ConfigError
-from jcs_ct.exchange.cases import Case, export_cases
+from jcs_ct.exchange.cases import ExportCase, export_cases
 from jcs_ct.files import copy_file, prepare_output_folder, write_text
 from jcs_ct.progress import CountProgress
 from jcs_ct.reporting.dicom_common import CATEGORY, LUNG, MANUFACTURER, OPACITY, series_description, write_dataset
@@ -43,7 +43,7 @@ def export_dicom(manifest: Manifest, folder: Path, *, progress: CountProgress = 
     return export_cases(manifest, folder, _write_case, finish=_write_labels, progress=progress)
 
 
-def _write_case(case: Case, staging: Path) -> ManifestRow:
+def _write_case(case: ExportCase, staging: Path) -> ManifestRow:
     if case.study.kind != "dicom":
         raise ConfigError("it is no DICOM series, and none is invented for it; export it as nifti or nnunet")
     mask = None
@@ -56,7 +56,7 @@ def _write_case(case: Case, staging: Path) -> ManifestRow:
     return replace(case.row, path=images, mask=mask, lesion_labels=())
 
 
-def _write_segmentation(case: Case, path: Path) -> None:
+def _write_segmentation(case: ExportCase, path: Path) -> None:
     source = read_source_series(case.study)
     lesions = np.asarray(case.lesions, dtype=np.uint8)
     identity = ResultIdentity(hashlib.sha256(source.series_uid.encode() + lesions.tobytes()).hexdigest())

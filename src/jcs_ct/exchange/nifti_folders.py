@@ -13,7 +13,7 @@ from jcs_ct import NOTICE
 from jcs_ct.data.manifest import Manifest, ManifestRow
 from jcs_ct.data.sources.nnunet_splits import CHANNEL_ENDINGS, SPLITS_NAME, splits_text
 from jcs_ct.errors import ConfigError
-from jcs_ct.exchange.cases import Case, export_cases
+from jcs_ct.exchange.cases import ExportCase, export_cases
 from jcs_ct.exchange.nnunet_slices import export_slices, refuse_mixed
 from jcs_ct.files import write_text
 from jcs_ct.progress import CountProgress
@@ -31,7 +31,7 @@ def export_nifti_pairs(
         ConfigError, OutputError: as :func:`export_cases`.
     """
 
-    def write(case: Case, staging: Path) -> ManifestRow:
+    def write(case: ExportCase, staging: Path) -> ManifestRow:
         return _write_pair(
             case, staging / "images" / f"{case.name}.nii.gz", staging / "masks" / f"{case.name}.nii.gz"
         )
@@ -68,7 +68,7 @@ def export_nnunet(
             f"nnU-Net finds folders that are called DatasetNNN_NAME, as Dataset115_COVID; got {folder.name}"
         )
 
-    def write(case: Case, staging: Path) -> ManifestRow | None:
+    def write(case: ExportCase, staging: Path) -> ManifestRow | None:
         part = "Ts" if case.row.split == "test" else "Tr"
         if case.lesions is None and part == "Tr":
             if skip_unmasked:
@@ -82,7 +82,7 @@ def export_nnunet(
     return export_cases(manifest, folder, write, finish=_write_facts, progress=progress)
 
 
-def _write_pair(case: Case, image: Path, mask: Path) -> ManifestRow:
+def _write_pair(case: ExportCase, image: Path, mask: Path) -> ManifestRow:
     case.study.save_nifti(case.study.volume.hu, image)
     if case.lesions is not None:
         case.study.save_nifti(case.lesions.astype(np.uint8), mask)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, read_hu, read_lesions, read_manifest
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind, refuse
 from jcs_ct.data.sources.nnunet_splits import CHANNEL_ENDING_2D
 from jcs_ct.errors import ConfigError, MaskError
 from jcs_ct.exchange.cases import MANIFEST_NAME
@@ -57,13 +57,13 @@ def export_slices(
     refuse_filled(folder)
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(row.patient for row in manifest), 1)}
     written: dict[str, ManifestRow] = {}
-    problems: list[Problem] = []
+    problems: list[ManifestProblem] = []
     with staged_folder(folder, last=MANIFEST_NAME) as staging:
         for row in counted(manifest.rows, progress):
             try:
                 hu, lesions = read_hu(row.path, row.window), read_lesions(row)
             except (ConfigError, MaskError) as error:
-                problems.append(Problem(ProblemKind.IMAGE, str(error)))
+                problems.append(ManifestProblem(ProblemKind.IMAGE, str(error)))
                 continue
             if lesions is None and row.label == 0:
                 lesions = np.zeros(hu.shape, dtype=bool)
@@ -73,7 +73,9 @@ def export_slices(
             levels = np.clip(np.rint(hu) + 1024, 0, SHIFTED_HU_BELOW - 1).astype(np.uint16)
             name = f"p{numbers[row.patient]:04d}_{hashlib.sha256(levels.tobytes()).hexdigest()[:16]}"
             if name in written:
-                problems.append(Problem(ProblemKind.REPEATED, "the same slice stands in a row before", str(row.path)))
+                problems.append(
+                    ManifestProblem(ProblemKind.REPEATED, "the same slice stands in a row before", str(row.path))
+                )
                 continue
             written[name] = _write_case(row, name, levels, lesions, staging)
         refuse(f"nothing is exported, {{count}} problem(s) with {len(manifest)} slices:", problems)
@@ -83,9 +85,9 @@ def export_slices(
     return read_manifest(folder / MANIFEST_NAME)
 
 
-def _unmasked(row: ManifestRow) -> Problem:
+def _unmasked(row: ManifestRow) -> ManifestProblem:
     remedy = "give a mask, or leave such slices out with --skip-unmasked"
-    return Problem(ProblemKind.UNMASKED, "no mask, and no label 0", str(row.path), remedy)
+    return ManifestProblem(ProblemKind.UNMASKED, "no mask, and no label 0", str(row.path), remedy)
 
 
 def _write_case(

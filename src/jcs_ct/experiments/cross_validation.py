@@ -19,7 +19,7 @@ from jcs_ct.data.manifest import Manifest
 from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError, StoppedError
 from jcs_ct.experiments.experiment_record import ExperimentRecord, read_record, write_record
-from jcs_ct.experiments.fold_runs import Folds, Run
+from jcs_ct.experiments.fold_runs import FoldRun, Folds
 from jcs_ct.experiments.judged_slices import CaseSet, fold_name
 from jcs_ct.experiments.lesion_predictions import Predictions, predict_cases, read_predictions, write_predictions
 from jcs_ct.experiments.methods import Method, method_folder, require_own_folders
@@ -88,7 +88,7 @@ def run_experiment(
 
 def cross_validate(
     method: Method,
-    runs: Sequence[Run],
+    runs: Sequence[FoldRun],
     folder: Path,
     *,
     only: Sequence[str] | None = None,
@@ -138,7 +138,7 @@ def held_out_lesions(method: Method, cases: CaseSet, folder: Path) -> Prediction
     return read_predictions(folder / method_folder(method.name) / _PREDICTIONS, cases, name=method.name)
 
 
-def held_out_scores(method: Method, runs: Sequence[Run], folder: Path) -> ScoredSlices:
+def held_out_scores(method: Method, runs: Sequence[FoldRun], folder: Path) -> ScoredSlices:
     """What a classifier's networks say of all slices, once every run is finished; kept as one ``scores.csv``, too."""
     place = folder / method_folder(method.name)
     scores = joined(method.name, [run_scores(method, run, folder) for run in runs])
@@ -146,12 +146,12 @@ def held_out_scores(method: Method, runs: Sequence[Run], folder: Path) -> Scored
     return scores
 
 
-def run_scores(method: Method, run: Run, folder: Path) -> ScoredSlices:
+def run_scores(method: Method, run: FoldRun, folder: Path) -> ScoredSlices:
     """What the classifier of one finished run says."""
     return read_scores(folder / method_folder(method.name) / run.name / _SCORES, name=method.name)
 
 
-def _refuse_others(method: Method, runs: Sequence[Run], folder: Path) -> None:
+def _refuse_others(method: Method, runs: Sequence[FoldRun], folder: Path) -> None:
     """See before anything is trained that every finished run was made with these settings."""
     for run in runs:
         place = folder / method_folder(method.name) / run.name
@@ -160,7 +160,7 @@ def _refuse_others(method: Method, runs: Sequence[Run], folder: Path) -> None:
             record.refuse_other(_settings(method, run.manifest, _start(method, run)), place)
 
 
-def _finish(method: Method, run: Run, experiment: _Experiment) -> None:
+def _finish(method: Method, run: FoldRun, experiment: _Experiment) -> None:
     place = experiment.folder / method_folder(method.name) / run.name
     if read_record(place) is None:
         start = _start(method, run)
@@ -177,7 +177,7 @@ def _finish(method: Method, run: Run, experiment: _Experiment) -> None:
 
 
 def _judge_lesions(
-    method: Method, run: Run, weights: Path, place: Path, execution: Execution, progress: Progress
+    method: Method, run: FoldRun, weights: Path, place: Path, execution: Execution, progress: Progress
 ) -> tuple[Sequence[str], Mapping[str, Any]]:
     """Write a probability a pixel of every judged slice, as PNG."""
     cases = run.cases().cases
@@ -193,7 +193,7 @@ def _judge_lesions(
 
 
 def _judge_slices(
-    method: Method, run: Run, weights: Path, place: Path, execution: Execution, progress: Progress
+    method: Method, run: FoldRun, weights: Path, place: Path, execution: Execution, progress: Progress
 ) -> tuple[Sequence[str], Mapping[str, Any]]:
     """Choose the cut on the validation slices, and write the probability of every judged one, as CSV."""
     progress(f"{method.name} {run.name} judges", 0, 1)
@@ -211,7 +211,7 @@ def _judge_slices(
     return scores.slices, {"cut": cut, "on_validation": figures}
 
 
-def _borrowed(recipe: Recipe, run: Run, experiment: _Experiment) -> Path:
+def _borrowed(recipe: Recipe, run: FoldRun, experiment: _Experiment) -> Path:
     """The weights of a run's classifier; methods that borrow from the same one find it trained."""
     settings = {"recipe": recipe.model_dump(mode="json"), "manifest_sha256": run.manifest.sha256}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
@@ -244,7 +244,7 @@ def _train(task: Task, recipe: Recipe, manifest: Manifest, folder: Path, what: s
     return folder / recipe.weights_file
 
 
-def _start(method: Method, run: Run) -> Path | None:
+def _start(method: Method, run: FoldRun) -> Path | None:
     """What a run's network starts from: of an earlier experiment, the network that was kept from its slices.
 
     Raises:

@@ -15,7 +15,7 @@ from jcs_ct.experiments.methods import Method
 
 
 @dataclass(frozen=True)
-class Run:
+class FoldRun:
     """One training: ``train`` teaches, ``val`` chooses, ``test`` is judged.
 
     Args:
@@ -128,7 +128,7 @@ class Folds:
         apart = {name for name, folds in found.items() if len(folds) > 1}
         return {row.patient for row in self.judged if {f"patient {row.patient}", f"unit {row.unit}"} & apart}
 
-    def runs(self, method: Method) -> tuple[Run, ...]:
+    def runs(self, method: Method) -> tuple[FoldRun, ...]:
         """One a fold: it is held out, the next one chooses where the method lets slices choose, the others train.
 
         Raises:
@@ -141,7 +141,7 @@ class Folds:
             if method.validates:
                 splits[self.numbers[(position + 1) % len(self.numbers)]] = "val"
             rows = [self._placed(row, splits.get(row.fold, "train"), apart) for row in self.judged]
-            runs.append(Run(fold_name(held_out), Manifest((*rows, *self.shared)), self.names))
+            runs.append(FoldRun(fold_name(held_out), Manifest((*rows, *self.shared)), self.names))
             runs[-1].check(method)
         return tuple(runs)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from jcs_ct.data.manifest import Manifest, patient_folds
 from jcs_ct.data.manifest.slice_names import slice_names
 from jcs_ct.errors import ConfigError
-from jcs_ct.experiments.fold_runs import Run
+from jcs_ct.experiments.fold_runs import FoldRun
 from jcs_ct.experiments.methods import Method, method_folder, require_own_folders
 
 #: Of this many folds of the training sources' patients one is held out and one chooses.
@@ -33,7 +33,7 @@ class TrainingSet:
     """
 
     name: str
-    run: Run | None
+    run: FoldRun | None
     reason: str = ""
 
 
@@ -97,14 +97,14 @@ def _training_set(
         # Who has a slice in a source that is not trained on is judged, and trains nowhere.
         placed = {patient: splits.get(fold, "train") for patient, fold in fold_of.items()}
         rows = tuple(replace(row, split=placed.get(row.unit, "test"), fold=None) for row in judged)
-        run = Run(method_folder(name), Manifest(rows), slice_names(judged.rows))
+        run = FoldRun(method_folder(name), Manifest(rows), slice_names(judged.rows))
         run.check(method)
         return TrainingSet(name, run)
     except ConfigError as error:
         return TrainingSet(name, None, str(error).splitlines()[-1].strip())
 
 
-def possible_runs(sets: Sequence[TrainingSet], only: Sequence[str] | None = None) -> dict[str, Run]:
+def possible_runs(sets: Sequence[TrainingSet], only: Sequence[str] | None = None) -> dict[str, FoldRun]:
     """The runs of the sets that can be trained, by the set's name.
 
     Args:

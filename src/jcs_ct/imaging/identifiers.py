@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from jcs_ct.errors import StudyError
 from jcs_ct.imaging.elements import to_text
-from jcs_ct.imaging.sandbox import Outcome, run_in_child
+from jcs_ct.imaging.sandbox import Decoded, run_in_child
 
 _IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
@@ -53,11 +53,11 @@ def readable_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Da
     return [None if one.code is not None else Dataset.from_json(one.value) for one in outcomes]
 
 
-def _outcomes(paths: Sequence[Path], keywords: Sequence[str]) -> list[Outcome]:
+def _outcomes(paths: Sequence[Path], keywords: Sequence[str]) -> list[Decoded]:
     return run_in_child("elements", [{"path": str(path.absolute())} for path in paths], {"keywords": [*keywords]})
 
 
-def _dataset(outcome: Outcome, number: int, count: int) -> Dataset:
+def _dataset(outcome: Decoded, number: int, count: int) -> Dataset:
     if outcome.code is not None:
         raise StudyError(outcome.code, f"source file {number} of {count} cannot be used: {outcome.message}")
     dataset: Dataset = Dataset.from_json(outcome.value)

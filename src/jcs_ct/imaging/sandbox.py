@@ -63,7 +63,7 @@ _NOT_THE_FILE = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decoded:
     """What became of one item: a value, or the gate's code and a message."""
 
     value: Any = None
@@ -268,7 +268,7 @@ def run_in_child(
     limits: SandboxLimits | None = None,
     advance: Callable[[int], None] | None = None,
     children: int = 1,
-) -> list[Outcome]:
+) -> list[Decoded]:
     """Do ``items`` of ``task`` in limited child processes.
 
     Args:
@@ -303,7 +303,7 @@ def run_in_child(
         return _run(common, items, fd, limits, advance)
     done, lock = [0] * len(runs), threading.Lock()
 
-    def run(number: int) -> list[Outcome]:
+    def run(number: int) -> list[Decoded]:
         def told(count: int) -> None:
             with lock:
                 done[number] = count
@@ -322,9 +322,9 @@ def _run(
     fd: int | None,
     limits: SandboxLimits,
     advance: Callable[[int], None] | None,
-) -> list[Outcome]:
+) -> list[Decoded]:
     """Do items in one child after another, until all are done or too many children died."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Decoded] = {}
     deaths, on_trial = 0, False
     while len(outcomes) < len(items) and deaths < limits.deaths:
         first = len(outcomes)
@@ -338,12 +338,12 @@ def _run(
             on_trial = child.has_ended and not (on_trial and at == first)
             if not on_trial:
                 reason = child.why_silent(limits.seconds_per_item)
-                outcomes[at] = Outcome(None, GateCode.UNREADABLE, f"decoding it {reason}")
+                outcomes[at] = Decoded(None, GateCode.UNREADABLE, f"decoding it {reason}")
                 logger.warning("decoding item %d of %d %s", at + 1, len(items), reason)
                 deaths += 1
         finally:
             child.close()
-    gone = Outcome(None, GateCode.UNREADABLE, "not read: decoding failed too often before it")
+    gone = Decoded(None, GateCode.UNREADABLE, "not read: decoding failed too often before it")
     return [outcomes.get(number, gone) for number in range(len(items))]
 
 
@@ -351,7 +351,7 @@ def _collect(
     child: _Child,
     first: int,
     count: int,
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Decoded],
     seconds: float,
     advance: Callable[[int], None] | None,
 ) -> None:
@@ -365,7 +365,7 @@ def _collect(
         if (number := answer.get("errno")) is not None:
             raise explain_temporary(OSError(int(number), os.strerror(int(number))))
         code = answer.get("code")
-        outcomes[first + int(answer["done"])] = Outcome(
+        outcomes[first + int(answer["done"])] = Decoded(
             answer.get("value"), None if code is None else GateCode(code), answer.get("message", "")
         )
         if advance is not None:

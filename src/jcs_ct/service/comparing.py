@@ -21,7 +21,7 @@ _MEASURES = (
 )
 
 
-class Order(StrEnum):
+class StudyOrder(StrEnum):
     """When another study was made, as seen from the one it is compared with; by the dates that both state."""
 
     EARLIER = "earlier"
@@ -46,7 +46,7 @@ class OtherStudy:
     label: str
     added_at: float
     study_date: str
-    order: Order
+    order: StudyOrder
     same_reading: bool
     facts: Mapping[str, Any]
 
@@ -93,12 +93,12 @@ def _stated_date(facts: Mapping[str, Any]) -> str:
     return date if len(date) == 8 and date.isdecimal() else ""
 
 
-def _order(date: str, mine: str) -> Order:
+def _order(date: str, mine: str) -> StudyOrder:
     if not date or not mine:
-        return Order.UNKNOWN
+        return StudyOrder.UNKNOWN
     if date == mine:
-        return Order.SAME_DAY
-    return Order.EARLIER if date < mine else Order.LATER
+        return StudyOrder.SAME_DAY
+    return StudyOrder.EARLIER if date < mine else StudyOrder.LATER
 
 
 def burden_change(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:

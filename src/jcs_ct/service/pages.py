@@ -21,7 +21,7 @@ from jcs_ct.reporting.language import Words
 from jcs_ct.reporting.page_templates import limits_in_html
 from jcs_ct.reporting.window_presets import PRESETS
 from jcs_ct.service.bodies import read_body
-from jcs_ct.service.comparing import Order, OtherStudy, burden_change, other_studies
+from jcs_ct.service.comparing import OtherStudy, StudyOrder, burden_change, other_studies
 from jcs_ct.service.describing import (
     DescribedStudy,
     describe_visible,
@@ -304,7 +304,7 @@ def _beside(
     version = versions[-1].version if corrected and versions else 0
     its_report = read_report(service.corrections.folder(record, version))
     service.audit.note(session.user.name, "view", record.study_id, version=version)
-    in_order = (report, its_report) if other.order is Order.LATER else (its_report, report)
+    in_order = (report, its_report) if other.order is StudyOrder.LATER else (its_report, report)
     return {
         **asdict(other),
         "version": version,

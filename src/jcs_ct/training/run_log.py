@@ -18,7 +18,7 @@ BOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunExtras:
     """What a run shows beside its log.
 
     Args:
@@ -34,7 +34,7 @@ class Shown:
             raise ValueError(f"samples must be at least 0, got {self.samples}")
 
 
-DEFAULT_SHOWN = Shown()
+DEFAULT_EXTRAS = RunExtras()
 
 
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:

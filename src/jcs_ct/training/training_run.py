@@ -23,7 +23,7 @@ from jcs_ct.files import only_one, prepare_output_folder
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.optimisation import learning_rate
 from jcs_ct.training.recipe import Recipe, make_preprocessor
-from jcs_ct.training.run_log import DEFAULT_SHOWN, LOG, Board, Shown, append_record, trim_log
+from jcs_ct.training.run_log import DEFAULT_EXTRAS, LOG, Board, RunExtras, append_record, trim_log
 from jcs_ct.training.sample_pictures import choose_samples, write_samples
 from jcs_ct.training.step_batches import StepBatches, slices_placed_on, step_batches
 from jcs_ct.training.training_data import Inputs, open_inputs
@@ -87,7 +87,7 @@ def train(
     devices: int = 1,
     device: str = "auto",
     workers: int = 0,
-    shown: Shown = DEFAULT_SHOWN,
+    shown: RunExtras = DEFAULT_EXTRAS,
     progress: StepProgress | None = None,
     stopping: Stopping = never_stopping,
 ) -> TrainingState:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.data.manifest.rows import ManifestRow
 from jcs_ct.imaging.gate_pictures import DRAWN_WORDS
 
 LISTED_MASK_REMEDY = "list slices only, each with its mask in the mask column of its row"
 
 
-def listed_masks(rows: Sequence[ManifestRow]) -> list[Problem]:
+def listed_masks(rows: Sequence[ManifestRow]) -> list[ManifestProblem]:
     """Images that stand in a mask column too, or are called as another row's image with ``_seg``, ``_mask``, ...."""
     masks = {row.mask.resolve() for row in rows if row.mask is not None}
     beside = masks_beside([row.path for row in rows])
@@ -25,7 +25,7 @@ def listed_masks(rows: Sequence[ManifestRow]) -> list[Problem]:
         elif row.path in beside:
             what = "is listed as an image, and is called as the mask of another one"
         if what:
-            problems.append(Problem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
+            problems.append(ManifestProblem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
     return problems
 
 

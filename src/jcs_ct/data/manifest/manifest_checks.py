@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jcs_ct.data.manifest.dealt_splits import split_remarks
 from jcs_ct.data.manifest.leaks import Leak, PartedUnit, find_leaks, fold_leaks, one_slice_sources, perceptual_hash
 from jcs_ct.data.manifest.listed_masks import LISTED_MASK_REMEDY, is_called_mask, listed_masks
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.data.manifest.mask_labels import MaskLabels, foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
@@ -60,7 +60,7 @@ class Findings:
         study_labels: How many labels or segments masks of studies have, by their file.
     """
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ManifestProblem] = field(default_factory=list)
     hashes: list[tuple[ManifestRow, NDArray[np.uint64]]] = field(default_factory=list)
     lesion_pixels: dict[ManifestRow, int] = field(default_factory=dict)
     spans: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
@@ -107,16 +107,16 @@ def check_manifest(path: Path, *, progress: CountProgress | None = None) -> Chec
     )
 
 
-def leak_problems(leaks: Sequence[Leak | PartedUnit], remedy: str) -> list[Problem]:
+def leak_problems(leaks: Sequence[Leak | PartedUnit], remedy: str) -> list[ManifestProblem]:
     """The leaks as problems that ``remedy`` mends."""
-    return [Problem(ProblemKind.LEAK, str(leak), remedy=remedy) for leak in leaks]
+    return [ManifestProblem(ProblemKind.LEAK, str(leak), remedy=remedy) for leak in leaks]
 
 
-def contradictions(rows: Sequence[ManifestRow], found: Findings) -> list[Problem]:
+def contradictions(rows: Sequence[ManifestRow], found: Findings) -> list[ManifestProblem]:
     """Every row whose label and whose mask, as it was read, say different things."""
     said = [(row, contradiction(row, found.lesion_pixels[row])) for row in rows if row in found.lesion_pixels]
     return [
-        Problem(ProblemKind.MARKED_MASK if row.label == 0 else ProblemKind.EMPTY_MASK, what, str(row.mask))
+        ManifestProblem(ProblemKind.MARKED_MASK if row.label == 0 else ProblemKind.EMPTY_MASK, what, str(row.mask))
         for row, what in said
         if what
     ]
@@ -140,13 +140,13 @@ def class_notes(rows: Sequence[ManifestRow]) -> list[str]:
 CLASS_WORDS = {1: "infected", 0: "uninfected"}
 
 
-def repeated_images(rows: Sequence[ManifestRow]) -> list[Problem]:
+def repeated_images(rows: Sequence[ManifestRow]) -> list[ManifestProblem]:
     """One problem for every image, or series of a study, that stands in several rows."""
     places: dict[tuple[Path, str], list[ManifestRow]] = defaultdict(list)
     for row in rows:
         places[row.path.resolve(), row.series].append(row)
     return [
-        Problem(
+        ManifestProblem(
             ProblemKind.REPEATED,
             f"stands in {len(same)} rows, of the patient(s) {', '.join(sorted({row.patient for row in same}))}; "
             "keep one",
@@ -157,7 +157,7 @@ def repeated_images(rows: Sequence[ManifestRow]) -> list[Problem]:
     ]
 
 
-def repeated_masks(rows: Sequence[ManifestRow], lesion_pixels: Mapping[ManifestRow, int]) -> list[Problem]:
+def repeated_masks(rows: Sequence[ManifestRow], lesion_pixels: Mapping[ManifestRow, int]) -> list[ManifestProblem]:
     """One problem for every mask that marks lesions of several slices; one empty mask may serve them all.
 
     Series of a study may share a mask: rows of studies are not looked at.
@@ -167,7 +167,7 @@ def repeated_masks(rows: Sequence[ManifestRow], lesion_pixels: Mapping[ManifestR
         if row.mask is not None and not row.is_study and lesion_pixels.get(row):
             places[row.mask.resolve()][row.path.resolve()] = None
     return [
-        Problem(
+        ManifestProblem(
             ProblemKind.MASK,
             f"is the mask of {len(images)} slices, as {' and '.join(image.name for image in list(images)[:2])}; "
             "give each its own",
@@ -199,10 +199,10 @@ def _look_at_slice(row: ManifestRow, found: Findings, *, is_listed_mask: bool) -
         few = image.hu.size >= LEAST_MASK_PIXELS and (count := np.unique(image.hu).size) <= MASK_LEVELS
         if few and (low < high or is_called_mask(row.path)):
             what = f"has {count} grey level(s), as masks have; a slice of a CT has more"
-            found.problems.append(Problem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
+            found.problems.append(ManifestProblem(ProblemKind.MASK_AS_IMAGE, what, str(row.path), LISTED_MASK_REMEDY))
         elif low == high:
             what = "all pixels have one value; the image is empty"
-            found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
+            found.problems.append(ManifestProblem(ProblemKind.IMAGE, what, str(row.path)))
         key = row.source, _how(row, image)
         least, largest = found.spans.get(key, (low, high))
         found.spans[key] = min(least, low), max(largest, high)
@@ -216,7 +216,7 @@ def _look_at_slice(row: ManifestRow, found: Findings, *, is_listed_mask: bool) -
     if image is not None and image.hu.shape != mask.shape:
         have, want = ("x".join(map(str, shape)) for shape in (mask.shape, image.hu.shape))
         what = f"the mask has {have} pixels, its image {want}"
-        found.problems.append(Problem(ProblemKind.MASK, what, str(row.mask)))
+        found.problems.append(ManifestProblem(ProblemKind.MASK, what, str(row.mask)))
     found.lesion_pixels[row] = int(np.count_nonzero(mask))
     present = mask_labels(file, labels)
     if labels:
@@ -238,7 +238,7 @@ def _tried(read: Callable[[], T], kind: ProblemKind, found: Findings) -> T | Non
     try:
         return read()
     except (ConfigError, MaskError) as error:
-        found.problems.append(Problem(kind, str(error)))
+        found.problems.append(ManifestProblem(kind, str(error)))
         return None
 
 
@@ -249,11 +249,11 @@ def _look_at_study(row: ManifestRow, found: Findings) -> None:
     except (ConfigError, MaskError, StudyError) as error:
         what = str(error) if str(row.path) in str(error) or isinstance(error, MaskError) else f"{row.path}: {error}"
         kind = ProblemKind.MASK if isinstance(error, MaskError) else ProblemKind.IMAGE
-        found.problems.append(Problem(kind, what))
+        found.problems.append(ManifestProblem(kind, what))
         return
     if study.volume.hu_is_assumed:
         what = "a study is a DICOM series or a NIfTI volume, here are pictures; list them as slices"
-        found.problems.append(Problem(ProblemKind.IMAGE, what, str(row.path)))
+        found.problems.append(ManifestProblem(ProblemKind.IMAGE, what, str(row.path)))
     elif row.mask is not None and mask is not None:
         found.lesion_pixels[row] = int(np.count_nonzero(mask.lesions.labels))
         if row.lesion_labels:

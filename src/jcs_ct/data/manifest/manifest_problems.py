@@ -57,7 +57,7 @@ TITLES: Mapping[ProblemKind, str] = {
 
 
 @dataclass(frozen=True)
-class Problem:
+class ManifestProblem:
     """One fault.
 
     Args:
@@ -87,7 +87,9 @@ class ManifestError(ConfigError):
 
     code = "MANIFEST"
 
-    def __init__(self, head: str, problems: Sequence[Problem], leaks: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, head: str, problems: Sequence[ManifestProblem], leaks: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         remedies = {problem.remedy for problem in problems}
         super().__init__(
             "\n  ".join([head, *problem_lines(problems)]),
@@ -108,14 +110,14 @@ class LeakError(ManifestError):
     code = "LEAK"
 
 
-def refuse(head: str, problems: Sequence[Problem], leaks: Sequence[Mapping[str, Any]] = ()) -> None:
+def refuse(head: str, problems: Sequence[ManifestProblem], leaks: Sequence[Mapping[str, Any]] = ()) -> None:
     """Raise one ManifestError of all problems, when there are any; ``{count}`` in ``head`` is their number."""
     if problems:
         kind = LeakError if all(problem.kind is ProblemKind.LEAK for problem in problems) else ManifestError
         raise kind(head.replace("{count}", str(len(problems))), problems, leaks)
 
 
-def problem_lines(problems: Sequence[Problem]) -> list[str]:
+def problem_lines(problems: Sequence[ManifestProblem]) -> list[str]:
     """Problems as a person reads them: all of a kind together, many that are alike in one line with examples."""
     lines: list[str] = []
     for kind, found in _by_kind(problems).items():
@@ -128,7 +130,7 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     return lines
 
 
-def problem_records(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def problem_records(problems: Sequence[ManifestProblem]) -> list[dict[str, Any]]:
     """Every kind with its count, its problems and what mends it."""
     return [
         {
@@ -154,7 +156,7 @@ def _remedy_lines(remedies: Iterable[str]) -> list[str]:
     return lines
 
 
-def _examples(found: Sequence[Problem]) -> list[str]:
+def _examples(found: Sequence[ManifestProblem]) -> list[str]:
     """The first ones; what all of a kind have in common is said once."""
     shown = found[:_EXAMPLES]
     if len({problem.what for problem in found}) == 1 and all(problem.place for problem in found):
@@ -162,16 +164,16 @@ def _examples(found: Sequence[Problem]) -> list[str]:
     return [str(problem) for problem in shown]
 
 
-def _alike(found: Sequence[Problem]) -> list[list[Problem]]:
+def _alike(found: Sequence[ManifestProblem]) -> list[list[ManifestProblem]]:
     """The problems by what they say, whatever the files, numbers and words are that they say it of."""
-    groups: dict[str, list[Problem]] = {}
+    groups: dict[str, list[ManifestProblem]] = {}
     for problem in found:
         groups.setdefault(_OF_ONE.sub("", problem.what), []).append(problem)
     return list(groups.values())
 
 
-def _by_kind(problems: Iterable[Problem]) -> dict[ProblemKind, list[Problem]]:
-    found: dict[ProblemKind, list[Problem]] = {}
+def _by_kind(problems: Iterable[ManifestProblem]) -> dict[ProblemKind, list[ManifestProblem]]:
+    found: dict[ProblemKind, list[ManifestProblem]] = {}
     for problem in problems:
         found.setdefault(problem.kind, []).append(problem)
     return found

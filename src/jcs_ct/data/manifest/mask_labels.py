@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MaskLabels:
     wanted: tuple[int, ...]
 
 
-def foreign_masks(masks: Iterable[MaskLabels], declared: Collection[int] = ()) -> list[Problem]:
+def foreign_masks(masks: Iterable[MaskLabels], declared: Collection[int] = ()) -> list[ManifestProblem]:
     """The masks that mark something with values of another kind than the masks with lesions have, 255 beside 0 and 1.
 
     Lungs without a lesion are none of them: masks with lesions have the lungs' values, too.
@@ -52,11 +52,11 @@ def foreign_masks(masks: Iterable[MaskLabels], declared: Collection[int] = ()) -
             f"name in lesion_labels all values that are lesion ({_listed(wanted)} and {values}?), or leave out the "
             "masks of what shows no lesion"
         )
-        problems.append(Problem(ProblemKind.MASK, what, remedy=remedy))
+        problems.append(ManifestProblem(ProblemKind.MASK, what, remedy=remedy))
     return problems
 
 
-def absent_labels(masks: Sequence[MaskLabels]) -> list[Problem]:
+def absent_labels(masks: Sequence[MaskLabels]) -> list[ManifestProblem]:
     """That values are wanted which no mask of the data set has; masks that are all empty say nothing."""
     present = frozenset[float]().union(*(one.present for one in masks))
     absent = {value for one in masks for value in one.wanted} - present
@@ -65,7 +65,7 @@ def absent_labels(masks: Sequence[MaskLabels]) -> list[Problem]:
     what = (
         f"lesion_labels names {_listed(absent)}, which none of {len(masks)} mask(s) has; they have {_listed(present)}"
     )
-    return [Problem(ProblemKind.MASK, what, remedy="name values in lesion_labels that the masks have")]
+    return [ManifestProblem(ProblemKind.MASK, what, remedy="name values in lesion_labels that the masks have")]
 
 
 def _listed(values: Iterable[float]) -> str:

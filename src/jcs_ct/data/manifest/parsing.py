@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind, refuse
 from jcs_ct.data.manifest.rows import COLUMNS, SPLITS, Manifest, ManifestRow
 from jcs_ct.data.manifest.table_files import read_table
 from jcs_ct.errors import ConfigError
@@ -34,7 +34,7 @@ class ParsedManifest:
     """
 
     rows: tuple[ManifestRow, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[ManifestProblem, ...]
     unread_columns: tuple[str, ...]
 
 
@@ -63,17 +63,17 @@ def parse_manifest(path: Path) -> ParsedManifest:
             f"{', '.join(table.columns) or 'none'}"
         )
     rows: list[ManifestRow] = []
-    problems = [Problem(ProblemKind.LINE, problem) for problem in table.problems]
+    problems = [ManifestProblem(ProblemKind.LINE, problem) for problem in table.problems]
     for where, values in table:
         cells = Cells(values)
         row = parse_row(cells, path.parent)
         if cells.problems:
-            problems += [Problem(ProblemKind.LINE, problem, where) for problem in cells.problems]
+            problems += [ManifestProblem(ProblemKind.LINE, problem, where) for problem in cells.problems]
         else:
             rows.append(row)
-    problems += [Problem(ProblemKind.PARTED, problem) for problem in split_problems(rows)]
+    problems += [ManifestProblem(ProblemKind.PARTED, problem) for problem in split_problems(rows)]
     if not rows and not problems:
-        problems.append(Problem(ProblemKind.LINE, "it has no rows"))
+        problems.append(ManifestProblem(ProblemKind.LINE, "it has no rows"))
     unread = tuple(name for name in table.columns if name and name not in COLUMNS)
     return ParsedManifest(tuple(rows), tuple(problems), unread)
 
@@ -196,6 +196,6 @@ def _seen(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
 
 
-def refuse_problems(path: Path, problems: Sequence[Problem]) -> None:
+def refuse_problems(path: Path, problems: Sequence[ManifestProblem]) -> None:
     """Raise one ManifestError that lists all problems of a manifest, when there are any."""
     refuse(f"the manifest {path} has {{count}} problem(s):", problems)

@@ -17,7 +17,7 @@ from jcs_ct.data.manifest.manifest_checks import (
     repeated_images,
     repeated_masks,
 )
-from jcs_ct.data.manifest.manifest_problems import Problem, refuse
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, refuse
 from jcs_ct.data.manifest.mask_labels import foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
@@ -129,7 +129,7 @@ def few_patients_warning(manifest: Manifest, split: str) -> list[str]:
 
 def _look(
     needed: Sequence[ManifestRow], others: Sequence[ManifestRow], progress: CountProgress | None
-) -> tuple[list[Problem], list[Problem], list[Leak | PartedUnit]]:
+) -> tuple[list[ManifestProblem], list[ManifestProblem], list[Leak | PartedUnit]]:
     """Problems of the rows that are needed, those of the others, and leaks between all."""
     total = len(needed) + len(others)
     found = look_at_files(needed, progress=_part_of(progress, 0, total))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from jcs_ct.choices import ContradictionRule
 from jcs_ct.data.manifest import ManifestRow
 from jcs_ct.data.manifest.manifest_checks import Findings, contradictions
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 
 #: Shown of a kind of contradiction.
 _EXAMPLES = 3
@@ -32,7 +32,7 @@ class Settled:
 
     rows: tuple[ManifestRow, ...]
     notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ManifestProblem, ...] = ()
 
 
 def settle(rows: Sequence[ManifestRow], found: Findings, rule: ContradictionRule | None) -> Settled:

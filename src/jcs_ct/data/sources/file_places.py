@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.imaging.gate_pictures import DRAWN_WORDS
 
 #: Endings that are tried where a cell names none.
@@ -45,7 +45,7 @@ class FoundPlaces:
     """
 
     by_column: Mapping[str, Place]
-    problems: tuple[Problem, ...]
+    problems: tuple[ManifestProblem, ...]
     notes: tuple[str, ...]
 
 
@@ -61,7 +61,7 @@ def find_places(base: Path, names: Mapping[str, Sequence[str]], said: Mapping[st
         said: The folder that the user names, by column.
     """
     places: dict[str, Place] = {}
-    problems: list[Problem] = []
+    problems: list[ManifestProblem] = []
     notes: list[str] = []
     for column, own in names.items():
         root = said.get(column) or said.get("path")
@@ -104,21 +104,25 @@ def _absence(
     below: Mapping[str, Sequence[Path]],
     option: str,
     whole: str,
-) -> Problem:
+) -> ManifestProblem:
     """That a file is not there, and how it would be: by the folder that holds it, else wherever its name lies.
 
     ``whole`` is what to do with a whole path.
     """
     if _is_whole(name) and not place.file(name).exists():
         why = ", and a path with a drive letter or a server's name is another machine's (Windows)"
-        return Problem(ProblemKind.FILE, f"does not exist{why if _OF_WINDOWS.match(name) else ''}", name, whole)
+        return ManifestProblem(
+            ProblemKind.FILE, f"does not exist{why if _OF_WINDOWS.match(name) else ''}", name, whole
+        )
     file = place.file(name)
     holders = [folder for folder in candidates if Place(folder).file(name).exists()]
     remedy = " or ".join(f"{option} {folder}" for folder in holders)
     if not remedy and file.name in below:
         remedy = f"there is {below[file.name][0]}: say from which folder names count with {option}"
     what = "is the image itself, not its mask" if file.exists() else "does not exist"
-    return Problem(ProblemKind.FILE, what, str(file), remedy or f"correct its name in the table, or {option} FOLDER")
+    return ManifestProblem(
+        ProblemKind.FILE, what, str(file), remedy or f"correct its name in the table, or {option} FOLDER"
+    )
 
 
 def _is_whole(name: str) -> bool:

@@ -23,7 +23,7 @@ from jcs_ct.data.manifest.manifest_checks import (
     repeated_images,
     repeated_masks,
 )
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind, refuse
 from jcs_ct.data.manifest.mask_labels import absent_labels, foreign_masks
 from jcs_ct.data.sources.contradictions import settle
 from jcs_ct.progress import CountProgress
@@ -82,7 +82,7 @@ def make_manifest(
     making: Making,
     *,
     deal: bool,
-    problems: Sequence[Problem] = (),
+    problems: Sequence[ManifestProblem] = (),
     class_remedy: str = "",
     progress: CountProgress | None = None,
 ) -> MadeManifest:
@@ -115,7 +115,9 @@ def make_manifest(
         drawn = deal_splits(drawn, seed=making.seed)
     leaks = [] if deal and making.join_duplicates else _leaks(drawn, found)
     if not deal:
-        problems += [Problem(ProblemKind.PARTED, problem, remedy="--deal") for problem in split_problems(drawn)]
+        problems += [
+            ManifestProblem(ProblemKind.PARTED, problem, remedy="--deal") for problem in split_problems(drawn)
+        ]
     if not making.accept_leaks:
         problems += leak_problems(leaks, "without --no-join-duplicates" if deal else DEAL_REMEDY)
     records = [leak.record() for leak in leaks]
@@ -145,7 +147,7 @@ def _labelled_by_masks(rows: Sequence[ManifestRow], found: Findings) -> tuple[Ma
     )
 
 
-def _one_class(rows: Sequence[ManifestRow], remedy: str) -> list[Problem]:
+def _one_class(rows: Sequence[ManifestRow], remedy: str) -> list[ManifestProblem]:
     """That no row is infected, or none uninfected."""
     labels = {row.label for row in rows}
     lacking = [word for label, word in CLASS_WORDS.items() if label not in labels]
@@ -157,7 +159,7 @@ def _one_class(rows: Sequence[ManifestRow], remedy: str) -> list[Problem]:
         f"no slice is {' and none is '.join(lacking)} ({counts}, {unknown} without a label): nothing can be learned"
     )
     remedy = f"{remedy}--one-class if it is meant, as for a part that `jcs data join` puts to others"
-    return [Problem(ProblemKind.ONE_CLASS, what, remedy=remedy)]
+    return [ManifestProblem(ProblemKind.ONE_CLASS, what, remedy=remedy)]
 
 
 def _hashed(rows: Sequence[ManifestRow], found: Findings) -> list[tuple[ManifestRow, NDArray[np.uint64]]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jcs_ct.data.manifest import COLUMNS, ManifestRow
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind, refuse
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind, refuse
 from jcs_ct.data.manifest.parsing import Cells, parse_row
 from jcs_ct.data.manifest.table_files import TextTable, read_table
 from jcs_ct.data.sources.file_places import Place, find_places
@@ -89,7 +89,7 @@ def make_table(
     table = read_table(path, what="table", may_be_foreign=True)
     found = find_columns(table, wanted.columns, has_patients=wanted.patient_pattern is not None)
     columns = {name: column for name, column in found.columns.items() if column in table.columns}
-    problems = [*found.problems, *(Problem(ProblemKind.LINE, problem) for problem in table.problems)]
+    problems = [*found.problems, *(ManifestProblem(ProblemKind.LINE, problem) for problem in table.problems)]
     given = {"split", "fold"} & set(columns)
     if wanted.deal:
         columns = {name: column for name, column in columns.items() if name not in given}
@@ -104,7 +104,7 @@ def make_table(
     if any(problem.kind is ProblemKind.PATIENT for problem in found.problems):
         problems = [_with_pattern(problem, rows) for problem in problems]
     if not table.rows and not problems:
-        problems.append(Problem(ProblemKind.LINE, "it has no rows"))
+        problems.append(ManifestProblem(ProblemKind.LINE, "it has no rows"))
     if "path" not in columns:
         refuse(f"the table {path} cannot be used, {{count}} problem(s); nothing is written:", problems)
     made = make_manifest(
@@ -161,10 +161,10 @@ def _read_rows(
     meanings: Mapping[str, int | None],
     places: Mapping[str, Place],
     wanted: OwnTable,
-) -> tuple[list[ManifestRow], list[Problem]]:
+) -> tuple[list[ManifestRow], list[ManifestProblem]]:
     """The lines that can be read as rows; where label or patient are not known the row stands in for its files."""
     rows: list[ManifestRow] = []
-    problems: list[Problem] = []
+    problems: list[ManifestProblem] = []
     nameless: list[str] = []
     for where, values in table:
         typed = {name: values[column] for name, column in columns.items()}
@@ -173,12 +173,14 @@ def _read_rows(
         if wanted.patient_pattern is not None and not row.patient:
             nameless.append(typed.get("path", ""))
         said = [problem for problem in cells.problems if not _is_said_elsewhere(problem, columns, wanted)]
-        problems += [Problem(ProblemKind.LINE, problem, where) for problem in said]
+        problems += [ManifestProblem(ProblemKind.LINE, problem, where) for problem in said]
         if cells.text("path"):
             rows.append(row)
     if nameless:
         what = f"the patient pattern is not found in {len(nameless)} path(s), as {nameless[0]}"
-        problems.append(Problem(ProblemKind.PATIENT, what, remedy="--patient-pattern with one that fits every path"))
+        problems.append(
+            ManifestProblem(ProblemKind.PATIENT, what, remedy="--patient-pattern with one that fits every path")
+        )
     return rows, problems
 
 
@@ -211,7 +213,7 @@ def _translated(
     return found
 
 
-def _with_pattern(problem: Problem, rows: Sequence[ManifestRow]) -> Problem:
+def _with_pattern(problem: ManifestProblem, rows: Sequence[ManifestRow]) -> ManifestProblem:
     """The problem that nothing says whose a slice is, with the pattern that the files' names suggest."""
     suggested = suggested_pattern(row.path for row in rows)
     if problem.kind is not ProblemKind.PATIENT or "recognised" not in problem.what or not suggested:

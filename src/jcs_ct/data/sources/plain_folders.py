@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jcs_ct.data.manifest import Manifest, ManifestRow, assign_splits, read_mask
 from jcs_ct.data.manifest.listed_masks import image_of, masks_beside
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.data.sources.own_manifest import MadeManifest, Making, make_manifest
 from jcs_ct.data.sources.patient_names import compile_patient_pattern, patient_in, suggested_pattern
 from jcs_ct.data.sources.table_headings import PLAIN_LABELS, label_words, letters
@@ -97,7 +97,7 @@ def images(
     masks = {image_of(path.relative_to(folder / "masks"), stems): path for path in drawn}
     masks |= {stem: root / name for name, stem in beside.items() if stem not in masks}
     problems += [
-        Problem(ProblemKind.MASK, f"{root.name}/ has no slice of this name", str(path))
+        ManifestProblem(ProblemKind.MASK, f"{root.name}/ has no slice of this name", str(path))
         for stem, path in masks.items()
         if stem not in stems
     ]
@@ -136,7 +136,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
-def _classes(inside: Sequence[Path], wanted: OwnFolder) -> tuple[dict[str, int | None], list[Problem]]:
+def _classes(inside: Sequence[Path], wanted: OwnFolder) -> tuple[dict[str, int | None], list[ManifestProblem]]:
     """The label of every first folder, where some of them are called as both classes are, or as the user says."""
     tops = [name.parts[0] for name in inside if len(name.parts) > 1]
     bare = {top: _CLASS_AFFIX.sub("", letters(top)) for top in tops}
@@ -152,7 +152,7 @@ def _classes(inside: Sequence[Path], wanted: OwnFolder) -> tuple[dict[str, int |
 
 def _patients(
     inside: Sequence[Path], classes: Mapping[str, int | None], wanted: OwnFolder
-) -> tuple[dict[Path, str], list[Problem]]:
+) -> tuple[dict[Path, str], list[ManifestProblem]]:
     """The patient of every image, and that nothing says whose images are."""
     if wanted.patient_pattern is not None:
         compiled = compile_patient_pattern(wanted.patient_pattern)
@@ -161,7 +161,7 @@ def _patients(
         if not nameless:
             return found, []
         what = f"the patient pattern is not found in {len(nameless)} name(s), as {nameless[0]}"
-        return found, [Problem(ProblemKind.PATIENT, what)]
+        return found, [ManifestProblem(ProblemKind.PATIENT, what)]
     flat = [name for name in inside if len(_below_class(name, classes).parts) == 1]
     alone = frozenset(flat)
     patients = {
@@ -180,7 +180,7 @@ def _patients(
         f"put each patient's slices in a folder, or, {suggested_pattern(flat) or example}, or --one-slice-each if "
         "every slice is of another patient"
     )
-    return patients, [Problem(ProblemKind.PATIENT, what, remedy=remedy)]
+    return patients, [ManifestProblem(ProblemKind.PATIENT, what, remedy=remedy)]
 
 
 def _below_class(name: Path, classes: Mapping[str, int | None]) -> Path:
@@ -203,7 +203,7 @@ def _in_several_classes(patients: Mapping[Path, str], classes: Mapping[str, int 
     ]
 
 
-def _uninfected(inside: Sequence[Path], patterns: Sequence[str]) -> tuple[set[Path], list[Problem]]:
+def _uninfected(inside: Sequence[Path], patterns: Sequence[str]) -> tuple[set[Path], list[ManifestProblem]]:
     """The slices that the patterns name, and patterns that name none."""
     found: set[Path] = set()
     problems = []
@@ -213,7 +213,7 @@ def _uninfected(inside: Sequence[Path], patterns: Sequence[str]) -> tuple[set[Pa
             what = (
                 f"--uninfected {pattern!r} names no slice and no folder of them, as {inside[0].parent} or {inside[0]}"
             )
-            problems.append(Problem(ProblemKind.LABEL, what))
+            problems.append(ManifestProblem(ProblemKind.LABEL, what))
         found |= named
     return found, problems
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from jcs_ct.data.manifest.manifest_problems import Problem, ProblemKind
+from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.data.manifest.parsing import LABELS
 from jcs_ct.data.manifest.rows import COLUMNS, SPLITS
 from jcs_ct.data.manifest.table_files import TextTable
@@ -83,7 +83,7 @@ class FoundColumns:
     """
 
     columns: Mapping[str, str]
-    problems: tuple[Problem, ...]
+    problems: tuple[ManifestProblem, ...]
 
 
 def letters(text: str) -> str:
@@ -106,7 +106,7 @@ def find_columns(table: TextTable, named: Mapping[str, str], *, has_patients: bo
     columns = {name: name for name in COLUMNS if name in table.columns}
     if "group" in columns and not label_words(_cells(table, "group"), {})[1]:
         del columns["group"]  # cases and controls, not patients that belong together
-    problems: list[Problem] = []
+    problems: list[ManifestProblem] = []
     undecided = set()
     taken = {heading.lower() for heading in named.values()}
     for name in USUAL_HEADINGS:
@@ -122,7 +122,7 @@ def find_columns(table: TextTable, named: Mapping[str, str], *, has_patients: bo
     columns |= {name: heading.lower() for name, heading in named.items()}
     had = ", ".join(table.typed(heading) for heading in table.columns if heading) or "none"
     problems += [
-        Problem(ProblemKind.COLUMN, f"it has no column {heading}; it has {had}")
+        ManifestProblem(ProblemKind.COLUMN, f"it has no column {heading}; it has {had}")
         for heading in columns.values()
         if heading not in table.columns
     ]
@@ -134,7 +134,7 @@ def find_columns(table: TextTable, named: Mapping[str, str], *, has_patients: bo
     return FoundColumns(columns, tuple(problems))
 
 
-def label_words(cells: Iterable[str], said: Mapping[str, int]) -> tuple[dict[str, int | None], list[Problem]]:
+def label_words(cells: Iterable[str], said: Mapping[str, int]) -> tuple[dict[str, int | None], list[ManifestProblem]]:
     """What each word of a label column means, and a problem that names those of which it is not plain.
 
     Args:
@@ -159,7 +159,7 @@ def label_words(cells: Iterable[str], said: Mapping[str, int]) -> tuple[dict[str
     example = ",".join(f"{word}=?" for word in unclear[:8])
     remedy = f"--labels {example} with 1 (infected) or 0 (not infected) for each ?; lines without a label stay empty"
     what = f"label must be 0 (not infected), 1 or empty, and is {listed}{more}: the meaning of each is not recognised"
-    return meanings, [Problem(ProblemKind.LABEL, what, remedy=remedy)]
+    return meanings, [ManifestProblem(ProblemKind.LABEL, what, remedy=remedy)]
 
 
 def _may_be(name: str, heading: str) -> bool:
@@ -211,20 +211,20 @@ def option_of(name: str) -> str:
     return f"--{'image' if name == 'path' else name}-column"
 
 
-def _choice(name: str, found: Sequence[str]) -> Problem:
+def _choice(name: str, found: Sequence[str]) -> ManifestProblem:
     what = f"several columns may hold the {option_of(name)[2:-7]}: {', '.join(found)}"
     remedy = " or ".join(f"{option_of(name)} {_quoted(heading)}" for heading in found)
-    return Problem(ProblemKind.COLUMN, what, remedy=remedy)
+    return ManifestProblem(ProblemKind.COLUMN, what, remedy=remedy)
 
 
-def _missing(name: str, table: TextTable, columns: Mapping[str, str]) -> Problem:
+def _missing(name: str, table: TextTable, columns: Mapping[str, str]) -> ManifestProblem:
     left = [table.typed(heading) for heading in table.columns if heading and heading not in columns.values()]
     remain = f"the other columns are {', '.join(left)}" if left else "no other columns remain"
     what = f"no column was recognised as the {option_of(name)[2:-7]}; {remain}"
     remedy = f"{option_of(name)} {_quoted(left[0]) if len(left) == 1 else 'NAME'}"
     if name == "patient":
         remedy += ", or --patient-pattern '(c[0-9]+)_' for names as c01_0088.jpg"
-    return Problem(ProblemKind.PATIENT if name == "patient" else ProblemKind.COLUMN, what, remedy=remedy)
+    return ManifestProblem(ProblemKind.PATIENT if name == "patient" else ProblemKind.COLUMN, what, remedy=remedy)
 
 
 def _quoted(heading: str) -> str:
