@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.console import counted, stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
@@ -97,9 +97,10 @@ def send(
         _check_are_results(paths)
     with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
         receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
-    say_result({"stored": receipt.stored, "present": receipt.present})
+    say_result({"stored": receipt.stored, "present": receipt.present, "changed": receipt.warned})
     there = f", {receipt.present} of them were there already" if receipt.present else ""
-    typer.echo(f"{receipt.stored} objects stored{there}")
+    changed = f", the PACS warns that it changed {receipt.warned} of them; see its log" if receipt.warned else ""
+    typer.echo(f"{counted(receipt.stored, 'object', 'objects')} stored{there}{changed}")
 
 
 def _check_are_results(paths: Sequence[Path]) -> None:
@@ -159,11 +160,19 @@ def receive(
 
 
 def _keep_identifiers_out_of_logs() -> None:
-    """pynetdicom logs identifiers below the level of warnings, and a refused connection in ten lines of its own."""
+    """Silence what repeats identifiers, or a refused connection in ten lines of its own.
+
+    pynetdicom logs identifiers below the level of warnings; of a UID that is none, with a leading zero, say, both it
+    and pydicom warn with the value.
+    """
     import logging
+    import warnings
 
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
     logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
+    for name in ("pydicom", "pynetdicom.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(pydicom|pynetdicom)(\.|$)")
 
 
 def connect(
@@ -183,9 +192,9 @@ def connect(
         from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.dimse import Dimse
         from jcs_ct.pacs.server import PacsServer
+    _keep_identifiers_out_of_logs()
     bundle = "" if ca_bundle is None else str(ca_bundle)
     if url.startswith(("dimse://", "dimses://")):
-        _keep_identifiers_out_of_logs()
         ours, key = certificate or (None, None)
         return Dimse(DimseServer(url, ae_title, move_port=move_port, certificate=ours, key=key, ca_bundle=bundle))
     return DicomWeb(PacsServer.from_environment(url, bundle))
