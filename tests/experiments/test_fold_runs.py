@@ -138,7 +138,9 @@ def test_a_fold_of_one_label_says_what_is_missing():
         folds_of(folded(("a", 1, 6))).runs(CLASSIFIER)
     with pytest.raises(ConfigError, match="no labelled slice to judge"):
         FoldRun("x", manifest_of(("a", 1, 2), ("a", 0, 2)), {})
-    with pytest.raises(ConfigError, match=r"(?s)'train' has no slice with a lesion mask.*lesion pixels are known"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)'train' has no infected slice with a lesion mask.*lesion pixels are known"
+    ):
         folds_of(folded(("a", 1, 6))).runs(SEGMENTER)
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError, OutputError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
+from jcs_ct.training.training_data import make_pasting, open_inputs
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
 
@@ -114,11 +116,11 @@ def test_a_resumed_segmenter_with_every_change_of_slices_equals_an_uninterrupted
     assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
 
 
-def test_pasting_without_a_lesion_mask_is_refused(drawn_slices, tmp_path):
+def test_pasting_without_a_lesion_mask_is_refused(drawn_slices):
     pasting = recipe("segmenter", "compact", copy_paste=0.5)
     healthy = Manifest(tuple(row for row in drawn_slices if row.label == 0))
     with pytest.raises(ConfigError, match="copy_paste: pasting lesions needs a training slice with a lesion mask"):
-        train(make_task(pasting), pasting, healthy, tmp_path)
+        make_pasting(healthy, pasting)
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(drawn_slices, trained_classifier, tmp_path):
@@ -209,6 +211,58 @@ def test_a_manifest_typed_otherwise_continues_a_run(drawn_slices, trained_classi
 def test_an_empty_split_is_named(drawn_slices, tmp_path):
     with pytest.raises(ConfigError, match="no labelled slice in the split 'val'"):
         train(make_task(CLASSIFIER), CLASSIFIER, Manifest(drawn_slices.split("train").rows), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "choose", "named"),
+    [("train", "best", "'train'"), ("train", "last", "'train'"), ("val", "best", "'val'")],
+)
+def test_a_segmenter_is_not_taught_or_chosen_without_a_lesion(drawn_slices, tmp_path, lacking, choose, named):
+    """The best weights on uninfected slices are those that mark nothing."""
+    segmenter = recipe("segmenter", "compact", choose_weights=choose)
+    part = Manifest(tuple(row for row in drawn_slices if row.split != lacking or row.label == 0))
+    with pytest.raises(ConfigError, match=rf"none in the split\(s\) {named}\. `jcs data split`"):
+        train(make_task(segmenter), segmenter, part, tmp_path)
+    assert not list(tmp_path.glob("state-*.pt"))
+
+
+def test_pixel_labels_without_a_mask_are_missed(drawn_slices, caplog):
+    without = Manifest(tuple(replace(row, mask=None) for row in drawn_slices))
+    for data in (without, drawn_slices):
+        open_inputs(data, CLASSIFIER, make_preprocessor(CLASSIFIER.preprocessing), make_task(CLASSIFIER).network)
+    said = "no infected training slice has a mask: activation_map_weight cannot teach lesions"
+    assert caplog.messages.count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("clip", "what"), [(0.0, "the loss is not finite after step 4"), (1.0, "the gradient is not finite after step 4")]
+)
+def test_a_training_that_diverges_ends_and_spoils_no_state(drawn_slices, tmp_path, clip, what, monkeypatch):
+    diverging = recipe(
+        "classifier", "compact", optimiser={"name": "adamw", "gradient_clip": clip}, checkpoint_every=1
+    )
+    task = make_task(diverging)
+    loss, steps = type(task).loss, []
+
+    def from_step_four(self, *arguments):
+        steps.append(None)
+        return {name: value * (math.nan if len(steps) > 3 else 1.0) for name, value in loss(self, *arguments).items()}
+
+    monkeypatch.setattr(type(task), "loss", from_step_four)
+    with pytest.raises(ConfigError, match=f"{what} of 6: the training has diverged"):
+        train(task, diverging, drawn_slices, tmp_path, progress=lambda *_: None)
+    newest = max(tmp_path.glob("state-*.pt"))
+    assert newest.name == "state-0000003.pt"
+    weights = torch.load(newest, weights_only=True)["network"].values()
+    assert all(torch.isfinite(value).all() for value in weights)
+
+
+def test_no_state_with_weights_that_are_not_finite_is_kept(drawn_slices, tmp_path):
+    """Nobody looks at the loss here, and nothing validates before the state of step 2."""
+    wild = recipe("classifier", "compact", optimiser={"name": "sgd", "learning_rate": 1e38}, choose_weights="last")
+    with pytest.raises(ConfigError, match="a weight is not finite after step 2 of 6"):
+        train(make_task(wild), wild, drawn_slices, tmp_path)
+    assert not list(tmp_path.glob("state-*.pt"))
 
 
 def test_a_run_leaves_a_log_and_its_provenance(trained_classifier):

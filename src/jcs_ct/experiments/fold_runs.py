@@ -49,8 +49,8 @@ class FoldRun:
             labels = {row.label for row in part}
             if method.trains_classifier and not {0, 1} <= labels:
                 problems.append(f"the split {split!r} needs infected and uninfected slices, it has {_named(labels)}")
-            if method.is_segmenter and not any(row.mask is not None for row in part):
-                problems.append(f"the split {split!r} has no slice with a lesion mask")
+            if method.is_segmenter and not any(row.mask is not None and row.label == 1 for row in part):
+                problems.append(f"the split {split!r} has no infected slice with a lesion mask")
         if method.is_segmenter and not len(self.manifest.split("test").with_masks()):
             problems.append("there is no slice to judge whose lesion pixels are known")
         self._refuse(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
@@ -24,6 +25,8 @@ from jcs_ct.models.segmenter import Segmenter
 from jcs_ct.preprocessing import SlicePreprocessor
 from jcs_ct.training.recipe import Recipe
 from jcs_ct.training.trunk_supervision import TrunkSupervision
+
+logger = logging.getLogger(__name__)
 
 Batch = SliceBatch | FeatureBatch
 
@@ -90,8 +93,8 @@ def open_inputs(
         workers: Processes that will make batches: they prepare every slice now, which they share later.
 
     Raises:
-        ConfigError: an empty split, one label only for a classifier, studies in the place of slices, or features that
-            do not fit the recipe.
+        ConfigError: an empty split, one label only for a classifier, no lesion for a segmenter, studies in the place
+            of slices, or features that do not fit the recipe.
     """
     chooses = recipe.choose_weights == "best"
     if isinstance(data, FeatureLists):
@@ -109,6 +112,9 @@ def open_inputs(
     )
     validation = SliceDataset(_split(data, "val"), preprocessor, cache=recipe.cache_slices) if chooses else None
     _refuse_one_label(Inputs(training, validation, ""), recipe)
+    by_mask = [name for name in ("activation_map_weight", "lesion_pixel_weight") if getattr(recipe, name)]
+    if by_mask and not any(row.mask and row.label == 1 for row in training.manifest):
+        logger.warning("no infected training slice has a mask: %s cannot teach lesions", " and ".join(by_mask))
     if workers:
         for dataset in (training, validation):
             if dataset is not None:
@@ -131,10 +137,18 @@ def make_pasting(training: Manifest, recipe: Recipe) -> LesionPasting | None:
 
 
 def _refuse_one_label(inputs: Inputs, recipe: Recipe) -> None:
-    """Refuse to teach a classifier one label, or to choose its weights on one."""
-    if recipe.task != "classifier":
-        return
+    """Refuse to teach a classifier one label, a segmenter no lesion, or to choose weights on such slices."""
     parts = {"train": inputs.training, "val": inputs.validation}
+    if recipe.task == "segmenter":
+        # Where nothing is infected, the weights that mark nothing are best.
+        without = [f"{name!r}" for name, data in parts.items() if data is not None and 1 not in data.labels]
+        if without:
+            raise ConfigError(
+                f"a segmenter needs infected slices with lesion masks: there are none in the split(s) "
+                f"{', '.join(without)}. `jcs data split` deals patients anew; without any in val, "
+                "--set choose_weights=last keeps the last weights"
+            )
+        return
     problems = [
         f"the split {name!r} has {len(data)} slice(s), all {'infected' if max(data.labels) else 'uninfected'}"
         for name, data in parts.items()

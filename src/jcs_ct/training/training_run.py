@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -115,8 +116,8 @@ def train(
         ``last.safetensors`` is not written.
 
     Raises:
-        ConfigError: an empty split, a batch that cannot be shared out evenly, a device that is not there, or a folder
-            that holds another run, also one that started from other weights.
+        ConfigError: an empty split, a batch that cannot be shared out evenly, a device that is not there, a folder
+            that holds another run, also one that started from other weights, or losses that are no longer finite.
         OutputError: the folder cannot be written, or another run trains in it.
     """
     prepare_output_folder(folder)
@@ -210,7 +211,11 @@ def fit(run: Run, state: TrainingState, *, workers: int) -> None:
             for name, value in weighted.items():
                 losses[name] = losses[name] + value.detach() if name in losses else value.detach()
         if recipe.optimiser.gradient_clip:
-            fabric.clip_gradients(network, optimiser, max_norm=recipe.optimiser.gradient_clip)
+            norm = fabric.clip_gradients(
+                network, optimiser, max_norm=recipe.optimiser.gradient_clip, error_if_nonfinite=False
+            )
+            if norm is not None and not bool(torch.isfinite(norm)):
+                raise _diverged(run, state.step + 1, "the gradient")
         optimiser.step()
         state.advance()
         if finish_step(run, state, losses):
@@ -229,6 +234,8 @@ def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) ->
     # Fetching the losses waits for the device: on a GPU only now and then.
     looks = run.progress is not None and (is_last or fabric.device.type == "cpu" or state.step % SHOWN_EVERY == 0)
     shown = _averaged(fabric, losses) if validates or looks else {}
+    if not all(math.isfinite(value) for value in shown.values()):
+        raise _diverged(run, state.step, "the loss")
     if fabric.is_global_zero:
         if run.progress is not None:
             run.progress(state.step, recipe.steps, shown)
@@ -239,11 +246,21 @@ def finish_step(run: Run, state: TrainingState, losses: Mapping[str, Tensor]) ->
             validate(run, state, shown)
     stops = not is_last and _stops(run, state.step)
     saves = is_last or stops or state.step % recipe.checkpoint_every == 0
+    if saves and not all(bool(torch.isfinite(weights).all()) for weights in state.network.state_dict().values()):
+        raise _diverged(run, state.step, "a weight")  # the states of before stay
     if saves and fabric.is_global_zero:
         state.save(run.folder, recipe, run.origins)
     if validates or saves:
         fabric.barrier()
     return stops
+
+
+def _diverged(run: Run, step: int, what: str) -> ConfigError:
+    return ConfigError(
+        f"{what} is not finite after step {step} of {run.recipe.steps}: the training has diverged, and going on from "
+        f"the states in {run.folder} would end alike. Start in another folder with a lower optimiser.learning_rate "
+        "or a gradient_clip (optimiser.gradient_clip=1), or in precision fp32"
+    )
 
 
 def _stops(run: Run, step: int) -> bool:
