@@ -107,15 +107,18 @@ async def receive(
 
 @router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload"])
 def complete(upload_id: str, user: CurrentUser, service: TheService) -> DescribedStudy:
-    """All is sent: make it a study and queue it."""
-    upload = service.uploads.find(user, upload_id)
-    study_id = service.studies.new_id()
-    service.uploads.take_over(upload, service.studies.sent(study_id))
-    record = service.studies.add(
-        user, study_id, upload.label, files=len(upload.sizes), size=upload.total_bytes, key=service.work.key
-    )
-    service.audit.note(user.name, "upload", study_id, files=record.file_count, bytes=record.byte_count)
-    return describe_study(service, record)
+    """All is sent: make it a study and queue it; asked again, the same study is the answer."""
+    record = service.studies.of_upload(user, upload_id)
+    if record is None:
+        upload = service.uploads.find(user, upload_id)
+        study_id, files, size = service.studies.new_id(), len(upload.sizes), upload.total_bytes
+        with service.uploads.taking_over(upload, service.studies.sent(study_id)):
+            record = service.studies.record(
+                user, study_id, upload.label, files=files, size=size, key=service.work.key, upload_id=upload_id
+            )
+    else:
+        service.uploads.drop(upload_id)  # what a kill or a full disk left of it
+    return describe_study(service, service.studies.queue(record, service.work.key))
 
 
 @router.delete("/uploads/{upload_id}", status_code=204, tags=["upload"])
