@@ -526,6 +526,18 @@ def test_the_log_names_what_was_done(browser, read_study):
     assert {"login", "upload", "view", "correction", "opinion", "export", "share"} <= done
 
 
+@pytest.mark.parametrize("part", ["report.json", "report.html", "viewer/ct.nii.gz"])
+def test_nobody_takes_a_study_away_without_a_line_in_the_log(browser, service, read_study, part):
+    token = service.users.add_token("jane")
+    service.audit._viewed.clear()
+    before = len(service.audit.entries(study_id=read_study, limit=10_000))
+    for _ in range(2):
+        path = f"/api/v1/studies/{read_study}/{part}"
+        assert browser().client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    after = service.audit.entries(study_id=read_study, limit=10_000)
+    assert [(entry.user, entry.action) for entry in after[: len(after) - before]] == [("jane", "view")]
+
+
 def test_metrics_and_health(browser):
     root = browser("root")
     lines = root.ask("GET", "/metrics").text.splitlines()

@@ -180,7 +180,9 @@ def report(
 ) -> JSONResponse:
     """The report as data, of the automatic reading or of a correction."""
     record = service.studies.get(user, study_id)
-    return JSONResponse(read_report(service.corrections.folder(record, version)))
+    found = read_report(service.corrections.folder(record, version))
+    service.audit.note_view(user.name, study_id, version)
+    return JSONResponse(found)
 
 
 @router.get("/studies/{study_id}/report.html", tags=["results"])
@@ -188,6 +190,7 @@ def report_page(study_id: str, user: CurrentUser, service: TheService) -> Respon
     """The report as one page that needs no WebGL; it runs without an origin."""
     folder = service.studies.require_done(service.studies.get(user, study_id))
     headers = {"Content-Security-Policy": REPORT_POLICY}
+    service.audit.note_view(user.name, study_id, 0)
     return FileResponse(folder / "report.html", media_type="text/html", headers=headers)
 
 
@@ -208,6 +211,7 @@ def viewer_volume(
     path = service.corrections.folder(record, version if name in _OF_VERSION else 0) / VIEWER / name
     if not path.is_file():
         raise Problem(404, "UNKNOWN_FILE", "the study was read by a version that did not write this file")
+    service.audit.note_view(user.name, study_id, version)
     return FileResponse(path, media_type="application/gzip")
 
 
