@@ -690,10 +690,23 @@ def test_upload_and_queue_survive_a_killed_server(page, server, phantom_folder):
     while bar.evaluate("bar => bar.value") < 8e6:
         page.wait_for_timeout(50)
     assert bar.count() == 1, "still sending"
+    completed = []
+
+    def complete(route):
+        completed.append(route.fetch().status)
+        if len(completed) == 1:
+            route.abort()  # it is a study, and the answer is lost
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/uploads/*/complete", complete)
     server.kill()
     server.start()
     page.locator("#rows tr", has_text="Killed").wait_for()
+    bar.wait_for(state="detached")
+    assert completed == [201, 201], "asked again it is the same"
     server.kill()
     server.start()
     page.goto(server.url)
     page.locator("#rows tr[data-state=done]", has_text="Killed").wait_for()
+    assert page.locator("#rows tr", has_text="Killed").count() == 1

@@ -50,7 +50,7 @@ def others_of(tmp_path: Path, first: dict[str, str], second: dict[str, str]) -> 
         def key(study_id: str) -> JobKey:
             return JobKey(study_id, "w", "o", "1")
 
-        record = studies.add(jane, studies.new_id(), "Study", files=1, size=1, key=key)
+        record = studies.queue(studies.record(jane, studies.new_id(), "Study", files=1, size=1, key=key), key)
         studies.ledger.finish(studies.ledger.claim(), result={"patient_key": "p", **facts})
         return record
 

@@ -41,7 +41,7 @@ def studies(database, tmp_path):
 @pytest.fixture
 def record(studies) -> StudyRecord:
     """A study of jane's that was read."""
-    added = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    added = studies.queue(studies.record(JANE, studies.new_id(), "Study", files=1, size=1, key=key), key)
     (studies.sent(added.study_id)).mkdir(parents=True)
     claim = studies.ledger.claim()
     studies.results.publish(added.job_id, studies.results.stage(added.job_id), {})
@@ -118,7 +118,7 @@ def test_rows_and_jobs_of_no_study_are_removed_at_the_start(database, studies, r
 
 
 def test_a_study_that_was_never_queued_is_read_with_the_networks_of_now(studies):
-    record = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    record = studies.queue(studies.record(JANE, studies.new_id(), "Study", files=1, size=1, key=key), key)
     studies.ledger.remove(record.job_id)  # as if the server had been killed before it was queued
     assert studies.queue_forgotten(lambda study_id: key(study_id, "newer")) == 1
     queued = studies.job(studies.get(JANE, record.study_id))
@@ -146,16 +146,17 @@ def test_a_deletion_that_is_cut_off_is_finished_and_never_taken_back(
     studies.finish_deleting()
     studies.remove_orphans()
     assert left_of(record, database, tmp_path) == studies.ledger.jobs() == []
-    assert [(entry.user, entry.action) for entry in AuditLog(database).entries()] == [("jane", "delete")]
+    newest = AuditLog(database).entries(limit=1)[0]
+    assert (newest.user, newest.action, newest.study_id) == ("jane", "delete", record.study_id)
 
 
 def test_a_study_that_is_read_is_not_deleted(database, studies):
-    record = studies.add(JANE, studies.new_id(), "Study", files=1, size=1, key=key)
+    record = studies.queue(studies.record(JANE, studies.new_id(), "Study", files=1, size=1, key=key), key)
     claim = studies.ledger.claim()
     with pytest.raises(Problem, match="RUNNING"):
         studies.delete(record, by="jane")
     assert studies.visible(JANE) == [record]
-    assert AuditLog(database).entries() == []
+    assert [entry.action for entry in AuditLog(database).entries()] == ["upload"]
     studies.ledger.release(claim)
     studies.delete(record, by="jane")
     with pytest.raises(Problem, match="UNKNOWN_STUDY"):

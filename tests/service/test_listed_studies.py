@@ -34,6 +34,15 @@ def test_folders_and_archives_are_shown_and_nothing_else(listed):
     }
 
 
+def test_what_is_moved_away_while_the_folder_is_listed_is_not_shown(listed, tmp_path, monkeypatch):
+    root = tmp_path / "incoming"
+    here = [*root.iterdir(), root / "moved.zip"]
+    monkeypatch.setattr(type(root), "iterdir", lambda folder: iter(here))
+    assert sorted(one.name for one in listed.entries("incoming")) == ["case-1", "case-2", "case-3.zip"]
+    with pytest.raises(Problem, match="UNKNOWN_ENTRY"):
+        listed.find("incoming", "moved.zip")
+
+
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "/etc", "../secret", "link", "case-1/..", "notes.txt", ".hidden", "case-1\0", "CASE-1"]
 )

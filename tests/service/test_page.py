@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from pydicom import dcmread
 
 from jcs_ct.data.manifest import Manifest, read_manifest, read_mask
-from jcs_ct.errors import ConfigError
+from jcs_ct.errors import ConfigError, OutputError
 from jcs_ct.jobs import State
 from jcs_ct.service import pages
 from jcs_ct.service.describing import result_files
@@ -526,6 +526,18 @@ def test_the_log_names_what_was_done(browser, read_study):
     assert {"login", "upload", "view", "correction", "opinion", "export", "share"} <= done
 
 
+@pytest.mark.parametrize("part", ["report.json", "report.html", "viewer/ct.nii.gz"])
+def test_nobody_takes_a_study_away_without_a_line_in_the_log(browser, service, read_study, part):
+    token = service.users.add_token("jane")
+    service.audit._viewed.clear()
+    before = len(service.audit.entries(study_id=read_study, limit=10_000))
+    for _ in range(2):
+        path = f"/api/v1/studies/{read_study}/{part}"
+        assert browser().client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    after = service.audit.entries(study_id=read_study, limit=10_000)
+    assert [(entry.user, entry.action) for entry in after[: len(after) - before]] == [("jane", "view")]
+
+
 def test_metrics_and_health(browser):
     root = browser("root")
     lines = root.ask("GET", "/metrics").text.splitlines()
@@ -804,6 +816,28 @@ def test_a_study_without_a_job_does_not_hide_the_others(browser, service, read_s
         assert going not in events._describe(service, User("jane", Role.READER), None, 2)
     finally:
         service.studies.delete(record, by="jane")
+
+
+def test_an_upload_that_is_completed_again_is_the_same_study(browser, service, monkeypatch):
+    jane = browser("jane")
+    upload_id = jane.announce({"letter.txt": b"x"}).json()["upload_id"]
+    path = f"/api/v1/uploads/{upload_id}"
+    assert jane.ask("PUT", f"{path}?offset=0", content=b"x").status_code == 200
+
+    def full(*_, **options):
+        raise OutputError("the disk is full", code="DISK_FULL")
+
+    for part, act in ((service.studies, "record"), (service.uploads, "drop"), (service.studies, "queue")):
+        with monkeypatch.context() as patch:  # as if the server were killed there, or the disk full
+            patch.setattr(part, act, full)
+            assert code(jane.ask("POST", f"{path}/complete")) == (507, "DISK_FULL")
+    done = [jane.ask("POST", f"{path}/complete") for _ in range(2)]
+    assert [answer.status_code for answer in done] == [201, 201]
+    [study_id] = {answer.json()["study_id"] for answer in done}
+    assert jane.wait(study_id)["code"] == "NO_IMAGES", "its files are there, and it was queued"
+    assert [entry.action for entry in service.audit.entries(study_id=study_id)] == ["upload"]
+    assert code(browser("joe").ask("POST", f"{path}/complete")) == (404, "UNKNOWN_UPLOAD")
+    assert jane.ask("DELETE", f"/api/v1/studies/{study_id}").status_code == 204
 
 
 def test_limits_of_uploads_hold_over_http(browser):

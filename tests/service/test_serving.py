@@ -24,11 +24,23 @@ from jcs_ct.service.settings import ServiceSettings
 from jcs_ct.service.users import Users
 from jcs_ct.service.work import QueueWork
 
+from .conftest import PASSWORDS, add_users
+
 
 @pytest.fixture(scope="module")
 def open_app(tmp_path_factory, random_models):
-    """A page without users, mounted at /jcs by a proxy."""
-    settings = ServiceSettings(tmp_path_factory.mktemp("open"), models=str(random_models), root_path="/jcs")
+    """A page without users."""
+    settings = ServiceSettings(tmp_path_factory.mktemp("open"), models=str(random_models))
+    with TestClient(build_app(build_service(settings))) as client:
+        yield client.app
+
+
+@pytest.fixture(scope="module")
+def mounted_app(tmp_path_factory, random_models):
+    """A page with users, mounted at /jcs by a proxy."""
+    folder = tmp_path_factory.mktemp("mounted")
+    add_users(folder)
+    settings = ServiceSettings(folder, models=str(random_models), root_path="/jcs")
     with TestClient(build_app(build_service(settings))) as client:
         yield client.app
 
@@ -40,17 +52,19 @@ def test_without_users_only_this_machine_is_answered(open_app):
         answer = TestClient(open_app, base_url=address).get("/health")
         assert (answer.status_code, answer.json()["code"]) == (403, "NO_USERS")
     client = TestClient(open_app, base_url="http://127.0.0.1")
-    assert client.get("/health", headers={"X-Forwarded-For": "192.0.2.7"}).status_code == 403
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "x-forwarded-host", "Forwarded", "X-Real-IP", "Via"):
+        assert client.get("/health", headers={name: "192.0.2.7"}).status_code == 403, name
     for host in ("[", "[::1", "", "127.0.0.1@evil.example"):
         assert client.get("/health", headers={"Host": host}).status_code == 403
 
 
-def test_a_page_behind_a_proxy_keeps_its_path(open_app):
-    client = TestClient(open_app, base_url="http://127.0.0.1")
+def test_a_page_behind_a_proxy_keeps_its_path(mounted_app):
+    client = TestClient(mounted_app, base_url="http://127.0.0.1")
+    form = {"name": "jane", "password": PASSWORDS["jane"]}
     first = client.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
     assert first.headers["Location"] == "/jcs/login"
     for login in ("/login", "/jcs/login"):  # proxies that cut the path off, and those that do not
-        answer = client.get(login, follow_redirects=False)
+        answer = client.post(login, data=form, follow_redirects=False)
         assert answer.headers["Location"] == "/jcs/"
         assert "Path=/jcs" in answer.headers["Set-Cookie"]
     page = client.get("/jcs/", headers={"Accept": "text/html"}).text
@@ -66,15 +80,23 @@ def test_programs_are_told_of_tokens_where_there_are_no_users(open_app):
     assert answer.json()["message"] == needed
 
 
-def test_a_link_leads_on_without_users_and_behind_a_proxy(open_app):
+def test_a_link_leads_on_without_users(open_app):
     client = TestClient(open_app, base_url="http://127.0.0.1")
+    asked = "/studies/0?version=1"
+    sent = client.get(asked, headers={"Accept": "text/html"}, follow_redirects=False)
+    assert sent.headers["Location"] == f"/login?{urlencode({'next': asked})}"
+    assert client.get(sent.headers["Location"], follow_redirects=False).headers["Location"] == asked
+
+
+def test_a_link_leads_on_behind_a_proxy(mounted_app):
+    client = TestClient(mounted_app, base_url="http://127.0.0.1")
+    form = {"name": "jane", "password": PASSWORDS["jane"]}
     asked = "/jcs/studies/0?version=1"
     sent = client.get(asked, headers={"Accept": "text/html"}, follow_redirects=False)
     assert sent.headers["Location"] == f"/jcs/login?{urlencode({'next': asked})}"
-    assert client.get(sent.headers["Location"], follow_redirects=False).headers["Location"] == asked
-    for target in ("/", "//jcs/", "/other/", "/jcsx/"):
-        answer = client.get("/jcs/login", params={"next": target}, follow_redirects=False)
-        assert answer.headers["Location"] == "/jcs/"
+    for target, leads in ((asked, asked), *((other, "/jcs/") for other in ("/", "//jcs/", "/other/", "/jcsx/"))):
+        answer = client.post("/jcs/login", data={**form, "next": target}, follow_redirects=False)
+        assert answer.headers["Location"] == leads
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path):
@@ -108,8 +130,10 @@ def test_only_a_page_has_users_and_corrections(tmp_path, jcs):
 
 
 def test_other_addresses_need_users(tmp_path):
-    with pytest.raises(ConfigError, match="can be reached by others and there are no users"):
+    with pytest.raises(ConfigError, match="can be reached by others, and there are no users"):
         build_service(ServiceSettings(tmp_path, host="0.0.0.0"))
+    with pytest.raises(ConfigError, match=r"a root path is of a proxy, .* and there are no users"):
+        build_service(ServiceSettings(tmp_path, root_path="/jcs"))
     with pytest.raises(ConfigError, match="a root path starts with /"):
         ServiceSettings(tmp_path, root_path="jcs/")
 

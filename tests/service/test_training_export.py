@@ -16,6 +16,10 @@ from jcs_ct.service.training_export import export_corrected
 from jcs_ct.service.users import LOCAL_USER
 
 
+def key(study_id: str) -> JobKey:
+    return JobKey(study_id, "w", "o", "v")
+
+
 @pytest.fixture
 def page(tmp_path):
     """The folder of a page with a corrected study, whose images lie in a folder of its series, and their paths."""
@@ -23,9 +27,8 @@ def page(tmp_path):
     write_dicom(make_phantom(PhantomConfig(slices=6, size=32, seed=3, negative=True)), tmp_path / "drawn")
     with ServiceDatabase(folder / RECORD) as database, Ledger(folder / "jobs.sqlite") as ledger:
         studies = Studies(database, ledger, ResultFolders(folder / "results"), folder)
-        record = studies.add(
-            LOCAL_USER, studies.new_id(), "", files=6, size=1, key=lambda name: JobKey(name, "w", "o", "v")
-        )
+        record = studies.record(LOCAL_USER, studies.new_id(), "", files=6, size=1, key=key)
+        record = studies.queue(record, key)
         series = studies.sent(record.study_id) / "wgggg+" / "wgggh+"
         series.parent.mkdir(parents=True)
         (tmp_path / "drawn" / "dicom").rename(series)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import sqlite3
 import time
 from collections import namedtuple
 
@@ -21,6 +22,12 @@ from jcs_ct.service.problems import Problem
 from jcs_ct.service.settings import UploadLimits
 from jcs_ct.service.uploads import Uploads
 from jcs_ct.service.users import Role, User
+
+
+def take_over(uploads, upload, place):
+    with uploads.taking_over(upload, place):
+        pass
+
 
 JANE, JOE = User("jane", Role.READER), User("joe", Role.READER)
 
@@ -63,7 +70,7 @@ def test_files_arrive_under_neutral_names(uploads, tmp_path):
     stream = b"".join(contents[index] for index in order)
     assert sent(uploads, upload, 0, stream[:5]) == 5
     assert sent(uploads, upload, 5, stream[5:7], stream[7:]) == 9
-    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent" / "x")
+    take_over(uploads, uploads.find(JANE, upload.upload_id), tmp_path / "sent" / "x")
     found = find_files(tmp_path / "sent" / "x")
     assert {path.read_bytes(): path.suffixes for path in found.others} == {
         b"10": [],
@@ -82,9 +89,9 @@ def test_a_cut_keeps_what_came_and_goes_on_from_there(uploads, tmp_path):
     assert uploads.find(JANE, upload.upload_id).received == 4
     problem = refused("WRONG_OFFSET", sent, uploads, upload, 0, b"ab")
     assert problem.facts["received"] == 4
-    refused("INCOMPLETE", uploads.take_over, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    refused("INCOMPLETE", take_over, uploads, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
     assert sent(uploads, upload, 4, b"ef") == 6
-    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    take_over(uploads, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
     assert [path.read_bytes() for path in (tmp_path / "sent").iterdir()] == [b"abcdef"]
 
 
@@ -113,7 +120,7 @@ def test_what_was_sent_is_judged_as_it_is_where_it_comes_from(tmp_path, phantom_
     announced_files = [{"name": str(f.relative_to(tmp_path)), "size": f.stat().st_size} for f in files]
     upload, order = uploads.announce(JANE, "label", announced_files)
     sent(uploads, upload, 0, b"".join(files[index].read_bytes() for index in order))
-    uploads.take_over(uploads.find(JANE, upload.upload_id), tmp_path / "sent")
+    take_over(uploads, uploads.find(JANE, upload.upload_id), tmp_path / "sent")
     database.close()
     assert said_of(tmp_path / "sent") == said_of(own)
     assert not any("Doe" in str(path) for path in (tmp_path / "sent").rglob("*"))
@@ -124,9 +131,26 @@ def test_an_upload_is_taken_over_once(uploads, tmp_path):
     upload, _ = announced(uploads, (2,))
     sent(uploads, upload, 0, b"ab")
     whole = uploads.find(JANE, upload.upload_id)
-    uploads.take_over(whole, tmp_path / "sent" / "x")
-    refused("UNKNOWN_UPLOAD", uploads.take_over, whole, tmp_path / "sent" / "y")
+    take_over(uploads, whole, tmp_path / "sent" / "x")
+    refused("UNKNOWN_UPLOAD", take_over, uploads, whole, tmp_path / "sent" / "y")
     assert not (tmp_path / "sent" / "y").exists()
+
+
+def test_an_upload_stays_until_it_is_recorded_whose_its_files_are(uploads, tmp_path):
+    upload, _ = announced(uploads, (2,))
+    sent(uploads, upload, 0, b"ab")
+    whole, place = uploads.find(JANE, upload.upload_id), tmp_path / "sent" / "x"
+
+    def end_in_it(error):
+        with pytest.raises(type(error)), uploads.taking_over(whole, place):
+            assert [path.read_bytes() for path in place.iterdir()] == [b"ab"]
+            raise error
+
+    for error in (sqlite3.OperationalError("database or disk is full"), KeyboardInterrupt()):
+        end_in_it(error)
+        assert not place.exists()
+    take_over(uploads, uploads.find(JANE, upload.upload_id), place)
+    assert [path.read_bytes() for path in place.iterdir()] == [b"ab"]
 
 
 def test_what_is_announced_is_bounded(uploads):
@@ -214,5 +238,5 @@ def test_what_another_request_removes_meanwhile_is_no_error(uploads, tmp_path, m
         yield b"abc"
 
     refused("UNKNOWN_UPLOAD", asyncio.run, uploads.receive(whole, 3, body()))
-    refused("UNKNOWN_UPLOAD", uploads.take_over, whole, tmp_path / "study")
+    refused("UNKNOWN_UPLOAD", take_over, uploads, whole, tmp_path / "study")
     assert not (tmp_path / "study").exists()

@@ -133,6 +133,24 @@ def test_the_audit_log_only_grows_and_shows_tampering(database, tmp_path):
     assert log.first_broken() == 3
 
 
+def test_a_look_at_a_study_is_noted_once_an_hour_and_each_time_its_page_is_opened(database, monkeypatch):
+    log = AuditLog(database)
+
+    def lines() -> list[tuple[str, str, int]]:
+        return [(entry.user, entry.study_id, entry.detail["version"]) for entry in log.entries(limit=100)][::-1]
+
+    looks = [("jane", "a", 0), ("joe", "a", 0), ("jane", "b", 0), ("jane", "a", 1)]
+    for _ in range(3):
+        for look in looks:
+            log.note_view(*look)
+    assert lines() == looks
+    log.note_view("jane", "a", 0, opened=True)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3601.0)
+    log.note_view("jane", "a", 0)
+    assert lines() == [*looks, looks[0], looks[0]]
+
+
 def test_a_seal_that_was_noted_shows_what_the_chain_does_not(database, tmp_path):
     log = AuditLog(database)
     for number in range(3):

@@ -37,7 +37,7 @@ def serve(
     folder: Folder = _DEFAULT_FOLDER,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
-    root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs.")] = "",
+    root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs; needs users.")] = "",
     models: ModelsOption = "compact",
     upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory that reading one study may take, in GiB.")] = 6.0,

@@ -64,7 +64,7 @@ def _dataset(outcome: Decoded, number: int, count: int) -> Dataset:
     return _from_json(outcome)
 
 
-def _from_json(outcome: Outcome) -> Dataset:
+def _from_json(outcome: Decoded) -> Dataset:
     """The elements, as they are stated: what pydicom says of a value that is not valid holds the value."""
     with pydicom_config.disable_value_validation():
         dataset: Dataset = Dataset.from_json(outcome.value)

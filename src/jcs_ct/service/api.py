@@ -107,15 +107,18 @@ async def receive(
 
 @router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload"])
 def complete(upload_id: str, user: CurrentUser, service: TheService) -> DescribedStudy:
-    """All is sent: make it a study and queue it."""
-    upload = service.uploads.find(user, upload_id)
-    study_id = service.studies.new_id()
-    service.uploads.take_over(upload, service.studies.sent(study_id))
-    record = service.studies.add(
-        user, study_id, upload.label, files=len(upload.sizes), size=upload.total_bytes, key=service.work.key
-    )
-    service.audit.note(user.name, "upload", study_id, files=record.file_count, bytes=record.byte_count)
-    return describe_study(service, record)
+    """All is sent: make it a study and queue it; asked again, the same study is the answer."""
+    record = service.studies.of_upload(user, upload_id)
+    if record is None:
+        upload = service.uploads.find(user, upload_id)
+        study_id, files, size = service.studies.new_id(), len(upload.sizes), upload.total_bytes
+        with service.uploads.taking_over(upload, service.studies.sent(study_id)):
+            record = service.studies.record(
+                user, study_id, upload.label, files=files, size=size, key=service.work.key, upload_id=upload_id
+            )
+    else:
+        service.uploads.drop(upload_id)  # what a kill or a full disk left of it
+    return describe_study(service, service.studies.queue(record, service.work.key))
 
 
 @router.delete("/uploads/{upload_id}", status_code=204, tags=["upload"])
@@ -177,7 +180,9 @@ def report(
 ) -> JSONResponse:
     """The report as data, of the automatic reading or of a correction."""
     record = service.studies.get(user, study_id)
-    return JSONResponse(read_report(service.corrections.folder(record, version)))
+    found = read_report(service.corrections.folder(record, version))
+    service.audit.note_view(user.name, study_id, version)
+    return JSONResponse(found)
 
 
 @router.get("/studies/{study_id}/report.html", tags=["results"])
@@ -185,6 +190,7 @@ def report_page(study_id: str, user: CurrentUser, service: TheService) -> Respon
     """The report as one page that needs no WebGL; it runs without an origin."""
     folder = service.studies.require_done(service.studies.get(user, study_id))
     headers = {"Content-Security-Policy": REPORT_POLICY}
+    service.audit.note_view(user.name, study_id, 0)
     return FileResponse(folder / "report.html", media_type="text/html", headers=headers)
 
 
@@ -205,6 +211,7 @@ def viewer_volume(
     path = service.corrections.folder(record, version if name in _OF_VERSION else 0) / VIEWER / name
     if not path.is_file():
         raise Problem(404, "UNKNOWN_FILE", "the study was read by a version that did not write this file")
+    service.audit.note_view(user.name, study_id, version)
     return FileResponse(path, media_type="application/gzip")
 
 

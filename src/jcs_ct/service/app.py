@@ -41,7 +41,8 @@ def build_service(settings: ServiceSettings) -> Service:
     """Open the folder and load the networks in the process that will read studies.
 
     Raises:
-        ConfigError: an address that others can reach, without users; networks that cannot be loaded.
+        ConfigError: an address or a proxy by which others can reach it, without users; networks that cannot be
+            loaded.
         DamagedFileError: the folder holds studies, and a record of them is empty or gone.
         OutputError: the folder cannot be used.
     """
@@ -51,12 +52,12 @@ def build_service(settings: ServiceSettings) -> Service:
     require_whole(folder)
     database = ServiceDatabase(folder / RECORD)
     users = Users(database)
-    if not settings.is_loopback and not users.all():
+    if (not settings.is_loopback or settings.root_path) and not users.all():
         database.close()
-        raise ConfigError(
-            f"{settings.host} can be reached by others and there are no users: add one with "
-            "`jcs serve users add NAME`, or serve on 127.0.0.1"
-        )
+        why, instead = f"{settings.host} can be reached by others", "serve on 127.0.0.1"
+        if settings.is_loopback:
+            why, instead = "a root path is of a proxy, through which others can reach the page", "serve without one"
+        raise ConfigError(f"{why}, and there are no users: add one with `jcs serve users add NAME`, or {instead}")
     with ExitStack() as opened:
         opened.callback(database.close)
         ledger, results = opened.enter_context(Ledger(folder / JOBS)), ResultFolders(folder / "results")

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jcs_ct.service.database import ServiceDatabase
+
+#: For so long a user who looked at a study is taken to look at it still.
+_VIEWED_FOR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,28 @@ class AuditLog:
 
     def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
+        self._looking = threading.Lock()
+        self._viewed: dict[tuple[str, str, int], float] = {}
 
     def note(self, user: str, action: str, study_id: str = "", **detail: Any) -> None:
         """Add a line; ``detail`` holds no patient data."""
         with self._database.transaction() as run:
             note(run, user, action, study_id, detail)
+
+    def note_view(self, user: str, study_id: str, version: int, *, opened: bool = False) -> None:
+        """Add a line that a user looked at a version of a study: one an hour, whatever of it is asked for meanwhile.
+
+        Args:
+            user: Who.
+            study_id, version: Of what.
+            opened: Its page was opened, which is noted each time.
+        """
+        key, moment = (user, study_id, version), time.monotonic()
+        with self._looking:
+            self._viewed = {known: at for known, at in self._viewed.items() if moment - at < _VIEWED_FOR_S}
+            if opened or key not in self._viewed:
+                self.note(user, "view", study_id, version=version)
+                self._viewed[key] = moment
 
     def entries(self, *, study_id: str | None = None, limit: int = 200) -> list[AuditEntry]:
         """The newest lines first."""

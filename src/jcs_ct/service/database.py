@@ -58,6 +58,11 @@ STEPS = (
     "ALTER TABLE studies ADD COLUMN source TEXT NOT NULL DEFAULT 'null';",
     # 3: who had a study deleted; empty but for the moment until nothing of it is left, or since a kill in between
     "ALTER TABLE studies ADD COLUMN deleted_by TEXT NOT NULL DEFAULT '';",
+    # 4: the upload that a study was sent by; empty for those that were picked
+    """
+    ALTER TABLE studies ADD COLUMN upload_id TEXT NOT NULL DEFAULT '';
+    CREATE UNIQUE INDEX studies_by_upload ON studies (upload_id) WHERE upload_id != '';
+    """,
 )
 
 

@@ -87,11 +87,17 @@ def pick(body: PickedStudy, user: CurrentUser, service: TheService) -> Described
     else:
         source |= {"place": str(service.folders.find(body.folder, body.name))}
     label = body.label.strip() or "Study"
-    record = service.studies.add(
-        user, service.studies.new_id(), label, files=0, size=0, key=service.work.key, source=source
+    record = service.studies.record(
+        user,
+        service.studies.new_id(),
+        label,
+        files=0,
+        size=0,
+        key=service.work.key,
+        source=source,
+        action="fetch" if body.study_uid else "pick",
     )
-    service.audit.note(user.name, "fetch" if body.study_uid else "pick", record.study_id)
-    return describe_study(service, record)
+    return describe_study(service, service.studies.queue(record, service.work.key))
 
 
 @router.post("/studies/{study_id}/send", tags=["results"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,9 +70,9 @@ class ListedFolders:
             Problem: UNKNOWN_FOLDER.
         """
         found = [
-            ListedStudy(folder, path.name, "folder" if path.is_dir() else "file", path.lstat().st_mtime)
+            ListedStudy(folder, path.name, kind, state.st_mtime)
             for path in self._root(folder).iterdir()
-            if self._may_be_a_study(path)
+            if (state := _state(path)) is not None and (kind := _kind_of_study(path, state))
         ]
         return sorted(found, key=lambda entry: -entry.changed_at)[:MOST_SHOWN]
 
@@ -82,7 +84,8 @@ class ListedFolders:
         """
         root = self._root(folder)
         path = next((path for path in root.iterdir() if path.name == name), None)
-        if path is None or not self._may_be_a_study(path):
+        state = None if path is None else _state(path)
+        if path is None or state is None or not _kind_of_study(path, state):
             raise Problem(404, "UNKNOWN_ENTRY", "there is no such study in the folder; reload the list")
         return path
 
@@ -91,11 +94,23 @@ class ListedFolders:
             raise Problem(404, "UNKNOWN_FOLDER", "the administrator listed no such folder")
         return self._paths[folder]
 
-    @staticmethod
-    def _may_be_a_study(path: Path) -> bool:
-        if path.is_symlink() or path.name.startswith("."):
-            return False
-        return path.is_dir() or path.name.lower().endswith((*_ARCHIVES, *_IMAGES))
+
+def _state(path: Path) -> os.stat_result | None:
+    """Of an entry itself, never of what a link leads to; None where it was moved away since it was listed."""
+    try:
+        return path.lstat()
+    except OSError:  # of a shared folder ESTALE, too
+        return None
+
+
+def _kind_of_study(path: Path, state: os.stat_result) -> str:
+    """``folder`` or ``file`` for what may be a study, empty for anything else."""
+    if path.name.startswith("."):
+        return ""
+    if stat.S_ISDIR(state.st_mode):
+        return "folder"
+    is_named_so = path.name.lower().endswith((*_ARCHIVES, *_IMAGES))
+    return "file" if stat.S_ISREG(state.st_mode) and is_named_so else ""
 
 
 def find_in_pacs(address: PacsAddress, *, patient_id: str, accession_number: str) -> list[dict[str, Any]]:

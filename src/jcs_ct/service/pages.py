@@ -288,7 +288,7 @@ def study_page(
                 "lesions": _lesions(report, read_places(folder)),
             },
         }
-        service.audit.note(session.user.name, "view", study_id, version=shown)
+        service.audit.note_view(session.user.name, study_id, shown, opened=True)
     return _render(request, "study.html", session, **values)
 
 
@@ -303,7 +303,7 @@ def _beside(
     versions = service.corrections.of(record.study_id)
     version = versions[-1].version if corrected and versions else 0
     its_report = read_report(service.corrections.folder(record, version))
-    service.audit.note(session.user.name, "view", record.study_id, version=version)
+    service.audit.note_view(session.user.name, record.study_id, version, opened=True)
     in_order = (report, its_report) if other.order is StudyOrder.LATER else (its_report, report)
     return {
         **asdict(other),

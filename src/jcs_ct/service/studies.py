@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Studies:
         """Folder of its corrections."""
         return self._folder / "corrections" / study_id
 
-    def add(
+    def record(
         self,
         user: User,
         study_id: str,
@@ -97,8 +97,10 @@ class Studies:
         size: int,
         key: Callable[[str], JobKey],
         source: Mapping[str, Any] | None = None,
+        upload_id: str = "",
+        action: str = "upload",
     ) -> StudyRecord:
-        """Record a study, and queue it.
+        """Record a study, which then has to be queued, and note in the log who brought it.
 
         Args:
             user: Who sent it.
@@ -108,26 +110,44 @@ class Studies:
             key: Makes the job's key.
             source: Where its process gets the files (see :mod:`~jcs_ct.service.bringing`); None: they lie in
                 :meth:`sent`.
+            upload_id: The upload that it was sent by, if any; no upload becomes two studies.
+            action: What the log calls it.
         """
         job = key(study_id)
         record = StudyRecord(study_id, user.name, label[:LONGEST_LABEL], time.time(), files, size, job.job_id)
-        self._database.change(
-            f"INSERT INTO studies ({_COLUMNS}, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (study_id, record.owner, record.label, record.added_at, files, size, record.job_id, _json(source)),
-        )
-        self.ledger.add(job, {"study_id": study_id, "source": source, "bytes": size})
+        with self._database.transaction() as run:
+            run.execute(
+                f"INSERT INTO studies ({_COLUMNS}, source, upload_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*astuple(record), json.dumps(source if source is None else dict(source)), upload_id),
+            )
+            note(run, user.name, action, study_id, {"files": files, "bytes": size} if source is None else {})
         return record
+
+    def queue(self, record: StudyRecord, key: Callable[[str], JobKey]) -> StudyRecord:
+        """Queue a study that was recorded, with the networks of now, unless it is queued already."""
+        row = self._database.row("SELECT source FROM studies WHERE study_id = ?", (record.study_id,))
+        if row is None or self.ledger.job(record.job_id) is not None:
+            return record
+        job = key(record.study_id)
+        self._database.change("UPDATE studies SET job_id = ? WHERE study_id = ?", (job.job_id, record.study_id))
+        request = {"study_id": record.study_id, "source": json.loads(row["source"]), "bytes": record.byte_count}
+        self.ledger.add(job, request)
+        return replace(record, job_id=job.job_id)
+
+    def of_upload(self, user: User, upload_id: str) -> StudyRecord | None:
+        """The study that an upload of the user became."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM studies WHERE upload_id = ? AND owner = ? AND deleted_by = ''",
+            (upload_id, user.name),
+        )
+        return None if row is None else StudyRecord(**dict(row))
 
     def queue_forgotten(self, key: Callable[[str], JobKey]) -> int:
         """Queue studies that were recorded and then, by a kill or a full disk, not queued; how many."""
-        rows = self._database.rows("SELECT study_id, job_id, source, byte_count FROM studies WHERE deleted_by = ''")
-        forgotten = [row for row in rows if self.ledger.job(row["job_id"]) is None]
-        for row in forgotten:
-            study_id, job = row["study_id"], key(row["study_id"])  # of other networks, perhaps, than before
-            sql = "UPDATE studies SET job_id = ? WHERE study_id = ?"
-            if self._database.change(sql, (job.job_id, study_id)):  # else it was deleted meanwhile
-                request = {"study_id": study_id, "source": json.loads(row["source"]), "bytes": row["byte_count"]}
-                self.ledger.add(job, request)
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM studies WHERE deleted_by = ''")
+        forgotten = [record for row in rows if self.ledger.job((record := StudyRecord(**dict(row))).job_id) is None]
+        for record in forgotten:
+            self.queue(record, key)
         return len(forgotten)
 
     def remove_orphans(self) -> int:
@@ -354,7 +374,3 @@ class Studies:
 
     def _all(self) -> list[StudyRecord]:
         return [StudyRecord(**dict(row)) for row in self._database.rows(f"SELECT {_COLUMNS} FROM studies")]
-
-
-def _json(source: Mapping[str, Any] | None) -> str:
-    return json.dumps(source if source is None else dict(source))

@@ -14,7 +14,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -167,8 +168,12 @@ class Uploads:
                 raise Problem(507, "DISK_FULL", str(explain_unwritable(Path("the upload"), error))) from error
         return offset + written
 
-    def take_over(self, upload: Upload, place: Path) -> None:
-        """Lay a whole upload's files into ``place`` (which appears whole) and end the upload.
+    @contextmanager
+    def taking_over(self, upload: Upload, place: Path) -> Iterator[None]:
+        """Lay a whole upload's files into ``place``, which appears whole; after the block the upload is ended.
+
+        The block records whose the files are. Where it fails they are removed and the upload is as it was; where the
+        server is killed in it, too, for what nobody recorded is removed at the next start.
 
         Raises:
             Problem: INCOMPLETE, UNKNOWN_UPLOAD (another request ended it), DISK_FULL.
@@ -178,6 +183,11 @@ class Uploads:
             raise Problem(409, "INCOMPLETE", message, received=upload.received)
         with self._taking:
             self._lay_out(upload, place)
+            try:
+                yield
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
             self.drop(upload.upload_id)
 
     def drop(self, upload_id: str) -> None:

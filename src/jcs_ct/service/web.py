@@ -32,6 +32,8 @@ from jcs_ct.service.work import QueueWork
 COOKIE = "jcs_session"
 CSRF_HEADER = "X-CSRF-Token"
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+#: Headers that a proxy adds, beside those that begin with X-Forwarded- (RFC 7239; RFC 9110, 7.6.3).
+_OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip"})
 #: Nothing from elsewhere, no inline script or style; the viewer draws fonts and workers from data it carries itself.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -179,14 +181,18 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
 
 def _refuse_strangers(request: Request) -> Response | None:
-    """Without users: refuse names that are not this machine's (DNS rebinding) and requests through a proxy."""
+    """Without users: refuse names that are not this machine's (DNS rebinding) and what came through a proxy.
+
+    A proxy is told by the headers that it adds. One that adds none and names this machine as the host cannot be told.
+    """
     if service_of(request).needs_login:
         return None
     try:
         host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
     except ValueError:  # no name of a machine, such as half an IPv6 address
         host = ""
-    if is_loopback(host) and "x-forwarded-for" not in request.headers:
+    came_by_proxy = any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in request.headers)
+    if is_loopback(host) and not came_by_proxy and not service_of(request).settings.root_path:
         return None
     content = {
         "code": "NO_USERS",

@@ -67,6 +67,18 @@ async function sendAll(upload, files, stop, onBytes) {
   }
 }
 
+/** Have what was sent made a study; asked again after a cut, the server answers with the same one. */
+async function complete(upload, stop) {
+  for (let failures = 0; ; ) {
+    try {
+      return await ask("POST", `/api/v1/uploads/${upload.upload_id}/complete`);
+    } catch (error) {
+      if (stop.aborted || (error.status && error.status < 500) || ++failures > 8) throw error;
+      await pause(Math.min(30, 2 ** failures / 2));
+    }
+  }
+}
+
 /** What these files are called in this browser: a hash, since their names may be a patient's; "" where it knows none. */
 async function signature(files) {
   if (!crypto.subtle) return ""; // a page over plain http that is not this machine's
@@ -141,7 +153,7 @@ async function send(files) {
       bar.value = bytes;
       status.textContent = `${(bytes / 1048576).toFixed(1)} of ${(upload.total_bytes / 1048576).toFixed(1)} MB`;
     });
-    await ask("POST", `/api/v1/uploads/${upload.upload_id}/complete`);
+    await complete(upload, stop.signal);
     localStorage.removeItem(known);
     line.remove();
     tell(`${label} was sent and is waiting to be read.`);
