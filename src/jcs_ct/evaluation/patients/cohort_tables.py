@@ -177,7 +177,7 @@ def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
     groups = cohort.units
     rows: list[Mapping[str, Cell]] = []
     for name, score in cohort.scores().items():
-        interval = resampling.interval(drawn_auc(truth, score), groups, classes=truth)
+        interval = resampling.interval(drawn_auc(truth, score), groups, parts=[truth, ~truth])
         row: dict[str, Cell] = {"score": name, "n_patients": len(truth), "n_undefined_draws": interval.n_undefined}
         rows.append(row | interval_cells("auc", interval))
     columns = (
