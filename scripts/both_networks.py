@@ -47,9 +47,9 @@ def largest_probabilities(ready: ReadySegmenter, manifest: Manifest, execution: 
 
 def compared(infected: NDArray[np.bool_], units: list[str], scores: dict[str, Floats]) -> dict[str, Interval]:
     """AUC of every score, and of every further one the difference to the first, over resampled patients."""
-    resampling = Resampling(draws=DRAWS)
+    resampling, classes = Resampling(draws=DRAWS), [infected, ~infected]
     aucs = {name: drawn_auc(infected, score) for name, score in scores.items()}
-    found = {name: resampling.interval(auc, units, classes=infected) for name, auc in aucs.items()}
+    found = {name: resampling.interval(auc, units, parts=classes) for name, auc in aucs.items()}
     first = next(iter(scores))
 
     def gain(name: str, rows: NDArray[np.int64]) -> float | None:
@@ -58,7 +58,7 @@ def compared(infected: NDArray[np.bool_], units: list[str], scores: dict[str, Fl
 
     for name in list(scores)[1:]:
         found[f"{name} minus {first}"] = resampling.interval(
-            lambda rows, name=name: gain(name, rows), units, classes=infected
+            lambda rows, name=name: gain(name, rows), units, parts=classes
         )
     return found
 

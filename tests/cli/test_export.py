@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.data.manifest.manifest_problems import LeakError
 from jcs_ct.engine.execution import is_installed
 from jcs_ct.errors import ConfigError
 
@@ -61,6 +64,25 @@ def test_int8_looks_at_the_training_split_only(jcs, random_models, tmp_path):
     )  # fmt: skip
     assert isinstance(done.exception, ConfigError)
     assert "int8 is calibrated on training slices, and there are none" in str(done.exception)
+
+
+@needs_openvino
+def test_int8_is_not_judged_on_what_it_was_calibrated_on(jcs, random_models, tmp_path):
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 255, (16, 16), dtype=np.uint8)).resize((64, 64)).save(tmp_path / "a.png")
+    Image.open(tmp_path / "a.png").save(tmp_path / "b.jpg", quality=95)
+    rows = [
+        ManifestRow(tmp_path / name, patient, 0, split=split)
+        for name, patient, split in (("a.png", "p", "train"), ("b.jpg", "q", "val"))
+    ]
+    Manifest(tuple(rows)).write(tmp_path / "slices.csv")
+    weights = random_models / "classifier.safetensors"
+    done = jcs(
+        "export", "openvino", weights, "-o", tmp_path / "net.xml", "--precision", "int8",
+        "-m", tmp_path / "slices.csv",
+    )  # fmt: skip
+    assert isinstance(done.exception, LeakError)
+    assert not (tmp_path / "net.xml").exists()
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("openvino", marks=needs_openvino)])

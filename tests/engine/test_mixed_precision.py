@@ -85,6 +85,19 @@ def test_the_most_harmful_groups_go_back_to_fp32_until_the_limit_holds(stand_ins
     assert (loose.fp32_groups, loose.judged["changes"]) == ((), {"a": 1.0, "b": 1.0})
 
 
+def test_one_group_alone_is_calibrated_on_few_slices(stand_ins, tiny, monkeypatch):
+    used = []
+
+    def quantised(onnx, images, exact=()):
+        used.append(len(images))
+        return {"a/1", "b/1", "c/1", "d/1"} - set(exact)
+
+    monkeypatch.setattr(module, "quantised_graph", quantised)
+    judging = JudgingSlices(IMAGES, ("a", "a", "b"), cut=0.5)
+    mixed_precision(tiny("classifier"), np.zeros((15, 1, 2, 2), np.float32), judging, largest_change=0.0)
+    assert used == [15, 8, 8, 8, 8, 15, 15], "all groups; each alone; without the worst, and the two worst"
+
+
 def test_a_limit_that_never_holds_is_an_error(stand_ins, tiny):
     judging = JudgingSlices(IMAGES, ("a", "a", "b"), cut=0.455)
     with pytest.raises(BackendError, match=r"int8 changes the classifier's answers .* by more than 0, however many"):

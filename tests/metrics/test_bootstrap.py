@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jcs_ct.metrics.bootstrap import bootstrap, paired_difference
+from jcs_ct.metrics.bootstrap import Resampling, bootstrap, paired_difference
 from jcs_ct.metrics.classification import roc_auc
 
 
@@ -67,9 +67,11 @@ def test_few_patients_have_no_interval(infected: int, uninfected: int, there_is_
     def auc(rows: np.ndarray) -> float | None:
         return roc_auc(truth[rows], score[rows]) if 0 < truth[rows].sum() < len(rows) else None
 
-    found = bootstrap(auc, np.arange(len(truth)), generator=generator(), draws=50, classes=truth)
+    found = bootstrap(auc, np.arange(len(truth)), generator=generator(), draws=50, parts=[truth, ~truth])
     assert (found.low is not None, found.high is not None) == (there_is_one, there_is_one)
     assert found.value is not None
+    one_sided = Resampling(draws=50).interval(auc, np.arange(len(truth)), parts=[truth])
+    assert (one_sided.low is not None) == (infected >= 5)
     alone = bootstrap(lambda rows: 36.13, np.zeros(9), generator=generator(), draws=50)
     assert (alone.value, alone.low, alone.high) == (36.13, None, None)
 

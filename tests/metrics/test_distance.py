@@ -8,7 +8,8 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 from scipy.spatial.distance import directed_hausdorff
 
-from jcs_ct.metrics.distance import hausdorff_distance
+from jcs_ct.metrics import distance
+from jcs_ct.metrics.distance import hausdorff_distance, hausdorff_distances
 
 
 def blobs(seed: int, shape: tuple[int, ...] = (40, 50)) -> np.ndarray:
@@ -56,6 +57,18 @@ def test_empty_cases() -> None:
     assert hausdorff_distance(some, some) == 0.0
     assert hausdorff_distance(some, empty) == hausdorff_distance(empty, some) == 50.0
     assert hausdorff_distance(some, empty, spacing=(2.0, 2.0), percentile=95) == 100.0
+
+
+def test_several_percentiles_take_the_work_of_one(monkeypatch) -> None:
+    pairs = [(blobs(1), blobs(2)), (blobs(1), np.zeros((40, 50), dtype=bool))]
+    expected = [tuple(hausdorff_distance(*pair, percentile=value) for value in (100.0, 95.0)) for pair in pairs]
+    maps = []
+    transform = distance.ndimage.distance_transform_edt
+    monkeypatch.setattr(
+        distance.ndimage, "distance_transform_edt", lambda *args, **kw: maps.append(1) or transform(*args, **kw)
+    )
+    assert [hausdorff_distances(*pair, percentiles=(100.0, 95.0)) for pair in pairs] == expected
+    assert len(maps) == 2
 
 
 def test_outlines_tell_a_ring_from_its_filled_twin() -> None:

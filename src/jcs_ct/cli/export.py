@@ -10,9 +10,11 @@ import typer
 
 from jcs_ct.choices import ExportPrecision
 from jcs_ct.cli.console import print_json
+from jcs_ct.cli.data_check import AcceptLeaks
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.options import MapOption
 from jcs_ct.cli.outputs import FILE_OUTPUT
+from jcs_ct.cli.used_manifests import open_used
 
 if TYPE_CHECKING:
     from jcs_ct.engine import ReadyClassifier, ReadySegmenter
@@ -77,6 +79,7 @@ def openvino(
             min=0.0, help="For int8: mean Dice (classifier: share of slice verdicts) that may change, in any source."
         ),
     ] = 0.002,
+    accept_leaks: AcceptLeaks = False,
     as_json: JSONOption = False,
 ) -> None:
     """Write a network as OpenVINO IR, compared with torch first (extra `openvino`).
@@ -87,7 +90,6 @@ def openvino(
 
     Example:  jcs export openvino models/segmenter.safetensors -o segmenter.xml
     """
-    from jcs_ct.data.manifest import read_manifest
     from jcs_ct.engine.exporting import export_network
     from jcs_ct.errors import ConfigError
     from jcs_ct.experiments.calibration_slices import judging_slices, training_slices
@@ -95,7 +97,11 @@ def openvino(
     if (precision == "int8") != (manifest is not None):
         raise ConfigError("--precision int8 and --manifest go together: int8 is calibrated on its training slices")
     ready, described = _load(weights)
-    table = None if manifest is None else read_manifest(manifest)
+    table = None
+    if manifest is not None:
+        opened = open_used(manifest, used=("train", "val"), accept_leaks=accept_leaks)
+        table = opened.manifest
+        described["manifest_warnings"] = list(opened.warnings)
     exported = export_network(
         ready,
         output,

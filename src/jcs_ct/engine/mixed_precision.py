@@ -18,13 +18,13 @@ from jcs_ct.engine.quantisation import layer_groups, quantised_graph
 from jcs_ct.errors import BackendError
 from jcs_ct.metrics.overlap import Counts, dice_score
 from jcs_ct.models.closed_form import probabilities
-from jcs_ct.volume import spread_over
+from jcs_ct.volume import every_nth, spread_over
 
 logger = logging.getLogger(__name__)
 
-#: Groups are moved to fp32 this many at a time: an eighth of all, so that a search takes eight quantisations at most.
+#: Groups go back to fp32 an eighth of all at a time, rounded down: 15 quantisations at most.
 _STEPS = 8
-#: Slices that calibrate and judge one group alone; the order of groups needs fewer than the final figure.
+#: At most so many slices calibrate and judge one group alone; the order of groups needs fewer than the final figure.
 _RANKING_SLICES = 8
 
 
@@ -118,7 +118,7 @@ def mixed_precision(
 
     Raises:
         ConfigError: NNCF is not installed, or there is no calibration slice.
-        BackendError: the limit does not hold with seven eighths of the groups in fp32.
+        BackendError: the limit does not hold with all groups but an eighth, or one, in fp32.
         RuntimeError: an operation that cannot be quantised.
     """
     onnx = onnx_bytes(graph_of(ready), ready.input_shape)
@@ -160,7 +160,7 @@ def _most_harmful_first(
 ) -> tuple[str, ...]:
     """Groups by what each alone does to the probabilities when it is int8."""
     places = judging.some(_RANKING_SLICES)
-    few = calibration[:: max(1, len(calibration) // _RANKING_SLICES)]
+    few = every_nth(calibration, _RANKING_SLICES)
     harm: dict[str, float] = {}
     for group in groups:
         graph = quantised_graph(onnx, few, exact=[name for name in groups if name != group])

@@ -34,7 +34,7 @@ class Resampling:
         statistic: Statistic,
         groups: Sequence[Any] | NDArray[Any],
         *,
-        classes: NDArray[np.bool_] | None = None,
+        parts: Sequence[NDArray[np.bool_]] | None = None,
     ) -> Interval:
         """:func:`bootstrap` with these draws."""
         return bootstrap(
@@ -43,13 +43,13 @@ class Resampling:
             generator=self.generator(),
             draws=self.draws,
             confidence=self.confidence,
-            classes=classes,
+            parts=parts,
         )
 
 
 DEFAULT_RESAMPLING = Resampling()
 
-#: Groups (of each class, where the statistic compares classes) below which there is no interval: draws of so few
+#: Groups (of each part, as of each class that a statistic compares) below which there is no interval: draws of so few
 #: repeat each other, and of one alone the interval has no width.
 LEAST_GROUPS = 5
 
@@ -82,7 +82,7 @@ def bootstrap(
     generator: np.random.Generator,
     draws: int = 2000,
     confidence: float = 0.95,
-    classes: NDArray[np.bool_] | None = None,
+    parts: Sequence[NDArray[np.bool_]] | None = None,
 ) -> Interval:
     """Percentile interval of a statistic over resampled groups.
 
@@ -92,7 +92,8 @@ def bootstrap(
         generator: Source of the draws.
         draws: How many.
         confidence: Of the interval.
-        classes: (n,) class of every row, where the statistic compares two: each needs ``LEAST_GROUPS`` groups.
+        parts: (n,) bool each, the rows without which there is no statistic, as those of both classes that it
+            compares or those that define it: every part needs ``LEAST_GROUPS`` groups. All rows without it.
 
     Raises:
         ValueError: no rows, or a number of draws or confidence that cannot be.
@@ -107,8 +108,7 @@ def bootstrap(
         result = statistic(np.concatenate([members[number] for number in drawn]))
         if result is not None:
             found.append(result)
-    every = np.ones(len(groups), dtype=bool)
-    if not found or fewest_groups(groups, [every] if classes is None else [classes, ~classes]) < LEAST_GROUPS:
+    if not found or _fewest_groups(groups, parts or [np.ones(len(groups), dtype=bool)]) < LEAST_GROUPS:
         return Interval(value, None, None, confidence, len(found), draws - len(found))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
@@ -117,7 +117,7 @@ def bootstrap(
     return Interval(value, float(low), float(high), confidence, len(found), draws - len(found))
 
 
-def fewest_groups(groups: Sequence[Any] | NDArray[Any], parts: Sequence[NDArray[np.bool_]]) -> int:
+def _fewest_groups(groups: Sequence[Any] | NDArray[Any], parts: Sequence[NDArray[np.bool_]]) -> int:
     """Groups with a row in each of the parts, (n,) bool; those of the part that has fewest."""
     names = np.asarray(groups)
     return min(len(np.unique(names[part])) for part in parts)

@@ -39,26 +39,37 @@ def hausdorff_distance(
     Raises:
         ValueError: arrays that do not fit together, or a percentile outside (0, 100].
     """
+    return hausdorff_distances(prediction, mask, percentiles=(percentile,), spacing=spacing, points=points)[0]
+
+
+def hausdorff_distances(
+    prediction: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    *,
+    percentiles: Sequence[float],
+    spacing: Sequence[float] | None = None,
+    points: Points = "boundary",
+) -> tuple[float, ...]:
+    """:func:`hausdorff_distance` at several percentiles, for the work of one; its arguments and errors."""
     check_pair(prediction, mask)
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile must be in (0, 100], got {percentile}")
+    for percentile in percentiles:
+        if not 0 < percentile <= 100:
+            raise ValueError(f"percentile must be in (0, 100], got {percentile}")
     if points not in ("boundary", "all"):
         raise ValueError(f"points must be boundary or all, got {points!r}")
     steps = np.ones(mask.ndim) if spacing is None else np.asarray(spacing, dtype=np.float64)
     if steps.shape != (mask.ndim,) or not (steps > 0).all():
         raise ValueError(f"spacing must have {mask.ndim} values greater than 0, got {spacing}")
     if not (prediction.any() and mask.any()):
-        if prediction.any() == mask.any():
-            return 0.0
-        return float(np.linalg.norm((np.array(mask.shape) - 1) * steps))
+        are_alike = prediction.any() == mask.any()
+        apart = 0.0 if are_alike else float(np.linalg.norm((np.array(mask.shape) - 1) * steps))
+        return (apart,) * len(percentiles)
     box = bounding_box(prediction | mask)  # no distance between the two leaves it
     first, second = prediction[box], mask[box]
     if points == "boundary":
         first, second = _outline(first), _outline(second)
-    return max(
-        _directed(first, second, steps, percentile),
-        _directed(second, first, steps, percentile),
-    )
+    directed = _distances(first, second, steps), _distances(second, first, steps)
+    return tuple(max(_at(one, percentile) for one in directed) for percentile in percentiles)
 
 
 def _outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -67,8 +78,13 @@ def _outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return outline
 
 
-def _directed(
-    start: NDArray[np.bool_], target: NDArray[np.bool_], steps: NDArray[np.float64], percentile: float
-) -> float:
-    distances = ndimage.distance_transform_edt(~target, sampling=steps)[start]
+def _distances(
+    start: NDArray[np.bool_], target: NDArray[np.bool_], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) from every pixel of ``start`` to the nearest of ``target``."""
+    distances: NDArray[np.float64] = ndimage.distance_transform_edt(~target, sampling=steps)[start]
+    return distances
+
+
+def _at(distances: NDArray[np.float64], percentile: float) -> float:
     return float(distances.max() if percentile == 100 else np.percentile(distances, percentile))

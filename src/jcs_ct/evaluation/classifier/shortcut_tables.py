@@ -98,7 +98,7 @@ def _verdicts(result: ShortcutResult, probability: NDArray[np.float64], resampli
     if not truth.all():
         cells["specificity_percent"] = float(100 * (values[~truth] < result.cut).mean())
     if truth.any() and not truth.all():
-        interval = resampling.interval(drawn_auc(truth, values), patients, classes=truth)
+        interval = resampling.interval(drawn_auc(truth, values), patients, parts=[truth, ~truth])
         cells |= interval_cells("auc", interval)
     return cells
 

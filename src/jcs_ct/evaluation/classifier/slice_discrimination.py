@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from jcs_ct.evaluation.pages.figures import roc_figure
 from jcs_ct.evaluation.pages.page import Evaluation
 from jcs_ct.evaluation.pages.tables import Cell, Column, Table, interval_cells
 from jcs_ct.experiments.slice_scores import ScoredSlices
-from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, LEAST_GROUPS, Resampling, Statistic, fewest_groups
+from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, LEAST_GROUPS, Resampling, Statistic
 from jcs_ct.metrics.classification import drawn_auc, roc_auc, roc_curve
 
 ALL_SOURCES = "all sources"
@@ -59,9 +58,7 @@ def score_cells(scores: ScoredSlices, resampling: Resampling = DEFAULT_RESAMPLIN
     for key, statistic, scale, classes in measures:
         if statistic(np.arange(len(scores))) is None:
             continue
-        interval = resampling.interval(statistic, scores.patients)
-        if fewest_groups(scores.patients, classes) < LEAST_GROUPS:
-            interval = replace(interval, low=None, high=None)
+        interval = resampling.interval(statistic, scores.patients, parts=classes)
         cells |= interval_cells(key, interval, scale=scale)
     return cells
 
@@ -135,7 +132,8 @@ def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DE
                 before, after = (auc(drawn) for auc in aucs)
                 return None if before is None or after is None else after - before
 
-            interval = resampling.interval(difference, first.patients, classes=first.infected)
+            classes = [first.infected, ~first.infected]
+            interval = resampling.interval(difference, first.patients, parts=classes)
             row |= interval_cells("auc_difference", interval)
         rows.append(row)
     columns = (

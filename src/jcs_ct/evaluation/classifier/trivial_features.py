@@ -145,7 +145,7 @@ def evaluate_trivial_features(
     for source, one in scores.items():
         for name, probability in one.probability.items():
             auc = drawn_auc(one.infected, probability)
-            interval = resampling.interval(auc, one.patients, classes=one.infected)
+            interval = resampling.interval(auc, one.patients, parts=[one.infected, ~one.infected])
             cells: dict[str, Cell] = {"source": source, "features": name, "n": len(one.infected), "folds": one.folds}
             rows.append(cells | {"n_patients": len(set(one.patients))} | interval_cells("auc", interval))
     columns = (

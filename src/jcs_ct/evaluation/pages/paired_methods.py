@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,11 +13,9 @@ from jcs_ct.evaluation.pages.tables import NO_INTERVAL, Cell, Column, Table, int
 from jcs_ct.experiments.judged_slices import CaseSet
 from jcs_ct.metrics.bootstrap import (
     DEFAULT_RESAMPLING,
-    LEAST_GROUPS,
     Interval,
     PairedDifference,
     Resampling,
-    fewest_groups,
     paired_difference,
 )
 from jcs_ct.metrics.overlap import PerImage
@@ -46,10 +44,7 @@ def mean_interval(values: PerImage, patients: Sequence[str], resampling: Resampl
         defined = values.defined[rows]
         return float(values.values[rows][defined].mean()) if defined.any() else None
 
-    interval = resampling.interval(mean, patients)
-    if fewest_groups(patients, [values.defined]) < LEAST_GROUPS:
-        interval = replace(interval, low=None, high=None)
-    return interval
+    return resampling.interval(mean, patients, parts=[values.defined])
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def auc_table(cohort: Cohort, resampling: Resampling) -> Table:
     for name, score in cohort.scores().items():
         row: dict[str, Cell] = {"score": name, "n": len(truth), "n_patients": len(set(groups.tolist()))}
         if len(truth):
-            interval = resampling.interval(drawn_auc(truth, score[scored]), groups, classes=truth)
+            interval = resampling.interval(drawn_auc(truth, score[scored]), groups, parts=[truth, ~truth])
             row |= {"n_undefined_draws": interval.n_undefined, **interval_cells("auc", interval)}
         rows.append(row)
     columns = (

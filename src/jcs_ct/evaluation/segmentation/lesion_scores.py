@@ -17,7 +17,7 @@ from jcs_ct.metrics.bootstrap import (
     Interval,
     Resampling,
 )
-from jcs_ct.metrics.distance import hausdorff_distance
+from jcs_ct.metrics.distance import hausdorff_distances
 from jcs_ct.metrics.overlap import LESION_PROBABILITY, Counts, PerImage, Reduced, reduce_metric
 from jcs_ct.metrics.protocols import OVERLAP_METRICS, MiniSegScores, miniseg_scores, official_iou
 from jcs_ct.metrics.saliency import EMeasure, adaptive_threshold, e_measure, e_measure_set
@@ -143,7 +143,7 @@ def _per_image(
     found["e_measure_adaptive_percent"] = _all_defined(100.0 * np.array(adaptive))
     distances = np.array(
         [
-            [hausdorff_distance(one, mask, percentile=percentile) for percentile in _HAUSDORFF.values()]
+            hausdorff_distances(one, mask, percentiles=tuple(_HAUSDORFF.values()))
             for one, mask in counted([*zip(cut, masks, strict=True)], progress)
         ]
     )
