@@ -36,7 +36,7 @@ def places(cohort: Path, count: int) -> list[Path]:
 def batch(listed: Path, executor: str, workers: int) -> dict[str, float]:
     """One run of `jcs batch`: seconds of the command, and of the part in which studies were read."""
     with tempfile.TemporaryDirectory() as output:
-        command = [*_JCS, "batch", "run", str(listed), "-o", output, "--json", "--study-gb", "2"]
+        command = [*_JCS, "batch", "run", str(listed), "-o", output, "--json", "--study-gib", "2"]
         command += ["--executor", executor, "--workers", str(workers), "--threads", "1"]
         began = time.monotonic()
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -180,7 +180,7 @@ def reports(folder: Path) -> dict[str, dict[str, bytes]]:
 def test_results_are_those_of_diagnose(executor, cohort, tmp_path, jcs):
     pytest.importorskip({"local": "jcs_ct", "ray": "ray", "slurm": "submitit"}[executor])
     extra = ["--slurm-here", "--slurm-jobs", 1] if executor == "slurm" else []
-    arguments = ["--executor", executor, "--workers", 1, "--study-gb", 2, "--segment", "always", *extra]
+    arguments = ["--executor", executor, "--workers", 1, "--study-gib", 2, "--segment", "always", *extra]
     done = jcs("batch", "run", cohort, "-o", tmp_path / "batch", *arguments)
     assert done.exit_code == 0, done.output
     for name in ("study-1", "study-2"):

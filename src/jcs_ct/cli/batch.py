@@ -97,8 +97,11 @@ def run(
         bool, typer.Option("--slurm-here", help="Run Slurm jobs as processes of this machine, for a trial.")
     ] = False,
     study_minutes: Annotated[float, typer.Option(min=0.01, help="Longest time for one study.")] = 60.0,
-    study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
-    least_free_gb: Annotated[float, typer.Option(min=0, help="Begin nothing below so much free space, GiB.")] = 1.0,
+    study_gib: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
+    least_free_gib: Annotated[
+        float,
+        typer.Option(min=0, help="Begin nothing below so much free space, GiB."),
+    ] = 1.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Read studies again that failed, or whose results are gone.")
     ] = False,
@@ -164,7 +167,7 @@ def run(
         batch_size=batch_size,
     )
     os.umask(0o077)  # results of patients
-    limits = Limits(memory_bytes=int(study_gb * GIB), seconds=study_minutes * 60)
+    limits = Limits(memory_bytes=int(study_gib * GIB), seconds=study_minutes * 60)
     with work.only_batch(output):
         batch = work.new_batch(output, options, results)
         with batch.open_ledger() as ledger, batch_progress(as_json, common_options.shown().quiet) as shown:
@@ -188,7 +191,7 @@ def run(
                     ledger,
                     machines.start(batch, limits, slurm),
                     limits=limits,
-                    least_free_bytes=int(least_free_gb * GIB),
+                    least_free_bytes=int(least_free_gib * GIB),
                     on_change=shown.standing,
                     on_failure=shown.failure,
                     keep_going=lambda: not stopping,

@@ -33,7 +33,9 @@ Url = Annotated[
     ),
 ]
 CaBundle = Annotated[
-    Path | None, typer.Option(help="PEM file of certificates to trust instead of the system's."), SOME_INPUT
+    Path | None,
+    typer.Option(envvar="JCS_PACS_CA", help="PEM file of certificates to trust instead of the system's."),
+    SOME_INPUT,
 ]
 AeTitle = Annotated[str, typer.Option(help="Our AE title, for dimse:// addresses.")]
 MovePort = Annotated[
@@ -135,7 +137,10 @@ def receive(
         tuple[Path, Path, Path] | None,
         typer.Option(help="PEM files: our certificate, its key, what signed the callers'. Opens the port to others."),
     ] = None,
-    least_free_gb: Annotated[float, typer.Option(min=0, help="Free space that must be left, in GiB.")] = 1.0,
+    least_free_gib: Annotated[
+        float,
+        typer.Option(min=0, help="Free space that must be left, in GiB."),
+    ] = 1.0,
 ) -> None:
     """Receive CT images by C-STORE, until stopped; answers C-ECHO. Without --tls on loopback only.
 
@@ -151,7 +156,7 @@ def receive(
         tuple(caller),
         host="127.0.0.1" if tls is None else "0.0.0.0",
         port=port,
-        least_free_bytes=int(least_free_gb * GIB),
+        least_free_bytes=int(least_free_gib * GIB),
         tls=None if tls is None else TlsFiles(*tls),
     )
     with receiving(settings, folder) as opened:

@@ -46,8 +46,11 @@ def watch(
     attempts: Annotated[int, typer.Option(min=1, help="Failed attempts after which a study is set aside.")] = 5,
     retry_s: Annotated[float, typer.Option(min=0, help="Wait after a failure; doubled for each further one.")] = 30.0,
     study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time for one study.")] = 60.0,
-    study_gb: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
-    least_free_gb: Annotated[float, typer.Option(min=0, help="Fetch nothing below so much free space, GiB.")] = 2.0,
+    study_gib: Annotated[float, typer.Option(min=0.1, help="Most memory for one study, in GiB.")] = 6.0,
+    least_free_gib: Annotated[
+        float,
+        typer.Option(min=0, help="Fetch nothing below so much free space, GiB."),
+    ] = 2.0,
     keep_hours: Annotated[
         float, typer.Option(min=0, help="Longest time that the images of a study that waits stay on disk.")
     ] = 24.0,
@@ -84,10 +87,10 @@ def watch(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         settings = WatchSettings(
             models=models,
-            limits=Limits(memory_bytes=int(study_gb * GIB), seconds=study_minutes * 60),
+            limits=Limits(memory_bytes=int(study_gib * GIB), seconds=study_minutes * 60),
             outage_wait_s=every_s,
             look_every_s=every_s,
-            least_free_bytes=int(least_free_gb * GIB),
+            least_free_bytes=int(least_free_gib * GIB),
             keep_s=keep_hours * 3600,
         )
         worked_on: list[Job] = []

@@ -40,7 +40,7 @@ def serve(
     root_path: Annotated[str, typer.Option(help="Where a proxy mounts the page, such as /jcs; needs users.")] = "",
     models: ModelsOption = "compact",
     upload_gib: Annotated[float, typer.Option(min=0.001, help="Largest study that may be sent, in GiB.")] = 8.0,
-    memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory that reading one study may take, in GiB.")] = 6.0,
+    study_gib: Annotated[float, typer.Option(min=0.5, help="Most memory for one study, in GiB.")] = 6.0,
     study_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time of reading one study.")] = 60.0,
     session_hours: Annotated[
         float, typer.Option(min=0.01, help="A login ends after so long, and after a quarter of it without a request.")
@@ -54,9 +54,12 @@ def serve(
     pacs: Annotated[
         str | None, typer.Option(help="DICOMweb root to pick studies from and send results to; see `jcs pacs fetch`.")
     ] = None,
-    pacs_ca_bundle: Annotated[
+    ca_bundle: Annotated[
         Path | None,
-        typer.Option(help="PEM file of certificates to trust for the PACS instead of the system's."),
+        typer.Option(
+            envvar="JCS_PACS_CA",
+            help="PEM file of certificates to trust for the PACS instead of the system's.",
+        ),
         SOME_INPUT,
     ] = None,
 ) -> None:
@@ -85,11 +88,11 @@ def serve(
         root_path=root_path,
         models=models,
         uploads=UploadLimits(total_bytes=int(upload_gib * GIB)),
-        study=Limits(memory_bytes=int(memory_gib * GIB), seconds=study_minutes * 60),
+        study=Limits(memory_bytes=int(study_gib * GIB), seconds=study_minutes * 60),
         session_hours=session_hours,
         keep_days=keep_days,
         study_folders=tuple(studies or ()),
-        pacs=None if pacs is None else PacsAddress(pacs, "" if pacs_ca_bundle is None else str(pacs_ca_bundle)),
+        pacs=None if pacs is None else PacsAddress(pacs, "" if ca_bundle is None else str(ca_bundle)),
     )
     if settings.pacs is not None:
         check_pacs(settings.pacs)
