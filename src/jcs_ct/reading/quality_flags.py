@@ -26,7 +26,14 @@ _UNCHECKED = {
 
 def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
     """What a reader must know of the lungs before any volume, percentage or side is believed."""
-    unknown = in_view.share[UNKNOWN_SIDE]
+    yield from _size_flags(in_view)
+    yield from _side_flags(in_view)
+    yield from _amount_flags(in_view)
+    yield from _coverage_flags(in_view)
+
+
+def _size_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """Whether the stated millimetres can be a person's."""
     if in_view.larger_than_any and in_view.extent_mm and in_view.volume_ml:
         high, deep, wide = in_view.extent_mm
         yield QualityFlag(
@@ -43,6 +50,11 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             "adult's: they are a child's, or pixel size or slice spacing are stated wrongly (as when slices were "
             "left out or pictures shrunk), and with them every volume and length; correct them at their source",
         )
+
+
+def _side_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """Whether right and left, front and back are the patient's."""
+    unknown = in_view.share[UNKNOWN_SIDE]
     if in_view.contradiction is not None:
         yield QualityFlag(
             "AXES_CONTRADICTED",
@@ -70,6 +82,10 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             "mirrored, and then right and left are exchanged; or the heart lies there (dextrocardia, a right lung "
             "that lost volume): check the sides",
         )
+
+
+def _amount_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """Whether what was found is all of both lungs, and lung alone."""
     if in_view.only is not None:
         found, other = SIDES[in_view.only], SIDES[RIGHT + LEFT - in_view.only]
         yield QualityFlag(
@@ -100,6 +116,10 @@ def lung_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
             "pleural space (pneumothorax), a bulla or severe emphysema; where it is no lung, lung volumes are too "
             "large and percentages too small: look at it",
         )
+
+
+def _coverage_flags(in_view: LungsInView) -> Iterator[QualityFlag]:
+    """What the field of view and the scan leave out."""
     cut = {side: slices for side, slices in in_view.cut_slices.items() if slices}
     if cut:
         named = " and ".join(
