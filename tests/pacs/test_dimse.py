@@ -128,6 +128,15 @@ def test_a_study_is_fetched_as_it_is_stored_and_goes_on_where_it_was_cut(pacs, w
     assert [level for kind, level in pacs.requests if kind == "retrieve"] == ["IMAGE"]
 
 
+def test_a_dose_page_of_modality_ct_is_none_of_the_images(pacs, way, tmp_path):
+    fill(pacs)
+    page = dcmread(BytesIO(ct_file("1.2.3", "1.2.3.2", 1)))
+    page.SOPClassUID = page.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    pacs.instances["1.2.3.2.1"] = page
+    assert client(pacs, **way).fetch_study("1.2.3", tmp_path).image_count == 3
+    assert numbers_in(tmp_path) == [1, 2, 3]
+
+
 def test_what_a_series_left_out_is_asked_for_alone_and_what_nobody_asked_for_is_refused(pacs, way, tmp_path):
     fill(pacs)
     pacs.sends_at_most = 2

@@ -102,9 +102,9 @@ class Archive(ABC):
                 f"the PACS counts {count} images in a CT series and lists {len(listed)}; they may still be arriving, "
                 "or it cuts its lists: try again later"
             )
-        if series.modality == "CT":
-            return series.with_images(tuple(listed))
-        return series.with_images(tuple(uid for uid, kind in listed.items() if kind in CT_SOP_CLASSES))
+        # Scanners put dose pages and screenshots into series of CT: the gate takes none, C-GET would not bring them.
+        wanted = {*CT_SOP_CLASSES, ""} if series.modality == "CT" else CT_SOP_CLASSES
+        return series.with_images(tuple(uid for uid, kind in listed.items() if kind in wanted))
 
     def fetch_study(
         self, study_uid: str, folder: Path, *, advance: Callable[[int, int], None] | None = None
