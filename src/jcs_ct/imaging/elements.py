@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -100,6 +101,14 @@ def to_text(value: Any) -> str:
     if isinstance(value, (MultiValue, list, tuple)):
         return "\\".join(str(item) for item in value).strip()
     return "" if value is None else str(value).strip()
+
+
+def has_controls(text: str) -> bool:
+    """Whether a line of text holds control characters or line ends (PS3.5 6.1.3), or what UTF-8 cannot carry.
+
+    ``str.isprintable`` refuses more: the ideographic space of Japanese names, the joiners of Persian ones.
+    """
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
 
 
 def to_seconds(value: Any) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.imaging.elements import has_controls
 
 
 def file_name(instance_uid: str) -> str:
@@ -112,7 +113,7 @@ class StudyQuery:
 
     def __post_init__(self) -> None:
         for value in (self.patient_id, self.accession_number):
-            if not value.isprintable() or any(letter in value for letter in "*?\\") or len(value) > 64:
+            if has_controls(value) or any(letter in value for letter in "*?\\") or len(value) > 64:
                 raise ConfigError("a Patient ID or Accession Number is looked for whole: up to 64 letters, no * or ?")
         if any(not part.strip() for part in self.body_parts):
             raise ConfigError("a body part is a word such as CHEST, got an empty one")

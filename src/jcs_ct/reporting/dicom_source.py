@@ -27,6 +27,7 @@ from pydicom.valuerep import validate_value
 
 from jcs_ct.axes import AxisTurn
 from jcs_ct.errors import ConfigError, GateCode, StudyError
+from jcs_ct.imaging.elements import has_controls
 from jcs_ct.imaging.identifiers import read_elements
 from jcs_ct.imaging.study import Study
 from jcs_ct.reporting.dicom_geometry import SeriesGeometry, read_geometry
@@ -373,7 +374,7 @@ def _clean_text(header: Dataset, keyword: str, replaced: Counter[str]) -> str:
     """The attribute's text, or an empty one when its value representation does not allow it."""
     text = _text(header, keyword)
     try:
-        if isinstance(header.get(keyword), MultiValue) or not text.isprintable():
+        if isinstance(header.get(keyword), MultiValue) or has_controls(text):
             raise ValueError(f"{keyword} has several values or control characters")
         validate_value(dictionary_VR(keyword), text, pydicom_config.RAISE)
     except ValueError:

@@ -53,6 +53,30 @@ def test_valid_identifiers_and_the_patient_are_kept(make_series):
     assert source.replaced == {}
 
 
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 192", "山田　太郎"),
+        ("ISO_IR 192", "نیک\u200cپور^علی"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田　^太郎=やまだ^たろう"),
+        ("GBK", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 100", "Hôte\xa0d'Or^Zoé"),
+    ],
+)
+def test_names_are_kept_in_every_script(make_series, character_set, name):
+    source = read_source_series(
+        make_series(SpecificCharacterSet=character_set, PatientName=name, StudyDescription="CT")
+    )
+    assert str(source.first.PatientName) == name
+    assert source.replaced == {}
+
+
+def test_text_with_line_ends_is_left_out(make_series):
+    source = read_source_series(make_series(StudyDescription="chest\r\nCT"))
+    assert "StudyDescription" not in source.first
+    assert source.replaced == {"StudyDescription": 1}
+
+
 def test_identifiers_that_are_none_are_replaced_and_counted(make_series, caplog):
     study = make_series(
         StudyInstanceUID=GUID,
