@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "jcs-ct"
 MODEL_NAME = "JCS chest CT"
+#: Takes the segmenter's place as what made lesions that a person corrected, or drew where it found none.
+CORRECTED_BY_READER = "jcs-ct, lesions corrected by a reader"
 
 CATEGORY = codes.SCT.MorphologicallyAbnormalStructure
 #: Neither ground glass nor consolidation: the networks do not tell the two apart (CID 6104).

@@ -48,7 +48,7 @@ def build_rejection(
         content=KeyObjectSelection(
             document_title=codes.DCM.RejectedForQualityReasons,
             referenced_objects=evidence,
-            description="Images were added to the study; newer results take the place of these.",
+            description="The images of the study changed; newer results take the place of these.",
         ),
         series_instance_uid=identity.uid("series", "ko"),
         series_number=SERIES_NUMBER,
@@ -56,6 +56,7 @@ def build_rejection(
         instance_number=1,
         **equipment(diagnosis),
     )
+    note.copy_patient_and_study_information(source.first)
     note.SeriesDescription = series_description("superseded")
     return note
 

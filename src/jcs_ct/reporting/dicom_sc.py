@@ -167,6 +167,7 @@ def build_overlay(
         series_description=series_description("overlay"),
         **equipment(diagnosis),
     )
+    image.copy_patient_and_study_information(source.first)
     image.BodyPartExamined = "CHEST"
     image.PixelSpacing = [DS(value, auto_format=True) for value in source.geometry.pixel_spacing_mm]
     image.BurnedInAnnotation = source.burned_in_annotation  # the caption identifies nobody

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from jcs_ct import __version__
-from jcs_ct.reporting.dicom_common import CATEGORY, LUNG, OPACITY, SIDES, equipment, model_facts, series_description
+from jcs_ct.reporting.dicom_common import (
+    CATEGORY,
+    CORRECTED_BY_READER,
+    LUNG,
+    OPACITY,
+    SIDES,
+    equipment,
+    model_facts,
+    series_description,
+)
 from jcs_ct.reporting.dicom_identity import Correction, ResultIdentity
 from jcs_ct.reporting.dicom_source import SourceSeries
 
@@ -109,22 +118,33 @@ def _check_labels(diagnosis: Diagnosis) -> None:
 def _describe(
     lesion: Lesion, diagnosis: Diagnosis, identity: ResultIdentity, correction: Correction | None
 ) -> SegmentDescription:
-    name, sha256 = model_facts(diagnosis, "segmenter")
     return SegmentDescription(
         segment_number=lesion.lesion_id,
         segment_label=tracking_id(lesion),
         segmented_property_category=CATEGORY,
         segmented_property_type=OPACITY,
         algorithm_type="AUTOMATIC" if correction is None else "SEMIAUTOMATIC",
-        algorithm_identification=AlgorithmIdentificationSequence(
-            name=f"jcs-ct segmenter {name}"[:64],
-            family=codes.DCM.ArtificialIntelligence,
-            version=__version__,
-            parameters={"sha256": sha256} if sha256 else None,
-        ),
+        algorithm_identification=_outlined_by(diagnosis, correction),
         tracking_uid=identity.uid("lesion", str(lesion.lesion_id)),
         tracking_id=tracking_id(lesion),
         anatomic_regions=[_region(lesion)],
+    )
+
+
+def _outlined_by(diagnosis: Diagnosis, correction: Correction | None) -> AlgorithmIdentificationSequence:
+    if correction is not None:
+        return AlgorithmIdentificationSequence(
+            name=CORRECTED_BY_READER,
+            family=codes.DCM.ManualProcessing,
+            version=__version__,
+            parameters={"correction_version": str(correction.version)},
+        )
+    name, sha256 = model_facts(diagnosis, "segmenter")
+    return AlgorithmIdentificationSequence(
+        name=f"jcs-ct segmenter {name}"[:64],
+        family=codes.DCM.ArtificialIntelligence,
+        version=__version__,
+        parameters={"sha256": sha256} if sha256 else None,
     )
 
 

@@ -64,9 +64,12 @@ def build_report(
         predecessors: Results that these take the place of (Predecessor Documents, PS3.3 C.17.2).
     """
     groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
-    groups = [_study_group(diagnosis, identity)]
+    groups = [_study_group(diagnosis, identity, correction)]
     if segmentation is not None:
-        groups += [_lesion_group(lesion, source, diagnosis, identity, segmentation) for lesion in diagnosis.lesions]
+        groups += [
+            _lesion_group(lesion, source, diagnosis, identity, segmentation, correction)
+            for lesion in diagnosis.lesions
+        ]
     report = sr.MeasurementReport(
         observation_context=_observation_context(diagnosis, correction),
         procedure_reported=_procedure(source),
@@ -154,6 +157,21 @@ def _algorithm(diagnosis: Diagnosis, role: str, *parameters: str) -> sr.Algorith
     )
 
 
+def _outlined_by(diagnosis: Diagnosis, correction: Correction | None) -> sr.AlgorithmIdentification:
+    """What a lesion's figures come from: the segmenter, or the measuring of what a person outlined."""
+    if correction is None:
+        return _algorithm(diagnosis, "segmenter")
+    return sr.AlgorithmIdentification(
+        name=common.CORRECTED_BY_READER,
+        version=__version__,
+        parameters=[_corrected_in(correction)],
+    )
+
+
+def _corrected_in(correction: Correction) -> str:
+    return f"correction_version={correction.version}"
+
+
 _VERDICTS = {
     Verdict.POSITIVE: codes.SCT.Positive,
     Verdict.NEGATIVE: codes.SCT.Negative,
@@ -161,7 +179,9 @@ _VERDICTS = {
 }
 
 
-def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.MeasurementsAndQualitativeEvaluations:
+def _study_group(
+    diagnosis: Diagnosis, identity: ResultIdentity, correction: Correction | None
+) -> sr.MeasurementsAndQualitativeEvaluations:
     """Verdict, counts and burden; an opacity is a finding only of a positive study (TID 1501 rows 3 and 4 are U)."""
     point = diagnosis.operating_point
     parameters = [f"slice_probability={point.slice_probability:g}"]
@@ -174,7 +194,8 @@ def _study_group(diagnosis: Diagnosis, identity: ResultIdentity) -> sr.Measureme
             1, sr.Measurement(common.POSITIVE_SLICE_THRESHOLD, diagnosis.positive_slice_threshold, _NUMBER)
         )
     if diagnosis.segmented:
-        parameters.append(f"lesion_probability={point.lesion_probability:g}")
+        by_network = f"lesion_probability={point.lesion_probability:g}"
+        parameters.append(by_network if correction is None else _corrected_in(correction))
         measurements.append(sr.Measurement(common.LESION_COUNT, len(diagnosis.lesions), _NUMBER))
     if diagnosis.burden is not None:
         parameters.append(f"high_opacity_cut_hu={diagnosis.burden.high_opacity_cut_hu:g}")
@@ -227,6 +248,7 @@ def _lesion_group(
     diagnosis: Diagnosis,
     identity: ResultIdentity,
     segmentation: Segmentation,
+    correction: Correction | None,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     measurements = []
     if lesion.volume_ml is not None:
@@ -254,6 +276,6 @@ def _lesion_group(
         finding_category=common.CATEGORY,
         finding_type=common.OPACITY,
         finding_sites=[site],
-        algorithm_id=_algorithm(diagnosis, "segmenter"),
+        algorithm_id=_outlined_by(diagnosis, correction),
         measurements=measurements,
     )

@@ -24,7 +24,7 @@ from jcs_ct.imaging.identifiers import read_identifiers
 from jcs_ct.imaging.study import QualityFlag
 from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_maps, dicom_pdf, dicom_sc, dicom_sr
-from jcs_ct.reporting.dicom_identity import report_series_uid
+from jcs_ct.reporting.dicom_identity import Correction, report_series_uid
 from jcs_ct.reporting.dicom_results import write_dicom_results
 from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.volume import CTVolume
@@ -192,6 +192,36 @@ def test_the_structured_report_ties_volumes_to_segments(results):
         assert target.ReferencedSegmentNumber == lesion.lesion_id
         described = segmentation.SegmentSequence[lesion.lesion_id - 1]
         assert group.tracking_uid == described.TrackingUID
+
+
+@pytest.mark.parametrize("correction", [None, Correction("jane", 3)])
+def test_lesions_name_what_made_them(make_series, make_findings, tmp_path, correction):
+    study = make_series()
+    write_dicom_results(study, make_findings(study), tmp_path, kinds=("seg", "sr"), correction=correction)
+    by_reader, segmenter = "jcs-ct, lesions corrected by a reader", "jcs-ct segmenter compact-joint"
+    for segment in dcmread(tmp_path / "lesions.seg.dcm").SegmentSequence:
+        (made_by,) = segment.SegmentationAlgorithmIdentificationSequence
+        family = made_by.AlgorithmFamilyCodeSequence[0].CodeMeaning
+        assert made_by.AlgorithmName == (segmenter if correction is None else by_reader)
+        assert family == ("Artificial Intelligence" if correction is None else "Manual Processing")
+        assert (segment.SegmentAlgorithmName, segment.SegmentAlgorithmType) == (
+            (segmenter, "AUTOMATIC") if correction is None else (by_reader, "SEMIAUTOMATIC")
+        )
+    content = highdicom.sr.srread(tmp_path / "findings.sr.dcm").content
+    named = {_algorithm_of(group)[0] for group in content.get_volumetric_roi_measurement_groups()}
+    assert named == {segmenter if correction is None else by_reader}
+    (study_group,) = content.get_image_measurement_groups()
+    name, parameters = _algorithm_of(study_group)
+    assert name == "jcs-ct classifier compact-classifier", "the verdict stays the network's"
+    assert ("correction_version=3" in parameters) == (correction is not None)
+    assert any("lesion_probability" in one for one in parameters) == (correction is None)
+
+
+def _algorithm_of(group):
+    """Name and parameters of the algorithm of a measurement group (TID 4019)."""
+    texts = [item for item in group[0].ContentSequence if item.ValueType == "TEXT"]
+    stated = [(item.ConceptNameCodeSequence[0].CodeMeaning, item.TextValue) for item in texts]
+    return dict(stated)["Algorithm Name"], [text for name, text in stated if name == "Algorithm Parameters"]
 
 
 def test_the_structured_report_states_verdict_burden_and_notice(results):
@@ -514,6 +544,32 @@ def test_a_named_revision_has_the_same_identifiers_whatever_was_found(make_serie
     (report,) = read_identifiers([tmp_path / "1" / "findings.sr.dcm"])
     assert report.series == report_series_uid("job")
     assert report_series_uid("job") != report_series_uid("other job")
+
+
+def test_every_object_states_the_patient_and_the_study_of_the_source(make_series, make_findings, tmp_path):
+    stated = {
+        "PatientName": "山田　太郎",
+        "PatientID": "患者/1",
+        "IssuerOfPatientID": "HOSPITAL A",
+        "PatientBirthDate": "19600102",
+        "PatientSex": "F",
+        "PatientAge": "060Y",
+        "PatientWeight": "61.5",
+        "StudyDate": "20200401",
+        "StudyTime": "101112",
+        "StudyID": "S1",
+        "StudyDescription": "CT chest",
+        "AccessionNumber": "A1",
+        "ReferringPhysicianName": "Hôte^Zoé",
+    }
+    study = make_series(SpecificCharacterSet="ISO_IR 192", **stated)
+    diagnosis = make_findings(study)
+    earlier = read_identifiers(write_dicom_results(study, diagnosis, tmp_path / "1", kinds=("sr",), revision="first"))
+    written = write_dicom_results(study, diagnosis, tmp_path / "2", revision="second", supersedes=earlier)
+    assert {path.name.split(".")[1] for path in written} == {"seg", "pm", "sr", "sc", "pdf", "ko"}
+    for path in written:
+        dataset = dcmread(path)
+        assert {keyword: str(dataset.get(keyword)) for keyword in stated} == stated, path.name
 
 
 def test_superseded_results_are_named_by_a_rejection_note_and_by_the_new_report(make_series, make_findings, tmp_path):
