@@ -85,7 +85,7 @@ class State(StrEnum):
     DONE = "done"  #: nothing is left to do
     REFUSED = "refused"  #: it would fail again: the gate, a setting; ``code`` says why
     SET_ASIDE = "set_aside"  #: failed too often; waits for :meth:`Ledger.requeue`
-    CANCELLED = "cancelled"  #: taken out by a person
+    CANCELLED = "cancelled"  #: taken out, by a person or because the study on a PACS is no longer what was queued
 
 
 ReportLanguage = Literal["en", "de"]

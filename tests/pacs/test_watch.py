@@ -738,6 +738,23 @@ def test_logs_and_names_on_disk_hold_no_identifier(start, fill, caplog, worker):
     assert not [path for path in seen if "1.2.840" in path.name]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_job_of_images_that_the_study_no_longer_has_is_cancelled_and_says_why(start, pacs, fill, worker, deleted):
+    fill("1.2.3", images=2)
+    watcher = start(settings=WatchSettings(least_free_bytes=1 << 60))
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("queued", "")], "the disk is full"
+    pacs.remove("1.2.3")
+    if not deleted:
+        fill("1.2.3", images=3)
+    watcher.later()
+    watcher.later()
+    assert states(watcher) == [("cancelled", "CANCELLED"), *([] if deleted else [("queued", "")])]
+    assert watcher.ledger.jobs()[0].message == "the study changed or was deleted before this was done"
+    assert worker.calls == 0
+
+
 def test_a_job_that_is_cancelled_as_its_reading_ends_is_not_stored(start, pacs, fill, worker):
     fill("1.2.3")
     watcher = start()

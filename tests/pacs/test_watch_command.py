@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from jcs_ct.cli import pacs_watch
+from jcs_ct.jobs import JobKey
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "pacs.md"
 UNIT = re.compile(r"```ini\n(.*?)```", re.DOTALL)
@@ -44,7 +46,7 @@ def test_options_choose_studies_and_all_that_is_written_is_the_owners(pacs, fill
     (job,) = json.loads(jcs("pacs", "jobs", "--folder", folder, "--json").stdout)
     assert (job["state"], job["attempts"]) == ("set_aside", 1), "three are not wanted; the fourth holds no pixels"
     assert f"{job['job']}  set_aside" in said
-    assert "1 studies worked on" in said
+    assert "1 study worked on" in said
     assert "1.2.77" not in log.read_text() + json.dumps(job)
     assert job["job"] in log.read_text()
     assert not list((folder / "studies").iterdir())
@@ -74,6 +76,25 @@ def test_a_watcher_that_is_told_to_end_ends_at_once_and_leaves_its_job_queued(pa
     assert "Traceback" not in said
     (job,) = json.loads(jcs("pacs", "jobs", "--folder", tmp_path, "--json").stdout)
     assert (job["state"], job["attempts"]) == ("queued", 0)
+
+
+def test_a_watcher_that_is_told_to_end_says_in_its_document_what_it_worked_on(pacs, fill, jcs, tmp_path, monkeypatch):
+    def end(watcher, every_s, *, once):
+        watcher.ledger.add(JobKey("any", "weights", "point", "1.0"))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("jcs_ct.pacs.watcher_setup.go_on", end)
+    umask, before = os.umask(0o077), signal.getsignal(signal.SIGTERM)
+    try:
+        said = jcs("pacs", "watch", pacs.url, "--folder", tmp_path, "--json")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.umask(umask)
+    assert said.exit_code == 0
+    document = json.loads(said.stdout)
+    assert (document["outcome"], document["exit_code"]) == ("done", 0)
+    (job,) = document["worked_on"]
+    assert (job["state"], job["verdict"]) == ("queued", "")
 
 
 def test_the_log_is_rotated(tmp_path, monkeypatch):

@@ -6,16 +6,17 @@ import logging
 import os
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jcs_ct import NOTICE
 from jcs_ct.choices import State
 from jcs_ct.cli.console import counted, print_json
+from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.options import ModelsOption, first_day
 from jcs_ct.cli.pacs import AeTitle, CaBundle, Certificate, MovePort, Url, connect
 from jcs_ct.disk_space import GIB
@@ -89,23 +90,31 @@ def watch(
             least_free_bytes=int(least_free_gb * GIB),
             keep_s=keep_hours * 3600,
         )
-        with open_watcher(
-            archive,
-            folder,
-            reading_key("any", load_models(models)),
-            query=StudyQuery(day, tuple(body_part or ()), description),
-            whole_archive=since is not None,
-            settle_s=settle_s,
-            retries=RetryPolicy(most_attempts=attempts, first_wait_s=retry_s),
-            settings=settings,
-        ) as watcher:
+        worked_on: list[Job] = []
+        # SIGTERM is how a service is stopped: it ends as --once does, with what was worked on.
+        with (
+            suppress(SystemExit),
+            open_watcher(
+                archive,
+                folder,
+                reading_key("any", load_models(models)),
+                query=StudyQuery(day, tuple(body_part or ()), description),
+                whole_archive=since is not None,
+                settle_s=settle_s,
+                retries=RetryPolicy(most_attempts=attempts, first_wait_s=retry_s),
+                settings=settings,
+            ) as watcher,
+        ):
             typer.echo(f"watching for CT studies; {NOTICE}")
             before = {job.job_id: job.changed_at for job in watcher.ledger.jobs()}
-            go_on(watcher, every_s, once=once)
-            worked_on = [job for job in watcher.ledger.jobs() if job.changed_at != before.get(job.job_id)]
+            try:
+                go_on(watcher, every_s, once=once)
+            finally:
+                worked_on = [job for job in watcher.ledger.jobs() if job.changed_at != before.get(job.job_id)]
     for job in worked_on:
-        typer.echo(_line(job, str(job.result.get("verdict", ""))))
-    typer.echo(f"{len(worked_on)} studies worked on")
+        typer.echo(_line(job, _verdict(job)))
+    typer.echo(f"{counted(len(worked_on), 'study', 'studies')} worked on")
+    say_result({"worked_on": [{**_facts(job), "verdict": _verdict(job)} for job in worked_on]})
 
 
 def jobs(
@@ -122,21 +131,26 @@ def jobs(
     with Ledger(_existing(folder)) as ledger:
         found = ledger.jobs(states=None if state is None else [state])
     if as_json:
-        facts = [
-            {
-                "job": job.job_id,
-                "state": job.state,
-                "code": job.code,
-                "attempts": job.attempts,
-                "message": job.message,
-            }
-            for job in found
-        ]
-        print_json(facts)
+        print_json([_facts(job) for job in found])
         return
     for job in found:
         typer.echo(_line(job, f"attempts {job.attempts}"))
     typer.echo(counted(len(found), "job", "jobs"))
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    """A job for programs; no identifier of a patient or a study is in it."""
+    return {
+        "job": job.job_id,
+        "state": job.state,
+        "code": job.code,
+        "attempts": job.attempts,
+        "message": job.message,
+    }
+
+
+def _verdict(job: Job) -> str:
+    return str(job.result.get("verdict", ""))
 
 
 def _line(job: Job, of_interest: str) -> str:

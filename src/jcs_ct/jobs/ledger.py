@@ -113,16 +113,16 @@ class Ledger:
                 self._record(run, job_id, State.QUEUED, 0, message="queued again")
         return changed == 1
 
-    def cancel(self, job_id: str) -> bool:
-        """Take an open job out; a runner that holds it is asked to stop. Whether the job was open."""
+    def cancel(self, job_id: str, *, message: str = "") -> bool:
+        """Take an open job out, and say why; a runner that holds it is asked to stop. Whether the job was open."""
         with self._file.transaction() as run:
             free = run.execute(
-                f"UPDATE jobs SET state = ?, code = ?, message = '', changed_at = ?, {_FREE} "
+                f"UPDATE jobs SET state = ?, code = ?, message = ?, changed_at = ?, {_FREE} "
                 f"WHERE job_id = ? AND state IN ({_OPEN}) AND lease_until <= ?",
-                (State.CANCELLED, FailureCode.CANCELLED, time.time(), job_id, time.time()),
+                (State.CANCELLED, FailureCode.CANCELLED, message, time.time(), job_id, time.time()),
             ).rowcount
             if free:
-                self._record(run, job_id, State.CANCELLED, 0, FailureCode.CANCELLED)
+                self._record(run, job_id, State.CANCELLED, 0, FailureCode.CANCELLED, message=message)
                 return True
             asked = run.execute(
                 f"UPDATE jobs SET cancel_requested = 1 WHERE job_id = ? AND state IN ({_OPEN})", (job_id,)

@@ -164,7 +164,7 @@ class Survey:
     def _drop_job_of(self, sighting: Sighting) -> None:
         """A job of images that are no longer the study's is not to be done."""
         if sighting.job_id:
-            self.ledger.cancel(sighting.job_id)
+            self.ledger.cancel(sighting.job_id, message="the study changed or was deleted before this was done")
 
     def _miss(self, seen: Sighting) -> None:
         """A study is not in the list: forget it when the server says, asked for it alone, that it is gone.
