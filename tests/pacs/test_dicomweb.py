@@ -81,6 +81,19 @@ def test_a_fetch_that_was_cut_short_goes_on_where_it_was(web, pacs, fill, tmp_pa
     assert len([line for line in pacs.requests if line.count("/") == 6]) == 1
 
 
+def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(web, pacs, fill, tmp_path):
+    for study in ("1.2.3", "1.2.4"):
+        fill(study, images=2)
+    web.fetch_study("1.2.3", tmp_path / "first")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.dcm").write_bytes(ct_file("1.2.4", "1.2.4.1", 1))
+    for folder, count in (("first", 2), ("own", 1)):
+        before = sorted((tmp_path / folder).iterdir())
+        with pytest.raises(ConfigError, match=f"holds {count} DICOM files that were not fetched from this study"):
+            web.fetch_study("1.2.4", tmp_path / folder)
+        assert sorted((tmp_path / folder).iterdir()) == before
+
+
 def test_transient_errors_are_tried_again_with_growing_waits(web, pacs, fill, waits):
     fill("1.2.3")
     pacs.failures = 2

@@ -10,10 +10,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jcs_ct.errors import ConfigError
 from jcs_ct.imaging.elements import to_text
 from jcs_ct.imaging.headers import CT_SOP_CLASSES
 from jcs_ct.imaging.identifiers import readable_elements
-from jcs_ct.pacs.remote import RemoteSeries, RemoteStudy, StudyListing, StudyQuery, file_name, patient_key
+from jcs_ct.pacs.remote import (
+    RemoteSeries,
+    RemoteStudy,
+    StudyListing,
+    StudyQuery,
+    file_name,
+    is_file_name,
+    patient_key,
+)
 from jcs_ct.pacs.server import PacsAnswerError, PacsGoneError, PacsIncompleteError
 from jcs_ct.pacs.storing import StoreReceipt
 
@@ -111,8 +120,8 @@ class Archive(ABC):
     ) -> StudyListing:
         """Write the CT images of a study into ``folder`` as they came; those that lie there already are kept.
 
-        Files are called by hashes of their identifiers; other files of the kind in ``folder`` are removed: they are
-        images that the study does not hold any more.
+        Files are called by hashes of their identifiers; others of this study in ``folder`` are removed: it does not
+        hold them any more.
 
         Args:
             study_uid: Study Instance UID.
@@ -125,14 +134,13 @@ class Archive(ABC):
         Raises:
             PacsIncompleteError: images are missing, or the study changed in the meantime.
             PacsAnswerError: images are others than those that the server lists.
+            ConfigError: ``folder`` holds DICOM files that were not fetched from this study.
         """
         listing = self.listing(self.study(study_uid))
         wanted = {file_name(uid): (series, uid) for series in listing.ct_series for uid in series.images}
         if not wanted:
             raise PacsGoneError("the PACS lists no CT images of the study; check its identifier")
-        for path in folder.glob("*.dcm"):
-            if path.name not in wanted:
-                path.unlink()
+        _clear(folder, wanted, study_uid)
         missing = {name: one for name, one in wanted.items() if not (folder / name).exists()}
         there = len(wanted) - len(missing)
         if missing:
@@ -147,6 +155,28 @@ class Archive(ABC):
             raise PacsIncompleteError(f"{lie_there} files lie on disk after a fetch of {len(wanted)} images")
         _require_listed(folder, wanted, listing)
         return listing
+
+
+def _clear(folder: Path, wanted: Wanted, study_uid: str) -> None:
+    """Remove images that were fetched from this study earlier and that it does not hold any more.
+
+    Raises:
+        ConfigError: there are others, which nobody said may go; none is removed.
+    """
+    left = [path for path in folder.glob("*.dcm") if path.name not in wanted]
+    headers = readable_elements(left, ("StudyInstanceUID",)) if left else []
+    studies = ["" if header is None else to_text(header.get("StudyInstanceUID")) for header in headers]
+    others = [
+        path
+        for path, study in zip(left, studies, strict=True)
+        if not is_file_name(path.name) or study not in ("", study_uid)
+    ]
+    if others:
+        raise ConfigError(
+            f"the folder holds {len(others)} DICOM files that were not fetched from this study; give an empty one"
+        )
+    for path in left:
+        path.unlink()
 
 
 def _require_listed(folder: Path, wanted: Wanted, listing: StudyListing) -> None:

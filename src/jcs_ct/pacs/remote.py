@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -13,6 +14,11 @@ from jcs_ct.imaging.elements import has_controls
 def file_name(instance_uid: str) -> str:
     """What an instance is called on disk: a hash."""
     return f"{hashlib.sha256(instance_uid.encode()).hexdigest()[:24]}.dcm"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file is called as a fetched instance."""
+    return re.fullmatch(r"[0-9a-f]{24}\.dcm", name) is not None
 
 
 def patient_key(patient_id: str) -> str:
