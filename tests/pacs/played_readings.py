@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from jcs_ct.reporting.dicom_identity import ResultIdentity
 from .fake_pacs import ct_file
 
 
-def write_results(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Two results: a segmentation's stand-in, and a report whose series is the revision's; what they supersede."""
+def write_results(arguments: dict[str, Any], more_objects: int = 0) -> dict[str, Any]:
+    """Two results: a segmentation's stand-in, and a report whose series is the revision's; what they supersede.
+
+    ``more_objects`` lie in the report's series, after it.
+    """
     from pydicom import dcmread
 
     output = Path(arguments["output"])
@@ -31,6 +34,9 @@ def write_results(arguments: dict[str, Any]) -> dict[str, Any]:
         (output / f"{kind}.dcm").write_bytes(content)
         known = ObjectIdentifiers("1.2.840.10008.5.1.4.1.1.88.11", f"{series}.1", series, study)
         objects.append([f"{kind}.dcm", asdict(known)])
+    for number in range(2, 2 + more_objects):
+        (output / f"{number}.dcm").write_bytes(ct_file(study, series, number, modality="SR", patient=patient))
+        objects.append([f"{number}.dcm", asdict(replace(known, instance=f"{series}.{number}"))])
     return {"objects": objects, "images": len(images), "supersedes": arguments["supersedes"]}
 
 
@@ -41,17 +47,19 @@ class PlayedWorker:
     Args:
         ending: How the next studies end; a callable may do anything first.
         readings: What was read: number of images and what was superseded.
+        more_objects: Results beyond the two of every study.
     """
 
     ending: Outcome | Callable[[], Outcome | None] | None = None
     readings: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
+    more_objects: int = 0
 
     def run(self, task: str, arguments: dict[str, Any], **limits: Any) -> Outcome:
         self.calls += 1
         ending = self.ending() if callable(self.ending) else self.ending
         if ending is not None:
             return ending
-        value = write_results(arguments)
+        value = write_results(arguments, self.more_objects)
         self.readings.append(value)
         return Outcome(Ending.DONE, value=value, seconds=1.0)

@@ -512,7 +512,31 @@ def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said
     assert states(watcher) == [("done", "")]
     assert len(taken) == 4, "both results, twice"
     assert watcher.ledger.jobs()[0].result["series_not_listed"] == 2
-    assert "took 2 series and does not list them" in caplog.text
+    assert "took 2 series and does not list them whole" in caplog.text
+    pacs.add = add
+
+
+def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_said(start, pacs, fill, worker):
+    fill("1.2.3")
+    watcher = start()
+    watcher.look()
+    add, taken = pacs.add, []
+
+    def take(content):
+        taken.append(content)
+        if len(taken) % 3:  # of three objects it loses the last
+            add(content)
+
+    def lose_some():
+        pacs.add = take
+        pacs.stow = "empty"
+
+    worker.ending = lose_some
+    worker.more_objects = 1
+    watcher.later()
+    assert len(taken) == 6, "all results, twice"
+    assert states(watcher) == [("done", "")]
+    assert watcher.ledger.jobs()[0].result["series_not_listed"] == 1
     pacs.add = add
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -288,7 +289,7 @@ class Watcher:
                 self.pacs.store(paths)
                 unlisted = self._unlisted(claim, objects)
             if unlisted:
-                logger.warning("job %s: the PACS took %d series and does not list them", claim.job_id, unlisted)
+                logger.warning("job %s: the PACS took %d series and does not list them whole", claim.job_id, unlisted)
                 result["series_not_listed"] = unlisted
         self.book.replace_results(study_uid, [one for _, one in objects])
         self._remove(claim.job_id)
@@ -296,9 +297,12 @@ class Watcher:
         self._attempts.finish(claim, {"value": result, "seconds": seconds, "peak_memory_bytes": 0})
 
     def _unlisted(self, claim: Claim, objects: Sequence[tuple[str, ObjectIdentifiers]]) -> int:
-        """Series of the results that the server does not list."""
-        listed = {one.uid for one in self._unchanged(claim).series}
-        return len({one.series for _, one in objects} - listed)
+        """Series of the results that the server does not list, or with fewer objects than they have."""
+        sent = Counter(one.series for _, one in objects)
+        for one in self._unchanged(claim).series:
+            if one.instance_count is None or one.instance_count >= sent[one.uid]:
+                del sent[one.uid]
+        return len(sent)
 
     def _unchanged(self, claim: Claim) -> StudyListing:
         """The study as it is now, with the images that were read."""
