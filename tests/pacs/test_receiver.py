@@ -54,6 +54,26 @@ def test_images_of_a_named_caller_are_written_as_they_came(tmp_path, caplog):
     assert "1.2.77" not in "".join(record.getMessage() for record in caplog.records if record.name.startswith("jcs"))
 
 
+@pytest.mark.parametrize("way", ["abort", "hang up", "release"])
+def test_a_folder_of_an_association_that_was_cut_off_is_named(tmp_path, caplog, way):
+    with receiving(settings(), tmp_path) as port:
+        association = associate(port)
+        assert association.send_c_store(dcmread(BytesIO(ct_file("1.2", "1.2.1", 1)))).Status == 0
+        if way == "release":
+            association.release()
+        elif way == "abort":
+            association.abort()
+        else:
+            association.dul.socket.close()
+        deadline = time.monotonic() + 10
+        while way != "release" and "cut off" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+    (folder,) = tmp_path.iterdir()
+    said = f"cut off after 1 objects: folder {folder.name} may hold a part of a study"
+    assert (said in caplog.text) == (way != "release")
+    assert len(list(folder.iterdir())) == 1, "what was answered with success is kept"
+
+
 @pytest.mark.parametrize(("caller", "called"), [("STRANGER", "JCS"), ("SCANNER", "OTHER")])
 def test_strangers_are_refused(tmp_path, caller, called):
     with receiving(settings(), tmp_path) as port:

@@ -145,6 +145,8 @@ def receiving(settings: ReceiverSettings, folder: Path) -> Iterator[int]:
     handlers: list[Any] = [
         (evt.EVT_C_STORE, store.take),
         (evt.EVT_C_ECHO, lambda event: _SUCCESS),
+        (evt.EVT_RELEASED, store.note_release),
+        (evt.EVT_CONN_CLOSE, store.note_end),
         *limits.handlers(),
     ]
     try:
@@ -188,6 +190,21 @@ class _Store:
             return _OUT_OF_RESOURCES
         self._release(replaced)
         return _SUCCESS
+
+    def note_release(self, event: Any) -> None:
+        """A caller has sent all that it wanted to send."""
+        with self._lock:
+            self._groups.pop(event.assoc, None)
+
+    def note_end(self, event: Any) -> None:
+        """Say where a part of a study may lie: its caller was cut off before it released the association."""
+        with self._lock:
+            group = self._groups.pop(event.assoc, None)
+        if group is not None:
+            count = sum(1 for _ in (self._folder / group).glob("*.dcm"))
+            logger.warning(
+                "an association was cut off after %d objects: folder %s may hold a part of a study", count, group
+            )
 
     def _group(self, association: Any) -> str:
         """Folder of one association: its name in pynetdicom is that of the second it began in, others share it."""
