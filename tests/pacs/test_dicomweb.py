@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import pytest
+from pydicom import config as pydicom_config
 
 from jcs_ct.errors import ConfigError, JCSError
 from jcs_ct.pacs.dicomweb import DicomWeb
@@ -355,6 +356,14 @@ def test_images_that_state_the_listed_patient_or_none_are_believed(web, pacs, tm
     pacs.add(ct_file("1.2.3", "1.2.3.1", 1, patient=patient))
     pacs.patient["1.2.3"] = patient.partition("\\")[0] or "ONE"
     assert web.fetch_study("1.2.3", tmp_path).image_count == 1
+
+
+def test_identifiers_that_are_not_valid_are_fetched_and_not_told(web, pacs, tmp_path, caplog):
+    with pydicom_config.disable_value_validation():
+        pacs.add(ct_file("1.2.03", "1.2.03.1", 1))
+        assert web.fetch_study("1.2.03", tmp_path / "own rules").image_count == 1
+    assert web.fetch_study("1.2.03", tmp_path / "pydicom's").image_count == 1
+    assert "1.2.03" not in caplog.text
 
 
 def test_a_server_that_asks_to_wait_is_waited_for_within_reason(web, pacs, waits):

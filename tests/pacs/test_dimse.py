@@ -13,6 +13,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from pydicom import config as pydicom_config
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
 from typer.testing import CliRunner
@@ -364,6 +365,16 @@ def test_the_commands_take_dimse_addresses(pacs, tmp_path):
     said = runner.invoke(app, ["pacs", "send", address, str(tmp_path / "sr.dcm"), "--any-dicom"])
     assert "1 objects stored" in said.output
     assert "objects: 1/1 in " in said.stderr
+
+
+def test_an_identifier_that_is_no_uid_is_fetched_and_not_told(pacs, tmp_path, caplog, recwarn):
+    with pydicom_config.disable_value_validation():
+        fill(pacs, study="1.2.03")
+    arguments = ["pacs", "fetch", f"dimse://PACS@127.0.0.1:{pacs.port}", "1.2.03", "-o", str(tmp_path)]
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0, said.output
+    assert "3 CT images" in said.output
+    assert "1.2.03" not in said.stderr + caplog.text + "".join(str(one.message) for one in recwarn)
 
 
 @needs_orthanc

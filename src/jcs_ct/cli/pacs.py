@@ -159,11 +159,19 @@ def receive(
 
 
 def _keep_identifiers_out_of_logs() -> None:
-    """pynetdicom logs identifiers below the level of warnings, and a refused connection in ten lines of its own."""
+    """Silence what repeats identifiers, or a refused connection in ten lines of its own.
+
+    pynetdicom logs identifiers below the level of warnings; of a UID that is none, with a leading zero, say, both it
+    and pydicom warn with the value.
+    """
     import logging
+    import warnings
 
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
     logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
+    for name in ("pydicom", "pynetdicom.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(pydicom|pynetdicom)(\.|$)")
 
 
 def connect(
@@ -183,9 +191,9 @@ def connect(
         from jcs_ct.pacs.dicomweb import DicomWeb
         from jcs_ct.pacs.dimse import Dimse
         from jcs_ct.pacs.server import PacsServer
+    _keep_identifiers_out_of_logs()
     bundle = "" if ca_bundle is None else str(ca_bundle)
     if url.startswith(("dimse://", "dimses://")):
-        _keep_identifiers_out_of_logs()
         ours, key = certificate or (None, None)
         return Dimse(DimseServer(url, ae_title, move_port=move_port, certificate=ours, key=key, ca_bundle=bundle))
     return DicomWeb(PacsServer.from_environment(url, bundle))

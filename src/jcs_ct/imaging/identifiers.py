@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from jcs_ct.errors import StudyError
@@ -50,7 +51,7 @@ def read_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Datase
 def readable_elements(paths: Sequence[Path], keywords: Sequence[str]) -> list[Dataset | None]:
     """The same; None for a file that cannot be read."""
     outcomes = _outcomes(paths, keywords)
-    return [None if one.code is not None else Dataset.from_json(one.value) for one in outcomes]
+    return [None if one.code is not None else _from_json(one) for one in outcomes]
 
 
 def _outcomes(paths: Sequence[Path], keywords: Sequence[str]) -> list[Outcome]:
@@ -60,5 +61,11 @@ def _outcomes(paths: Sequence[Path], keywords: Sequence[str]) -> list[Outcome]:
 def _dataset(outcome: Outcome, number: int, count: int) -> Dataset:
     if outcome.code is not None:
         raise StudyError(outcome.code, f"source file {number} of {count} cannot be used: {outcome.message}")
-    dataset: Dataset = Dataset.from_json(outcome.value)
-    return dataset
+    return _from_json(outcome)
+
+
+def _from_json(outcome: Outcome) -> Dataset:
+    """The elements, as they are stated: what pydicom says of a value that is not valid holds the value."""
+    with pydicom_config.disable_value_validation():
+        dataset: Dataset = Dataset.from_json(outcome.value)
+        return dataset
