@@ -14,10 +14,10 @@ from jcs_ct.reporting.dicom_identity import ResultIdentity
 from .fake_pacs import ct_file
 
 
-def write_results(arguments: dict[str, Any], more_objects: int = 0) -> dict[str, Any]:
+def write_results(arguments: dict[str, Any], more_objects: int = 0, own_study: str = "") -> dict[str, Any]:
     """Two results: a segmentation's stand-in, and a report whose series is the revision's; what they supersede.
 
-    ``more_objects`` lie in the report's series, after it.
+    ``more_objects`` lie in the report's series, after it; all in ``own_study`` where it is given.
     """
     from pydicom import dcmread
 
@@ -25,7 +25,7 @@ def write_results(arguments: dict[str, Any], more_objects: int = 0) -> dict[str,
     output.mkdir(parents=True, exist_ok=True)
     images = sorted(Path(arguments["study"]).glob("*.dcm"))
     first = dcmread(images[0])
-    study, patient = str(first.StudyInstanceUID), str(first.PatientID)
+    study, patient = own_study or str(first.StudyInstanceUID), str(first.PatientID)
     identity = ResultIdentity(arguments["revision"])
     objects = []
     for kind in ("seg", "sr"):
@@ -48,18 +48,20 @@ class PlayedWorker:
         ending: How the next studies end; a callable may do anything first.
         readings: What was read: number of images and what was superseded.
         more_objects: Results beyond the two of every study.
+        own_study: Study of the results, where it is another than that of the images.
     """
 
     ending: Outcome | Callable[[], Outcome | None] | None = None
     readings: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
     more_objects: int = 0
+    own_study: str = ""
 
     def run(self, task: str, arguments: dict[str, Any], **limits: Any) -> Outcome:
         self.calls += 1
         ending = self.ending() if callable(self.ending) else self.ending
         if ending is not None:
             return ending
-        value = write_results(arguments, self.more_objects)
+        value = write_results(arguments, self.more_objects, self.own_study)
         self.readings.append(value)
         return Outcome(Ending.DONE, value=value, seconds=1.0)

@@ -516,7 +516,20 @@ def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said
     pacs.add = add
 
 
-def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_said(start, pacs, fill, worker):
+def test_results_that_are_a_study_of_their_own_are_stored_once_and_said(start, pacs, fill, worker, caplog, jcs):
+    fill("1.2.3")
+    worker.own_study = "1.2.4"
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert [line.split()[0] for line in pacs.requests].count("POST") == 1
+    assert "the results are a study of their own" in caplog.text
+    (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
+    assert "is no UID (PS3.5 9.1): the results are a study of their own there" in job["message"]
+
+
+def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_said(start, pacs, fill, worker, jcs):
     fill("1.2.3")
     watcher = start()
     watcher.look()
@@ -537,6 +550,8 @@ def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_sai
     assert len(taken) == 6, "all results, twice"
     assert states(watcher) == [("done", "")]
     assert watcher.ledger.jobs()[0].result["series_not_listed"] == 1
+    said = jcs("pacs", "jobs", "--folder", watcher.folder.parent).output
+    assert "the PACS took 1 series of the results and does not list them whole" in said
     pacs.add = add
 
 

@@ -145,8 +145,17 @@ def _facts(job: Job) -> dict[str, Any]:
         "state": job.state,
         "code": job.code,
         "attempts": job.attempts,
-        "message": job.message,
+        "message": _message(job),
     }
+
+
+def _message(job: Job) -> str:
+    """Why a job is not done, or what is to be known of one that is."""
+    if job.state is State.DONE and job.result.get("own_study"):
+        return "the Study Instance UID on the PACS is no UID (PS3.5 9.1): the results are a study of their own there"
+    if job.state is State.DONE and (unlisted := job.result.get("series_not_listed")):
+        return f"the PACS took {unlisted} series of the results and does not list them whole"
+    return job.message
 
 
 def _verdict(job: Job) -> str:
@@ -155,7 +164,7 @@ def _verdict(job: Job) -> str:
 
 def _line(job: Job, of_interest: str) -> str:
     """A job in a line; no identifier of a patient or a study is in it."""
-    return f"{job.job_id}  {job.state:<9}  {of_interest}  {job.code}  {job.message}".rstrip()
+    return f"{job.job_id}  {job.state:<9}  {of_interest}  {job.code}  {_message(job)}".rstrip()
 
 
 def requeue(

@@ -284,17 +284,25 @@ class Watcher:
             self.book.begin_results(study_uid, [one for _, one in objects])
             receipt = self.pacs.store(paths)
             logger.info("job %s: %d results stored, %d of them were there", claim.job_id, len(paths), receipt.present)
-            unlisted = self._unlisted(claim, objects)
-            if unlisted:  # once more: what is there already is no failure
-                self.pacs.store(paths)
-                unlisted = self._unlisted(claim, objects)
-            if unlisted:
+            if any(one.study != study_uid for _, one in objects):
+                logger.warning("job %s: the results are a study of their own, the PACS's has no UID", claim.job_id)
+                result["own_study"] = True
+            elif unlisted := self._sent_again(claim, objects, paths):
                 logger.warning("job %s: the PACS took %d series and does not list them whole", claim.job_id, unlisted)
                 result["series_not_listed"] = unlisted
         self.book.replace_results(study_uid, [one for _, one in objects])
         self._remove(claim.job_id)
         seconds = float(result.get("seconds", 0))
         self._attempts.finish(claim, {"value": result, "seconds": seconds, "peak_memory_bytes": 0})
+
+    def _sent_again(
+        self, claim: Claim, objects: Sequence[tuple[str, ObjectIdentifiers]], paths: Sequence[Path]
+    ) -> int:
+        """Send once more what the server does not list; how many series it does not list then either."""
+        if not self._unlisted(claim, objects):
+            return 0
+        self.pacs.store(paths)  # what is there already is no failure
+        return self._unlisted(claim, objects)
 
     def _unlisted(self, claim: Claim, objects: Sequence[tuple[str, ObjectIdentifiers]]) -> int:
         """Series of the results that the server does not list, or with fewer objects than they have."""
