@@ -363,8 +363,11 @@ def test_the_commands_take_dimse_addresses(pacs, tmp_path):
     assert "images: 3/3 in " in said.stderr
     (tmp_path / "sr.dcm").write_bytes(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))
     said = runner.invoke(app, ["pacs", "send", address, str(tmp_path / "sr.dcm"), "--any-dicom"])
-    assert "1 objects stored" in said.output
+    assert "1 object stored\n" in said.output
     assert "objects: 1/1 in " in said.stderr
+    pacs.store_status = 0xB000
+    said = runner.invoke(app, ["pacs", "send", address, str(tmp_path / "sr.dcm"), "--any-dicom"])
+    assert "1 object stored, the PACS warns that it changed 1 of them; see its log" in said.output
 
 
 def test_an_identifier_that_is_no_uid_is_fetched_and_not_told(pacs, tmp_path, caplog, recwarn):

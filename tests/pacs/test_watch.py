@@ -526,7 +526,19 @@ def test_results_that_are_a_study_of_their_own_are_stored_once_and_said(start, p
     assert [line.split()[0] for line in pacs.requests].count("POST") == 1
     assert "the results are a study of their own" in caplog.text
     (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
-    assert "is no UID (PS3.5 9.1): the results are a study of their own there" in job["message"]
+    assert "is no UID (PS3.5 9.1): the results are a study of their own" in job["message"]
+
+
+def test_results_that_the_server_changes_are_said(start, pacs, fill, worker, caplog, jcs):
+    fill("1.2.3")
+    pacs.stow = "warned"
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    assert "the PACS warns that it changed 2 results" in caplog.text
+    (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
+    assert job["message"] == "the PACS warns that it changed 2 of the results, see its log"
 
 
 def test_a_series_of_results_that_the_server_keeps_in_part_is_sent_again_and_said(start, pacs, fill, worker, jcs):

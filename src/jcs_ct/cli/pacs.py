@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jcs_ct import NOTICE
-from jcs_ct.cli.console import stage_progress
+from jcs_ct.cli.console import counted, stage_progress
 from jcs_ct.cli.documents import say_result
 from jcs_ct.cli.inputs import SOME_INPUT
 from jcs_ct.cli.outputs import FOLDER_OUTPUT
@@ -97,9 +97,10 @@ def send(
         _check_are_results(paths)
     with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
         receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
-    say_result({"stored": receipt.stored, "present": receipt.present})
+    say_result({"stored": receipt.stored, "present": receipt.present, "changed": receipt.warned})
     there = f", {receipt.present} of them were there already" if receipt.present else ""
-    typer.echo(f"{receipt.stored} objects stored{there}")
+    changed = f", the PACS warns that it changed {receipt.warned} of them; see its log" if receipt.warned else ""
+    typer.echo(f"{counted(receipt.stored, 'object', 'objects')} stored{there}{changed}")
 
 
 def _check_are_results(paths: Sequence[Path]) -> None:

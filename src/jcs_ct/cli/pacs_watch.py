@@ -151,11 +151,16 @@ def _facts(job: Job) -> dict[str, Any]:
 
 def _message(job: Job) -> str:
     """Why a job is not done, or what is to be known of one that is."""
-    if job.state is State.DONE and job.result.get("own_study"):
-        return "the Study Instance UID on the PACS is no UID (PS3.5 9.1): the results are a study of their own there"
-    if job.state is State.DONE and (unlisted := job.result.get("series_not_listed")):
-        return f"the PACS took {unlisted} series of the results and does not list them whole"
-    return job.message
+    if job.state is not State.DONE:
+        return job.message
+    said = []
+    if changed := job.result.get("changed"):
+        said.append(f"the PACS warns that it changed {changed} of the results, see its log")
+    if job.result.get("own_study"):
+        said.append("the Study Instance UID on the PACS is no UID (PS3.5 9.1): the results are a study of their own")
+    if unlisted := job.result.get("series_not_listed"):
+        said.append(f"the PACS took {unlisted} series of the results and does not list them whole")
+    return "; ".join(said) or job.message
 
 
 def _verdict(job: Job) -> str:

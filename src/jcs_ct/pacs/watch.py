@@ -284,6 +284,9 @@ class Watcher:
             self.book.begin_results(study_uid, [one for _, one in objects])
             receipt = self.pacs.store(paths)
             logger.info("job %s: %d results stored, %d of them were there", claim.job_id, len(paths), receipt.present)
+            if receipt.warned:
+                logger.warning("job %s: the PACS warns that it changed %d results", claim.job_id, receipt.warned)
+                result["changed"] = receipt.warned
             if any(one.study != study_uid for _, one in objects):
                 logger.warning("job %s: the results are a study of their own, the PACS's has no UID", claim.job_id)
                 result["own_study"] = True
