@@ -270,6 +270,15 @@ def test_overlays_are_stored_in_rle_or_unpacked_where_the_server_does_not_take_i
     np.testing.assert_array_equal(stored.pixel_array, pixels)
 
 
+def test_a_file_without_a_transfer_syntax_is_refused_before_anything_is_sent(pacs, tmp_path):
+    path, _ = overlay_in(tmp_path)
+    dataset = dcmread(path)
+    del dataset.file_meta.TransferSyntaxUID
+    dataset.save_as(path, implicit_vr=False, little_endian=True)
+    with pytest.raises(ConfigError, match=r"slice-0001\.sc\.dcm states no transfer syntax"):
+        client(pacs).store([path])
+
+
 def test_nothing_is_stored_where_the_server_does_not_take_some_kind_of_result(pacs, tmp_path):
     report = tmp_path / "one.dcm"
     report.write_bytes(ct_file("1.2.3", "1.2.3.9", 1, modality="SR"))

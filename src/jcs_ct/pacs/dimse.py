@@ -373,8 +373,15 @@ def _code(status: Dataset) -> int:
 
 
 def _syntax(path: Path) -> str:
-    """The transfer syntax of a DICOM file."""
-    return str(read_file_meta_info(path).TransferSyntaxUID)
+    """The transfer syntax of a DICOM file.
+
+    Raises:
+        ConfigError: it states none.
+    """
+    syntax = to_text(read_file_meta_info(path).get("TransferSyntaxUID"))
+    if not syntax:
+        raise ConfigError(f"{path.name} states no transfer syntax (PS3.10 7.1); export it again, or leave it out")
+    return syntax
 
 
 def _accepted(association: Association, kinds: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -80,6 +80,8 @@ _READ = (
     *_OPTIONAL,
 )
 
+#: What stands for bytes that are no letters of the character set that the header states.
+_UNDECODED = "\N{REPLACEMENT CHARACTER}"
 _MULTIFRAME_ONLY = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -371,7 +373,10 @@ def _clean_uid(header: Dataset, keyword: str, replaced: Counter[str], *fallback:
 
 
 def _clean_text(header: Dataset, keyword: str, replaced: Counter[str]) -> str:
-    """The attribute's text, or an empty one when its value representation does not allow it."""
+    """The attribute's text, or an empty one when its value representation does not allow it.
+
+    Letters that are not of the Specific Character Set stay as what stands for them, and are counted.
+    """
     text = _text(header, keyword)
     try:
         if isinstance(header.get(keyword), MultiValue) or has_controls(text):
@@ -380,6 +385,8 @@ def _clean_text(header: Dataset, keyword: str, replaced: Counter[str]) -> str:
     except ValueError:
         replaced[keyword] += 1
         return ""
+    if _UNDECODED in text:
+        replaced[keyword] += 1
     return text
 
 

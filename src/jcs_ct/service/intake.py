@@ -114,7 +114,7 @@ def send_to_pacs(
         outcome = run_study(SEND_RESULTS, arguments, limits=service.settings.study)
     if outcome.ending is not Ending.DONE:
         raise Problem(502, "PACS_FAILED", outcome.message)
-    receipt = {"stored": int(outcome.value["stored"]), "present": int(outcome.value["present"])}
+    receipt = {name: int(outcome.value[name]) for name in ("stored", "present", "changed")}
     service.audit.note(user.name, "send", study_id, version=version, **receipt)
     return receipt
 

@@ -124,13 +124,13 @@ def send_results(arguments: Mapping[str, Any], progress: Progress) -> dict[str, 
         progress: Called as the work goes on.
 
     Returns:
-        ``stored``, and how many of them were ``present`` before.
+        ``stored``, how many of them were ``present`` before, and how many the PACS warns that it ``changed``.
     """
     progress("send", 0, 1)
     paths = sorted(Path(arguments["results"]).rglob("*.dcm"), key=lambda path: (path.name.endswith(".sr.dcm"), path))
     with closing(open_pacs(PacsAddress(arguments["url"], arguments["ca_bundle"]))) as web:
         receipt = web.store(paths)
-    return {"stored": receipt.stored, "present": receipt.present}
+    return {"stored": receipt.stored, "present": receipt.present, "changed": receipt.warned}
 
 
 def measure_correction(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

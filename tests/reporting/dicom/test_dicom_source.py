@@ -71,6 +71,15 @@ def test_names_are_kept_in_every_script(make_series, character_set, name):
     assert source.replaced == {}
 
 
+def test_letters_that_are_not_of_the_stated_character_set_are_counted(make_series):
+    study = make_series()
+    for path in study.paths:
+        path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"ISO_IR 192"))
+    source = read_source_series(study)
+    assert str(source.first.PatientName) == "H\ufffdte^Zo\ufffd"
+    assert source.replaced == {"PatientName": 1}
+
+
 def test_text_with_line_ends_is_left_out(make_series):
     source = read_source_series(make_series(StudyDescription="chest\r\nCT"))
     assert "StudyDescription" not in source.first

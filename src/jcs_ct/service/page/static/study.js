@@ -357,7 +357,9 @@ find("send")?.addEventListener("click", async ({ target }) => {
   tell("Sending to the PACS…");
   try {
     const receipt = await (await ask("POST", `/api/v1/studies/${id}/send?version=${target.dataset.version}`)).json();
-    tell(`${receipt.stored} objects are in the PACS${receipt.present ? `; ${receipt.present} of them were there already` : ""}.`);
+    const present = receipt.present ? `; ${receipt.present} of them were there already` : "";
+    const changed = receipt.changed ? `; the PACS warns that it changed ${receipt.changed} of them, see its log` : "";
+    tell(`${receipt.stored} objects are in the PACS${present}${changed}.`);
   } catch (error) {
     complain(error);
   }
