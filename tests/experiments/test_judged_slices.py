@@ -54,6 +54,16 @@ def test_names_never_hold_a_patient_and_stay_unique():
     assert cases[1].subgroups == {"sex": "f", "age": "60 to 79 years"}
 
 
+def test_no_mask_of_a_folder_is_left_out_without_a_word(tmp_path):
+    for name in ("a.png", "b.PNG", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [case.name for case in open_cases(tmp_path)] == ["a", "b"]
+    for name in ("c.tif", "a.PNG"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"3 picture.* no PNG or share a name, as a\.PNG, a\.png, c\.tif"):
+        open_cases(tmp_path)
+
+
 def test_what_cannot_be_judged_is_refused(tmp_path, ct100_like):
     with pytest.raises(ConfigError, match="protocol miniseg needs folds"):
         open_cases(ct100_like / "masks", protocol="miniseg")

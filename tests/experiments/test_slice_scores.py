@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,25 @@ def test_methods_are_compared_on_the_slices_both_have():
     (row,) = next(table for table in page.tables if table.name == "differences").rows
     assert (row["method"], row["auc_difference"], row["n"]) == ("second", 0.0, 6)
     assert set(page.figures) == {"roc-1", "roc-2"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "patients", "same"),
+    [
+        (("a",) * 4 + ("b",) * 2, ("q0", "q0", "q1", "q1", "q2", "q2"), True),  # other hashes, the same patients
+        (("",) * 6, ("g", "g", "g", "g", "p2", "p2"), True),  # two patients grouped since
+        (("c",) * 6, ("p0", "p0", "p1", "p1", "p2", "p2"), False),
+        (("",) * 6, ("q0", "q1", "q1", "q2", "q2", "q0"), False),
+    ],
+)
+def test_slices_that_are_only_named_alike_are_not_compared(sources, patients, same):
+    """Two data sets both have an s0, and by chance the labels agree."""
+    first, second = scored("first"), replace(scored("second"), sources=sources, patients=patients)
+    if same:
+        assert len(matched(first, second)[0]) == 6
+        return
+    with pytest.raises(ConfigError, match="name 6 slices alike, of other sources or patients"):
+        matched(first, second)
 
 
 def test_a_patient_is_a_hash_in_files():

@@ -21,6 +21,8 @@ from jcs_ct.preprocessing import Window
 WHOLE, PARTED = "in one fold", "in several folds"
 #: Value of a patient whose rows state different ones.
 SEVERAL = "several"
+#: What names of pictures end in.
+_PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"}
 #: Width of the age bands that subgroups are made of, in years.
 AGE_BAND = 20
 
@@ -210,11 +212,19 @@ def folder_cases(masks: Path) -> CaseSet:
     """Every PNG of a folder of masks; each slice counts as its own patient, which tables say.
 
     Raises:
-        ConfigError: no PNG in it.
+        ConfigError: no PNG in it, pictures that are none and would not be judged, or two of one name.
     """
-    found = sorted(masks.glob("*.png"))
+    pictures = sorted(path for path in masks.iterdir() if path.suffix.lower() in _PICTURES)
+    found = [path for path in pictures if path.suffix.lower() == ".png"]
     if not found:
         raise ConfigError(f"no PNG in {masks}; give a folder of masks, a CT100 folder or a manifest (CSV)")
+    names = Counter(path.stem for path in found)
+    left = [path.name for path in pictures if path not in found or names[path.stem] > 1]
+    if left:
+        raise ConfigError(
+            f"{masks} holds {len(left)} picture(s) that are no PNG or share a name, as {', '.join(left[:3])}: each "
+            "would be left out; convert or move them, or give a manifest, whose masks may be of any kind"
+        )
     return CaseSet(f"{masks.name}, every slice its own patient", tuple(Case(p.stem, None, p, p.stem) for p in found))
 
 

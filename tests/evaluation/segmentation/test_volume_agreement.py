@@ -6,7 +6,12 @@ from PIL import Image
 
 from jcs_ct.evaluation.pages.page import write_evaluation
 from jcs_ct.evaluation.segmentation.lesion_comparison import evaluate_predictions
-from jcs_ct.evaluation.segmentation.volume_agreement import LEAST_SLICES, find_volumes, score_volumes
+from jcs_ct.evaluation.segmentation.volume_agreement import (
+    LEAST_SLICES,
+    find_volumes,
+    score_volumes,
+    volumes_table,
+)
 from jcs_ct.experiments.judged_slices import Case, CaseSet
 from jcs_ct.experiments.lesion_predictions import Predictions
 from jcs_ct.metrics.agreement import limits_of_agreement
@@ -58,6 +63,17 @@ def test_dice_and_burden_are_of_all_slices_of_a_volume_together(cases, phantoms)
         assert shares == pytest.approx(half.sum() / truth.sum())
 
 
+def test_what_the_dice_of_a_volume_without_a_lesion_is_stands_in_the_notes(cases):
+    wells = tuple(replace(case, mask=None) if case.patient == "patient-1" else case for case in cases)
+    healthy = CaseSet("x", wells)
+    for judged, is_said in ((healthy, True), (cases, False)):
+        masks = [case.read_mask() for case in judged]
+        volumes = find_volumes(judged, masks)
+        scored = score_volumes(Predictions("timid", tuple(eroded(masks))), masks, volumes, threshold=0.5)
+        notes = volumes_table([scored], volumes, judged).notes
+        assert any("1 of 3 volumes have no lesion: their Dice is 100" in note for note in notes) == is_said
+
+
 def test_the_page_has_the_volumes_and_how_their_burden_agrees(cases, tmp_path):
     masks = [case.read_mask() for case in cases]
     evaluation = evaluate_predictions(
@@ -99,13 +115,13 @@ def test_a_volume_without_lung_stays_out_of_the_agreement_and_is_said(cases, tmp
     table = next(table for table in evaluation.tables if table.name == "volumes")
     assert [row.get("burden_percent") is None for row in table.rows] == [False, False, False, True]
     assert "1 volume(s) in which no lung is found have no burden" in table.notes[1]
-    assert "n = 3." in table.notes[2]
+    assert "n = 3." in table.notes[-1]
     write_evaluation(tmp_path / "page", evaluation)
     few = CaseSet("two with lung", (*cases.cases[3 : 3 + 2 * LEAST_SLICES], *empty))
     kept = [*planes[3 : 3 + 2 * LEAST_SLICES], *planes[len(cases) :]]
     evaluation = evaluate_predictions([Predictions("timid", tuple(kept))], few, title="two", resampling=FEW)
     table = next(table for table in evaluation.tables if table.name == "volumes")
-    assert table.notes[2].endswith("no limits of agreement of fewer than 3 volumes with lung.")
+    assert table.notes[-1].endswith("no limits of agreement of fewer than 3 volumes with lung.")
     assert "burden-agreement" not in evaluation.figures
 
 

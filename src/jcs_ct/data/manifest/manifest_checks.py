@@ -18,7 +18,7 @@ from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind
 from jcs_ct.data.manifest.mask_labels import MaskLabels, foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest, refuse_problems
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
-from jcs_ct.data.manifest.shared_names import shared_name_notes
+from jcs_ct.data.manifest.shared_names import alike_name_notes, shared_name_notes
 from jcs_ct.data.manifest.slice_files import ReadSlice, contradiction, read_mask, read_slice
 from jcs_ct.data.manifest.study_rows import open_row_mask
 from jcs_ct.errors import ConfigError, MaskError, StudyError
@@ -101,6 +101,7 @@ def check_manifest(path: Path, *, progress: CountProgress | None = None) -> Chec
             *one_slice_sources(rows),
             *class_notes(parsed.rows),
             *shared_name_notes({"no source": parsed.rows}),
+            *alike_name_notes(parsed.rows),
             *split_remarks(Manifest(parsed.rows)),
         ),
         leaks=tuple(leaks),

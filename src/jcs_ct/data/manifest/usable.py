@@ -21,6 +21,7 @@ from jcs_ct.data.manifest.manifest_problems import ManifestProblem, refuse
 from jcs_ct.data.manifest.mask_labels import foreign_masks
 from jcs_ct.data.manifest.parsing import parse_manifest
 from jcs_ct.data.manifest.rows import Manifest, ManifestRow
+from jcs_ct.data.manifest.shared_names import alike_name_notes
 from jcs_ct.engine.cache import cache_folder
 from jcs_ct.errors import OutputError
 from jcs_ct.files import write_text
@@ -39,7 +40,7 @@ class UsableManifest:
 
     Args:
         manifest: All of its rows.
-        warnings: Leaks that were accepted, and what was not looked for.
+        warnings: Leaks that were accepted, what was not looked for, and patients who may be one under two names.
     """
 
     manifest: Manifest
@@ -76,9 +77,9 @@ def usable_manifest(
     needed = [row for row in slices if used is None or row.split in used]
     others = [row for row in slices if used is not None and row.split not in used and row.path.is_file()]
     absent = len(slices) - len(needed) - len(others)
-    unseen = (
-        [f"{absent} slice(s) of other splits are not here: leaks from them were not looked for"] if absent else []
-    )
+    unseen = alike_name_notes(manifest)
+    if absent:
+        unseen.append(f"{absent} slice(s) of other splits are not here: leaks from them were not looked for")
     record = None if absent else _record(manifest)
     if record is not None and record.is_file():
         return UsableManifest(manifest, tuple(unseen))

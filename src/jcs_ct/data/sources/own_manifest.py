@@ -25,6 +25,7 @@ from jcs_ct.data.manifest.manifest_checks import (
 )
 from jcs_ct.data.manifest.manifest_problems import ManifestProblem, ProblemKind, refuse
 from jcs_ct.data.manifest.mask_labels import absent_labels, foreign_masks
+from jcs_ct.data.manifest.shared_names import alike_name_notes
 from jcs_ct.data.sources.contradictions import settle
 from jcs_ct.progress import CountProgress
 
@@ -127,6 +128,7 @@ def make_manifest(
         *joined,
         *file_notes(found),
         *one_slice_sources([row for row in drawn if not row.is_study]),
+        *alike_name_notes(drawn),
         *class_notes(drawn),
         *split_remarks(Manifest(drawn)),
     ]

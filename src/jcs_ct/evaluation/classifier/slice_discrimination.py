@@ -142,14 +142,16 @@ def auc_differences(methods: Sequence[ScoredSlices], resampling: Resampling = DE
         Column("n", "slices"),
         Column("n_patients", "patients"),
     )
-    return Table("differences", "Differences between classifiers, all sources", columns, tuple(rows))
+    note = "On the slices that both classifiers have; the table by source judges each on all of its own."
+    return Table("differences", "Differences between classifiers, all sources", columns, tuple(rows), (note,))
 
 
 def matched(first: ScoredSlices, second: ScoredSlices) -> tuple[ScoredSlices, ScoredSlices]:
     """The rows of the slices that both have, in the first one's order.
 
     Raises:
-        ConfigError: a slice that is infected in one and not in the other.
+        ConfigError: a slice that is infected in one and not in the other, or slices that have no more in common than
+            their names.
     """
     place = {name: index for index, name in enumerate(second.slices)}
     kept = [index for index, name in enumerate(first.slices) if name in place]
@@ -157,7 +159,21 @@ def matched(first: ScoredSlices, second: ScoredSlices) -> tuple[ScoredSlices, Sc
     one, other = first.at(kept), second.at(partners)
     if (one.infected != other.infected).any():
         raise ConfigError(f"{first.name} and {second.name} have other labels for the same slices: nothing to compare")
+    if _only_names_agree(one, other):
+        raise ConfigError(
+            f"{first.name} and {second.name} name {len(one)} slices alike, of other sources or patients: these are "
+            "not the same slices, and their scores cannot be compared"
+        )
     return one, other
+
+
+def _only_names_agree(one: ScoredSlices, other: ScoredSlices) -> bool:
+    """Whether slices of one name come from elsewhere; the same patients may be named or grouped in another way."""
+    if any(mine and its and mine != its for mine, its in zip(one.sources, other.sources, strict=True)):
+        return True
+    pairs = set(zip(one.patients, other.patients, strict=True))
+    renamed = len(pairs) == len({mine for mine, _ in pairs}) == len({its for _, its in pairs})
+    return bool(pairs) and not renamed and not any(mine == its for mine, its in pairs)
 
 
 def roc_figures(methods: Sequence[ScoredSlices]) -> dict[str, tuple[Figure, str]]:

@@ -169,6 +169,12 @@ def _notes(methods: Sequence[VolumeScores], volumes: Volumes) -> tuple[str, ...]
         notes.append(
             f"{without_lung} volume(s) in which no lung is found have no burden and stay out of the agreement."
         )
+    healthy = int((volumes.lesion_pixels == 0).sum())
+    if healthy:
+        notes.append(
+            f"{healthy} of {len(volumes.members)} volumes have no lesion: their Dice is 100 where nothing is marked "
+            "in any slice and 0 otherwise, in the mean, too."
+        )
     for method in methods:
         mean = f"{method.name}: mean Dice of volumes {method.dice_percent.mean():.1f} %"
         agreement = method.agreement
