@@ -93,21 +93,40 @@ def current_session(request: Request) -> Session:
         NotLoggedIn: no session, or an ended one.
         Problem: FORGED (no or a wrong token against forgery), BAD_TOKEN.
     """
-    service = service_of(request)
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        user = service.users.of_token(token.strip())
-        if user is None:
-            raise Problem(401, "BAD_TOKEN", "the token is not known; make one with jcs serve users token NAME")
-        return Session(user, "")
-    session = service.sessions.find(request.cookies.get(COOKIE, ""))
-    if session is None or (session.user is LOCAL_USER and service.needs_login):
-        raise NotLoggedIn
-    if request.method in _CHANGING:
+    session = _find_session(request)
+    if request.method in _CHANGING and _token_of(request) is None:
         require_own_page(request)
         if not hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()):
             raise Problem(403, "FORGED", "the request does not come from this page; reload the page and try again")
     return session
+
+
+def _find_session(request: Request, *, is_request: bool = True) -> Session:
+    """The session of a browser or a program, not yet proved against forgery."""
+    service, token = service_of(request), _token_of(request)
+    if token is not None:
+        user = service.users.of_token(token)
+        if user is None:
+            raise Problem(401, "BAD_TOKEN", "the token is not known; make one with jcs serve users token NAME")
+        return Session(user, "")
+    session = service.sessions.find(request.cookies.get(COOKIE, ""), is_request=is_request)
+    if session is None or (session.user is LOCAL_USER and service.needs_login):
+        raise NotLoggedIn
+    return session
+
+
+def _token_of(request: Request) -> str | None:
+    """A program's token; another site's page cannot send one, so it needs no proof against forgery."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def still_asks(request: Request, user: User) -> bool:
+    """Whether a request whose answer lasts is still this user's, in the same role: no logout or removal since."""
+    try:
+        return _find_session(request, is_request=False).user == user
+    except (NotLoggedIn, Problem):
+        return False
 
 
 def require_own_page(request: Request) -> None:
