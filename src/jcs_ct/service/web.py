@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from html import escape
@@ -12,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.service.audit import AuditLog
@@ -29,6 +32,8 @@ from jcs_ct.service.waiting import WaitingTime
 from jcs_ct.service.work import QueueWork
 
 COOKIE = "jcs_session"
+#: For so long it is not looked again whether there are users.
+_USERS_KNOWN_FOR_S = 1.0
 CSRF_HEADER = "X-CSRF-Token"
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Headers that a proxy adds, beside those that begin with X-Forwarded- (RFC 7239; RFC 9110, 7.6.3).
@@ -64,16 +69,30 @@ class Service:
     folders: ListedFolders
     waiting: WaitingTime
     described: DescribedOnce = field(default_factory=DescribedOnce)
+    needs_login: bool = field(init=False)
+    _look_again_at: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.needs_login = bool(self.users.all())
 
     @property
     def downloads(self) -> Path:
         """Folder of packages that are being sent to browsers; emptied when the page starts."""
         return self.settings.folder / "downloads"
 
-    @property
-    def needs_login(self) -> bool:
-        """Whether there are users: a page without any serves this machine only."""
-        return bool(self.users.all())
+    async def look_for_users(self) -> None:
+        """Learn, at most once a second, whether there are users: a page without any serves this machine only.
+
+        Beside the loop that answers requests, and by one request: while another program holds the record the others
+        go on with what was known.
+        """
+        if time.monotonic() < self._look_again_at:
+            return
+        self._look_again_at = math.inf
+        try:
+            self.needs_login = bool(await run_in_threadpool(self.users.all))
+        finally:
+            self._look_again_at = time.monotonic() + _USERS_KNOWN_FOR_S
 
 
 def service_of(request: Request) -> Service:
@@ -180,7 +199,9 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
     The path under which a proxy mounts the page is set here, so that it may cut it off requests or not.
     """
-    root_path = service_of(request).settings.root_path
+    service = service_of(request)
+    await service.look_for_users()
+    root_path = service.settings.root_path
     request.scope["root_path"] = root_path
     if not f"{request.scope['path']}/".startswith(f"{root_path}/"):
         request.scope["path"] = f"{root_path}{request.scope['path']}"
