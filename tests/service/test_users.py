@@ -68,6 +68,26 @@ def test_failed_logins_have_to_wait_by_name_and_by_address(users, database):
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
 
 
+def test_a_login_of_ones_own_gives_no_free_guesses_at_others(users):
+    for name in ("jane", "joe"):
+        users.add(name, Role.READER, "a long enough one")
+    guesses = 0
+    with pytest.raises(TooManyFailuresError):
+        for guesses in range(50):
+            assert users.check("joe" if guesses % 2 else "nobody", "a guess", "1.1.1.1") is None
+            assert users.check("jane", "a long enough one", "1.1.1.1") is not None
+    assert guesses == 4, "the fifth guess"
+
+
+def test_slips_of_readers_who_share_an_address_are_forgiven_with_their_login(users):
+    for number in range(12):
+        name = f"reader{number}"
+        users.add(name, Role.READER, "a long enough one")
+        assert users.check(name, "a slip", "1.1.1.1") is None
+        assert users.check(name, "a long enough one", "1.1.1.1") is not None
+        assert users.check(name, "a long enough one", "1.1.1.1") is not None
+
+
 def test_guesses_at_the_same_time_are_no_freer_than_one_after_the_other(users, monkeypatch):
     users.add("jane", Role.READER, "a long enough one")
     now = time.time()
