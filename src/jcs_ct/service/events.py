@@ -110,7 +110,7 @@ def _describe(service: Service, user: User, study_id: str | None, moment: Hashab
     if study_id is None:
         records = service.studies.visible(user)[:MOST_STUDIES]
     else:
-        records = [record for record in service.studies.visible(user) if record.study_id == study_id]
+        records = service.studies.visible(user, study_id=study_id)
     texts = service.described.at(moment)
     missing = [record for record in records if record.study_id not in texts]
     if missing:
