@@ -578,6 +578,7 @@ def test_waiting_studies_have_a_place_and_can_be_cancelled(browser, service, rea
     with monkeypatch.context() as held:
         held.setattr(service.work._runner, "work_once", lambda: None)  # nothing is taken from the queue
         names = [jane.send({"letter.txt": b"x"}, f"n{number}") for number in range(3)]
+        service.waiting._looked_at = 0.0  # the study that was read is known
         waiting = [jane.study(name) for name in names]
         assert [study["state"] for study in waiting] == ["queued"] * 3
         assert [study["place"] for study in waiting] == [1, 2, 3]

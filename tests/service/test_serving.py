@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from threading import Event
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
@@ -21,7 +23,7 @@ from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.serving import listening
 from jcs_ct.service.settings import ServiceSettings
-from jcs_ct.service.users import Users
+from jcs_ct.service.users import Role, User, Users
 from jcs_ct.service.work import QueueWork
 
 from .conftest import PASSWORDS, add_users
@@ -71,6 +73,41 @@ def test_a_page_behind_a_proxy_keeps_its_path(mounted_app):
     assert 'href="/jcs/static/page.css"' in page
     assert 'src="/static' not in page
     assert client.get("/jcs/static/page.css").status_code == client.get("/static/page.css").status_code == 200
+
+
+def test_a_record_that_another_program_holds_does_not_stop_what_needs_none(open_app, monkeypatch):
+    service, waits, goes_on = open_app.state.service, Event(), Event()
+
+    def waiting():
+        waits.set()
+        assert goes_on.wait(5)
+        return []
+
+    monkeypatch.setattr(service.users, "all", waiting)
+    service._look_again_at = 0.0
+
+    async def both() -> list[int]:
+        transport = httpx2.ASGITransport(app=open_app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            held = asyncio.ensure_future(client.get("/health"))
+            while not waits.is_set():
+                await asyncio.sleep(0.01)
+            answered = await client.get("/static/page.css")
+            assert not held.done()
+            goes_on.set()
+            return [answered.status_code, (await held).status_code]
+
+    assert asyncio.run(both()) == [200, 200]
+
+
+def test_users_that_are_added_or_removed_are_known_a_second_later(open_app, monkeypatch):
+    service = open_app.state.service
+    client = TestClient(open_app, base_url="http://192.0.2.7")
+    for users, status in (([User("jane", Role.READER)], 200), ([], 403)):
+        monkeypatch.setattr(service.users, "all", lambda users=users: users)
+        known = client.get("/static/page.css").status_code
+        service._look_again_at -= 1.0
+        assert client.get("/static/page.css").status_code == status != known
 
 
 def test_programs_are_told_of_tokens_where_there_are_no_users(open_app):

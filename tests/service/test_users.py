@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from jcs_ct.errors import ConfigError
+from jcs_ct.service import audit
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.sessions import Sessions
@@ -66,6 +67,26 @@ def test_failed_logins_have_to_wait_by_name_and_by_address(users, database):
     database.change("UPDATE login_failures SET not_before = 0")
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
     assert users.check("jane", "a long enough one", "3.3.3.3") is not None
+
+
+def test_a_login_of_ones_own_gives_no_free_guesses_at_others(users):
+    for name in ("jane", "joe"):
+        users.add(name, Role.READER, "a long enough one")
+    guesses = 0
+    with pytest.raises(TooManyFailuresError):
+        for guesses in range(50):
+            assert users.check("joe" if guesses % 2 else "nobody", "a guess", "1.1.1.1") is None
+            assert users.check("jane", "a long enough one", "1.1.1.1") is not None
+    assert guesses == 4, "the fifth guess"
+
+
+def test_slips_of_readers_who_share_an_address_are_forgiven_with_their_login(users):
+    for number in range(12):
+        name = f"reader{number}"
+        users.add(name, Role.READER, "a long enough one")
+        assert users.check(name, "a slip", "1.1.1.1") is None
+        assert users.check(name, "a long enough one", "1.1.1.1") is not None
+        assert users.check(name, "a long enough one", "1.1.1.1") is not None
 
 
 def test_guesses_at_the_same_time_are_no_freer_than_one_after_the_other(users, monkeypatch):
@@ -131,6 +152,33 @@ def test_the_audit_log_only_grows_and_shows_tampering(database, tmp_path):
         around.execute("UPDATE audit SET user = 'joe' WHERE number = 3")
     around.close()
     assert log.first_broken() == 3
+
+
+def test_lines_that_were_checked_are_checked_again_only_where_another_program_changed_the_file(
+    database, tmp_path, monkeypatch
+):
+    log, sealed = AuditLog(database), []
+    real = audit._seal
+    monkeypatch.setattr(audit, "_seal", lambda before, *content: sealed.append(content[2]) or real(before, *content))
+
+    def checked() -> list[str]:
+        sealed.clear()
+        assert log.first_broken() is None
+        return list(sealed)
+
+    for action in "abc":
+        log.note("jane", action)
+    assert [checked(), checked()] == [["a", "b", "c"], []]
+    log.note("jane", "d")
+    assert checked() == ["d"]
+    with ServiceDatabase(tmp_path / "service.sqlite") as another:
+        AuditLog(another).note("joe", "e")
+    assert checked() == ["a", "b", "c", "d", "e"]
+    with sqlite3.connect(tmp_path / "service.sqlite") as around:
+        around.execute("DROP TRIGGER audit_is_not_changed")
+        around.execute("UPDATE audit SET user = 'joe' WHERE number = 2")
+    around.close()
+    assert [log.first_broken(), log.first_broken()] == [2, 2]
 
 
 def test_a_look_at_a_study_is_noted_once_an_hour_and_each_time_its_page_is_opened(database, monkeypatch):

@@ -35,6 +35,21 @@ class AuditEntry:
     seal: str
 
 
+@dataclass(frozen=True)
+class _Sound:
+    """How far the log was found whole.
+
+    Args:
+        version: SQLite's data version, another one when another program changed the file.
+        before: Number up to which, itself left out; SQLite's lowest where nothing was looked at.
+        seal: Of the last line before it.
+    """
+
+    version: int = -1
+    before: int = -(1 << 63)
+    seal: str = ""
+
+
 class AuditLog:
     """The log. The file's own rules refuse changes to its rows; what the seals show beyond them, the module says."""
 
@@ -42,6 +57,7 @@ class AuditLog:
         self._database = database
         self._looking = threading.Lock()
         self._viewed: dict[tuple[str, str, int], float] = {}
+        self._sound = _Sound()
 
     def note(self, user: str, action: str, study_id: str = "", **detail: Any) -> None:
         """Add a line; ``detail`` holds no patient data."""
@@ -84,13 +100,19 @@ class AuditLog:
         ]
 
     def first_broken(self) -> int | None:
-        """Number of the first line whose seal does not follow from it and the line before, or None."""
-        before = ""
-        for row in self._database.rows("SELECT * FROM audit ORDER BY number"):
+        """Number of the first line whose seal does not follow from it and the line before, or None.
+
+        Lines that were checked are not checked again as long as nobody but this program, whose own lines only follow
+        them, changed the file.
+        """
+        version, _ = self._database.change_mark()
+        sound = self._sound if self._sound.version == version else _Sound(version)
+        for row in self._database.rows("SELECT * FROM audit WHERE number >= ? ORDER BY number", (sound.before,)):
             content = (row[name] for name in ("moment", "user", "action", "study_id", "detail"))
-            if row["hash"] != _seal(before, *content):
+            if row["hash"] != _seal(sound.seal, *content):
                 return int(row["number"])
-            before = row["hash"]
+            sound = _Sound(version, row["number"] + 1, row["hash"])
+        self._sound = sound
         return None
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,15 @@ class Corrections:
             (study_id,),
         )
         return [CorrectionRecord(**{**dict(row), "facts": json.loads(row["facts"])}) for row in rows]
+
+    def counts(self, study_ids: Sequence[str]) -> dict[str, int]:
+        """Number of versions of each study that has one, by study_id."""
+        rows = self._database.rows(
+            "SELECT study_id, count(*) AS versions FROM corrections "
+            "WHERE study_id IN (SELECT value FROM json_each(?)) GROUP BY study_id",
+            (json.dumps(study_ids),),
+        )
+        return {row["study_id"]: row["versions"] for row in rows}
 
     def folder(self, record: StudyRecord, version: int) -> Path:
         """Where a version lies; 0 is the automatic reading.

@@ -63,6 +63,8 @@ STEPS = (
     ALTER TABLE studies ADD COLUMN upload_id TEXT NOT NULL DEFAULT '';
     CREATE UNIQUE INDEX studies_by_upload ON studies (upload_id) WHERE upload_id != '';
     """,
+    # 5: else each study of a list reads every opinion of all
+    "CREATE INDEX opinions_of_study ON opinions (study_id, number);",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,9 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from jcs_ct.errors import REMEDIES
 from jcs_ct.files import read_own_json
-from jcs_ct.jobs import JOB_RECORD, State
-from jcs_ct.service.problems import Problem
+from jcs_ct.jobs import JOB_RECORD, Job, State
 from jcs_ct.service.settings import READ_AGAIN
-from jcs_ct.service.studies import NOT_QUEUED, StudyRecord
+from jcs_ct.service.studies import Opinion, StudyRecord
 from jcs_ct.service.tasks import GRID, PLACES, STATE, VIEWER
 from jcs_ct.service.users import User
 from jcs_ct.service.web import Service
@@ -74,12 +73,27 @@ class WholeStudy(DescribedStudy):
 
 def describe_study(service: Service, record: StudyRecord) -> DescribedStudy:
     """One study: whose, how far, and its facts when done."""
-    return _described(service, record, service.ledger.place_in_queue(record.job_id))
-
-
-def _described(service: Service, record: StudyRecord, place: int | None) -> DescribedStudy:
     job = service.studies.job(record)
-    latest = service.studies.opinions(record.study_id)[:1]
+    return _described(
+        service, record, job, service.ledger.place_in_queue(record.job_id), *_of_readers(service, [record])
+    )
+
+
+def _of_readers(service: Service, records: Sequence[StudyRecord]) -> tuple[dict[str, Opinion], dict[str, int]]:
+    """What readers added to studies, by study_id: the newest opinion, and how many corrections."""
+    names = [record.study_id for record in records]
+    return service.studies.latest_opinions(names), service.corrections.counts(names)
+
+
+def _described(
+    service: Service,
+    record: StudyRecord,
+    job: Job,
+    place: int | None,
+    opinions: Mapping[str, Opinion],
+    versions: Mapping[str, int],
+) -> DescribedStudy:
+    opinion = opinions.get(record.study_id)
     return {
         "study_id": record.study_id,
         "label": record.label,
@@ -100,22 +114,19 @@ def _described(service: Service, record: StudyRecord, place: int | None) -> Desc
         "remedy": REMEDIES.get(job.code, ""),
         "seconds": job.seconds,
         "facts": dict(job.result) if job.state is State.DONE else None,
-        "versions": len(service.corrections.of(record.study_id)),
-        "opinion": asdict(latest[0]) if latest else None,
+        "versions": versions.get(record.study_id, 0),
+        "opinion": None if opinion is None else asdict(opinion),
     }
 
 
-def describe_visible(service: Service, records: Iterable[StudyRecord]) -> list[DescribedStudy]:
+def describe_visible(service: Service, records: Sequence[StudyRecord]) -> list[DescribedStudy]:
     """Studies of a list; one whose job is gone (it is being deleted, or was never queued) is passed over."""
-    places = service.ledger.places_in_queue()
-    described = []
-    for record in records:
-        try:
-            described.append(_described(service, record, places.get(record.job_id)))
-        except Problem as problem:
-            if problem.code != NOT_QUEUED:
-                raise
-    return described
+    places, of_readers = service.ledger.places_in_queue(), _of_readers(service, records)
+    return [
+        _described(service, record, job, places.get(record.job_id), *of_readers)
+        for record in records
+        if (job := service.ledger.job(record.job_id)) is not None
+    ]
 
 
 def describe_whole(service: Service, user: User, record: StudyRecord) -> WholeStudy:

@@ -12,11 +12,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from jcs_ct.service.describing import describe_visible
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.users import User
-from jcs_ct.service.web import CurrentUser, Service, TheService
+from jcs_ct.service.web import CurrentUser, Service, TheService, still_asks
 
 router = APIRouter(prefix="/api/v1")
 
@@ -40,43 +41,54 @@ async def events(
     request: Request, user: CurrentUser, service: TheService, study_id: Annotated[str | None, Query()] = None
 ) -> StreamingResponse:
     """A line for each study that changes (all you may see, or one): its description as JSON."""
+    if study_id is not None:
+        await run_in_threadpool(service.studies.get, user, study_id)
+    # Nothing is waited for from here to the count: of requests that come together none passes by another's.
     if _listening[user.name] >= MOST_STREAMS_OF_ONE:
         message = f"you have {MOST_STREAMS_OF_ONE} pages open that wait for news already; close some"
         raise Problem(429, "TOO_MANY_STREAMS", message, retry_after_s=10)
     if _listening.total() >= MOST_STREAMS:
         raise Problem(503, "TOO_MANY_STREAMS", f"{MOST_STREAMS} pages listen already", retry_after_s=10)
-    if study_id is not None:
-        await run_in_threadpool(service.studies.get, user, study_id)
-    return StreamingResponse(
-        _changes(request, service, user, study_id),
-        media_type="text/event-stream",
-        headers={"X-Accel-Buffering": "no"},
-    )
+    _listening[user.name] += 1
+    return _Stream(user.name, _changes(request, service, user, study_id))
+
+
+class _Stream(StreamingResponse):
+    """A stream that was counted, until it ends, also where it never began."""
+
+    def __init__(self, listener: str, content: AsyncIterator[str]) -> None:
+        super().__init__(content, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._listener = listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _listening[self._listener] -= 1
 
 
 async def _changes(request: Request, service: Service, user: User, study_id: str | None) -> AsyncIterator[str]:
-    _listening[user.name] += 1
-    try:
-        told: dict[str, str] = {}
-        yield "retry: 2000\n\n"
-        seen: object = None
-        silent, spent = 0.0, 0.0
-        while spent < _LONGEST_S and not await request.is_disconnected():
-            moment = await run_in_threadpool(_moment, service)
-            if moment != seen:
-                seen = moment
-                now = await run_in_threadpool(_describe, service, user, study_id, moment)
-                for text in _told_of(told, now):
-                    yield text
-                    silent = 0.0
-                told = now
-            if silent >= _BREATH_EVERY_S:
-                yield ": still here\n\n"
+    """What is told until the reader goes, or may no longer be told; the browser then asks anew, and for a login."""
+    told: dict[str, str] = {}
+    yield "retry: 2000\n\n"
+    seen: object = None
+    silent, spent = 0.0, 0.0
+    while spent < _LONGEST_S and not await request.is_disconnected():
+        moment = await run_in_threadpool(_moment, service)
+        if moment != seen:
+            seen = moment
+            if not await run_in_threadpool(still_asks, request, user):
+                return
+            now = await run_in_threadpool(_describe, service, user, study_id, moment)
+            for text in _told_of(told, now):
+                yield text
                 silent = 0.0
-            await asyncio.sleep(_LOOK_EVERY_S)
-            silent, spent = silent + _LOOK_EVERY_S, spent + _LOOK_EVERY_S
-    finally:
-        _listening[user.name] -= 1
+            told = now
+        if silent >= _BREATH_EVERY_S:
+            yield ": still here\n\n"
+            silent = 0.0
+        await asyncio.sleep(_LOOK_EVERY_S)
+        silent, spent = silent + _LOOK_EVERY_S, spent + _LOOK_EVERY_S
 
 
 def _told_of(told: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
@@ -98,7 +110,7 @@ def _describe(service: Service, user: User, study_id: str | None, moment: Hashab
     if study_id is None:
         records = service.studies.visible(user)[:MOST_STUDIES]
     else:
-        records = [record for record in service.studies.visible(user) if record.study_id == study_id]
+        records = service.studies.visible(user, study_id=study_id)
     texts = service.described.at(moment)
     missing = [record for record in records if record.study_id not in texts]
     if missing:

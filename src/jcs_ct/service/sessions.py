@@ -49,13 +49,18 @@ class Sessions:
             )
         return token, Session(user, csrf)
 
-    def find(self, token: str) -> Session | None:
-        """The session of a cookie, unless it has ended."""
+    def find(self, token: str, *, is_request: bool = True) -> Session | None:
+        """The session of a cookie, unless it has ended.
+
+        Args:
+            token: The cookie's value.
+            is_request: Whether this is a request, with which the time without one begins anew.
+        """
         moment = time.time()
         row = self._database.row("SELECT * FROM sessions WHERE token_hash = ?", (hash_token(token),))
         if row is None or row["created_at"] < moment - self._longest_s or row["seen_at"] < moment - self._idle_s:
             return None
-        if moment - row["seen_at"] > 30.0:
+        if is_request and moment - row["seen_at"] > 30.0:
             self._database.change("UPDATE sessions SET seen_at = ? WHERE token_hash = ?", (moment, row["token_hash"]))
         user = LOCAL_USER if row["user"] == LOCAL_USER.name else self._users.get(row["user"])
         return None if user is None else Session(user, row["csrf"])

@@ -22,8 +22,6 @@ from jcs_ct.service.problems import Problem, unknown_study
 from jcs_ct.service.users import User
 
 LONGEST_LABEL, LONGEST_REASON = 120, 2000
-#: Code of a study without a job.
-NOT_QUEUED = "NOT_QUEUED"
 #: Tables whose rows go with their study.
 _OF_A_STUDY = ("shares", "opinions", "corrections")
 _COLUMNS = "study_id, owner, label, added_at, file_count, byte_count, job_id"
@@ -217,12 +215,13 @@ class Studies:
         if not user.is_admin and user.name != record.owner:
             raise Problem(403, "NOT_YOURS", f"only who sent the study or an administrator may {act} it")
 
-    def visible(self, user: User) -> list[StudyRecord]:
-        """Every study that the user may see, the newest first."""
+    def visible(self, user: User, *, study_id: str | None = None) -> list[StudyRecord]:
+        """Every study that the user may see, the newest first; or the one that is asked for, if they may."""
         rows = self._database.rows(
             f"SELECT {_COLUMNS} FROM studies WHERE deleted_by = '' AND (? OR owner = ? "
-            "OR study_id IN (SELECT study_id FROM shares WHERE user = ?)) ORDER BY added_at DESC",
-            (user.is_admin, user.name, user.name),
+            "OR study_id IN (SELECT study_id FROM shares WHERE user = ?)) "
+            "AND (?4 IS NULL OR study_id = ?4) ORDER BY added_at DESC",
+            (user.is_admin, user.name, user.name, study_id),
         )
         return [StudyRecord(**dict(row)) for row in rows]
 
@@ -234,7 +233,7 @@ class Studies:
         """
         job = self.ledger.job(record.job_id)
         if job is None:
-            raise Problem(409, NOT_QUEUED, "the study is not queued yet; it will be in some minutes")
+            raise Problem(409, "NOT_QUEUED", "the study is not queued yet; it will be in some minutes")
         return job
 
     def require_done(self, record: StudyRecord) -> Path:
@@ -289,6 +288,17 @@ class Studies:
             "SELECT user, moment, agrees, reason FROM opinions WHERE study_id = ? ORDER BY number DESC", (study_id,)
         )
         return [Opinion(row["user"], row["moment"], bool(row["agrees"]), row["reason"]) for row in rows]
+
+    def latest_opinions(self, study_ids: Sequence[str]) -> dict[str, Opinion]:
+        """The newest view of each study that has one, by study_id."""
+        rows = self._database.rows(
+            "SELECT study_id, user, moment, agrees, reason FROM opinions WHERE number IN (SELECT max(number) "
+            "FROM opinions WHERE study_id IN (SELECT value FROM json_each(?)) GROUP BY study_id)",
+            (json.dumps(study_ids),),
+        )
+        return {
+            row["study_id"]: Opinion(row["user"], row["moment"], bool(row["agrees"]), row["reason"]) for row in rows
+        }
 
     def delete(self, record: StudyRecord, *, by: str, **detail: Any) -> None:
         """Remove a study and all that belongs to it; only the audit log keeps its random name, and who deleted it.

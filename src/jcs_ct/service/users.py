@@ -110,7 +110,8 @@ class Users:
         """The user when name and password belong together; unknown names take as long as wrong passwords.
 
         An attempt counts as failed until it succeeds, so that of many at the same time no more are free than of
-        as many one after the other.
+        as many one after the other. A success forgives what this name failed, to the address too, and nothing else:
+        else whoever has a login of their own could guess at others' without a wait.
 
         Args:
             name: Of the user.
@@ -127,7 +128,7 @@ class Users:
             matches = self._matches(self._unknown if row is None else row["password_hash"], password)
         if row is None or not matches:
             return None
-        self._database.change("DELETE FROM login_failures WHERE subject IN (?, ?)", subjects)
+        self._forgive(*subjects)
         return User(row["name"], Role(row["role"]))
 
     def add_token(self, name: str) -> str:
@@ -172,6 +173,17 @@ class Users:
                     "INSERT OR REPLACE INTO login_failures VALUES (?, ?, ?, ?)",
                     (subject, failures, moment + wait if wait else 0.0, moment),
                 )
+
+    def _forgive(self, of_name: str, of_address: str) -> None:
+        """Take back the failures of a name, this attempt among them, wherever they were counted."""
+        with self._database.transaction() as run:
+            row = run.execute("SELECT failures FROM login_failures WHERE subject = ?", (of_name,)).fetchone()
+            forgiven = 1 if row is None else row["failures"]
+            run.execute("DELETE FROM login_failures WHERE subject = ?", (of_name,))
+            run.execute(
+                "UPDATE login_failures SET failures = max(0, failures - ?), not_before = 0 WHERE subject = ?",
+                (forgiven, of_address),
+            )
 
 
 def hash_token(token: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from html import escape
@@ -12,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from jcs_ct.jobs import Ledger, ResultFolders
 from jcs_ct.loopback import is_loopback
@@ -30,6 +33,8 @@ from jcs_ct.service.waiting import WaitingTime
 from jcs_ct.service.work import QueueWork
 
 COOKIE = "jcs_session"
+#: For so long it is not looked again whether there are users.
+_USERS_KNOWN_FOR_S = 1.0
 CSRF_HEADER = "X-CSRF-Token"
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Headers that a proxy adds, beside those that begin with X-Forwarded- (RFC 7239; RFC 9110, 7.6.3).
@@ -65,16 +70,30 @@ class Service:
     folders: ListedFolders
     waiting: WaitingTime
     described: DescribedOnce = field(default_factory=DescribedOnce)
+    needs_login: bool = field(init=False)
+    _look_again_at: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.needs_login = bool(self.users.all())
 
     @property
     def downloads(self) -> Path:
         """Folder of packages that are being sent to browsers; emptied when the page starts."""
         return self.settings.folder / "downloads"
 
-    @property
-    def needs_login(self) -> bool:
-        """Whether there are users: a page without any serves this machine only."""
-        return bool(self.users.all())
+    async def look_for_users(self) -> None:
+        """Learn, at most once a second, whether there are users: a page without any serves this machine only.
+
+        Beside the loop that answers requests, and by one request: while another program holds the record the others
+        go on with what was known.
+        """
+        if time.monotonic() < self._look_again_at:
+            return
+        self._look_again_at = math.inf
+        try:
+            self.needs_login = bool(await run_in_threadpool(self.users.all))
+        finally:
+            self._look_again_at = time.monotonic() + _USERS_KNOWN_FOR_S
 
 
 def service_of(request: Request) -> Service:
@@ -94,21 +113,40 @@ def current_session(request: Request) -> Session:
         NotLoggedIn: no session, or an ended one.
         Problem: FORGED (no or a wrong token against forgery), BAD_TOKEN.
     """
-    service = service_of(request)
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        user = service.users.of_token(token.strip())
-        if user is None:
-            raise Problem(401, "BAD_TOKEN", "the token is not known; make one with jcs serve users token NAME")
-        return Session(user, "")
-    session = service.sessions.find(request.cookies.get(COOKIE, ""))
-    if session is None or (session.user is LOCAL_USER and service.needs_login):
-        raise NotLoggedIn
-    if request.method in _CHANGING:
+    session = _find_session(request)
+    if request.method in _CHANGING and _token_of(request) is None:
         require_own_page(request)
         if not hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()):
             raise Problem(403, "FORGED", "the request does not come from this page; reload the page and try again")
     return session
+
+
+def _find_session(request: Request, *, is_request: bool = True) -> Session:
+    """The session of a browser or a program, not yet proved against forgery."""
+    service, token = service_of(request), _token_of(request)
+    if token is not None:
+        user = service.users.of_token(token)
+        if user is None:
+            raise Problem(401, "BAD_TOKEN", "the token is not known; make one with jcs serve users token NAME")
+        return Session(user, "")
+    session = service.sessions.find(request.cookies.get(COOKIE, ""), is_request=is_request)
+    if session is None or (session.user is LOCAL_USER and service.needs_login):
+        raise NotLoggedIn
+    return session
+
+
+def _token_of(request: Request) -> str | None:
+    """A program's token; another site's page cannot send one, so it needs no proof against forgery."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def still_asks(request: Request, user: User) -> bool:
+    """Whether a request whose answer lasts is still this user's, in the same role: no logout or removal since."""
+    try:
+        return _find_session(request, is_request=False).user == user
+    except (NotLoggedIn, Problem):
+        return False
 
 
 def require_own_page(request: Request) -> None:
@@ -162,7 +200,9 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
     The path under which a proxy mounts the page is set here, so that it may cut it off requests or not.
     """
-    root_path = service_of(request).settings.root_path
+    service = service_of(request)
+    await service.look_for_users()
+    root_path = service.settings.root_path
     request.scope["root_path"] = root_path
     if not f"{request.scope['path']}/".startswith(f"{root_path}/"):
         request.scope["path"] = f"{root_path}{request.scope['path']}"
