@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,29 @@ def test_rows_follow_the_manifest_and_the_results(batch):
     assert (rows[0].margin, rows[1].margin) == (0.5, 0.0)
     assert (rows[0].peak_memory_mb, rows[0].flags, rows[0].classifier_sha256) == (3.0, "A B", "c")
     assert rows[3].code == "CRASHED"
+
+
+class Record(dict):
+    """A record whose life can be watched."""
+
+
+def test_one_record_is_held_at_a_time(batch):
+    whole = dict(batch.open_results().records())
+    whole |= {f"of another list {number}": next(iter(whole.values())) for number in range(3)}
+    seen, most = [], []
+
+    class Results:
+        def records(self):
+            for job_id, content in whole.items():
+                record = Record(content)
+                seen.append(weakref.ref(record))
+                most.append(sum(one() is not None for one in seen))
+                yield job_id, record
+
+    with batch.open_ledger() as ledger:
+        rows = list(summary_rows(batch, ledger, Results()))
+    assert [row.attempts for row in rows if row.state == "done"] == [1, 1]
+    assert most == [1, 2, 2, 2, 2], "the one that is made, and the one before"
 
 
 def test_files_hold_the_same_and_no_place_of_a_study(batch):

@@ -1,13 +1,22 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
+from jcs_ct.data.manifest import Manifest, ManifestRow
+from jcs_ct.engine import Execution
 from jcs_ct.errors import ConfigError
 from jcs_ct.experiments.operating_point_choice import (
     SliceScores,
     choose_lesion_probability,
+    choose_operating_point,
     choose_slice_probability,
     source_weights,
 )
+from jcs_ct.preprocessing import SlicePreprocessor
 
 
 def test_every_source_counts_alike_within_its_label():
@@ -55,6 +64,37 @@ def test_one_label_is_not_enough():
 def test_the_lesion_cut_has_the_largest_mean_dice():
     overlaps = np.array([[0.2, 0.6, 0.5], [0.4, 0.5, 0.7]])
     assert choose_lesion_probability(overlaps, (0.3, 0.5, 0.7)) == (0.7, {"dice": pytest.approx(0.6)})
+
+
+class LeftHalf(nn.Module):
+    """Calls the left half of every slice a lesion, and every slice infected or not alike."""
+
+    def predict(self, images):
+        found = torch.zeros(len(images), 1, *images.shape[2:])
+        found[..., : images.shape[3] // 2] = 0.6
+        return found
+
+    def forward(self, images):
+        return torch.zeros(len(images), 2)
+
+
+def test_a_lesion_that_the_networks_size_loses_chooses_no_cut(tmp_path):
+    generator = np.random.default_rng(0)
+    rows = []
+    for name, place in (("large", np.s_[:, :32]), ("lost", np.s_[40:41, 40:41]), ("none", np.s_[:0])):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[place] = 255
+        image, truth = tmp_path / f"{name}.png", tmp_path / f"{name}-mask.png"
+        Image.fromarray(generator.integers(0, 255, (64, 64), dtype=np.uint8)).save(image)
+        Image.fromarray(mask).save(truth)
+        rows.append(ManifestRow(image, name, int(mask.any()), truth, "val"))
+    preprocessor = SlicePreprocessor(size=32, channels=1, mean=(0.45,), std=(0.3,), body_crop=False)
+    ready = SimpleNamespace(network=LeftHalf(), preprocessor=preprocessor)
+    chosen = choose_operating_point(ready, ready, Manifest(tuple(rows)), execution=Execution(device="cpu"))
+    assert chosen.figures["lesion"] == {"dice": 1.0}
+    assert chosen.patients == {"slice": 3, "lesion": 1}
+    with pytest.raises(ConfigError, match="too small for the network's input size"):
+        choose_operating_point(ready, ready, Manifest(tuple(rows[1:])), execution=Execution(device="cpu"))
 
 
 def test_scores_are_kept_by_patient_without_names():

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from jcs_ct.reporting import run_record
 from jcs_ct.reporting.run_record import redacted_command, write_run_record
 
 
@@ -58,6 +60,18 @@ def test_the_record_says_what_ran(record):
     assert source["identifier"] == "0123456789abcdef"
     assert source["file_count"] == 12
     assert len(source["voxels_sha256"]) == 64
+
+
+def test_the_peak_of_an_earlier_study_is_not_stated_again(tmp_path, make_study, monkeypatch):
+    resource = pytest.importorskip("resource")
+    stated = []
+    monkeypatch.setattr(run_record, "_peak_stated_mib", 0.0)
+    monkeypatch.setattr(run_record.platform, "system", lambda: "Linux")
+    for kib in (300 << 10, 300 << 10, 400 << 10):
+        monkeypatch.setattr(resource, "getrusage", lambda who, kib=kib: SimpleNamespace(ru_maxrss=kib))
+        write_run_record(tmp_path / "run.json", make_study(), timings_s={}, command=[])
+        stated.append(json.loads((tmp_path / "run.json").read_text())["host"]["peak_memory_mb"])
+    assert stated == [300.0, None, 400.0]
 
 
 def test_the_record_names_nobody(record, tmp_path):

@@ -22,22 +22,22 @@ CSV, PARQUET = "summary.csv", "summary.parquet"
 def summary_rows(batch: Batch, ledger: Ledger, results: BatchResults) -> Iterator[SummaryRow]:
     """A row for every study of the manifest, in its order.
 
+    Of jobs and of records, which are many times a row's size, one at a time is held.
+
     Args:
         batch: Whose.
         ledger: States of studies without results.
         results: The results; where they lie, they count, whatever the ledger says.
     """
-    jobs = {job.job_id: job for job in ledger.jobs(reading_id=batch.key.reading_id)}
-    records = dict(results.records())
+    done = {job_id: _done(job_id, record, ledger.job(job_id)) for job_id, record in results.records()}
     for study in read_manifest(batch.manifest):
         job_id = batch.job_id(study.study)
-        job, record = jobs.get(job_id), records.get(job_id)
-        if record is not None:
-            yield _done(job_id, record, job)
+        if job_id in done:
+            yield done[job_id]
         elif study.code:
             yield SummaryRow(job_id, "refused", study.code, scanner=study.scanner, slice_count=study.slice_count)
         else:
-            yield _without_results(job_id, job, study.scanner, study.slice_count)
+            yield _without_results(job_id, ledger.job(job_id), study.scanner, study.slice_count)
 
 
 def _without_results(job_id: str, job: Job | None, scanner: str, slice_count: int) -> SummaryRow:

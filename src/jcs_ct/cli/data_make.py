@@ -149,6 +149,7 @@ def dicom(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave studies out that the gate refuses, and say so.")
     ] = False,
+    seed: Seed = 0,
 ) -> None:
     """DICOM studies, a row each, with pseudonyms for the patients.
 
@@ -165,11 +166,17 @@ def dicom(
     if segment_type is not None and not segmentations:
         raise ConfigError("--segment-type goes with --segmentations")
     rule = SegmentationRule(segment_type) if segmentations else None
-    _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), rule, skip_bad)
+    _make_dicom(folder, output, labels, salt or output.with_suffix(".salt"), rule, skip_bad, seed)
 
 
 def _make_dicom(
-    folder: Path, output: Path, labels: Path | None, salt: Path, rule: SegmentationRule | None, skip_bad: bool
+    folder: Path,
+    output: Path,
+    labels: Path | None,
+    salt: Path,
+    rule: SegmentationRule | None,
+    skip_bad: bool,
+    seed: int,
 ) -> None:
     from jcs_ct.data.sources.dicom_studies import find_studies, read_salt
     from jcs_ct.data.sources.study_labels import read_study_labels
@@ -182,6 +189,7 @@ def _make_dicom(
             salt=read_salt(salt),
             labels=known,
             segmentations=rule,
+            seed=seed,
             progress=lambda done, total: progress("headers", done, total),
         )
     if found.refused:
@@ -201,8 +209,8 @@ def _make_dicom(
     if found.lines_unused:
         typer.echo(f"{found.lines_unused} line(s) of {labels} belong to no study here")
     typer.echo(
-        f"pseudonyms and drawn splits follow from {salt}: keep it secret, and keep it for further manifests of these "
-        "patients"
+        f"pseudonyms follow from {salt}, drawn splits from it and --seed {seed}: keep the file secret, and keep both "
+        "for further manifests of these patients"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,10 @@ def dice_at_cuts(
     execution: Execution,
     progress: CountProgress | None = None,
 ) -> NDArray[np.float64]:
-    """(slices, cuts) Dice of every slice with lesion pixels, at the network's own resolution."""
+    """(slices, cuts) Dice of every infected slice with a mask, at the network's own resolution.
+
+    NaN where the lesion is too small for that resolution: no cut could find it.
+    """
     masked = with_lesions(manifest)
     dataset = SliceDataset(masked, ready.preprocessor, cache=False)
     network = placed(ready.network, execution.torch_device)
@@ -115,8 +119,9 @@ def dice_at_cuts(
             found = network.predict(batch.images).float() >= levels
             truth = batch.masks >= 0.5
             overlap = (found & truth).sum(dim=(2, 3)).double()
-            total = (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))).double()
-            scores.append((2.0 * overlap / total.clamp(min=1.0)).cpu().numpy())
+            pixels = truth.sum(dim=(2, 3)).double()  # (N, 1)
+            dice = 2.0 * overlap / (found.sum(dim=(2, 3)) + pixels).clamp(min=1.0)
+            scores.append(dice.masked_fill(pixels == 0, torch.nan).cpu().numpy())
         done += len(batch.images)
         if progress is not None:
             progress(done, len(masked))
@@ -158,13 +163,17 @@ def choose_operating_point(
         execution=execution,
         progress=lambda done, total: progress("segmenter", done, total),
     )
-    if not len(overlaps):
-        raise ConfigError("choosing the lesion probability needs validation slices with a lesion mask")
-    lesion_cut, lesion_figures = choose_lesion_probability(overlaps, cuts)
+    seen = ~np.isnan(overlaps[:, 0])
+    if not seen.any():
+        raise ConfigError(
+            "choosing the lesion probability needs validation slices with a lesion mask, of lesions that are not too "
+            "small for the network's input size"
+        )
+    lesion_cut, lesion_figures = choose_lesion_probability(overlaps[seen], cuts)
     point = OperatingPoint(slice_cut, reference_spacing_mm=_SPACING_MM, lesion_probability=lesion_cut)
     patients = {
         "slice": len(set(zip(scores.sources, scores.patients, strict=True))),
-        "lesion": len({(row.source, row.patient) for row in with_lesions(validation)}),
+        "lesion": len({(row.source, row.patient) for row in compress(with_lesions(validation), seen)}),
     }
     return Calibration(point, {"slice": slice_figures, "lesion": lesion_figures}, patients, scores)
 

@@ -119,7 +119,7 @@ def write_run_record(
             "system": platform.system(),
             "machine": platform.machine(),
             "cpu_count": os.cpu_count(),
-            "peak_memory_mb": _peak_memory_mb(),
+            "peak_memory_mb": _peak_memory_mib(),
         },
     }
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
@@ -162,12 +162,24 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _peak_memory_mb() -> float | None:
-    """Peak resident memory of this process, or None where the system does not tell."""
+#: The largest peak that a record of this process has stated, in MiB.
+_peak_stated_mib = 0.0
+
+
+def _peak_memory_mib() -> float | None:
+    """Peak resident memory of this process in MiB; None where the system does not tell, or an earlier study made it.
+
+    A process may read many studies, and the system tells the peak of its whole life.
+    """
+    global _peak_stated_mib
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 1 if platform.system() == "Darwin" else 1024  # bytes per unit of ru_maxrss
-    return round(peak * unit / 1024**2, 1)
+    peak_mib = round(peak * unit / 1024**2, 1)
+    if peak_mib <= _peak_stated_mib:
+        return None
+    _peak_stated_mib = peak_mib
+    return peak_mib

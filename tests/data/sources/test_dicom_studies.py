@@ -276,6 +276,23 @@ def test_studies_of_one_patient_share_its_name_and_split(write_study, tmp_path):
     assert len({row.split for row in found if row.patient == names["a"]}) == 1
 
 
+def test_another_seed_draws_other_splits(write_study, tmp_path):
+    for number in range(1, 13):
+        write_study(tmp_path / "set" / str(number), number, f"MRN-{number}")
+    (tmp_path / "salt").write_bytes(SALT)
+    splits = {}
+    for seed in ("0", "7"):
+        output = tmp_path / f"{seed}.csv"
+        done = run(
+            "data", "make", "dicom", tmp_path / "set", "-o", output, "--salt", tmp_path / "salt", "--seed", seed
+        )
+        assert done.exit_code == 0, done.output
+        assert f"drawn splits from it and --seed {seed}" in " ".join(done.output.split())
+        splits[seed] = {row.patient: row.split for row in read_manifest(output)}
+    assert splits["0"].keys() == splits["7"].keys()
+    assert splits["0"] != splits["7"]
+
+
 def test_pseudonyms_stay_with_the_salt_and_change_with_it(write_study, tmp_path):
     write_study(tmp_path / "set" / "a", 1, "MRN-1")
     first, again, other = (find_studies(tmp_path / "set", salt=salt).manifest for salt in (SALT, SALT, SALT[::-1]))

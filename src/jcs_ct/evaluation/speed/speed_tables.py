@@ -35,7 +35,7 @@ _COLUMNS = (
     Column("infected_cpu_s", "infected study, CPU s"),
     Column("infected_ratio", "eager / this, infected", interval=True),
     Column("uninfected_ratio", "eager / this, uninfected", interval=True),
-    Column("peak_memory_mb", "peak memory, MB", digits=0),
+    Column("peak_memory_mb", "peak memory, MiB", digits=0),
     Column("logits_difference", "largest difference to eager: logits", digits=6),
     Column("classify_difference", "probability of infection", digits=6),
     Column("map_difference", "map", digits=6),
@@ -190,7 +190,7 @@ def _rounds_table(found: Rounds, slices: int) -> Table:
         Column("round", "Round"),
         Column("seconds", "s"),
         Column("cpu_seconds", "CPU s"),
-        Column("peak_memory_mb", "peak memory, MB", digits=0),
+        Column("peak_memory_mb", "peak memory, MiB", digits=0),
     )
     return Table("rounds", f"Every measurement, of {slices} slices, not scaled", columns, tuple(rows))
 

@@ -33,7 +33,7 @@ class Measured:
     Args:
         seconds: On the clock.
         cpu_seconds: Of all threads of this process. On a machine that is shared it says what the clock cannot.
-        peak_memory_mb: Largest resident memory of the process meanwhile.
+        peak_memory_mb: Largest resident memory of the process meanwhile, in MiB.
     """
 
     seconds: float
@@ -45,31 +45,31 @@ class Measured:
 def measuring() -> Iterator[list[Measured]]:
     """The list gets one :class:`Measured` when the block is left without an error."""
     found: list[Measured] = []
-    with _peak_memory() as peak_mb:
+    with _peak_memory() as peak_mib:
         started, cpu = time.perf_counter(), time.process_time()
         yield found
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-    found.append(Measured(seconds, cpu_seconds, peak_mb[0]))
+    found.append(Measured(seconds, cpu_seconds, peak_mib[0]))
 
 
 @contextmanager
 def _peak_memory() -> Iterator[list[float]]:
-    """Resident memory is looked at fifty times a second: the highest value in MB is the list's only entry."""
+    """Resident memory is looked at fifty times a second: the highest value in MiB is the list's only entry."""
     process, ended = psutil.Process(), threading.Event()
-    peak_mb = [process.memory_info().rss / 2**20]
+    peak_mib = [process.memory_info().rss / 2**20]
 
     def watch() -> None:
         while not ended.wait(_SAMPLING_S):
-            peak_mb[0] = max(peak_mb[0], process.memory_info().rss / 2**20)
+            peak_mib[0] = max(peak_mib[0], process.memory_info().rss / 2**20)
 
     thread = threading.Thread(target=watch, name="memory", daemon=True)
     thread.start()
     try:
-        yield peak_mb
+        yield peak_mib
     finally:
         ended.set()
         thread.join()
-        peak_mb[0] = max(peak_mb[0], process.memory_info().rss / 2**20)
+        peak_mib[0] = max(peak_mib[0], process.memory_info().rss / 2**20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def spread_cells(key: str, values: Sequence[float], *, scale: float = 1.0) -> di
 
 
 def machine_facts() -> dict[str, Any]:
-    """What a time depends on: processor, its instructions, threads, memory, GPU, and how busy the machine is."""
+    """What a time depends on: processor, its instructions, threads, memory (GiB), GPU, how busy the machine is."""
     cpu = torch.device("cpu")
     facts: dict[str, Any] = {
         "processor": _processor(),
