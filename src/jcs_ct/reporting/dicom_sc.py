@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 9104
 CONTOUR_RGB = (0, 230, 255)
 ACTIVATION_RGB = (255, 110, 0)
+#: What the two colours are, in the caption.
+_LEGEND = "Cyan line: lesion; orange: activation map (what speaks for infection)."
 #: Narrow slices are widened by black columns, so that the caption stays readable.
 MIN_WIDTH = 320
 _FONT_PX = 13
@@ -198,7 +200,7 @@ def caption(source: SourceSeries, diagnosis: Diagnosis, slice_index: int) -> str
     return (
         f"Slice {slice_index + 1} of {len(source.geometry.positions_mm)}{verdict}. "
         f"Study: {study_verdict}, {count} infected {'slice' if count == 1 else 'slices'} ({against}). "
-        f"JCS {__version__}. {NOTICE}"
+        f"{_LEGEND} JCS {__version__}. {NOTICE}"
     )
 
 

@@ -26,6 +26,7 @@ from jcs_ct.operating_point import Verdict, VerdictBasis
 from jcs_ct.reporting import dicom_maps, dicom_pdf, dicom_sc, dicom_sr
 from jcs_ct.reporting.dicom_identity import Correction, report_series_uid
 from jcs_ct.reporting.dicom_results import write_dicom_results
+from jcs_ct.reporting.dicom_source import read_source_series
 from jcs_ct.reporting.model_limits import shipped_figures
 from jcs_ct.volume import CTVolume
 
@@ -301,6 +302,17 @@ def test_a_negative_study_has_a_report_and_one_overlay(make_series, make_finding
     (group,) = report.content.get_image_measurement_groups()
     assert _verdicts(group)["JCS009"] == "Negative"
     assert report.content.get_volumetric_roi_measurement_groups() == []
+
+
+def test_the_caption_says_what_the_colours_of_an_overlay_are(results):
+    study, diagnosis, _, _ = results
+    source = read_source_series(study)
+    said = dicom_sc.caption(source, diagnosis, dicom_sc.source_overlay_slices(source, diagnosis)[0])
+    red, green, blue = dicom_sc.CONTOUR_RGB
+    assert min(green, blue) > 2 * red, "which is cyan"
+    red, green, blue = dicom_sc.ACTIVATION_RGB
+    assert red > 2 * green > 4 * blue, "which is orange"
+    assert "Cyan line: lesion; orange: activation map" in said
 
 
 def test_overlays_keep_the_slice_and_write_the_notice_below_it(results):
