@@ -379,6 +379,14 @@ def test_the_commands_take_dimse_addresses(pacs, tmp_path):
     assert "1 object stored, the PACS warns that it changed 1 of them; see its log" in said.output
 
 
+def test_the_structured_report_is_sent_last(pacs, tmp_path):
+    for number, name in enumerate(("findings.sr.dcm", "lesions.seg.dcm", "report.pdf.dcm"), start=1):
+        (tmp_path / name).write_bytes(ct_file("1.2.3", "1.2.3.9", number, modality="SR"))
+    address = f"dimse://PACS@127.0.0.1:{pacs.port}"
+    assert CliRunner().invoke(app, ["pacs", "send", address, str(tmp_path), "--any-dicom"]).exit_code == 0
+    assert [int(one.InstanceNumber) for one in pacs.instances.values()] == [2, 3, 1]
+
+
 def test_an_identifier_that_is_no_uid_is_fetched_and_not_told(pacs, tmp_path, caplog, recwarn):
     with pydicom_config.disable_value_validation():
         fill(pacs, study="1.2.03")

@@ -91,12 +91,15 @@ def send(
 
     Example:  jcs pacs send https://pacs.example/dicom-web report/
     """
+    from jcs_ct.reporting.dicom_results import in_storing_order
+
     paths = [file for path in results for file in (sorted(path.rglob("*.dcm")) if path.is_dir() else [path])]
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ConfigError("no DICOM results there; write them with `jcs diagnose STUDY -o REPORT --dicom`")
     if not any_dicom:
         _check_are_results(paths)
+    paths = in_storing_order(paths)
     with closing(connect(url, ca_bundle, ae_title, certificate=certificate)) as archive, stage_progress() as progress:
         receipt = archive.store(paths, advance=lambda done, total: progress("objects", done, total))
     say_result({"stored": receipt.stored, "present": receipt.present, "changed": receipt.warned})

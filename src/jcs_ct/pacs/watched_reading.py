@@ -36,7 +36,7 @@ def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
         the structured report last, so that where it lies the others do.
     """
     from jcs_ct.jobs.study_reading import read_as_requested
-    from jcs_ct.reporting.dicom_results import write_dicom_results
+    from jcs_ct.reporting.dicom_results import in_storing_order, write_dicom_results
 
     output = Path(arguments["output"])
     request = ReadingRequest(
@@ -52,8 +52,7 @@ def read_for_pacs(arguments: Mapping[str, Any], progress: Progress) -> dict[str,
     )
     progress("identify", 0, 1)
     known = dict(zip(written, read_identifiers(written), strict=True))
-    ordered = sorted(written, key=lambda path: path.name.endswith(".sr.dcm"))
     return {
         "verdict": str(diagnosis.verdict),
-        "objects": [[path.relative_to(output).as_posix(), asdict(known[path])] for path in ordered],
+        "objects": [[path.relative_to(output).as_posix(), asdict(known[path])] for path in in_storing_order(written)],
     }

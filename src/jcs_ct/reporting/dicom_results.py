@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +128,11 @@ def write_dicom_results(
                 dicom_rejection.write_rejection(source, diagnosis, identity, earlier, staging / REJECTION_NAME)
             )
     return tuple(folder / path.relative_to(staging) for path in written if path is not None)
+
+
+def in_storing_order(paths: Iterable[Path]) -> list[Path]:
+    """Results as they are to be stored: structured reports last, so that where one lies what it refers to does."""
+    return sorted(paths, key=lambda path: path.name.endswith(".sr.dcm"))
 
 
 @contextmanager

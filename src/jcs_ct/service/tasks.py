@@ -126,8 +126,10 @@ def send_results(arguments: Mapping[str, Any], progress: Progress) -> dict[str, 
     Returns:
         ``stored``, how many of them were ``present`` before, and how many the PACS warns that it ``changed``.
     """
+    from jcs_ct.reporting.dicom_results import in_storing_order
+
     progress("send", 0, 1)
-    paths = sorted(Path(arguments["results"]).rglob("*.dcm"), key=lambda path: (path.name.endswith(".sr.dcm"), path))
+    paths = in_storing_order(sorted(Path(arguments["results"]).rglob("*.dcm")))
     with closing(open_pacs(PacsAddress(arguments["url"], arguments["ca_bundle"]))) as web:
         receipt = web.store(paths)
     return {"stored": receipt.stored, "present": receipt.present, "changed": receipt.warned}
