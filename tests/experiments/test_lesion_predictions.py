@@ -40,6 +40,19 @@ def test_masks_of_0_and_1_are_masks_and_not_faint_probabilities(tmp_path, ct100_
     assert read.note in read_given([tmp_path / "p", tmp_path / "p"], cases, name="twice").note
 
 
+def test_masks_of_two_kinds_in_one_folder_are_refused(tmp_path, ct100_like):
+    """Those of 0 and 1 would be probabilities of 1/255, and their lesions missed."""
+    cases = ct100_cases(ct100_like)
+    names, masks = [case.name for case in cases], [case.read_mask() for case in cases]
+    mixed = [mask * np.uint8(255 if number % 2 else 1) for number, mask in enumerate(masks)]
+    write_predictions(tmp_path / "p", names, mixed)
+    with pytest.raises(ConfigError, match="masks of 0 and 1 among masks of 0 and 255; write all of one kind"):
+        read_given([tmp_path / "p"], cases)
+    mixed[0][0, 0] = 7
+    write_predictions(tmp_path / "p", names, mixed)
+    assert read_given([tmp_path / "p"], cases).probability(2).max() == np.float32(1 / 255)
+
+
 def test_what_a_collapsed_network_said_is_not_turned_into_certainty(tmp_path, ct100_like):
     cases, method = ct100_cases(ct100_like), Method("quiet", Recipe(task="segmenter", preset="compact", steps=1))
     planes = [np.full((24, 20), to_levels(np.array(0.004)))] * len(cases)

@@ -25,6 +25,7 @@ def test_a_network_that_says_too_little_is_right_at_its_own_cut(ct100_like):
     assert set(cuts) == set(cases.folds)
     assert all(40 / 255 < cut <= 90 / 255 for cut in cuts.values())
     assert moved.name == "cut"
+    assert "E-measure and official IoU, with thresholds of their own, see as other probabilities" in moved.note
 
 
 def test_a_fold_does_not_choose_its_own_cut(ct100_like):

@@ -94,6 +94,13 @@ def test_a_mask_that_could_mean_several_things_is_refused(tmp_path, name):
     assert str(tmp_path / name) in str(refused.value)
 
 
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_in_which_nothing_was_drawn_is_empty(tmp_path, colour):
+    """As tools write it that mark a lesion by what is not transparent."""
+    stack(colour, colour, colour, 0).save(tmp_path / "a.png")
+    assert not read_mask_picture(tmp_path / "a.png").any()
+
+
 def test_a_jpeg_of_a_mask_is_refused_and_a_damaged_file_too(tmp_path):
     Image.fromarray(M * 255).save(tmp_path / "a.jpg", quality=50)
     with pytest.raises(MaskError, match="store it without loss"):

@@ -6,10 +6,17 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
+from jcs_ct.metrics.calibration import (
+    brier_score,
+    calibration_error_by_chance,
+    calibration_line,
+    expected_calibration_error,
+    reliability,
+)
 
 
 def cases(n: int = 4000, *, slope: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +63,19 @@ def test_error_of_a_constant_probability_does_not_depend_on_the_order() -> None:
     assert len(reliability(truth, probability)) == 1
     assert expected_calibration_error(truth, probability) == pytest.approx(0.2)
     assert expected_calibration_error(truth[::-1], probability) == pytest.approx(0.2)
+
+
+def test_right_probabilities_have_an_error_by_chance() -> None:
+    """Known where all share a bin: of one case 2 p (1 - p), of n the mean distance of a binomial share."""
+
+    def by_chance(probability: np.ndarray) -> float:
+        return calibration_error_by_chance(probability, generator=np.random.default_rng(0), draws=4000)
+
+    assert by_chance(np.array([0.3])) == pytest.approx(2 * 0.3 * 0.7, abs=0.01)
+    expected = stats.binom(100, 0.5).expect(lambda k: abs(k / 100 - 0.5))
+    assert by_chance(np.full(100, 0.5)) == pytest.approx(expected, abs=0.002)
+    truth, probability = cases(150)
+    assert expected_calibration_error(truth, probability) == pytest.approx(by_chance(probability), abs=0.03)
 
 
 def test_fewer_cases_than_bins() -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError, OutputError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
+from jcs_ct.training.run_log import Shown
 from jcs_ct.training.training_data import make_pasting, open_inputs
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
@@ -263,6 +265,21 @@ def test_no_state_with_weights_that_are_not_finite_is_kept(drawn_slices, tmp_pat
     with pytest.raises(ConfigError, match="a weight is not finite after step 2 of 6"):
         train(make_task(wild), wild, drawn_slices, tmp_path)
     assert not list(tmp_path.glob("state-*.pt"))
+
+
+@pytest.mark.parametrize(("choose", "file"), [("best", "best.safetensors"), ("last", "state-0000001.pt")])
+def test_a_state_or_weights_without_room_are_an_error_that_is_explained(drawn_slices, tmp_path, choose, file):
+    """In C++ and Rust a failed write is no OSError; the limit on a file's size stands for a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    few = recipe("classifier", "compact", steps=1, choose_weights=choose)
+    task = make_task(few)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=f"cannot write .*{file}: files may not grow so large here"):
+            train(task, few, drawn_slices, tmp_path / "run", shown=Shown(samples=0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".pt", ".safetensors")]
 
 
 def test_a_run_leaves_a_log_and_its_provenance(trained_classifier):

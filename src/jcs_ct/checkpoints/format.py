@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from jcs_ct.checkpoints.checkpoint_info import (
@@ -72,7 +72,8 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo, *, hal
         "provenance": dict(info.provenance),
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(content, sort_keys=True)})
+        # Written here: of a full disk safetensors says so in an error of its own, which nothing explains.
+        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(content, sort_keys=True)}))
 
 
 def as_stored(tensors: Mapping[str, Tensor], *, half: bool = True) -> dict[str, Tensor]:

@@ -104,7 +104,8 @@ def read_given(folders: Sequence[Path], cases: CaseSet, *, name: str | None = No
         name: Of the method; a single folder's name by default.
 
     Raises:
-        ConfigError: several folders without a name, or as :func:`read_predictions`.
+        ConfigError: several folders without a name, masks of 0 and 1 among those of 0 and 255, or as
+            :func:`read_predictions`.
     """
     if len(folders) == 1:
         return _masks_as_levels(read_predictions(folders[0], cases, name=name))
@@ -116,7 +117,13 @@ def read_given(folders: Sequence[Path], cases: CaseSet, *, name: str | None = No
 
 def _masks_as_levels(read: Predictions) -> Predictions:
     """Masks of 0 and 1 as 0 and 255, and a word of it; all else as it is, with a word of what may be labels."""
-    largest = max((int(plane.max(initial=0)) for plane in read.levels), default=0)
+    present: set[int] = set().union(*(np.unique(plane).tolist() for plane in read.levels))
+    if present in ({0, 1, 255}, {1, 255}):
+        raise ConfigError(
+            f"{read.name} holds the values 0, 1 and 255 and no other: masks of 0 and 1 among masks of 0 and 255; "
+            "write all of one kind"
+        )
+    largest = max(present, default=0)
     if not 1 <= largest <= _MOST_CLASSES:
         return read
     note, levels = f"its largest value is {largest}: read as ", read.levels

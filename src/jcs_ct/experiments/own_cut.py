@@ -64,7 +64,11 @@ def cut_by_other_folds(
     levels = tuple(_moved(level, cuts[case.fold]) for level, case in zip(predictions.levels, cases, strict=True))
     chosen = {fold: cut / 255.0 for fold, cut in cuts.items()}
     listed = ", ".join(f"{fold} {cut:.2f}" for fold, cut in chosen.items())
-    return Predictions(name, levels, f"lesion from a probability that the other folds choose: {listed}"), chosen
+    note = (
+        f"lesion from a probability that the other folds choose: {listed}; probabilities are moved so that it "
+        "becomes 0.5, which E-measure and official IoU, with thresholds of their own, see as other probabilities"
+    )
+    return Predictions(name, levels, note), chosen
 
 
 def check_wanted(wanted: Collection[str], names: Sequence[str]) -> None:

@@ -135,6 +135,8 @@ def _grey(rgba: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 def _marked_by_colour(rgba: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(rows, columns, 4) -> where one colour stands on black, or anything on what is transparent."""
     alpha = np.unique(rgba[..., 3])
+    if not alpha.any() and (rgba == rgba[0, 0]).all():
+        return np.zeros(rgba.shape[:2], dtype=bool)  # nothing was drawn, nor is anything hidden
     if alpha.size > 2 or (alpha.size == 2 and alpha[0] != 0) or alpha[-1] == 0:
         shown = ", ".join(str(value) for value in alpha[:6])
         raise _UnclearMaskError(f"has the transparencies {shown}: all or none of a pixel is expected")

@@ -76,6 +76,28 @@ def expected_calibration_error(
     return sum(point.n * abs(point.observed_rate - point.mean_probability) for point in points) / total
 
 
+def calibration_error_by_chance(
+    probability: NDArray[np.floating[Any]], *, generator: np.random.Generator, draws: int = 2000, bins: int = 15
+) -> float:
+    """The calibration error that these probabilities would have if each were exactly right, from chance alone.
+
+    It is not 0: the fewer the cases, the further a bin's observed rate lies from its probability. For the same reason
+    a bootstrap gives the error no interval: draws with repeats have larger errors than the sample itself.
+
+    Args:
+        probability: (n,) of independent cases; of cases that go together chance gives more.
+        generator: Source of the outcomes.
+        draws: How often outcomes are drawn.
+        bins: As of :func:`expected_calibration_error`.
+
+    Raises:
+        ValueError: as :func:`reliability`.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    errors = [expected_calibration_error(generator.random(p.shape) < p, p, bins=bins) for _ in range(draws)]
+    return float(np.mean(errors))
+
+
 @dataclass(frozen=True)
 class CalibrationLine:
     """Logistic recalibration: logit P(y) = intercept + slope * logit(p); 0 and 1 when perfectly calibrated.

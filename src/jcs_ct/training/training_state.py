@@ -37,6 +37,17 @@ def drop_states(folder: Path) -> None:
         state.unlink()
 
 
+def _write(content: Mapping[str, Any], path: Path) -> None:
+    """``torch.save``: of a full disk it says where in its archive it was, the system's own word lies behind that."""
+    try:
+        with path.open("wb") as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
 class MovingAverage:
     """Exponential moving average of a network's floating-point state, normalisation statistics included."""
 
@@ -115,7 +126,7 @@ class TrainingState:
         }
         path = folder / f"state-{self.step:07d}.pt"
         with replacing(path) as temporary:
-            torch.save(content, temporary)
+            _write(content, temporary)
         for old in sorted(folder.glob(STATE_PATTERN))[:-KEPT_STATES]:
             old.unlink()
         return path

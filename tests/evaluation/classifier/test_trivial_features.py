@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,3 +108,5 @@ def test_what_cannot_be_judged_is_said(by_sharpness):
     one_fold = Manifest(tuple(ManifestRow(row.path, row.patient, row.label, fold=0) for row in by_sharpness))
     with pytest.raises(ConfigError, match="names one only"):
         score_trivially(one_fold)
+    with pytest.raises(ConfigError, match="holds studies; write their slices"):
+        score_trivially(Manifest(tuple(replace(row, series="1.2") for row in by_sharpness)))

@@ -175,6 +175,8 @@ def test_sweeps_have_no_impossible_threshold_and_say_what_they_count():
 def test_calibration_is_of_patients_and_of_slices_with_a_truth():
     (row,) = calibration_table(COHORT, FEW).rows
     assert (row["level"], row["n"]) == ("patients", 8)
+    assert 0 < row["calibration_error_by_chance"] < row["expected_calibration_error"]
+    assert "expected_calibration_error_low" not in row, "a bootstrap's errors are larger than the sample's own"
     known = Cohort(
         "x",
         tuple(

@@ -75,9 +75,11 @@ def score_trivially(manifest: Manifest, *, seed: int = 0, progress: CountProgres
         progress: Called with slices measured and to measure.
 
     Raises:
-        ConfigError: fewer than two folds or patients, or one label only.
+        ConfigError: fewer than two folds or patients, one label only, or studies in the place of slices.
     """
     rows = [row for row in manifest if row.label is not None and not row.is_study]
+    if not rows and any(row.is_study for row in manifest):
+        raise ConfigError("the manifest holds studies; write their slices with `jcs data slices` and use those")
     rows = [row for row in rows if row.fold is not None] or rows
     infected = np.array([row.label == 1 for row in rows], dtype=bool)
     if not infected.any() or infected.all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
 
 
+#: A file of an evaluation, and never one elsewhere.
+_PLAIN_NAME = re.compile(r"[\w-]+\.(csv|png|svg)")
+
 PAGE = "index.html"
 DATA = "evaluation.json"
 
@@ -52,18 +56,30 @@ def write_evaluation(folder: Path, evaluation: Evaluation, *, beside: Callable[[
     """Write everything together, the page last; its path is returned.
 
     Args:
-        folder: An earlier evaluation there stays as it was until all of this one is written.
+        folder: An earlier evaluation there stays as it was until all of this one is written; its tables and figures
+            that this one does not have are removed then.
         evaluation: What is written.
         beside: Called with the folder to write what else belongs to this evaluation, such as predictions.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    with staged_folder(folder, last=PAGE) as staging:
+    with staged_folder(folder, last=PAGE, stale=_earlier_files(folder)) as staging:
         if beside is not None:
             beside(staging)
         _write_into(staging, evaluation)
     return folder / PAGE
+
+
+def _earlier_files(folder: Path) -> list[str]:
+    """Names of the tables and figures of the evaluation in ``folder``, as that states them; none without one."""
+    try:
+        content = json.loads((folder / DATA).read_text(encoding="utf-8"))
+        tables, figures = list(content["tables"]), list(content["figures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    names = [f"{name}.csv" for name in tables] + [f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
+    return [name for name in names if _PLAIN_NAME.fullmatch(name)]
 
 
 def _write_into(folder: Path, evaluation: Evaluation) -> None:

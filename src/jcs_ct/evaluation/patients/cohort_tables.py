@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,13 @@ from jcs_ct.evaluation.pages.paired_methods import LEAST_PATIENTS
 from jcs_ct.evaluation.pages.tables import MEASURED, NO_INTERVAL, Cell, Column, Table, interval_cells
 from jcs_ct.evaluation.patients.cohort import TOP_K, Cohort
 from jcs_ct.metrics.bootstrap import DEFAULT_RESAMPLING, Resampling
-from jcs_ct.metrics.calibration import brier_score, calibration_line, expected_calibration_error, reliability
+from jcs_ct.metrics.calibration import (
+    brier_score,
+    calibration_error_by_chance,
+    calibration_line,
+    expected_calibration_error,
+    reliability,
+)
 from jcs_ct.metrics.classification import (
     Rate,
     VerdictRates,
@@ -217,23 +223,24 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
     """Brier score, calibration error, slope and intercept, of patients and, where their truth is known, of slices."""
     rows: list[Mapping[str, Cell]] = []
     for level, truth, probability, groups in _probabilities(cohort):
-        row: dict[str, Cell] = {"level": level, "n": len(truth), "n_infected": int(truth.sum())}
-        measures: dict[str, Callable[[NDArray[np.bool_], NDArray[np.float64]], float]] = {
-            "brier": brier_score,
-            "expected_calibration_error": expected_calibration_error,
+        row: dict[str, Cell] = {
+            "level": level,
+            "n": len(truth),
+            "n_infected": int(truth.sum()),
+            "expected_calibration_error": expected_calibration_error(truth, probability),
+            "calibration_error_by_chance": calibration_error_by_chance(
+                probability, generator=resampling.generator(), draws=resampling.draws
+            ),
         }
-        for key, measure in measures.items():
 
-            def value(
-                drawn: NDArray[np.int64],
-                measure: Callable[[NDArray[np.bool_], NDArray[np.float64]], float] = measure,
-                truth: NDArray[np.bool_] = truth,
-                probability: NDArray[np.float64] = probability,
-            ) -> float:
-                return measure(truth[drawn], probability[drawn])
+        def brier(
+            drawn: NDArray[np.int64],
+            truth: NDArray[np.bool_] = truth,
+            probability: NDArray[np.float64] = probability,
+        ) -> float:
+            return brier_score(truth[drawn], probability[drawn])
 
-            interval = resampling.interval(value, groups)
-            row |= interval_cells(key, interval)
+        row |= interval_cells("brier", resampling.interval(brier, groups))
         line = calibration_line(truth, probability)
         if line is not None:
             row |= {
@@ -245,7 +252,8 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
     columns = (
         Column("level", "of"),
         Column("brier", "Brier", 3, True),
-        Column("expected_calibration_error", "calibration error", 3, True),
+        Column("expected_calibration_error", "calibration error", 3),
+        Column("calibration_error_by_chance", "by chance alone", 3),
         Column("slope", "slope", 2),
         Column("intercept", "intercept", 2),
         Column("intercept_in_the_large", "intercept in the large", 2),
@@ -256,6 +264,8 @@ def calibration_table(cohort: Cohort, resampling: Resampling) -> Table:
         f"A patient's probability is the mean of the {TOP_K} most probable slices. 15 bins of equal mass. "
         "No slope where classes are separated or only one is there. Intervals resample patients; "
         f"{NO_INTERVAL}.",
+        "The calibration error is never 0 of few cases: beside it is what chance alone gives independent cases whose "
+        "probabilities are exactly right. It has no interval: the draws' errors are larger than the sample's own.",
         *_unscored_notes(cohort),
     )
     return Table("calibration", "Calibration", columns, tuple(rows), notes)
