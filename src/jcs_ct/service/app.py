@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import JOBS, PATIENTS_SALT, RECORD, ServiceDatabase, require_whole
 from jcs_ct.service.listed_studies import ListedFolders
+from jcs_ct.service.packages import Packages
 from jcs_ct.service.problems import Problem, answer_damaged, answer_gone, answer_invalid, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
@@ -74,7 +74,7 @@ def build_service(settings: ServiceSettings) -> Service:
             salt=folder / PATIENTS_SALT,
         )
         opened.pop_all()  # all is well: the service closes them
-    service = Service(
+    return Service(
         settings=settings,
         database=database,
         users=users,
@@ -88,9 +88,8 @@ def build_service(settings: ServiceSettings) -> Service:
         work=work,
         folders=folders,
         waiting=WaitingTime(ledger),
+        packages=Packages(folder / "downloads", free_bytes=settings.uploads.free_bytes),
     )
-    shutil.rmtree(service.downloads, ignore_errors=True)  # of a server that was killed while it sent one
-    return service
 
 
 def close_service(service: Service) -> None:
