@@ -50,19 +50,13 @@ def build_service(settings: ServiceSettings) -> Service:
     folder.chmod(0o700)
     folders = ListedFolders(settings.study_folders)
     require_whole(folder)
-    database = ServiceDatabase(folder / RECORD)
-    users = Users(database)
-    if (not settings.is_loopback or settings.root_path) and not users.all():
-        database.close()
-        why, instead = f"{settings.host} can be reached by others", "serve on 127.0.0.1"
-        if settings.is_loopback:
-            why, instead = "a root path is of a proxy, through which others can reach the page", "serve without one"
-        raise ConfigError(f"{why}, and there are no users: add one with `jcs serve users add NAME`, or {instead}")
     with ExitStack() as opened:
-        opened.callback(database.close)
+        database = opened.enter_context(ServiceDatabase(folder / RECORD))
+        users = Users(database)
+        _require_users(settings, users)
         ledger, results = opened.enter_context(Ledger(folder / JOBS)), ResultFolders(folder / "results")
         studies = Studies(database, ledger, results, folder)
-        uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
+        uploads = Uploads(database, folder / "uploads", settings.uploads)
         work = QueueWork(
             ledger,
             results,
@@ -73,23 +67,36 @@ def build_service(settings: ServiceSettings) -> Service:
             keep_days=settings.keep_days,
             salt=folder / PATIENTS_SALT,
         )
-        opened.pop_all()  # all is well: the service closes them
-    return Service(
-        settings=settings,
-        database=database,
-        users=users,
-        sessions=Sessions(database, users, hours=settings.session_hours),
-        audit=audit,
-        ledger=ledger,
-        results=results,
-        studies=studies,
-        uploads=uploads,
-        corrections=Corrections(database, studies, settings.study),
-        work=work,
-        folders=folders,
-        waiting=WaitingTime(ledger),
-        packages=Packages(folder / "downloads", free_bytes=settings.uploads.free_bytes),
-    )
+        opened.callback(work.stop)
+        work.prepare()
+        service = Service(
+            settings=settings,
+            database=database,
+            users=users,
+            sessions=Sessions(database, users, hours=settings.session_hours),
+            audit=AuditLog(database),
+            ledger=ledger,
+            results=results,
+            studies=studies,
+            uploads=uploads,
+            corrections=Corrections(database, studies, settings.study),
+            work=work,
+            folders=folders,
+            waiting=WaitingTime(ledger),
+            packages=Packages(folder / "downloads", free_bytes=settings.uploads.free_bytes),
+        )
+        opened.pop_all()  # all is well: close_service ends them
+    return service
+
+
+def _require_users(settings: ServiceSettings, users: Users) -> None:
+    """Refuse a page without users that others can reach."""
+    if (settings.is_loopback and not settings.root_path) or users.all():
+        return
+    why, instead = f"{settings.host} can be reached by others", "serve on 127.0.0.1"
+    if settings.is_loopback:
+        why, instead = "a root path is of a proxy, through which others can reach the page", "serve without one"
+    raise ConfigError(f"{why}, and there are no users: add one with `jcs serve users add NAME`, or {instead}")
 
 
 def close_service(service: Service) -> None:
