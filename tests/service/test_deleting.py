@@ -14,6 +14,7 @@ from jcs_ct.service import api
 from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
+from jcs_ct.service.packages import Packages
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.studies import Studies, StudyRecord
 from jcs_ct.service.training_export import export_corrected
@@ -180,7 +181,8 @@ def test_results_that_are_packed_meanwhile(database, studies, record, tmp_path, 
     for name in ("one.dcm", "two.dcm"):
         place.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(b"x")
-    service = SimpleNamespace(studies=studies, corrections=corrections, downloads=tmp_path / "downloads")
+    packages = Packages(tmp_path / "downloads", free_bytes=0)
+    service = SimpleNamespace(studies=studies, corrections=corrections, packages=packages)
     listed = api.result_files
 
     def listed_before_it_is_deleted(folder):
@@ -197,7 +199,7 @@ def test_results_that_are_packed_meanwhile(database, studies, record, tmp_path, 
         api.results_zip(record.study_id, JANE, service, version)
     corrections.close()
     assert (caught.value.status, caught.value.code) == (404, "UNKNOWN_STUDY")
-    assert list(service.downloads.iterdir()) == []
+    assert not packages.folder.is_dir() or list(packages.folder.iterdir()) == []
 
 
 def test_answers_are_not_shared_between_requests(studies):

@@ -497,7 +497,7 @@ def test_packages_leave_nothing_behind(browser, service, read_study):
     for _ in range(5):
         assert jane.ask("GET", f"/api/v1/studies/{read_study}/results.zip").content.startswith(b"PK")
     assert len(os.listdir("/proc/self/fd")) <= before + 1
-    assert list(service.downloads.iterdir()) == []
+    assert list(service.packages.folder.iterdir()) == []
 
 
 def test_administrators_only(browser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import httpx2
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 
@@ -23,6 +25,7 @@ from jcs_ct.service.bringing import bring_in
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.serving import listening
 from jcs_ct.service.settings import ServiceSettings
+from jcs_ct.service.studies import Studies
 from jcs_ct.service.users import Role, User, Users
 from jcs_ct.service.work import QueueWork
 
@@ -205,6 +208,20 @@ def test_a_fault_does_not_end_the_queue(monkeypatch):
     work._stop, work._runner, work.tidy = Event(), SimpleNamespace(work_once=work_once), lambda: None
     work._work()
     assert len(calls) == 2
+
+
+def test_a_start_that_fails_leaves_no_process_behind(tmp_path, random_models, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    here = psutil.Process()
+    before = {child.pid for child in here.children(recursive=True)}
+    monkeypatch.setattr(Studies, "remove_orphans", full)
+    with pytest.raises(sqlite3.OperationalError):
+        build_service(ServiceSettings(tmp_path / "s", models=str(random_models)))
+    begun = [child for child in here.children(recursive=True) if child.pid not in before]
+    _, alive = psutil.wait_procs(begun, timeout=10)
+    assert alive == []
 
 
 def test_networks_that_cannot_be_loaded_are_said_at_the_start(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import Field
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from jcs_ct.files import replacing
 from jcs_ct.service.bodies import BoundedRoute, StrictBody, binary_body
 from jcs_ct.service.describing import (
     DescribedStudy,
@@ -222,22 +218,17 @@ def results_zip(
     """Every result file of the automatic reading (version 0) or of a correction: report, NIfTI, DICOM."""
     record = service.studies.get(user, study_id)
     folder = service.corrections.folder(record, version)
-    staged = service.downloads / f"{secrets.token_hex(8)}.zip"
+    name = f"jcs-{study_id}-v{version}.zip"
+
+    def note() -> None:
+        service.studies.require_kept(record)  # else what was listed is not all there was
+        service.audit.note(user.name, "export", study_id, version=version)
+
     try:
-        with replacing(staged) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
-            for name in result_files(folder):
-                package.write(folder / name, name)
-            service.studies.require_kept(record)  # else what was listed is not all there was
+        return service.packages.send(user.name, folder, result_files(folder), filename=name, when_packed=note)
     except FileNotFoundError:
         service.studies.require_kept(record)
         raise
-    service.audit.note(user.name, "export", study_id, version=version)
-    return FileResponse(
-        staged,
-        media_type="application/zip",
-        filename=f"jcs-{study_id}-v{version}.zip",
-        background=BackgroundTask(staged.unlink, missing_ok=True),
-    )
 
 
 @router.get("/studies/{study_id}/files/{name:path}", tags=["results"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from jcs_ct.service.audit import AuditLog
 from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import JOBS, PATIENTS_SALT, RECORD, ServiceDatabase, require_whole
 from jcs_ct.service.listed_studies import ListedFolders
+from jcs_ct.service.packages import Packages
 from jcs_ct.service.problems import Problem, answer_damaged, answer_gone, answer_invalid, answer_unwritable
 from jcs_ct.service.sessions import Sessions
 from jcs_ct.service.settings import ServiceSettings
@@ -50,19 +50,13 @@ def build_service(settings: ServiceSettings) -> Service:
     folder.chmod(0o700)
     folders = ListedFolders(settings.study_folders)
     require_whole(folder)
-    database = ServiceDatabase(folder / RECORD)
-    users = Users(database)
-    if (not settings.is_loopback or settings.root_path) and not users.all():
-        database.close()
-        why, instead = f"{settings.host} can be reached by others", "serve on 127.0.0.1"
-        if settings.is_loopback:
-            why, instead = "a root path is of a proxy, through which others can reach the page", "serve without one"
-        raise ConfigError(f"{why}, and there are no users: add one with `jcs serve users add NAME`, or {instead}")
     with ExitStack() as opened:
-        opened.callback(database.close)
+        database = opened.enter_context(ServiceDatabase(folder / RECORD))
+        users = Users(database)
+        _require_users(settings, users)
         ledger, results = opened.enter_context(Ledger(folder / JOBS)), ResultFolders(folder / "results")
         studies = Studies(database, ledger, results, folder)
-        uploads, audit = Uploads(database, folder / "uploads", settings.uploads), AuditLog(database)
+        uploads = Uploads(database, folder / "uploads", settings.uploads)
         work = QueueWork(
             ledger,
             results,
@@ -73,24 +67,36 @@ def build_service(settings: ServiceSettings) -> Service:
             keep_days=settings.keep_days,
             salt=folder / PATIENTS_SALT,
         )
-        opened.pop_all()  # all is well: the service closes them
-    service = Service(
-        settings=settings,
-        database=database,
-        users=users,
-        sessions=Sessions(database, users, hours=settings.session_hours),
-        audit=audit,
-        ledger=ledger,
-        results=results,
-        studies=studies,
-        uploads=uploads,
-        corrections=Corrections(database, studies, settings.study),
-        work=work,
-        folders=folders,
-        waiting=WaitingTime(ledger),
-    )
-    shutil.rmtree(service.downloads, ignore_errors=True)  # of a server that was killed while it sent one
+        opened.callback(work.stop)
+        work.prepare()
+        service = Service(
+            settings=settings,
+            database=database,
+            users=users,
+            sessions=Sessions(database, users, hours=settings.session_hours),
+            audit=AuditLog(database),
+            ledger=ledger,
+            results=results,
+            studies=studies,
+            uploads=uploads,
+            corrections=Corrections(database, studies, settings.study),
+            work=work,
+            folders=folders,
+            waiting=WaitingTime(ledger),
+            packages=Packages(folder / "downloads", free_bytes=settings.uploads.free_bytes),
+        )
+        opened.pop_all()  # all is well: close_service ends them
     return service
+
+
+def _require_users(settings: ServiceSettings, users: Users) -> None:
+    """Refuse a page without users that others can reach."""
+    if (settings.is_loopback and not settings.root_path) or users.all():
+        return
+    why, instead = f"{settings.host} can be reached by others", "serve on 127.0.0.1"
+    if settings.is_loopback:
+        why, instead = "a root path is of a proxy, through which others can reach the page", "serve without one"
+    raise ConfigError(f"{why}, and there are no users: add one with `jcs serve users add NAME`, or {instead}")
 
 
 def close_service(service: Service) -> None:

@@ -127,7 +127,9 @@ class Studies:
         if row is None or self.ledger.job(record.job_id) is not None:
             return record
         job = key(record.study_id)
-        self._database.change("UPDATE studies SET job_id = ? WHERE study_id = ?", (job.job_id, record.study_id))
+        sql = "UPDATE studies SET job_id = ? WHERE study_id = ? AND deleted_by = ''"
+        if not self._database.change(sql, (job.job_id, record.study_id)):
+            return record
         request = {"study_id": record.study_id, "source": json.loads(row["source"]), "bytes": record.byte_count}
         self.ledger.add(job, request)
         return replace(record, job_id=job.job_id)

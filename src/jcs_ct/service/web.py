@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +22,7 @@ from jcs_ct.service.corrections import Corrections
 from jcs_ct.service.database import ServiceDatabase
 from jcs_ct.service.described_once import DescribedOnce
 from jcs_ct.service.listed_studies import ListedFolders
+from jcs_ct.service.packages import Packages
 from jcs_ct.service.problems import Problem
 from jcs_ct.service.sessions import Session, Sessions
 from jcs_ct.service.settings import ServiceSettings
@@ -69,17 +69,13 @@ class Service:
     work: QueueWork
     folders: ListedFolders
     waiting: WaitingTime
+    packages: Packages
     described: DescribedOnce = field(default_factory=DescribedOnce)
     needs_login: bool = field(init=False)
     _look_again_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.needs_login = bool(self.users.all())
-
-    @property
-    def downloads(self) -> Path:
-        """Folder of packages that are being sent to browsers; emptied when the page starts."""
-        return self.settings.folder / "downloads"
 
     async def look_for_users(self) -> None:
         """Learn, at most once a second, whether there are users: a page without any serves this machine only.

@@ -34,9 +34,6 @@ class QueueWork:
         limits: Of one study.
         keep_days: Studies older than that are deleted; None keeps them.
         salt: File with the secret that patients' pseudonyms follow from; made when missing.
-
-    Raises:
-        ConfigError: the networks cannot be loaded.
     """
 
     def __init__(
@@ -53,12 +50,9 @@ class QueueWork:
     ) -> None:
         self._studies, self._uploads, self._keep_days = studies, uploads, keep_days
         self._salt = salt
+        self._ledger, self._results = ledger, results
         self._models, self._worker, self._stop = models, StudyWorker(), threading.Event()
-        outcome = self._worker.run(DESCRIBE_MODELS, {"models": models})
-        if outcome.ending is not Ending.DONE:
-            self._worker.close()
-            raise ConfigError(f"the networks cannot be loaded: {outcome.message} ({outcome.code})")
-        self._facts = outcome.value
+        self._facts: Mapping[str, Any] = {}
         self._runner = Runner(
             ledger,
             results,
@@ -68,13 +62,26 @@ class QueueWork:
             worker=self._worker,
             keep_going=lambda: not self._stop.is_set(),
         )
-        ledger.release_lost()
-        results.sweep()
-        studies.finish_deleting()
-        studies.queue_forgotten(self.key)
-        studies.remove_orphans()
         self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
         self._tidied = 0.0
+
+    def prepare(self) -> None:
+        """Load the networks, and put in order what a killed server left; :meth:`stop` ends what this began.
+
+        Raises:
+            ConfigError: the networks cannot be loaded.
+            OutputError: the folder cannot be written.
+            sqlite3.OperationalError: the records cannot be.
+        """
+        outcome = self._worker.run(DESCRIBE_MODELS, {"models": self._models})
+        if outcome.ending is not Ending.DONE:
+            raise ConfigError(f"the networks cannot be loaded: {outcome.message} ({outcome.code})")
+        self._facts = outcome.value
+        self._ledger.release_lost()
+        self._results.sweep()
+        self._studies.finish_deleting()
+        self._studies.queue_forgotten(self.key)
+        self._studies.remove_orphans()
 
     def key(self, study_id: str) -> JobKey:
         """Key of reading a study with the networks of this server."""
@@ -96,7 +103,7 @@ class QueueWork:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give the present study back and end."""
+        """Give the present study back and end, also where it never started."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
