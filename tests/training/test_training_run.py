@@ -13,7 +13,7 @@ from jcs_ct.checkpoints import file_sha256, load_checkpoint, read_info
 from jcs_ct.data.manifest import Manifest, read_manifest
 from jcs_ct.errors import CheckpointError, ConfigError, OutputError
 from jcs_ct.training.recipe import Recipe, make_preprocessor
-from jcs_ct.training.run_log import Shown
+from jcs_ct.training.run_log import RunExtras
 from jcs_ct.training.training_data import make_pasting, open_inputs
 from jcs_ct.training.training_run import train
 from jcs_ct.training.training_tasks import make_task
@@ -276,7 +276,7 @@ def test_a_state_or_weights_without_room_are_an_error_that_is_explained(drawn_sl
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
         with pytest.raises(OutputError, match=f"cannot write .*{file}: files may not grow so large here"):
-            train(task, few, drawn_slices, tmp_path / "run", shown=Shown(samples=0))
+            train(task, few, drawn_slices, tmp_path / "run", shown=RunExtras(samples=0))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".pt", ".safetensors")]
