@@ -43,6 +43,16 @@ def test_what_is_moved_away_while_the_folder_is_listed_is_not_shown(listed, tmp_
         listed.find("incoming", "moved.zip")
 
 
+def test_a_folder_that_is_no_longer_mounted_is_said(listed, tmp_path, caplog):
+    (tmp_path / "incoming").rename(tmp_path / "elsewhere")
+    for ask in (listed.entries, lambda folder: listed.find(folder, "case-1")):
+        with pytest.raises(Problem, match="FOLDER_GONE") as raised:
+            ask("incoming")
+        assert raised.value.status == 503
+        assert str(tmp_path) not in raised.value.message
+    assert "No such file" in caplog.text
+
+
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "/etc", "../secret", "link", "case-1/..", "notes.txt", ".hidden", "case-1\0", "CASE-1"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from jcs_ct.service.settings import PacsAddress
 
 if TYPE_CHECKING:
     from jcs_ct.pacs.dicomweb import DicomWeb
+
+logger = logging.getLogger(__name__)
 
 #: Entries of a folder, and studies of a PACS, that are shown at a time.
 MOST_SHOWN = 500
@@ -67,11 +70,11 @@ class ListedFolders:
         """Folders and files in a listed folder, the newest first, at most :data:`MOST_SHOWN`.
 
         Raises:
-            Problem: UNKNOWN_FOLDER.
+            Problem: UNKNOWN_FOLDER, FOLDER_GONE.
         """
         found = [
             ListedStudy(folder, path.name, kind, state.st_mtime)
-            for path in self._root(folder).iterdir()
+            for path in self._inside(folder)
             if (state := _state(path)) is not None and (kind := _kind_of_study(path, state))
         ]
         return sorted(found, key=lambda entry: -entry.changed_at)[:MOST_SHOWN]
@@ -80,19 +83,23 @@ class ListedFolders:
         """Where an entry lies.
 
         Raises:
-            Problem: UNKNOWN_FOLDER, UNKNOWN_ENTRY (no such entry, a link, or a path instead of a name).
+            Problem: UNKNOWN_FOLDER, FOLDER_GONE, UNKNOWN_ENTRY (no such entry, a link, or a path instead of a name).
         """
-        root = self._root(folder)
-        path = next((path for path in root.iterdir() if path.name == name), None)
+        path = next((path for path in self._inside(folder) if path.name == name), None)
         state = None if path is None else _state(path)
         if path is None or state is None or not _kind_of_study(path, state):
             raise Problem(404, "UNKNOWN_ENTRY", "there is no such study in the folder; reload the list")
         return path
 
-    def _root(self, folder: str) -> Path:
+    def _inside(self, folder: str) -> list[Path]:
         if folder not in self._paths:
             raise Problem(404, "UNKNOWN_FOLDER", "the administrator listed no such folder")
-        return self._paths[folder]
+        try:
+            return list(self._paths[folder].iterdir())
+        except OSError as error:  # a share that is not mounted, or no longer allowed
+            logger.error("a listed folder cannot be read: %s", error)
+            message = "the folder cannot be read now; tell the administrator, whose log says why"
+            raise Problem(503, "FOLDER_GONE", message) from error
 
 
 def _state(path: Path) -> os.stat_result | None:
