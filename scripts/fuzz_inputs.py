@@ -87,8 +87,9 @@ class _ChildInside:
     """The sandbox's child without a process: an exception that would end the child is noted and ends its answers."""
 
     crash = ""
+    has_ended = True
 
-    def __init__(self, job: Mapping[str, Any], fd: int | None) -> None:
+    def __init__(self, job: Mapping[str, Any], fd: int | None, *, may_fork: bool) -> None:
         self._answers: deque[dict[str, Any]] = deque()
         try:
             decoding_child.run_job(
