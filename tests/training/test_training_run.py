@@ -72,7 +72,10 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(drawn_slices, trained_
     assert same(trained_classifier / "best.safetensors", tmp_path / "best.safetensors")
 
 
-@pytest.mark.parametrize(("mixup_alpha", "unlabelled_share"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25)])
+@pytest.mark.parametrize(
+    ("mixup_alpha", "unlabelled_share"),
+    [pytest.param(0.0, 0.0, marks=pytest.mark.slow), pytest.param(0.5, 0.0, marks=pytest.mark.slow), (0.0, 0.25)],
+)
 def test_a_taught_trunk_resumes_exactly_and_ships_the_classifier_alone(
     drawn_slices, tmp_path, mixup_alpha, unlabelled_share
 ):

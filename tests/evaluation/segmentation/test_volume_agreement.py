@@ -99,6 +99,7 @@ def test_without_pictures_dice_is_known_and_burden_is_not(cases):
     assert scores.agreement is None
 
 
+@pytest.mark.slow
 def test_a_volume_without_lung_stays_out_of_the_agreement_and_is_said(cases, tmp_path):
     empty = []
     for index in range(LEAST_SLICES):
