@@ -44,6 +44,7 @@ def test_show_counts_what_is_wrong_with_a_foreign_file(tmp_path):
     assert "prefix              module. (DataParallel)" in output
 
 
+@pytest.mark.slow
 def test_import_writes_a_checkpoint_and_says_what_it_left_out(published_shapes, seeded_state, tmp_path):
     shapes = {**published_shapes["official-classifier"], "fc.weight": [1000, 2048], "fc.bias": [1000]}
     torch.save(seeded_state(shapes), tmp_path / "v1b.pth")

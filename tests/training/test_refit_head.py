@@ -86,6 +86,7 @@ def test_a_head_that_keeps_its_maps_changes_no_sign_and_the_channels_of_maps_lea
     assert total(found) == pytest.approx(other.fun, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_changes_the_head_alone_and_learns_from_train_slices_alone(classifier, drawn_slices, tmp_path):
     manifest, out = tmp_path / "slices.csv", tmp_path / "refitted.safetensors"
     drawn_slices.write(manifest)

@@ -110,6 +110,7 @@ def test_a_resumed_joint_segmenter_equals_an_uninterrupted_one(drawn_slices, tra
     assert same(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
 
 
+@pytest.mark.slow
 def test_a_resumed_segmenter_with_every_change_of_slices_equals_an_uninterrupted_one(drawn_slices, tmp_path):
     changes = {"elastic": 0.05, "marks": 0.5, "rotate_degrees": 10, "fade": 0.7}
     strong = recipe("segmenter", "compact", batch_size=2, steps=4, copy_paste=0.7, augmentation=changes)

@@ -177,6 +177,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_table_and_says_what_was_scaled(networks, tmp_path):
     for ready, name in ((networks.classifier, "classifier"), (networks.segmenter, "segmenter")):
         info = CheckpointInfo(name, "compact", ready.network.config.to_dict(), PREPROCESSOR)
