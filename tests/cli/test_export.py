@@ -53,15 +53,19 @@ def test_int8_needs_training_slices(jcs, random_models, tmp_path):
     assert "--precision int8 and --manifest go together" in str(done.exception)
 
 
+def export_to_int8(jcs, models, rows, folder):
+    """The command on the classifier, calibrated on these rows."""
+    Manifest(tuple(rows)).write(folder / "slices.csv")
+    return jcs(
+        "export", "openvino", models / "classifier.safetensors", "-o", folder / "net.xml", "--precision", "int8",
+        "-m", folder / "slices.csv",
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(not is_installed("int8"), reason="nncf is not installed (optional)")
 def test_int8_looks_at_the_training_split_only(jcs, random_models, tmp_path):
     rows = (ManifestRow(tmp_path / "held-out.png", "p", 1, None, "test"),)
-    Manifest(rows).write(tmp_path / "slices.csv")
-    weights = random_models / "classifier.safetensors"
-    done = jcs(
-        "export", "openvino", weights, "-o", tmp_path / "net.xml", "--precision", "int8",
-        "-m", tmp_path / "slices.csv",
-    )  # fmt: skip
+    done = export_to_int8(jcs, random_models, rows, tmp_path)
     assert isinstance(done.exception, ConfigError)
     assert "int8 is calibrated on training slices, and there are none" in str(done.exception)
 
@@ -75,12 +79,7 @@ def test_int8_is_not_judged_on_what_it_was_calibrated_on(jcs, random_models, tmp
         ManifestRow(tmp_path / name, patient, 0, split=split)
         for name, patient, split in (("a.png", "p", "train"), ("b.jpg", "q", "val"))
     ]
-    Manifest(tuple(rows)).write(tmp_path / "slices.csv")
-    weights = random_models / "classifier.safetensors"
-    done = jcs(
-        "export", "openvino", weights, "-o", tmp_path / "net.xml", "--precision", "int8",
-        "-m", tmp_path / "slices.csv",
-    )  # fmt: skip
+    done = export_to_int8(jcs, random_models, rows, tmp_path)
     assert isinstance(done.exception, LeakError)
     assert not (tmp_path / "net.xml").exists()
 

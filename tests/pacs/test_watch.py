@@ -64,6 +64,21 @@ def states(watcher):
     return [(str(job.state), job.code) for job in watcher.ledger.jobs()]
 
 
+def read_to_the_end(start):
+    """A watcher that found the one study, read it and stored its results."""
+    watcher = start()
+    watcher.look()
+    watcher.later()
+    assert states(watcher) == [("done", "")]
+    return watcher
+
+
+def listed_job(jcs, watcher):
+    """The one job, as the command lists it for programs."""
+    (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
+    return job
+
+
 def left_on_disk(watcher):
     return [path for path in watcher.folder.rglob("*") if path.is_file()]
 
@@ -519,25 +534,19 @@ def test_results_that_the_server_takes_and_does_not_list_are_sent_again_and_said
 def test_results_that_are_a_study_of_their_own_are_stored_once_and_said(start, pacs, fill, worker, caplog, jcs):
     fill("1.2.3")
     worker.own_study = "1.2.4"
-    watcher = start()
-    watcher.look()
-    watcher.later()
-    assert states(watcher) == [("done", "")]
+    watcher = read_to_the_end(start)
     assert [line.split()[0] for line in pacs.requests].count("POST") == 1
     assert "the results are a study of their own" in caplog.text
-    (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
+    job = listed_job(jcs, watcher)
     assert "is no UID (PS3.5 9.1): the results are a study of their own" in job["message"]
 
 
 def test_results_that_the_server_changes_are_said(start, pacs, fill, worker, caplog, jcs):
     fill("1.2.3")
     pacs.stow = "warned"
-    watcher = start()
-    watcher.look()
-    watcher.later()
-    assert states(watcher) == [("done", "")]
+    watcher = read_to_the_end(start)
     assert "the PACS warns that it changed 2 results" in caplog.text
-    (job,) = json.loads(jcs("pacs", "jobs", "--folder", watcher.folder.parent, "--json").stdout)
+    job = listed_job(jcs, watcher)
     assert job["message"] == "the PACS warns that it changed 2 of the results, see its log"
 
 

@@ -108,12 +108,11 @@ def bootstrap(
         result = statistic(np.concatenate([members[number] for number in drawn]))
         if result is not None:
             found.append(result)
-    if not found or _fewest_groups(groups, parts or [np.ones(len(groups), dtype=bool)]) < LEAST_GROUPS:
+    too_few = _fewest_groups(groups, parts or [np.ones(len(groups), dtype=bool)]) < LEAST_GROUPS
+    if not found or too_few or min(found) == max(found):
         return Interval(value, None, None, confidence, len(found), draws - len(found))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
-    if min(found) == max(found):
-        return Interval(value, None, None, confidence, len(found), draws - len(found))
     return Interval(value, float(low), float(high), confidence, len(found), draws - len(found))
 
 
